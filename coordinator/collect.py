@@ -1,0 +1,264 @@
+"""Collecting: what is new in the shards, read under each shard's lock, and checked before anything takes it in.
+
+A shard whose next change breaks a law is quarantined at that seq: what is before it is taken, nothing of it is
+skipped, the other shards go on, and whoever asks is told which shard, which seq and why. A shard whose lock is busy is
+left for the next pass; nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shards import sqlite, vectors
+from shards.changes import (
+    COORDINATOR_KINDS,
+    KINDS,
+    LIMIT_BYTES,
+    Change,
+    chain,
+    decode_body,
+    genesis,
+)
+from shards.errors import FileMissing, InvalidChange, InvalidName, KanbanError, StorageError
+from shards.locks import FileLock
+from shards.names import BoardPaths, check_profile, is_task_id
+
+BUSY = "busy"
+QUARANTINED = "quarantined"
+
+# Of one shard in one pass; the rest comes in the next pass, so that no shard delays the others.
+CHANGES_PER_SHARD = 1_000
+BYTES_PER_SHARD = 8 * 1024 * 1024
+# How long a pass keeps trying shards that were busy, all together: about three commits of a disk.
+PATIENCE_MS = 4
+# A file that was written this recently may be written again without its time stamp moving.
+STAMP_GRAIN_MS = 100
+LATEST_MS = 2**53
+
+_READ = "SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?"
+
+Watermark = Callable[[str], tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class Left:
+    """A shard that was not read to its end. ``state`` is BUSY or QUARANTINED; ``seq``: the change it stands at."""
+
+    profile: str
+    path: Path
+    state: str
+    why: str
+    seq: int | None = None
+
+
+@dataclass
+class Collected:
+    """What one collecting found: the new changes of each shard, the shards left, and whether there is more."""
+
+    changes: dict[str, list[Change]] = field(default_factory=dict)
+    left: list[Left] = field(default_factory=list)
+    more: bool = False
+
+
+class _Quarantine(Exception):
+    def __init__(self, why: str, seq: int | None = None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.seq = seq
+
+
+class Collector:
+    """Reads the shards of one board. Kept between passes, it opens only those that changed since."""
+
+    def __init__(self, paths: BoardPaths) -> None:
+        self._paths = paths
+        self._locks: dict[str, FileLock] = {}
+        self._known: dict[str, tuple] = {}
+        self._quarantined: dict[str, Left] = {}
+
+    def collect(self, watermark: Watermark) -> Collected:
+        """Everything new. ``watermark(profile)``: how far that shard is merged, and its digest there."""
+        collected = Collected()
+        waiting = [(profile, path) for profile, path in self._paths.shards() if self._may_be_new(profile, path)]
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while waiting:
+            waiting = [shard for shard in waiting if not self._read_if_free(*shard, watermark, collected)]
+            if not waiting or time.monotonic() > deadline:
+                break
+            time.sleep(0.0002)
+        for profile, path in waiting:
+            collected.left.append(Left(profile, path, BUSY, "another process is writing it; it is read next time"))
+        collected.left.extend(self._quarantined.values())
+        return collected
+
+    def last_sign_ms(self, profile: str, run_id: int) -> int | None:
+        """When the run last gave a sign of life in that profile's shard; 0 if never, None if the shard is busy."""
+        path = self._paths.shard(profile)
+        if not path.exists():
+            return 0
+        lock = self._lock(profile)
+        if not lock.try_acquire():
+            return None
+        try:
+            with _reading(path, lock) as connection:
+                row = connection.execute("SELECT at_ms FROM liveness WHERE run_id = ?", (run_id,)).fetchone()
+        except FileMissing:
+            return 0
+        finally:
+            lock.release()
+        return row[0] if row and type(row[0]) is int else 0
+
+    def close(self) -> None:
+        """Let go of the lock files."""
+        for lock in self._locks.values():
+            lock.close()
+        self._locks.clear()
+
+    def _lock(self, profile: str) -> FileLock:
+        if profile not in self._locks:
+            self._locks[profile] = FileLock(self._paths.shard_lock(profile))
+        return self._locks[profile]
+
+    def _may_be_new(self, profile: str, path: Path) -> bool:
+        return profile not in self._known or self._known[profile] != _stamp(path)
+
+    def _read_if_free(self, profile: str, path: Path, watermark: Watermark, into: Collected) -> bool:
+        """Read the shard into ``into``, unless it is busy; returns whether it was not."""
+        self._quarantined.pop(profile, None)
+        self._known.pop(profile, None)
+        stamp = _stamp(path)
+        changes: list[Change] = []
+        try:
+            check_profile(profile)
+            lock = self._lock(profile)
+            if not lock.try_acquire():
+                return False
+            try:
+                complete = self._read(profile, path, lock, watermark, changes)
+            finally:
+                lock.release()
+        except (_Quarantine, KanbanError) as trouble:
+            complete = True
+            self._quarantined[profile] = _left(profile, path, trouble)
+        if changes:
+            into.changes[profile] = changes
+        if not complete:
+            into.more = True
+        elif not changes and not _is_recent(stamp):
+            self._known[profile] = stamp
+        return True
+
+    def _read(self, profile: str, path: Path, lock: FileLock, watermark: Watermark, changes: list[Change]) -> bool:
+        """Append the new changes of the shard to ``changes``; returns whether these were all."""
+        merged_seq, digest = watermark(profile)
+        try:
+            with _reading(path, lock) as connection:
+                meta = connection.execute("SELECT profile, shard_id FROM meta").fetchone()
+                if meta is None:
+                    return True
+                if meta[0] != profile:
+                    raise _Quarantine(f"it is the shard of {meta[0]!r}, copied or renamed to this profile's name")
+                rows = connection.execute(_READ, (merged_seq, CHANGES_PER_SHARD + 1))
+                if merged_seq:
+                    _check_continues(rows.fetchone(), merged_seq, digest)
+                else:
+                    digest = genesis(profile, meta[1])
+                return _take(profile, merged_seq, digest, rows, watermark, changes)
+        except FileMissing:
+            return True  # made, but its first transaction is not committed yet
+
+
+def _take(
+    profile: str, seq: int, digest: str, rows: Iterator, watermark: Watermark, changes: list[Change]
+) -> bool:
+    size = 0
+    while size < BYTES_PER_SHARD and len(changes) < CHANGES_PER_SHARD:
+        row = rows.fetchone()
+        if row is None:
+            return True
+        seq += 1
+        change = _checked(profile, seq, digest, row, watermark)
+        changes.append(change)
+        digest = change.digest
+        size += len(change.body)
+    return rows.fetchone() is None
+
+
+def _checked(profile: str, seq: int, digest: str, row: tuple, watermark: Watermark) -> Change:
+    """The change of a row, or why the shard is quarantined at it. Nothing here trusts the file."""
+    change = Change(profile, *row)
+    if change.seq != seq:
+        raise _Quarantine(f"change {seq} is missing", seq)
+    if change.kind not in KINDS:
+        raise _Quarantine(f"change {seq} is of the unknown kind {change.kind!r}; a newer program wrote it", seq)
+    if change.kind in COORDINATOR_KINDS:
+        raise _Quarantine(f"change {seq} is of the kind {change.kind!r}, which only the coordinator writes", seq)
+    if not 0 <= change.at_ms <= LATEST_MS:
+        raise _Quarantine(f"change {seq} has an impossible time", seq)
+    if change.task_id != "" if change.kind == "claim_next" else not is_task_id(change.task_id):
+        raise _Quarantine(f"change {seq} names no task", seq)
+    if len(change.body.encode()) > LIMIT_BYTES:
+        raise _Quarantine(f"change {seq} is larger than a change may be", seq)
+    try:
+        decode_body(change.kind, change.body)
+        seen = vectors.decode(change.seen)
+    except (InvalidChange, ValueError) as error:
+        raise _Quarantine(f"change {seq} cannot be read: {error}", seq) from error
+    for other, other_seq in seen.items():
+        if other_seq > (seq - 1 if other == profile else watermark(other)[0]):
+            raise _Quarantine(f"change {seq} claims to have seen change {other_seq} of {other}, which is not there", seq)
+    if change.digest != chain(digest, *change[:7]):
+        raise _Quarantine(f"change {seq} was rewritten, or one before it was", seq)
+    return change
+
+
+def _check_continues(row: tuple | None, merged_seq: int, digest: str) -> None:
+    if row is None or row[0] != merged_seq:
+        raise _Quarantine(f"it is an older copy: change {merged_seq} was merged, and it does not hold it", merged_seq)
+    if row[6] != digest:
+        raise _Quarantine(
+            f"it is an older copy that was written again: its change {merged_seq} is not the one that was merged",
+            merged_seq,
+        )
+
+
+@contextmanager
+def _reading(path: Path, lock: FileLock):
+    """The shard opened for reading, under its lock; a killed writer's journal is rolled back first."""
+    try:
+        connection = sqlite.open_reader(path, sqlite.SHARD)
+    except StorageError as error:
+        if not sqlite.is_hot_journal(error.__cause__):
+            raise
+        sqlite.roll_back_hot_journal(path, lock)
+        connection = sqlite.open_reader(path, sqlite.SHARD)
+    try:
+        with sqlite.explained(path), sqlite.snapshot(connection):
+            yield connection
+    finally:
+        connection.close()
+
+
+def _left(profile: str, path: Path, trouble: Exception) -> Left:
+    if isinstance(trouble, _Quarantine):
+        return Left(profile, path, QUARANTINED, trouble.why, trouble.seq)
+    if isinstance(trouble, InvalidName):
+        return Left(profile, path, QUARANTINED, f"{profile!r} is not a profile's name")
+    return Left(profile, path, QUARANTINED, str(trouble))
+
+
+def _stamp(path: Path) -> tuple:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _is_recent(stamp: tuple) -> bool:
+    return bool(stamp) and time.time_ns() - stamp[2] < STAMP_GRAIN_MS * 1_000_000

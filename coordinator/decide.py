@@ -1,0 +1,116 @@
+"""Deciding: the rule of docs/design.md, "The rule", for one entry, on the board as it stands at the entry's position.
+
+    A change applies if its author owns the task, or had seen everything that was done to it.
+    Otherwise it is refused, and the refusal keeps the whole change.
+
+``decide`` depends on the board and the entry alone: no clock, no randomness, no environment. So the board is a
+function of the ledger, and the running coordinator, the catch-up after a crash, ``rebuild`` and ``verify`` agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from coordinator.ledger import Entry
+from coordinator.refusal import Refusal
+from coordinator.rules import NO_TASK_YET, RULES
+from coordinator.state import BoardState, Task
+from shards import vectors
+from shards.changes import DECIDING, Body, decode_body
+from shards.names import COORDINATOR
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of an entry. ``answer``: what it was given, or the facts of the refusal."""
+
+    entry: Entry
+    reason: str | None = None
+    sentence: str | None = None
+    answer: dict[str, Any] | None = None
+
+    @property
+    def applied(self) -> bool:
+        return self.reason is None
+
+
+def decide(board: BoardState, entry: Entry) -> Decision:
+    """Apply ``entry`` to ``board`` or refuse it, and record the verdict. Inside the board's transaction."""
+    board.begin_entry(entry)
+    body = decode_body(entry.kind, entry.body)
+    try:
+        decision = Decision(entry, answer=_apply(board, entry, body))
+    except Refusal as refusal:
+        board.undo_entry()
+        _keep_what_came_late(board, entry, body, refusal)
+        decision = Decision(entry, refusal.reason, refusal.sentence, dict(refusal.facts) or None)
+    verdict = "applied" if decision.applied else "refused"
+    board.end_entry(entry, verdict, decision.reason, decision.sentence, decision.answer)
+    return decision
+
+
+def _apply(board: BoardState, entry: Entry, body: Body) -> dict[str, Any] | None:
+    rule = RULES[entry.kind]
+    if entry.kind in NO_TASK_YET:
+        task, answer = rule(board, entry, body)
+    else:
+        task = board.task(entry.task_id)
+        if task is None:
+            raise Refusal("unknown_task", f"there is no task {entry.task_id}")
+        if body.law == DECIDING:
+            _check_may_decide(entry, body, task)
+        answer = rule(board, entry, body, task)
+    if body.law == DECIDING:
+        board.stamp(task, entry)
+    board.save(task)
+    return answer
+
+
+def _check_may_decide(entry: Entry, body: Body, task: Task) -> None:
+    """Rules 2 and 3 of "The rule"."""
+    if body.run_id is not None:
+        _check_run(entry, body.run_id, task)
+    elif entry.profile != task["owner"]:
+        missed = vectors.unseen(vectors.decode(entry.seen), task.vector)
+        if missed:
+            raise Refusal("stale", _stale_sentence(task, missed), missed=missed, **_standing(task))
+
+
+def _check_run(entry: Entry, run_id: int, task: Task) -> None:
+    """Rule 3: only while that run is open, and only from the profile it runs as or the one that claimed it."""
+    if task["current_run_id"] != run_id:
+        raise Refusal("late", f"run {run_id} of {task.id} is over; {_whereabouts(task)}", **_standing(task))
+    if entry.profile not in (task["run_profile"], task["run_claimer"], COORDINATOR):
+        raise Refusal(
+            "not_your_run",
+            f"run {run_id} of {task.id} belongs to {task['run_profile']}, claimed by {task['run_claimer']}",
+            **_standing(task),
+        )
+
+
+def _keep_what_came_late(board: BoardState, entry: Entry, body: Body, refusal: Refusal) -> None:
+    """What a late change carried is shown on the task as an event, where a person finds it (rule 3)."""
+    carried = {
+        name: getattr(body, name)
+        for name in ("result", "summary", "metadata", "reason", "note")
+        if getattr(body, name, None) is not None
+    }
+    if refusal.reason == "late" and carried and board.existing([entry.task_id]):
+        payload = {"kind": entry.kind, "by": entry.profile, "refused": refusal.sentence, **carried}
+        board.add_event(entry.task_id, "late_refused", payload, body.run_id)
+
+
+def _stale_sentence(task: Task, missed: dict[str, int]) -> str:
+    who = ", ".join(f"{profile} (change {seq})" for profile, seq in sorted(missed.items()))
+    return f"{task.id} was changed meanwhile by {who}; {_whereabouts(task)}"
+
+
+def _whereabouts(task: Task) -> str:
+    if task["current_run_id"]:
+        return f"it is running, run {task['current_run_id']} by {task['run_profile']}"
+    return f"it is {task['status']}, owned by {task['owner']}"
+
+
+def _standing(task: Task) -> dict[str, Any]:
+    return {"status": task["status"], "owner": task["owner"], "run_id": task["current_run_id"]}

@@ -1,0 +1,126 @@
+"""The ledger: every change once, in the order that was decided. The board is a replay of it.
+
+The port is small on purpose (docs/design.md, "The ledger"): append these, give me what is after position N, where does it end. This
+is the embedded one, a file of its own beside the board.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from shards import sqlite
+from shards.changes import Change
+from shards.errors import Damaged
+from shards.locks import FileLock
+
+GENESIS = ""
+_COLUMNS = "position, profile, seq, task_id, kind, body, seen, written_ms, change_digest, at_ms, digest"
+_INSERT = f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PAGE = 1_000
+
+
+class Entry(NamedTuple):
+    """A change with its position. ``at_ms`` is the coordinator's clock when it was appended, the only time that
+    deciding knows; ``written_ms`` the author's. ``digest`` chains the ledger, ``change_digest`` the shard."""
+
+    position: int
+    profile: str
+    seq: int
+    task_id: str
+    kind: str
+    body: str
+    seen: str
+    written_ms: int
+    change_digest: str
+    at_ms: int
+    digest: str
+
+
+class Ledger(Protocol):
+    """What the coordinator needs of a ledger."""
+
+    def append(self, changes: Sequence[Change], at_ms: int) -> list[Entry]:
+        """Give each change the next position, durably. Raises if one is there already or leaves a gap."""
+
+    def after(self, position: int) -> Iterator[Entry]:
+        """The entries behind ``position``, in order, their chain checked. Raises Damaged at a break."""
+
+    def head(self) -> tuple[int, str]:
+        """The last position and its digest; ``(0, GENESIS)`` for an empty ledger."""
+
+
+class FileLedger:
+    """The ledger in ``kanban-ledger.db``. For reading alone, leave ``lock`` out."""
+
+    def __init__(self, path: Path, lock: FileLock | None = None) -> None:
+        self.path = path
+        self._connection = (
+            sqlite.open_writer(path, sqlite.LEDGER, lock) if lock else sqlite.open_reader(path, sqlite.LEDGER)
+        )
+
+    def append(self, changes: Sequence[Change], at_ms: int) -> list[Entry]:
+        with sqlite.explained(self.path), sqlite.transaction(self._connection):
+            position, digest = self.head()
+            entries = []
+            for position, change in enumerate(changes, position + 1):  # noqa: B020
+                digest = entry_digest(digest, position, change.profile, change.digest, at_ms)
+                entries.append(Entry(position, *change[:7], change.digest, at_ms, digest))
+            self._connection.executemany(_INSERT, entries)
+        return entries
+
+    def after(self, position: int) -> Iterator[Entry]:
+        digest = self._digest_at(position)
+        while True:
+            with sqlite.explained(self.path):
+                page = self._connection.execute(
+                    f"SELECT {_COLUMNS} FROM entries WHERE position > ? ORDER BY position LIMIT ?", (position, _PAGE)
+                ).fetchall()
+            for row in page:
+                entry = Entry(*row)
+                digest = entry_digest(digest, position + 1, entry.profile, entry.change_digest, entry.at_ms)
+                if entry.position != position + 1 or entry.digest != digest:
+                    raise Damaged(path=self.path, problem=f"its chain breaks at position {position + 1}")
+                position = entry.position
+                yield entry
+            if len(page) < _PAGE:
+                return
+
+    def head(self) -> tuple[int, str]:
+        with sqlite.explained(self.path):
+            row = self._connection.execute(
+                "SELECT position, digest FROM entries ORDER BY position DESC LIMIT 1"
+            ).fetchone()
+        return row or (0, GENESIS)
+
+    def integrity(self) -> str:
+        """SQLite's own ``integrity_check``: ``ok``, or what is wrong."""
+        return integrity(self._connection, self.path)
+
+    def close(self) -> None:
+        """Close the file; a writer still holds the lock then."""
+        self._connection.close()
+
+    def _digest_at(self, position: int) -> str:
+        if position == 0:
+            return GENESIS
+        with sqlite.explained(self.path):
+            row = self._connection.execute("SELECT digest FROM entries WHERE position = ?", (position,)).fetchone()
+        if row is None:
+            raise Damaged(path=self.path, problem=f"it ends before position {position}, which the board shows")
+        return row[0]
+
+
+def integrity(connection: sqlite3.Connection, path: Path) -> str:
+    """SQLite's ``integrity_check`` of an open file: ``ok``, or the first thing that is wrong."""
+    with sqlite.explained(path):
+        return connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+
+
+def entry_digest(previous: str, position: int, profile: str, change_digest: str, at_ms: int) -> str:
+    """The digest of an entry, given the one of the entry before."""
+    text = f"{previous}|{position}|{profile}|{change_digest}|{at_ms}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,66 @@
+"""The coordinator's lock: whoever makes passes holds it, so there is never more than one coordinator of a board."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from shards.errors import CoordinatorRunning, FileBusy
+from shards.locks import FileLock
+from shards.names import BoardPaths
+
+DAEMON = "daemon"
+COMMAND = "kanban-merge"
+GATEWAY = "gateway"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds the lock: ``role`` is one of DAEMON, COMMAND, GATEWAY; ``since_ms`` is when it was taken."""
+
+    pid: int
+    host: str
+    role: str
+    since_ms: int
+
+    def __str__(self) -> str:
+        since = datetime.fromtimestamp(self.since_ms / 1000).isoformat(sep=" ", timespec="seconds")
+        return f"{self.role} process {self.pid} on {self.host}, since {since}"
+
+
+def announce(lock: FileLock, role: str) -> Holder:
+    """Write into the lock file who holds it now. ``lock`` is held by the caller."""
+    holder = Holder(os.getpid(), socket.gethostname(), role, time.time_ns() // 1_000_000)
+    lock.write_note(json.dumps(asdict(holder)))
+    return holder
+
+
+def holder(paths: BoardPaths) -> Holder | None:
+    """Who holds the lock, or None if it is free or nobody said so yet."""
+    lock = FileLock(paths.coordinator_lock)
+    try:
+        if not paths.coordinator_lock.exists() or lock.try_acquire():
+            return None
+        return Holder(**json.loads(lock.read_note()))
+    except (ValueError, TypeError):
+        return None
+    finally:
+        lock.close()
+
+
+def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
+    """Take the lock and announce it, waiting at most ``wait_s`` seconds: a gateway's pass takes milliseconds.
+
+    Raises CoordinatorRunning with the holder, and CannotOpen.
+    """
+    lock = FileLock(paths.coordinator_lock)
+    try:
+        lock.acquire(wait_s)
+    except FileBusy as error:
+        raise CoordinatorRunning(holder=holder(paths) or "a process that did not say which") from error
+    announce(lock, role)
+    return lock

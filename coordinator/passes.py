@@ -1,0 +1,175 @@
+"""A pass: collect → order → append to the ledger → decide → apply. Whoever makes passes is the coordinator.
+
+The ledger's commit comes first and is durable; only then does the board show anything of it. Kill the process at
+any point: what the ledger holds is applied by the next pass before it looks at anything new, and what the ledger
+does not hold is still in its shard.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from coordinator.collect import Collected, Collector, Left
+from coordinator.decide import Decision, decide
+from coordinator.ledger import Entry, FileLedger, Ledger
+from coordinator.lock import GATEWAY, announce
+from coordinator.overdue import overdue_runs
+from coordinator.state import BoardState
+from shards import sqlite
+from shards.bell import Ringer
+from shards.changes import Change
+from shards.errors import LedgerBehind
+from shards.locks import FileLock
+from shards.names import BoardPaths
+
+# Entries applied in one transaction of the board while catching up.
+CATCH_UP_ENTRIES = 5_000
+
+
+@dataclass
+class Report:
+    """What passes did: the decisions in ledger order, the shards left, and whether there is more to collect."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
+    more: bool = False
+
+    @property
+    def refused(self) -> list[Decision]:
+        return [decision for decision in self.decisions if not decision.applied]
+
+
+class Coordinator:
+    """The board and the ledger, open for writing under the coordinator's lock. Opening catches up.
+
+    ``lock`` is held by the caller until after ``close``. Raises the StorageErrors of files that cannot be used, and
+    LedgerBehind if the ledger lacks what the board shows.
+    """
+
+    def __init__(self, paths: BoardPaths, lock: FileLock) -> None:
+        self.paths = paths
+        self._ringer = Ringer()
+        self._collector = Collector(paths)
+        self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock)
+        self._ledger: FileLedger | None = None
+        try:
+            self._board = BoardState(self._connection)
+            if self._board.position()[0] and not paths.ledger.exists():
+                raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
+            self._ledger = FileLedger(paths.ledger, lock)
+            self.catch_up()
+        except BaseException:
+            self.close()
+            raise
+        self._data_version = self._read_data_version()
+
+    def make_pass(self) -> Report:
+        """One pass over everything that is there now."""
+        with sqlite.explained(self.paths.board):
+            self.catch_up()
+            collected = self._collector.collect(self._board.watermark)
+            changes = ordered(collected)
+            at_ms = time.time_ns() // 1_000_000
+            changes.extend(overdue_runs(self._board, self._collector, collected, at_ms))
+            report = Report(left=collected.left, more=collected.more)
+            if changes:
+                report.decisions = replay(self._board, self._ledger.append(changes, at_ms))
+                self._ringer.ring_waiting(self.paths.folder)
+        return report
+
+    def make_passes(self) -> Report:
+        """Passes until nothing more is there, as one report."""
+        whole = Report(more=True)
+        while whole.more:
+            report = self.make_pass()
+            whole.decisions += report.decisions
+            whole.left, whole.more = report.left, report.more
+        return whole
+
+    def catch_up(self) -> int:
+        """Apply what the ledger holds and the board lacks; returns how many entries that were."""
+        return catch_up(self._board, self._ledger)
+
+    def foreign_commit(self) -> bool:
+        """Whether somebody else committed to the board since the last call (law 5)."""
+        before, self._data_version = self._data_version, self._read_data_version()
+        return before != self._data_version
+
+    def close(self) -> None:
+        """Close the files; the caller still holds the lock."""
+        self._connection.close()
+        if self._ledger is not None:
+            self._ledger.close()
+        self._collector.close()
+        self._ringer.close()
+
+    def __enter__(self) -> Coordinator:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _read_data_version(self) -> int:
+        return self._connection.execute("PRAGMA data_version").fetchone()[0]
+
+
+def ordered(collected: Collected) -> list[Change]:
+    """One order for all: each shard's changes in their own, between shards by ``(at_ms, digest)``."""
+    return list(heapq.merge(*collected.changes.values(), key=lambda change: (change.at_ms, change.digest)))
+
+
+def catch_up(board: BoardState, ledger: Ledger) -> int:
+    """Apply to ``board`` every entry of ``ledger`` that it does not show. Returns how many."""
+    shown, digest = board.position()
+    held, head_digest = ledger.head()
+    if (shown, digest) == (held, head_digest):
+        return 0
+    if shown >= held:
+        raise LedgerBehind(path=getattr(ledger, "path", "the ledger"), shown=shown, held=held)
+    count = 0
+    for batch in _batches(ledger.after(shown), CATCH_UP_ENTRIES):
+        count += len(replay(board, batch))
+    return count
+
+
+def replay(board: BoardState, entries: list[Entry]) -> list[Decision]:
+    """Decide and apply ``entries``, in one transaction of the board."""
+    board.open()
+    try:
+        decisions = [decide(board, entry) for entry in entries]
+        board.commit(entries[-1].position, entries[-1].digest)
+    except BaseException:
+        board.abandon()
+        raise
+    return decisions
+
+
+def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
+    """For a gateway: make a pass, unless somebody else is the coordinator now. Returns whether it was made.
+
+    ``lock``: the coordinator's lock as this gateway holds it open, not taken.
+    """
+    if not lock.try_acquire():
+        return False
+    try:
+        announce(lock, GATEWAY)
+        with Coordinator(paths, lock) as coordinator:
+            coordinator.make_passes()
+    finally:
+        lock.release()
+    return True
+
+
+def _batches(entries: Iterable[Entry], size: int) -> Iterable[list[Entry]]:
+    batch: list[Entry] = []
+    for entry in entries:
+        batch.append(entry)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+

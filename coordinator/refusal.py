@@ -1,0 +1,31 @@
+"""Refusals: why a change does not apply. A rule raises one; nothing that it wrote before stays."""
+
+from __future__ import annotations
+
+# The closed set of reasons. docs/design.md, "Verdicts", explains each; a test holds the two against each other.
+REASONS = frozenset(
+    {
+        "stale",  # rule 2: not the owner, and had not seen everything
+        "unknown_task",
+        "unknown_parent",
+        "wrong_status",  # rule 4: not legal where the task stands
+        "late",  # rule 3: that run is over
+        "not_your_run",  # rule 3: the run belongs to other profiles
+        "parents_open",
+        "nothing_ready",
+        "duplicate",  # a live task has this idempotency key
+        "taken_id",  # a task with this id exists
+        "cycle",
+    }
+)
+
+
+class Refusal(Exception):
+    """The rule says no. ``facts`` are for programs, ``sentence`` for people."""
+
+    def __init__(self, reason: str, sentence: str, **facts: object) -> None:
+        assert reason in REASONS, reason
+        super().__init__(sentence)
+        self.reason = reason
+        self.sentence = sentence
+        self.facts = facts

@@ -1,0 +1,17 @@
+"""Comments: what is said about a task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.ledger import Entry
+from coordinator.state import BoardState, Task
+from shards.changes import Comment
+
+
+def comment(board: BoardState, entry: Entry, body: Comment, task: Task) -> dict[str, Any]:
+    """Add the comment. The event names the profile whose shard it came from, whatever author it shows."""
+    author = body.author or entry.profile
+    comment_id = board.add_comment(task.id, author, body.text)
+    board.add_event(task.id, "commented", {"author": author, "len": len(body.text), "by": entry.profile})
+    return {"comment_id": comment_id}

@@ -1,0 +1,32 @@
+"""Subscriptions: which chats are told what becomes of a task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.ledger import Entry
+from coordinator.state import BoardState, Task
+from shards.changes import Subscribe, Unsubscribe
+
+
+def subscribe(board: BoardState, entry: Entry, body: Subscribe, task: Task) -> dict[str, Any]:
+    """A chat hears of the task from now on, or ``from_start``. Subscribing twice is subscribing once."""
+    is_new = board.add_subscription(
+        {
+            "task_id": task.id,
+            "platform": body.platform,
+            "chat_id": body.chat_id,
+            "thread_id": body.thread_id,
+            "user_id": body.user_id,
+            "notifier_profile": body.notifier_profile or entry.profile,
+            "created_at": board.now_s,
+            "last_event_id": 0 if body.from_start else board.last_event_id(),
+            "chat_type": body.chat_type,
+        }
+    )
+    return {"subscribed": is_new}
+
+
+def unsubscribe(board: BoardState, entry: Entry, body: Unsubscribe, task: Task) -> dict[str, Any]:
+    """The chat no longer hears of the task. Unsubscribing twice changes nothing."""
+    return {"unsubscribed": board.remove_subscription(task.id, body.platform, body.chat_id, body.thread_id)}

@@ -1,0 +1,29 @@
+"""The ledger: every change once, in the order that was decided."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("ledger")
+
+
+@migrations()
+def m001_entries(db: Database) -> None:
+    # written_ms: the author's clock; at_ms: the coordinator's, and the only time that deciding knows.
+    # change_digest continues the shard's chain, digest the ledger's.
+    db.execute(
+        """CREATE TABLE entries (
+            position INTEGER PRIMARY KEY,
+            profile TEXT NOT NULL,
+            seq INTEGER NOT NULL,
+            task_id TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            body TEXT NOT NULL,
+            seen TEXT NOT NULL,
+            written_ms INTEGER NOT NULL,
+            change_digest TEXT NOT NULL,
+            at_ms INTEGER NOT NULL,
+            digest TEXT NOT NULL,
+            UNIQUE (profile, seq)
+        ) STRICT"""
+    )

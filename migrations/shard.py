@@ -1,0 +1,39 @@
+"""A shard: a profile's outbox."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("shard")
+
+
+@migrations()
+def m001_changes(db: Database) -> None:
+    # digest: hexadecimal, of the row before and this row; see shards/changes.py. AUTOINCREMENT is not used: seq is
+    # given by the one who appends, and a gap is a fault that the collector must see.
+    db.execute(
+        """CREATE TABLE changes (
+            seq INTEGER PRIMARY KEY,
+            task_id TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            body TEXT NOT NULL,
+            seen TEXT NOT NULL,
+            at_ms INTEGER NOT NULL,
+            digest TEXT NOT NULL
+        ) STRICT"""
+    )
+    # Whose shard this is, and which one: one row.
+    db.execute(
+        """CREATE TABLE meta (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            profile TEXT NOT NULL,
+            shard_id TEXT NOT NULL
+        ) STRICT"""
+    )
+    # The newest sign of life of each run, overwritten in place: state, not history.
+    db.execute(
+        """CREATE TABLE liveness (
+            run_id INTEGER PRIMARY KEY,
+            at_ms INTEGER NOT NULL
+        ) STRICT"""
+    )

@@ -1,0 +1,133 @@
+"""The bell: "something is new", over a datagram socket, so that nobody polls.
+
+It carries no content, and losing it costs latency, never correctness: whoever waits also looks by itself after a
+while. The coordinator's bell wakes the daemon; whoever waits for the coordinator (a gateway for a verdict, a
+``kanban watch``) hangs up a bell of its own in the board's folder, and every pass ends by ringing those.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import select
+import socket
+import stat
+import sys
+from pathlib import Path
+
+WAITING_PREFIX = "kanban-waiting."
+
+# bind() takes about 100 bytes of path; longer ones go through a descriptor of the folder, where there is /proc.
+_PATH_LIMIT = 100
+
+
+class Bell:
+    """A bell at ``path``. Where none can be hung up (no sockets, no permission) it never rings, and waiting is
+    waiting out the time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket = _bind(path)
+
+    @classmethod
+    def waiting(cls, folder: Path) -> Bell:
+        """A bell in ``folder`` that the end of every pass rings."""
+        return cls(folder / f"{WAITING_PREFIX}{os.getpid()}-{secrets.token_hex(4)}.sock")
+
+    def fileno(self) -> int:
+        """The descriptor to select on; -1 if the bell never rings."""
+        return self._socket.fileno() if self._socket else -1
+
+    def wait(self, longest_s: float) -> bool:
+        """Wait until the bell rings, at most ``longest_s`` seconds. Returns whether it rang."""
+        watched = [self._socket] if self._socket else []
+        ready, _, _ = select.select(watched, [], [], longest_s)
+        if ready:
+            self.hush()
+        return bool(ready)
+
+    def hush(self) -> None:
+        """Forget every ring so far."""
+        while self._socket:
+            try:
+                self._socket.recv(16)
+            except OSError:
+                return
+
+    def close(self) -> None:
+        """Take the bell down."""
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+            _unlink(self.path)
+
+
+class Ringer:
+    """Rings bells. One socket for all of them; never waits for the other side."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+
+    def ring(self, path: Path) -> None:
+        """Ring the bell at ``path``, if there is one. A bell whose owner died is taken down."""
+        try:
+            with _Reach(path) as reachable:
+                self._socket.sendto(b"!", reachable)
+        except OSError as error:
+            if error.errno == errno.ECONNREFUSED and path.name.startswith(WAITING_PREFIX):
+                _unlink(path)
+
+    def ring_waiting(self, folder: Path) -> None:
+        """Ring everybody who waits for a pass over the board in ``folder``."""
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            return
+        for name in names:
+            if name.startswith(WAITING_PREFIX):
+                self.ring(folder / name)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class _Reach:
+    """A spelling of ``path`` that is short enough for a socket address."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._folder: int | None = None
+
+    def __enter__(self) -> str:
+        if len(os.fsencode(self._path)) <= _PATH_LIMIT or sys.platform != "linux":
+            return str(self._path)
+        self._folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._folder}/{self._path.name}"
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._folder is not None:
+            os.close(self._folder)
+
+
+def _bind(path: Path) -> socket.socket | None:
+    bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        bell.setblocking(False)
+        if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
+            _unlink(path)
+        with _Reach(path) as reachable:
+            bell.bind(reachable)
+        path.chmod(0o600)
+    except OSError:
+        bell.close()
+        return None
+    return bell
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError:
+        pass

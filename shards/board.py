@@ -1,0 +1,262 @@
+"""The board, read-only: for gateways, commands, dashboards, anyone.
+
+Law 4: readers open ``mode=ro`` with ``query_only``. Each call is one short read of one state of the board; none
+writes, waits for a writer, or promotes anything.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from shards import sqlite
+from shards.bell import Bell
+from shards.errors import BoardMissing
+from shards.names import BoardPaths
+from shards.records import STATUSES, Comment, Event, Refusal, Run, Subscription, Task, Verdict
+from shards.vectors import Eyes, decode
+
+# `list --sort`: the names that Hermes gives its orders.
+SORTS = {
+    "priority-desc": "t.priority DESC, t.created_at, t.id",
+    "priority": "t.priority, t.created_at, t.id",
+    "created": "t.created_at, t.id",
+    "created-desc": "t.created_at DESC, t.id",
+    "status": "t.status, t.priority DESC, t.created_at, t.id",
+    "assignee": "t.assignee, t.priority DESC, t.created_at, t.id",
+    "title": "t.title, t.id",
+    "updated": "(SELECT max(id) FROM task_events e WHERE e.task_id = t.id) DESC",
+}
+EVENTS_LIMIT = 1_000
+
+_TASKS = "SELECT t.*, m.owner, m.epoch, m.vector FROM tasks t JOIN merge_tasks m ON m.task_id = t.id"
+_NOTHING_MERGED = Eyes()
+
+
+class Board:
+    """A board opened for reading. Safe to use from several threads; cheap to keep open, and it holds nobody up.
+
+    ``Board.open()`` finds the user's board; ``Board(paths)`` takes the one at ``paths``.
+    """
+
+    def __init__(self, paths: BoardPaths) -> None:
+        self.paths = paths
+        self._connection: sqlite3.Connection | None = None
+        self._files: tuple | None = None
+        self._threads = threading.RLock()
+        self._pid = os.getpid()
+
+    @classmethod
+    def open(cls, *, board: str | None = None, home: str | os.PathLike | None = None) -> Board:
+        """The board ``board`` of the Hermes home ``home``; None means the user's own (shards.names).
+
+        Raises BoardMissing, UnknownBoard and the StorageErrors of a file that cannot be read.
+        """
+        opened = cls(BoardPaths.find(board, home))
+        with opened.reading():
+            return opened
+
+    # --- tasks -------------------------------------------------------------------------------------------------
+
+    def task(self, task_id: str) -> Task | None:
+        """The task, or None."""
+        return self._one(Task, f"{_TASKS} WHERE t.id = ?", (task_id,))
+
+    def tasks(
+        self,
+        *,
+        status: str | None = None,
+        assignee: str | None = None,
+        tenant: str | None = None,
+        session_id: str | None = None,
+        include_archived: bool = False,
+        sort: str = "priority-desc",
+        limit: int | None = None,
+    ) -> list[Task]:
+        """The tasks that match every filter given, in the order ``sort`` (a key of SORTS)."""
+        wanted = {"status": status, "assignee": assignee, "tenant": tenant, "session_id": session_id}
+        given = {column: value for column, value in wanted.items() if value is not None}
+        conditions = [f"t.{column} = :{column}" for column in given]
+        if status is None and not include_archived:
+            conditions.append("t.status != 'archived'")
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        sql = f"{_TASKS}{where} ORDER BY {SORTS[sort]} LIMIT :limit"
+        return self._all(Task, sql, {**given, "limit": -1 if limit is None else limit})
+
+    def parents(self, task_id: str) -> list[str]:
+        """The ids of the tasks that ``task_id`` waits for."""
+        return self._column("SELECT parent_id FROM task_links WHERE child_id = ? ORDER BY 1", (task_id,))
+
+    def children(self, task_id: str) -> list[str]:
+        """The ids of the tasks that wait for ``task_id``."""
+        return self._column("SELECT child_id FROM task_links WHERE parent_id = ? ORDER BY 1", (task_id,))
+
+    def has_ready(self, profile: str) -> bool:
+        """Whether ``claim_next`` for ``profile`` has anything to choose from."""
+        sql = "SELECT 1 FROM tasks WHERE status = 'ready' AND {} LIMIT 1"
+        return bool(
+            self._column(sql.format("assignee = ?"), (profile,)) or self._column(sql.format("assignee IS NULL"), ())
+        )
+
+    # --- what belongs to tasks ---------------------------------------------------------------------------------
+
+    def run(self, run_id: int) -> Run | None:
+        """The run, or None."""
+        return self._one(Run, "SELECT * FROM task_runs WHERE id = ?", (run_id,))
+
+    def runs(self, task_id: str) -> list[Run]:
+        """Every attempt at the task, oldest first."""
+        return self._all(Run, "SELECT * FROM task_runs WHERE task_id = ? ORDER BY id", (task_id,))
+
+    def comments(self, task_id: str) -> list[Comment]:
+        """What was said about the task, oldest first."""
+        return self._all(Comment, "SELECT * FROM task_comments WHERE task_id = ? ORDER BY id", (task_id,))
+
+    def events(
+        self, *, after: int = 0, task_id: str | None = None, kinds: Sequence[str] = (), limit: int = EVENTS_LIMIT
+    ) -> list[Event]:
+        """Events with an id above ``after``, oldest first, at most ``limit``."""
+        conditions, given = ["id > ?"], [after]
+        if task_id is not None:
+            conditions.append("task_id = ?")
+            given.append(task_id)
+        if kinds:
+            conditions.append(f"kind IN ({', '.join('?' * len(kinds))})")
+            given.extend(kinds)
+        sql = f"SELECT * FROM task_events WHERE {' AND '.join(conditions)} ORDER BY id LIMIT ?"
+        return self._all(Event, sql, (*given, limit))
+
+    def last_event_id(self) -> int:
+        """The id of the newest event; 0 if there is none."""
+        return self._column("SELECT coalesce(max(id), 0) FROM task_events", ())[0]
+
+    def subscriptions(self, task_id: str | None = None) -> list[Subscription]:
+        """Who is told about the task (or about any task), oldest first."""
+        where = "" if task_id is None else " WHERE task_id = ?"
+        sql = f"SELECT * FROM kanban_notify_subs{where} ORDER BY created_at, task_id, platform, chat_id, thread_id"
+        return self._all(Subscription, sql, () if task_id is None else (task_id,))
+
+    # --- the merge ---------------------------------------------------------------------------------------------
+
+    def verdict(self, profile: str, seq: int) -> Verdict | None:
+        """What became of a change; None while it is not merged."""
+        return self._one(Verdict, "SELECT * FROM merge_verdicts WHERE profile = ? AND seq = ?", (profile, seq))
+
+    def refusals(self, *, profile: str | None = None, after: int = 0, limit: int = 100) -> list[Refusal]:
+        """The newest refused changes with a ledger position above ``after``, newest first."""
+        sql = (
+            "SELECT k.*, v.at_ms, v.reason, v.sentence FROM merge_kept k JOIN merge_verdicts v USING (profile, seq) "
+            "WHERE v.verdict = 'refused' AND k.position > :after AND (:profile IS NULL OR k.profile = :profile) "
+            "ORDER BY k.position DESC LIMIT :limit"
+        )
+        return self._all(Refusal, sql, {"after": after, "profile": profile, "limit": limit})
+
+    def eyes(self, task_id: str, profile: str) -> Eyes:
+        """What ``profile`` sees of the task now, and how far its shard is merged; for Shard.append."""
+        try:
+            with self.reading() as connection:
+                mark = connection.execute(
+                    "SELECT seq, digest FROM merge_watermarks WHERE profile = ?", (profile,)
+                ).fetchone()
+                task = connection.execute("SELECT vector FROM merge_tasks WHERE task_id = ?", (task_id,)).fetchone()
+        except BoardMissing:
+            return _NOTHING_MERGED
+        return Eyes(decode(task[0]) if task else {}, *(mark or (0, "")))
+
+    def has_task(self, task_id: str) -> bool:
+        """Whether the board shows the task."""
+        try:
+            return bool(self._column("SELECT 1 FROM tasks WHERE id = ?", (task_id,)))
+        except BoardMissing:
+            return False
+
+    def watermarks(self) -> dict[str, tuple[int, str]]:
+        """How far each profile's shard is merged: ``{profile: (seq, digest)}``."""
+        with self.reading() as connection:
+            return {profile: (seq, digest) for profile, seq, digest in connection.execute(
+                "SELECT profile, seq, digest FROM merge_watermarks")}  # fmt: skip
+
+    def position(self) -> int:
+        """How many entries of the ledger the board shows."""
+        return self._column("SELECT position FROM merge_state", ())[0]
+
+    # --- the whole ---------------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """How many tasks there are by status and by assignee, and the age of the oldest ready one in seconds."""
+        now = int(time.time())
+        with self.reading() as connection:
+            counted = dict(connection.execute("SELECT status, count(*) FROM tasks GROUP BY status").fetchall())
+            by_assignee: dict[str, dict[str, int]] = {}
+            for assignee, status, count in connection.execute(
+                "SELECT assignee, status, count(*) FROM tasks WHERE status != 'archived' GROUP BY 1, 2"
+            ):
+                by_assignee.setdefault(assignee or "(unassigned)", {})[status] = count
+            (oldest,) = connection.execute("SELECT min(created_at) FROM tasks WHERE status = 'ready'").fetchone()
+        return {
+            "by_status": {status: counted[status] for status in STATUSES if status in counted},
+            "by_assignee": by_assignee,
+            "oldest_ready_age_seconds": None if oldest is None else max(0, now - oldest),
+            "now": now,
+        }
+
+    def bell(self) -> Bell:
+        """A bell that rings after every pass over this board. The caller closes it."""
+        return Bell.waiting(self.paths.folder)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One state of the board, for several reads. Keep it short. Raises as ``open`` does."""
+        with self._threads, sqlite.explained(self.paths.board), sqlite.snapshot(self._open()) as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the file. The board may be used again afterwards."""
+        with self._threads:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+                self._connection = None
+
+    def __enter__(self) -> Board:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _open(self) -> sqlite3.Connection:
+        sqlite.check_same_process(self.paths.board, self._pid)
+        files = _files(self.paths.board)
+        if self._connection is not None and files != self._files:
+            self.close()
+        if self._connection is None:
+            connection = sqlite.open_reader(self.paths.board, sqlite.BOARD)
+            connection.row_factory = sqlite3.Row
+            self._connection = connection
+            self._files = _files(self.paths.board)
+        return self._connection
+
+    def _one(self, record, sql: str, given: Sequence) -> Any:
+        with self.reading() as connection:
+            row = connection.execute(sql, given).fetchone()
+        return None if row is None else record.from_row(row)
+
+    def _all(self, record, sql: str, given: Sequence | dict) -> list:
+        with self.reading() as connection:
+            rows = connection.execute(sql, given).fetchall()
+        return [record.from_row(row) for row in rows]
+
+    def _column(self, sql: str, given: Sequence) -> list:
+        with self.reading() as connection:
+            return [row[0] for row in connection.execute(sql, given)]
+
+
+def _files(board: Path) -> tuple:
+    """Which board and which WAL lie there. A kept connection that no longer reads these (the board was replaced, or
+    foreign code in this process dropped its locks and the WAL went from under it) is opened again."""
+    return sqlite.identity(board), sqlite.identity(board.with_name(board.name + "-wal"))

@@ -1,0 +1,167 @@
+"""What can go wrong, each as one sentence that says what happened and what to do next.
+
+The docstring of an exception is its message; names in braces are filled from the facts it is raised with, and the
+facts stay readable as attributes, so a caller never parses a sentence. ``exit_code`` is what the commands end with.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+
+class KanbanError(Exception):
+    """Something about the board went wrong."""
+
+    exit_code = 1
+
+    def __init__(self, **facts: object) -> None:
+        self.facts = facts
+        for name, value in facts.items():
+            setattr(self, name, value)
+        sentence = " ".join((inspect.getdoc(type(self)) or type(self).__name__).split())
+        super().__init__(sentence.format(**facts))
+
+
+# --- 1: refused, or not possible as things stand ---------------------------------------------------------------
+
+
+class Refused(KanbanError):
+    """{sentence}"""
+
+    # The coordinator's verdict on a change. ``reason`` is a word of the closed set in docs/design.md ("Verdicts").
+    reason: str
+    sentence: str
+
+
+class UnknownTask(KanbanError):
+    """There is no task {task_id} on this board; `kanban list` shows the tasks there are."""
+
+
+class UnknownRun(KanbanError):
+    """There is no run {run_id} on this board; `kanban runs TASK` shows a task's runs."""
+
+
+class NoOpenRun(KanbanError):
+    """Task {task_id} has no open run (its status is {status}); claim it first."""
+
+
+# --- 2: the call itself is wrong -------------------------------------------------------------------------------
+
+
+class UsageError(KanbanError):
+    """The call does not make sense."""
+
+    exit_code = 2
+
+
+class InvalidName(UsageError):
+    """{name!r} cannot name a {what}: use 1 to 64 of a-z, 0-9, '-' and '_', beginning with a letter or a digit."""
+
+
+class InvalidTaskId(UsageError):
+    """{task_id!r} is not a task id: those look like t_ and at least eight hexadecimal digits."""
+
+
+class InvalidChange(UsageError):
+    """This {kind} cannot be written: {problem}."""
+
+
+class TooLarge(UsageError):
+    """This {kind} is {size_bytes} bytes, and a change holds at most {limit_bytes}; put large content into a file
+    and name the file in the task."""
+
+
+# --- 3: a file or its surroundings -----------------------------------------------------------------------------
+
+
+class StorageError(KanbanError):
+    """{path} cannot be used: {problem}."""
+
+    exit_code = 3
+
+
+class FileMissing(StorageError):
+    """There is no {role} at {path}."""
+
+
+class BoardMissing(FileMissing):
+    """There is no board at {path} yet; `kanban init` makes one, and so does the first task that is created."""
+
+
+class UnknownBoard(StorageError):
+    """There is no board named {slug} (looked for {path}); `kanban --board {slug} init` makes one."""
+
+
+class ForeignFile(StorageError):
+    """{path} is not a {role} of this project, so nothing was written to it; move it aside, or name another folder
+    with --home."""
+
+
+class LegacyBoard(StorageError):
+    """{path} is a board that Hermes writes itself, so nothing was written to it; keep it, and use another folder
+    with --home."""
+
+
+class NewerSchema(StorageError):
+    """{path} was made by a newer version of this program (schema {found}, this one knows {known}); update this
+    program. Nothing was read or changed."""
+
+
+class Damaged(StorageError):
+    """{path} is damaged ({problem}). Nothing was changed; `kanban-merge verify` says what is affected, and a board
+    is made again from its ledger with `kanban-merge rebuild`."""
+
+
+class CannotOpen(StorageError):
+    """{path} cannot be opened ({problem}); check that its folder exists and that this user may write there."""
+
+
+class DiskFull(StorageError):
+    """The disk that holds {path} is full. What was being written is not in the file; free some space and repeat it."""
+
+
+class FileBusy(StorageError):
+    """{path} stayed locked by another process for {waited_s:g} seconds; repeat the command, and if that does not
+    help, look for a stopped process that holds {lock}."""
+
+
+class NoSharedMemory(StorageError):
+    """{path} lies on a filesystem that cannot share memory between processes (SQLite chose the {journal} journal
+    instead of WAL); put the board on a local disk with --home."""
+
+
+class ShardBehind(StorageError):
+    """{path} holds {head} changes, but {merged} of this profile were merged already: the file is missing or was
+    replaced by an older copy. Nothing was written; put the newest copy back, or move the file away and write as a
+    profile with another name."""
+
+
+class LedgerBehind(StorageError):
+    """{path} holds {held} entries, but the board shows {shown}: the ledger is missing, was replaced by an older copy,
+    or is another board's. Nothing was changed; put the ledger back that belongs to this board."""
+
+
+class ShardOfAnother(StorageError):
+    """{path} is the shard of {found}, not of {profile}: it was copied or renamed. Nothing was written; give the file
+    its own name back."""
+
+
+class Forked(StorageError):
+    """{path} was opened by process {opened_by}, and this is process {pid}, its fork; open a new Gateway or Board
+    after the fork."""
+
+
+# --- 4 and 5: the coordinator ----------------------------------------------------------------------------------
+
+
+class Undecided(KanbanError):
+    """Change {seq} of {profile} is safely written, but has no verdict after {waited_s:g} seconds; {why}. It will be
+    merged later; `kanban-merge status` shows what holds it up."""
+
+    exit_code = 4
+
+
+class CoordinatorRunning(KanbanError):
+    """Another coordinator works on this board: {holder}. One is enough; stop that one first if this one shall run."""
+
+    exit_code = 5

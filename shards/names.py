@@ -1,0 +1,168 @@
+"""Names and paths: which folder is the board's, and what each file in it is called.
+
+``<root>`` and the slug resolve as Hermes resolves them (docs/design.md, "Names and paths"), so an installation keeps its places. What
+the caller says (``home=``, ``board=``) wins over the environment, always: rows written to the wrong file because
+a variable leaked into a process are worse than an error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard
+
+COORDINATOR = "@coordinator"
+DEFAULT_BOARD = "default"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_TASK_ID = re.compile(r"t_[0-9a-f]{8,64}")
+_SHARD_FILE = re.compile(r"kanban\.(?P<name>.+)\.db")
+
+
+def check_profile(name: str) -> str:
+    """Return ``name`` if it can name a profile. Raises InvalidName."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidName(name=name, what="profile")
+    return name
+
+
+def check_board(slug: str) -> str:
+    """Return ``slug`` if it can name a board. Raises InvalidName."""
+    if not isinstance(slug, str) or not _NAME.fullmatch(slug):
+        raise InvalidName(name=slug, what="board")
+    return slug
+
+
+def check_task_id(task_id: str) -> str:
+    """Return ``task_id`` if it has the shape of one. Raises InvalidTaskId."""
+    if not is_task_id(task_id):
+        raise InvalidTaskId(task_id=task_id)
+    return task_id
+
+
+def is_task_id(text: object) -> bool:
+    """Whether ``text`` has the shape of a task id."""
+    return isinstance(text, str) and _TASK_ID.fullmatch(text) is not None
+
+
+def new_task_id() -> str:
+    """A task id no other shard will draw: 64 random bits, in a shape that every reader of Hermes ids matches."""
+    return "t_" + secrets.token_hex(8)
+
+
+def root_folder(home: str | os.PathLike | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Hermes's ``<root>``: ``home``, else HERMES_KANBAN_HOME, else the root above HERMES_HOME, else ~/.hermes."""
+    if home is not None:
+        return Path(home).expanduser().absolute()
+    if environ.get("HERMES_KANBAN_HOME"):
+        return Path(environ["HERMES_KANBAN_HOME"]).expanduser().absolute()
+    if environ.get("HERMES_HOME"):
+        hermes_home = Path(environ["HERMES_HOME"]).expanduser().absolute()
+        return hermes_home.parent.parent if hermes_home.parent.name == "profiles" else hermes_home
+    return Path("~/.hermes").expanduser()
+
+
+@dataclass(frozen=True)
+class BoardPaths:
+    """The files of one board. All lie in ``folder``; see docs/design.md, "The files", for who writes which."""
+
+    folder: Path
+    slug: str = DEFAULT_BOARD
+
+    @classmethod
+    def find(
+        cls,
+        board: str | None = None,
+        home: str | os.PathLike | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> BoardPaths:
+        """The board that the caller means.
+
+        ``board``: its slug; None asks HERMES_KANBAN_BOARD, then ``<root>/kanban/current``, then takes ``default``.
+        ``home``: the root folder; None resolves it as Hermes does, with HERMES_KANBAN_DB first of all.
+        Raises InvalidName for a slug that cannot be one. The folder need not exist yet.
+        """
+        if board is None and home is None and environ.get("HERMES_KANBAN_DB"):
+            return cls._of_file(Path(environ["HERMES_KANBAN_DB"]).expanduser().absolute())
+        root = root_folder(home, environ)
+        slug = board if board is not None else _current_slug(root, environ)
+        return cls.of(root, check_board(slug))
+
+    @classmethod
+    def of(cls, root: Path, slug: str) -> BoardPaths:
+        """The board ``slug`` under ``root``."""
+        return cls(root if slug == DEFAULT_BOARD else root / "kanban" / "boards" / slug, slug)
+
+    @classmethod
+    def _of_file(cls, file: Path) -> BoardPaths:
+        if file.name != "kanban.db":
+            raise StorageError(path=file, problem="HERMES_KANBAN_DB must end in kanban.db")
+        slug = file.parent.name if file.parent.parent.name == "boards" else DEFAULT_BOARD
+        return cls(file.parent, slug)
+
+    @property
+    def board(self) -> Path:
+        return self.folder / "kanban.db"
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "kanban-ledger.db"
+
+    @property
+    def coordinator_lock(self) -> Path:
+        return self.folder / "kanban-coordinator.lock"
+
+    @property
+    def coordinator_bell(self) -> Path:
+        return self.folder / "kanban-coordinator.sock"
+
+    def shard(self, profile: str) -> Path:
+        return self.folder / f"kanban.{check_profile(profile)}.db"
+
+    def shard_lock(self, profile: str) -> Path:
+        return self.folder / f"kanban.{check_profile(profile)}.lock"
+
+    def shards(self) -> Iterator[tuple[str, Path]]:
+        """Every ``(profile, file)`` that looks like a shard; the profile may be an invalid name, which the
+        collector reports instead of overlooking it."""
+        if not self.folder.is_dir():
+            return
+        for name in sorted(os.listdir(self.folder)):
+            match = _SHARD_FILE.fullmatch(name)
+            if match:
+                yield match["name"], self.folder / name
+
+    def require_folder(self) -> None:
+        """Make the default board's folder; insist on a named one, so that no typing error makes a board.
+
+        Raises UnknownBoard, or StorageError where the folder cannot be made.
+        """
+        if self.folder.is_dir():
+            return
+        if self.slug != DEFAULT_BOARD:
+            raise UnknownBoard(slug=self.slug, path=self.folder)
+        self.make_folder()
+
+    def make_folder(self) -> None:
+        """Make the board's folder, for its user only. Raises StorageError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StorageError(path=self.folder, problem=f"its folder cannot be made: {error.strerror}") from error
+
+
+def _current_slug(root: Path, environ: Mapping[str, str]) -> str:
+    if environ.get("HERMES_KANBAN_BOARD"):
+        return environ["HERMES_KANBAN_BOARD"]
+    try:
+        chosen = (root / "kanban" / "current").read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return DEFAULT_BOARD
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(path=root / "kanban" / "current", problem=str(error)) from error
+    return chosen or DEFAULT_BOARD

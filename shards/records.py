@@ -1,0 +1,196 @@
+"""What a reader of the board gets: plain records with Hermes's fields, in Hermes's order."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+STATUSES = ("triage", "todo", "scheduled", "ready", "running", "blocked", "review", "done", "archived")
+TERMINAL = ("done", "archived")
+
+# The keys that `hermes kanban … --json` gives for a task, in its order.
+TASK_JSON_KEYS = (
+    "id", "title", "body", "assignee", "status", "priority", "tenant", "workspace_kind", "workspace_path",
+    "branch_name", "project_id", "created_by", "created_at", "started_at", "completed_at", "result", "skills",
+    "max_retries", "session_id", "workflow_template_id", "current_step_key",
+)  # fmt: skip
+
+
+class _Record:
+    @classmethod
+    def from_row(cls, row: sqlite3.Row):
+        """The record of a row that holds at least its columns."""
+        return cls(**{field.name: cls._value(field.name, row[field.name]) for field in fields(cls)})
+
+    @staticmethod
+    def _value(name: str, value: Any) -> Any:
+        return value
+
+    def as_dict(self) -> dict[str, Any]:
+        """The record as a dict, for JSON."""
+        return asdict(self)
+
+
+def _parsed(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+@dataclass(frozen=True)
+class Task(_Record):
+    """One task. Times are seconds since 1970. ``owner`` may change it without looking first; ``epoch`` counts how
+    often that moved; ``vector`` is every deciding change applied to it, ``{profile: seq}``."""
+
+    id: str
+    title: str
+    body: str | None
+    assignee: str | None
+    status: str
+    priority: int
+    created_by: str | None
+    created_at: int
+    started_at: int | None
+    completed_at: int | None
+    workspace_kind: str
+    workspace_path: str | None
+    claim_lock: str | None
+    claim_expires: int | None
+    tenant: str | None
+    branch_name: str | None
+    project_id: str | None
+    result: str | None
+    idempotency_key: str | None
+    consecutive_failures: int
+    worker_pid: int | None
+    last_failure_error: str | None
+    max_runtime_seconds: int | None
+    last_heartbeat_at: int | None
+    current_run_id: int | None
+    workflow_template_id: str | None
+    current_step_key: str | None
+    skills: list[str] | None
+    model_override: str | None
+    max_retries: int | None
+    goal_mode: bool
+    goal_max_turns: int | None
+    session_id: str | None
+    block_kind: str | None
+    block_recurrences: int
+    provider_override: str | None
+    reasoning_effort: str | None
+    owner: str
+    epoch: int
+    vector: dict[str, int]
+
+    @staticmethod
+    def _value(name: str, value: Any) -> Any:
+        if name in ("skills", "vector"):
+            return _parsed(value)
+        return bool(value) if name == "goal_mode" else value
+
+    def as_hermes(self) -> dict[str, Any]:
+        """The keys and values that ``hermes kanban show --json`` gives."""
+        return {key: getattr(self, key) for key in TASK_JSON_KEYS}
+
+
+@dataclass(frozen=True)
+class Run(_Record):
+    """One attempt at a task; open while ``ended_at`` is None."""
+
+    id: int
+    task_id: str
+    profile: str
+    step_key: str | None
+    status: str
+    claim_lock: str | None
+    claim_expires: int | None
+    worker_pid: int | None
+    max_runtime_seconds: int | None
+    last_heartbeat_at: int | None
+    started_at: int
+    ended_at: int | None
+    outcome: str | None
+    summary: str | None
+    metadata: dict[str, Any] | None
+    error: str | None
+
+    @staticmethod
+    def _value(name: str, value: Any) -> Any:
+        return _parsed(value) if name == "metadata" else value
+
+
+@dataclass(frozen=True)
+class Comment(_Record):
+    id: int
+    task_id: str
+    author: str
+    body: str
+    created_at: int
+
+
+@dataclass(frozen=True)
+class Event(_Record):
+    id: int
+    task_id: str
+    kind: str
+    payload: dict[str, Any] | None
+    created_at: int
+    run_id: int | None
+
+    @staticmethod
+    def _value(name: str, value: Any) -> Any:
+        return _parsed(value) if name == "payload" else value
+
+
+@dataclass(frozen=True)
+class Subscription(_Record):
+    task_id: str
+    platform: str
+    chat_id: str
+    thread_id: str
+    user_id: str | None
+    notifier_profile: str | None
+    created_at: int
+    last_event_id: int
+    chat_type: str | None
+
+
+@dataclass(frozen=True)
+class Verdict(_Record):
+    """What became of the change ``(profile, seq)``: ``applied``, or ``refused`` with a reason and a sentence.
+    ``answer``: what it was given (a run's id, say), or the facts of the refusal."""
+
+    profile: str
+    seq: int
+    position: int
+    at_ms: int
+    verdict: str
+    reason: str | None
+    sentence: str | None
+    answer: dict[str, Any] | None
+
+    @staticmethod
+    def _value(name: str, value: Any) -> Any:
+        return _parsed(value) if name == "answer" else value
+
+
+@dataclass(frozen=True)
+class Refusal(_Record):
+    """A refused change, whole, with its verdict. ``body`` and ``seen`` are what its author wrote."""
+
+    position: int
+    profile: str
+    seq: int
+    task_id: str
+    kind: str
+    body: dict[str, Any]
+    seen: dict[str, int]
+    written_ms: int
+    at_ms: int
+    reason: str
+    sentence: str
+
+    @staticmethod
+    def _value(name: str, value: Any) -> Any:
+        return _parsed(value) if name in ("body", "seen") else value

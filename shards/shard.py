@@ -1,0 +1,166 @@
+"""A shard: the one file that a profile writes, an append-only row of changes and a table of signs of life.
+
+Why it is as it is: several processes of one profile (its gateway, its workers, CLI calls) append at the same time,
+and each append must be durable when it returns. So each takes the shard's lock, commits one transaction with
+``synchronous=FULL``, and lets go. Nobody else ever writes the file, whatever the other profiles do.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shards import sqlite
+from shards.changes import ADDING, KIND_OF, KINDS, Body, chain, encode_body, genesis
+from shards.errors import ShardBehind, ShardOfAnother
+from shards.locks import FileLock
+from shards.names import BoardPaths, check_profile
+from shards.vectors import Eyes, encode
+
+# How long an append waits for the other processes of its own profile.
+LOCK_WAIT_S = 30.0
+# Signs of life of runs that ended are worth nothing; they are swept out when they are this old.
+LIVENESS_KEPT_MS = 7 * 24 * 3600 * 1000
+
+_INSERT = "INSERT INTO changes (seq, task_id, kind, body, seen, at_ms, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_UNMERGED = "SELECT seq, kind FROM changes WHERE seq > ? AND task_id = ? ORDER BY seq"
+
+
+class Shard:
+    """The shard of ``profile``, opened by this process for appending. Safe to use from several threads."""
+
+    def __init__(self, paths: BoardPaths, profile: str) -> None:
+        self.profile = check_profile(profile)
+        self.path = paths.shard(profile)
+        self._lock = FileLock(paths.shard_lock(profile))
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._pid = os.getpid()
+        self._mine: dict[str, set[int]] = {}
+
+    def append(self, task_id: str, body: Body, eyes: Eyes) -> int:
+        """Append one change and return its seq. Durable on return.
+
+        ``eyes``: what this process read of the task before it decided to write; it becomes the change's ``seen``.
+        Raises InvalidChange, TooLarge, ShardBehind, and the StorageErrors of a file that cannot be written.
+        """
+        text = encode_body(body)
+        kind = KIND_OF[type(body)]
+        with self._writing(eyes) as connection, sqlite.transaction(connection):
+            head, digest = self._head(connection)
+            self._check_not_behind(connection, head, eyes)
+            seen = encode(self._seen(connection, task_id, eyes))
+            seq = head + 1
+            at_ms = time.time_ns() // 1_000_000
+            digest = chain(digest, self.profile, seq, task_id, kind, text, seen, at_ms)
+            connection.execute(_INSERT, (seq, task_id, kind, text, seen, at_ms, digest))
+            self._mine.setdefault(task_id, set()).add(seq)
+        return seq
+
+    def sign_of_life(self, run_id: int, eyes: Eyes) -> None:
+        """Note that the worker of ``run_id`` is alive now. Overwritten in place; not a change."""
+        now_ms = time.time_ns() // 1_000_000
+        with self._writing(eyes) as connection, sqlite.transaction(connection):
+            connection.execute("INSERT OR REPLACE INTO liveness (run_id, at_ms) VALUES (?, ?)", (run_id, now_ms))
+            connection.execute("DELETE FROM liveness WHERE at_ms < ?", (now_ms - LIVENESS_KEPT_MS,))
+
+    def has_unmerged_create(self, task_id: str, eyes: Eyes) -> bool:
+        """Whether this profile made ``task_id`` and the board does not show it yet."""
+        if not self.path.exists():
+            return False
+        with self._writing(eyes) as connection:
+            return any(kind == "create" for _, kind in connection.execute(_UNMERGED, (eyes.merged_seq, task_id)))
+
+    def head(self, eyes: Eyes) -> int:
+        """The seq of the newest change, by whichever process of this profile; 0 for an empty shard."""
+        if not self.path.exists():
+            return 0
+        with self._writing(eyes) as connection:
+            return self._head(connection)[0]
+
+    def close(self) -> None:
+        """Close the file. The shard may be used again afterwards."""
+        if self._connection is not None and self._pid == os.getpid():
+            self._lock.acquire(LOCK_WAIT_S)
+            self._close_connection()
+        self._lock.close()
+
+    @contextmanager
+    def _writing(self, eyes: Eyes) -> Iterator[sqlite3.Connection]:
+        sqlite.check_same_process(self.path, self._pid)
+        self._lock.acquire(LOCK_WAIT_S)
+        try:
+            with sqlite.explained(self.path):
+                yield self._open(eyes)
+        finally:
+            self._lock.release()
+
+    def _open(self, eyes: Eyes) -> sqlite3.Connection:
+        found = sqlite.identity(self.path)
+        if found is None and eyes.merged_seq:
+            raise ShardBehind(path=self.path, head=0, merged=eyes.merged_seq)
+        if self._connection is not None and found != self._identity:
+            self._close_connection()
+        if self._connection is None:
+            connection = sqlite.open_writer(self.path, sqlite.SHARD, self._lock)
+            try:
+                self._check_meta(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+            self._identity = sqlite.identity(self.path)
+        return self._connection
+
+    def _close_connection(self) -> None:
+        self._connection.close()
+        self._connection = None
+
+    def _check_meta(self, connection: sqlite3.Connection) -> None:
+        row = connection.execute("SELECT profile FROM meta").fetchone()
+        if row is None:
+            with sqlite.transaction(connection):
+                connection.execute("INSERT INTO meta VALUES (1, ?, ?)", (self.profile, secrets.token_hex(16)))
+        elif row[0] != self.profile:
+            raise ShardOfAnother(path=self.path, found=row[0], profile=self.profile)
+
+    def _head(self, connection: sqlite3.Connection) -> tuple[int, str]:
+        row = connection.execute("SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
+        if row is None:
+            (shard_id,) = connection.execute("SELECT shard_id FROM meta").fetchone()
+            return 0, genesis(self.profile, shard_id)
+        return row
+
+    def _check_not_behind(self, connection: sqlite3.Connection, head: int, eyes: Eyes) -> None:
+        """A change appended to an older copy would take a seq that was used before, and never be merged."""
+        if not eyes.merged_seq:
+            return
+        row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (eyes.merged_seq,)).fetchone()
+        if row is None or row[0] != eyes.merged_digest:
+            raise ShardBehind(path=self.path, head=head, merged=eyes.merged_seq)
+
+    def _seen(self, connection: sqlite3.Connection, task_id: str, eyes: Eyes) -> dict[str, int]:
+        """The task's vector as this process knows it: the board's, and then its own changes that the board lacks.
+
+        A change by another process of this profile that the board does not show ends the list: this process has
+        not seen it, and a vector says "all of this profile's up to here".
+        """
+        seen = dict(eyes.vector)
+        mine = self._mine.get(task_id)
+        if not mine:
+            return seen
+        mine -= {seq for seq in mine if seq <= eyes.merged_seq}
+        if not mine:
+            del self._mine[task_id]
+            return seen
+        for seq, kind in connection.execute(_UNMERGED, (eyes.merged_seq, task_id)):
+            if KINDS[kind].law == ADDING:
+                continue
+            if seq not in mine:
+                break
+            seen[self.profile] = seq
+        return seen

@@ -1,0 +1,243 @@
+"""The one module that opens SQLite files, and keeps the laws of docs/design.md, "SQLite laws".
+
+Law 1. One module calls ``sqlite3.connect``; nothing else opens, copies, hashes or reads a database file.
+Law 2. Every open-for-write happens under that file's lock, and so do the writes and the close that follow.
+Law 3. Shards use a rollback journal (PERSIST) with ``synchronous=FULL``; ledger and board use WAL.
+Law 4. Readers of the board open ``mode=ro`` with ``query_only``.
+Law 7. Files are opened with ``trusted_schema=OFF`` and ``cell_size_check=ON``, and read within bounds.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from shards.errors import (
+    BoardMissing,
+    CannotOpen,
+    Damaged,
+    DiskFull,
+    FileBusy,
+    FileMissing,
+    ForeignFile,
+    Forked,
+    KanbanError,
+    LegacyBoard,
+    NewerSchema,
+    NoSharedMemory,
+    StorageError,
+)
+from shards.locks import FileLock
+
+# Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
+LONGEST_VALUE_BYTES = 16 * 1024 * 1024
+# How long a writer waits for a foreign reader (the sqlite3 shell, say) that is inside a read of the same file.
+BUSY_MS = 5_000
+STATEMENTS_KEPT = 256
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a file is for, and how it is opened.
+
+    ``application_id`` marks the file itself, ``schema`` is the newest schema this program knows (``user_version``),
+    ``journal`` and ``synchronous`` are SQLite's pragmas.
+    """
+
+    name: str
+    application_id: int
+    schema: int
+    journal: str
+    synchronous: str
+
+
+SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL")
+LEDGER = Role("ledger", 0x4B424C47, 1, "wal", "FULL")
+# The board may lose its newest commits to a power cut: the ledger plays them again (docs/design.md, "Durability").
+BOARD = Role("board", 0x4B424244, 1, "wal", "NORMAL")
+
+
+def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
+    """Open ``path`` for writing, make it if it is missing, and bring its schema up to date.
+
+    ``lock``: the lock of this file, held by the caller from before this call until after the connection is closed.
+    Raises CannotOpen, Damaged, DiskFull, ForeignFile, LegacyBoard, NewerSchema, NoSharedMemory.
+    """
+    assert lock.held, f"{path} is opened for writing only under its lock"
+    with explained(path):
+        connection = _connect(path, "rwc")
+        try:
+            schema = _check_identity(connection, path, role)
+            _set_journal(connection, path, role)
+            if schema < role.schema:
+                _migrate(connection, role)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_reader(path: Path, role: Role) -> sqlite3.Connection:
+    """Open ``path`` for reading only. Raises FileMissing, CannotOpen, Damaged, ForeignFile, LegacyBoard, NewerSchema."""
+    if not path.exists():
+        raise _missing(path, role)
+    with explained(path):
+        connection = _connect(path, "ro")
+        try:
+            connection.execute("PRAGMA query_only=ON")
+            if _check_identity(connection, path, role) == 0:
+                raise _missing(path, role)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def roll_back_hot_journal(path: Path, lock: FileLock) -> None:
+    """Undo the transaction that a killed writer left half done in ``path``. ``lock``: the file's lock, held."""
+    assert lock.held, f"{path} is opened for writing only under its lock"
+    with explained(path):
+        connection = _connect(path, "rw")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        finally:
+            connection.close()
+
+
+def open_memory(role: Role) -> sqlite3.Connection:
+    """An empty database of ``role`` in memory, for replays that need no file."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=STATEMENTS_KEPT)
+    _migrate(connection, role)
+    return connection
+
+
+def copy_over(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Replace the whole content of ``target`` by that of ``source`` in one transaction of SQLite's own."""
+    source.backup(target)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """One write transaction: committed at the end of the block, rolled back if the block or the commit fails."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Several reads of one state of the database. Keep it short: a reader holds back the WAL's reuse."""
+    connection.execute("BEGIN")
+    try:
+        yield connection
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors on ``path`` into sentences (shards.errors)."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _explain(path, error) from error
+
+
+def is_hot_journal(error: BaseException | None) -> bool:
+    """Whether a read failed because a killed writer's journal must be rolled back first."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK
+
+
+def check_same_process(path: Path, opened_by: int) -> None:
+    """Law 6: no connection crosses a fork. Raises Forked."""
+    if opened_by != os.getpid():
+        raise Forked(path=path, opened_by=opened_by, pid=os.getpid())
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file lies at ``path`` (device, inode), by ``stat`` alone; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_MS / 1000,
+        check_same_thread=False,
+        cached_statements=STATEMENTS_KEPT,
+    )
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE_BYTES)
+    connection.execute("PRAGMA trusted_schema=OFF")
+    connection.execute("PRAGMA cell_size_check=ON")
+    return connection
+
+
+def _check_identity(connection: sqlite3.Connection, path: Path, role: Role) -> int:
+    """The schema number of the file; 0 if it is new and empty. Raises if it is not a file of ``role``."""
+    marked = connection.execute("PRAGMA application_id").fetchone()[0]
+    if marked == role.application_id:
+        schema = connection.execute("PRAGMA user_version").fetchone()[0]
+        if schema > role.schema:
+            raise NewerSchema(path=path, found=schema, known=role.schema)
+        return schema
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema LIMIT 100")}
+    if marked == 0 and not tables:
+        return 0
+    if marked == 0 and role is BOARD and {"tasks", "task_events"} <= tables:
+        raise LegacyBoard(path=path)
+    raise ForeignFile(path=path, role=role.name)
+
+
+def _set_journal(connection: sqlite3.Connection, path: Path, role: Role) -> None:
+    connection.execute(f"PRAGMA synchronous={role.synchronous}")
+    if sys.platform == "darwin":
+        connection.execute("PRAGMA fullfsync=ON")
+        connection.execute("PRAGMA checkpoint_fullfsync=ON")
+    (journal,) = connection.execute(f"PRAGMA journal_mode={role.journal}").fetchone()
+    if journal != role.journal:
+        raise NoSharedMemory(path=path, journal=journal)
+
+
+def _missing(path: Path, role: Role) -> FileMissing:
+    return BoardMissing(path=path) if role is BOARD else FileMissing(path=path, role=role.name)
+
+
+def _migrate(connection: sqlite3.Connection, role: Role) -> None:
+    from migrations import migrate  # imports sqlite-utils, 0.1 s that only a new or old file should cost
+
+    with transaction(connection):  # all or nothing: a kill leaves no half-made file behind
+        migrate(connection, role.name)
+        connection.execute(f"PRAGMA application_id={role.application_id}")
+        connection.execute(f"PRAGMA user_version={role.schema}")
+
+
+def _explain(path: Path, error: sqlite3.Error) -> KanbanError:
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary == sqlite3.SQLITE_FULL:
+        return DiskFull(path=path)
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
+        return Damaged(path=path, problem=str(error))
+    if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return CannotOpen(path=path, problem=str(error))
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return FileBusy(path=path, lock=path, waited_s=BUSY_MS / 1000)
+    return StorageError(path=path, problem=str(error))

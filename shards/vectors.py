@@ -1,0 +1,44 @@
+"""Version vectors: ``{profile: seq}``, the same map for what a task went through and for what a writer had seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Vector = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """What a process knows from one read of the board: the task's vector, and how far its own shard was merged then."""
+
+    vector: Vector = field(default_factory=dict)
+    merged_seq: int = 0
+    merged_digest: str = ""
+
+
+def covers(seen: Vector, vector: Vector) -> bool:
+    """Whether whoever had ``seen`` knew everything in ``vector`` (``seen >= vector``, component by component)."""
+    return all(seen.get(profile, 0) >= seq for profile, seq in vector.items())
+
+
+def unseen(seen: Vector, vector: Vector) -> dict[str, int]:
+    """The components of ``vector`` that ``seen`` had not reached: whose changes, up to which seq, were missed."""
+    return {profile: seq for profile, seq in vector.items() if seen.get(profile, 0) < seq}
+
+
+def encode(vector: Vector) -> str:
+    """The one text of a vector: JSON, profiles in order, no blanks."""
+    return json.dumps(vector, sort_keys=True, separators=(",", ":"))
+
+
+def decode(text: str) -> dict[str, int]:
+    """The vector of ``text``. Raises ValueError if it is not ``{profile: seq}`` with every seq at least 1."""
+    try:
+        vector = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(vector, dict) or not all(type(seq) is int and seq >= 1 for seq in vector.values()):
+        raise ValueError("not a map of profiles to seqs")
+    return vector
