@@ -8,11 +8,13 @@ left for the next pass; nobody waits for it.
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from shards import sqlite, vectors
 from shards.changes import (
@@ -38,6 +40,8 @@ BYTES_PER_SHARD = 8 * 1024 * 1024
 PATIENCE_MS = 4
 # A file that was written this recently may be written again without its time stamp moving.
 STAMP_GRAIN_MS = 100
+# Shards that stay open between passes; the others are opened when they changed.
+READERS_KEPT = 64
 LATEST_MS = 2**53
 
 _READ = "SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?"
@@ -78,6 +82,7 @@ class Collector:
     def __init__(self, paths: BoardPaths) -> None:
         self._paths = paths
         self._locks: dict[str, FileLock] = {}
+        self._readers: OrderedDict[str, tuple[tuple, sqlite3.Connection]] = OrderedDict()
         self._known: dict[str, tuple] = {}
         self._quarantined: dict[str, Left] = {}
 
@@ -99,22 +104,20 @@ class Collector:
     def last_sign_ms(self, profile: str, run_id: int) -> int | None:
         """When the run last gave a sign of life in that profile's shard; 0 if never, None if the shard is busy."""
         path = self._paths.shard(profile)
-        if not path.exists():
-            return 0
         lock = self._lock(profile)
         if not lock.try_acquire():
             return None
         try:
-            with _reading(path, lock) as connection:
-                row = connection.execute("SELECT at_ms FROM liveness WHERE run_id = ?", (run_id,)).fetchone()
+            return self._read(path, profile, lambda connection: _sign_ms(connection, run_id))
         except FileMissing:
             return 0
         finally:
             lock.release()
-        return row[0] if row and type(row[0]) is int else 0
 
     def close(self) -> None:
-        """Let go of the lock files."""
+        """Close the shards and their lock files."""
+        for profile in list(self._readers):
+            self._drop_reader(profile)
         for lock in self._locks.values():
             lock.close()
         self._locks.clear()
@@ -139,7 +142,9 @@ class Collector:
             if not lock.try_acquire():
                 return False
             try:
-                complete = self._read(profile, path, lock, watermark, changes)
+                complete = self._read(path, profile, lambda shard: _take(shard, profile, watermark, changes))
+            except FileMissing:
+                complete = True  # made, but its first transaction is not committed yet
             finally:
                 lock.release()
         except (_Quarantine, KanbanError) as trouble:
@@ -153,29 +158,56 @@ class Collector:
             self._known[profile] = stamp
         return True
 
-    def _read(self, profile: str, path: Path, lock: FileLock, watermark: Watermark, changes: list[Change]) -> bool:
-        """Append the new changes of the shard to ``changes``; returns whether these were all."""
-        merged_seq, digest = watermark(profile)
+    def _read(self, path: Path, profile: str, read: Callable[[sqlite3.Connection], Any]) -> Any:
+        """``read`` the shard in one snapshot, under its lock; a killed writer's journal is rolled back first."""
         try:
-            with _reading(path, lock) as connection:
-                meta = connection.execute("SELECT profile, shard_id FROM meta").fetchone()
-                if meta is None:
-                    return True
-                if meta[0] != profile:
-                    raise _Quarantine(f"it is the shard of {meta[0]!r}, copied or renamed to this profile's name")
-                rows = connection.execute(_READ, (merged_seq, CHANGES_PER_SHARD + 1))
-                if merged_seq:
-                    _check_continues(rows.fetchone(), merged_seq, digest)
-                else:
-                    digest = genesis(profile, meta[1])
-                return _take(profile, merged_seq, digest, rows, watermark, changes)
-        except FileMissing:
-            return True  # made, but its first transaction is not committed yet
+            return self._read_once(path, profile, read)
+        except StorageError as error:
+            if not sqlite.is_hot_journal(error.__cause__):
+                raise
+        self._drop_reader(profile)
+        sqlite.roll_back_hot_journal(path, self._lock(profile))
+        return self._read_once(path, profile, read)
+
+    def _read_once(self, path: Path, profile: str, read: Callable[[sqlite3.Connection], Any]) -> Any:
+        try:
+            with sqlite.explained(path), sqlite.snapshot(self._reader(path, profile)) as connection:
+                return read(connection)
+        except (StorageError, sqlite3.Error):
+            self._drop_reader(profile)
+            raise
+
+    def _reader(self, path: Path, profile: str) -> sqlite3.Connection:
+        identity, connection = self._readers.get(profile, (None, None))
+        if connection is not None and identity == sqlite.identity(path):
+            self._readers.move_to_end(profile)
+            return connection
+        self._drop_reader(profile)
+        connection = sqlite.open_reader(path, sqlite.SHARD)
+        self._readers[profile] = (sqlite.identity(path), connection)
+        if len(self._readers) > READERS_KEPT:
+            self._drop_reader(next(iter(self._readers)))
+        return connection
+
+    def _drop_reader(self, profile: str) -> None:
+        _, connection = self._readers.pop(profile, (None, None))
+        if connection is not None:
+            connection.close()
 
 
-def _take(
-    profile: str, seq: int, digest: str, rows: Iterator, watermark: Watermark, changes: list[Change]
-) -> bool:
+def _take(shard: sqlite3.Connection, profile: str, watermark: Watermark, changes: list[Change]) -> bool:
+    """Append the new changes of the shard to ``changes``; returns whether these were all."""
+    meta = shard.execute("SELECT profile, shard_id FROM meta").fetchone()
+    if meta is None:
+        return True
+    if meta[0] != profile:
+        raise _Quarantine(f"it is the shard of {meta[0]!r}, copied or renamed to this profile's name")
+    seq, digest = watermark(profile)
+    rows = shard.execute(_READ, (seq, CHANGES_PER_SHARD + 2))
+    if seq:
+        _check_continues(rows.fetchone(), seq, digest)
+    else:
+        digest = genesis(profile, meta[1])
     size = 0
     while size < BYTES_PER_SHARD and len(changes) < CHANGES_PER_SHARD:
         row = rows.fetchone()
@@ -187,6 +219,11 @@ def _take(
         digest = change.digest
         size += len(change.body)
     return rows.fetchone() is None
+
+
+def _sign_ms(shard: sqlite3.Connection, run_id: int) -> int:
+    row = shard.execute("SELECT at_ms FROM liveness WHERE run_id = ?", (run_id,)).fetchone()
+    return row[0] if row else 0
 
 
 def _checked(profile: str, seq: int, digest: str, row: tuple, watermark: Watermark) -> Change:
@@ -211,7 +248,7 @@ def _checked(profile: str, seq: int, digest: str, row: tuple, watermark: Waterma
         raise _Quarantine(f"change {seq} cannot be read: {error}", seq) from error
     for other, other_seq in seen.items():
         if other_seq > (seq - 1 if other == profile else watermark(other)[0]):
-            raise _Quarantine(f"change {seq} claims to have seen change {other_seq} of {other}, which is not there", seq)
+            raise _Quarantine(f"change {seq} claims to have seen {other}'s change {other_seq}; there is none", seq)
     if change.digest != chain(digest, *change[:7]):
         raise _Quarantine(f"change {seq} was rewritten, or one before it was", seq)
     return change
@@ -225,23 +262,6 @@ def _check_continues(row: tuple | None, merged_seq: int, digest: str) -> None:
             f"it is an older copy that was written again: its change {merged_seq} is not the one that was merged",
             merged_seq,
         )
-
-
-@contextmanager
-def _reading(path: Path, lock: FileLock):
-    """The shard opened for reading, under its lock; a killed writer's journal is rolled back first."""
-    try:
-        connection = sqlite.open_reader(path, sqlite.SHARD)
-    except StorageError as error:
-        if not sqlite.is_hot_journal(error.__cause__):
-            raise
-        sqlite.roll_back_hot_journal(path, lock)
-        connection = sqlite.open_reader(path, sqlite.SHARD)
-    try:
-        with sqlite.explained(path), sqlite.snapshot(connection):
-            yield connection
-    finally:
-        connection.close()
 
 
 def _left(profile: str, path: Path, trouble: Exception) -> Left:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from coordinator.collect import Collected, Collector, Left
 from coordinator.decide import Decision, decide
@@ -27,6 +28,8 @@ from shards.names import BoardPaths
 
 # Entries applied in one transaction of the board while catching up.
 CATCH_UP_ENTRIES = 5_000
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass
@@ -121,17 +124,28 @@ def ordered(collected: Collected) -> list[Change]:
     return list(heapq.merge(*collected.changes.values(), key=lambda change: (change.at_ms, change.digest)))
 
 
-def catch_up(board: BoardState, ledger: Ledger) -> int:
-    """Apply to ``board`` every entry of ``ledger`` that it does not show. Returns how many."""
+def catch_up(
+    board: BoardState,
+    ledger: Ledger,
+    upto: int | None = None,
+    progress: Progress = lambda done, total: None,
+) -> int:
+    """Apply to ``board`` every entry of ``ledger`` that it does not show, ``upto`` a position if one is given.
+
+    Returns how many; ``progress(done, total)`` is told after each batch. Raises LedgerBehind, Damaged.
+    """
     shown, digest = board.position()
-    held, head_digest = ledger.head()
-    if (shown, digest) == (held, head_digest):
+    head = ledger.head()
+    if (shown, digest) == head:
         return 0
-    if shown >= held:
-        raise LedgerBehind(path=getattr(ledger, "path", "the ledger"), shown=shown, held=held)
+    if shown >= head[0]:
+        raise LedgerBehind(path=getattr(ledger, "path", "the ledger"), shown=shown, held=head[0])
+    total = (head[0] if upto is None else min(upto, head[0])) - shown
+    entries = islice(ledger.after(shown), total)
     count = 0
-    for batch in _batches(ledger.after(shown), CATCH_UP_ENTRIES):
+    while batch := list(islice(entries, CATCH_UP_ENTRIES)):
         count += len(replay(board, batch))
+        progress(count, total)
     return count
 
 
@@ -161,15 +175,4 @@ def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
     finally:
         lock.release()
     return True
-
-
-def _batches(entries: Iterable[Entry], size: int) -> Iterable[list[Entry]]:
-    batch: list[Entry] = []
-    for entry in entries:
-        batch.append(entry)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 

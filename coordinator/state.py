@@ -59,6 +59,7 @@ class BoardState:
         self._connection = connection
         self._connection.row_factory = None
         self._next_id: dict[str, int] = {}
+        self._reached: dict[str, tuple[str, int, str]] = {}
         self.now_s = 0
 
     # --- the transaction ---------------------------------------------------------------------------------------
@@ -74,6 +75,7 @@ class BoardState:
 
     def open(self) -> None:
         """Begin a transaction that may write (migrations/board.py, ``keep_out``)."""
+        self._reached = {}
         self._execute("BEGIN IMMEDIATE")
         self._execute("UPDATE merge_state SET writing = 1")
         given = dict(self._execute("SELECT name, seq FROM sqlite_sequence").fetchall())
@@ -81,6 +83,11 @@ class BoardState:
 
     def commit(self, position: int, digest: str) -> None:
         """End the transaction: the board shows the ledger up to ``position``."""
+        self._connection.executemany(
+            "INSERT INTO merge_watermarks VALUES (?, ?, ?) "
+            "ON CONFLICT (profile) DO UPDATE SET seq = excluded.seq, digest = excluded.digest",
+            self._reached.values(),
+        )
         self._execute("UPDATE merge_state SET writing = 0, position = ?, digest = ?", (position, digest))
         self._execute("COMMIT")
 
@@ -110,11 +117,7 @@ class BoardState:
         )
         if verdict == "refused" or entry.profile == COORDINATOR:
             self._execute("INSERT INTO merge_kept VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entry[:9])
-        self._execute(
-            "INSERT INTO merge_watermarks VALUES (?, ?, ?) "
-            "ON CONFLICT (profile) DO UPDATE SET seq = excluded.seq, digest = excluded.digest",
-            (entry.profile, entry.seq, entry.change_digest),
-        )
+        self._reached[entry.profile] = (entry.profile, entry.seq, entry.change_digest)
         self._execute("RELEASE entry")
 
     # --- tasks -------------------------------------------------------------------------------------------------
@@ -186,7 +189,8 @@ class BoardState:
     def leads_to(self, start: str, goal: str) -> bool:
         """Whether ``goal`` waits, over any number of links, for ``start``."""
         sql = (
-            "WITH RECURSIVE below(id) AS (SELECT ? UNION SELECT child_id FROM task_links JOIN below ON parent_id = id) "
+            "WITH RECURSIVE below(id) AS "
+            "(SELECT ? UNION SELECT child_id FROM task_links JOIN below ON parent_id = id) "
             "SELECT 1 FROM below WHERE id = ? LIMIT 1"
         )
         return self._value(sql, (start, goal)) is not None

@@ -70,14 +70,18 @@ class Ringer:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
-    def ring(self, path: Path) -> None:
-        """Ring the bell at ``path``, if there is one. A bell whose owner died is taken down."""
+    def ring(self, path: Path) -> bool:
+        """Ring the bell at ``path``; returns whether somebody has one there. A dead waiter's bell is taken down."""
         try:
             with _Reach(path) as reachable:
                 self._socket.sendto(b"!", reachable)
+        except BlockingIOError:
+            return True  # rung so often already that its queue is full
         except OSError as error:
             if error.errno == errno.ECONNREFUSED and path.name.startswith(WAITING_PREFIX):
                 _unlink(path)
+            return False
+        return True
 
     def ring_waiting(self, folder: Path) -> None:
         """Ring everybody who waits for a pass over the board in ``folder``."""

@@ -34,9 +34,14 @@ SORTS = {
     "updated": "(SELECT max(id) FROM task_events e WHERE e.task_id = t.id) DESC",
 }
 EVENTS_LIMIT = 1_000
+# How long a follower sleeps although nobody rang: what a lost bell costs.
+LOST_BELL_S = 1.0
 
-_TASKS = "SELECT t.*, m.owner, m.epoch, m.vector FROM tasks t JOIN merge_tasks m ON m.task_id = t.id"
-_NOTHING_MERGED = Eyes()
+_TASKS = "SELECT t.*, m.owner, m.epoch, m.vector, m.run_claimer FROM tasks t JOIN merge_tasks m ON m.task_id = t.id"
+_EYES = (
+    "SELECT m.vector, w.seq, w.digest FROM (SELECT ? AS task_id, ? AS profile) asked "
+    "LEFT JOIN merge_tasks m ON m.task_id = asked.task_id LEFT JOIN merge_watermarks w ON w.profile = asked.profile"
+)
 
 
 class Board:
@@ -59,6 +64,7 @@ class Board:
         Raises BoardMissing, UnknownBoard and the StorageErrors of a file that cannot be read.
         """
         opened = cls(BoardPaths.find(board, home))
+        opened.paths.require_board()
         with opened.reading():
             return opened
 
@@ -160,27 +166,15 @@ class Board:
     def eyes(self, task_id: str, profile: str) -> Eyes:
         """What ``profile`` sees of the task now, and how far its shard is merged; for Shard.append."""
         try:
-            with self.reading() as connection:
-                mark = connection.execute(
-                    "SELECT seq, digest FROM merge_watermarks WHERE profile = ?", (profile,)
-                ).fetchone()
-                task = connection.execute("SELECT vector FROM merge_tasks WHERE task_id = ?", (task_id,)).fetchone()
+            ((vector, seq, digest),) = self._rows(_EYES, (task_id, profile))
         except BoardMissing:
-            return _NOTHING_MERGED
-        return Eyes(decode(task[0]) if task else {}, *(mark or (0, "")))
-
-    def has_task(self, task_id: str) -> bool:
-        """Whether the board shows the task."""
-        try:
-            return bool(self._column("SELECT 1 FROM tasks WHERE id = ?", (task_id,)))
-        except BoardMissing:
-            return False
+            return Eyes()
+        return Eyes(vector is not None, decode(vector or "{}"), seq or 0, digest or "")
 
     def watermarks(self) -> dict[str, tuple[int, str]]:
         """How far each profile's shard is merged: ``{profile: (seq, digest)}``."""
-        with self.reading() as connection:
-            return {profile: (seq, digest) for profile, seq, digest in connection.execute(
-                "SELECT profile, seq, digest FROM merge_watermarks")}  # fmt: skip
+        rows = self._rows("SELECT profile, seq, digest FROM merge_watermarks", ())
+        return {profile: (seq, digest) for profile, seq, digest in rows}
 
     def position(self) -> int:
         """How many entries of the ledger the board shows."""
@@ -205,6 +199,20 @@ class Board:
             "oldest_ready_age_seconds": None if oldest is None else max(0, now - oldest),
             "now": now,
         }
+
+    def follow(self, bell: Bell, after: int | None = None) -> Iterator[Event]:
+        """Every event with an id above ``after`` (None: from now on), as it is merged, without end.
+
+        ``bell``: one of this board's; between events this sleeps until it rings, or a second is over.
+        """
+        cursor = self.last_event_id() if after is None else after
+        while True:
+            found = self.events(after=cursor)
+            for event in found:
+                cursor = event.id
+                yield event
+            if not found:
+                bell.wait(LOST_BELL_S)
 
     def bell(self) -> Bell:
         """A bell that rings after every pass over this board. The caller closes it."""
@@ -241,19 +249,23 @@ class Board:
             self._files = _files(self.paths.board)
         return self._connection
 
+    def _rows(self, sql: str, given: Sequence | dict) -> list[sqlite3.Row]:
+        """One statement is one state of the board by itself."""
+        try:
+            with self._threads:
+                return self._open().execute(sql, given).fetchall()
+        except sqlite3.Error as error:
+            raise sqlite.explanation(self.paths.board, error) from error
+
     def _one(self, record, sql: str, given: Sequence) -> Any:
-        with self.reading() as connection:
-            row = connection.execute(sql, given).fetchone()
-        return None if row is None else record.from_row(row)
+        rows = self._rows(sql, given)
+        return record.from_row(rows[0]) if rows else None
 
     def _all(self, record, sql: str, given: Sequence | dict) -> list:
-        with self.reading() as connection:
-            rows = connection.execute(sql, given).fetchall()
-        return [record.from_row(row) for row in rows]
+        return [record.from_row(row) for row in self._rows(sql, given)]
 
     def _column(self, sql: str, given: Sequence) -> list:
-        with self.reading() as connection:
-            return [row[0] for row in connection.execute(sql, given)]
+        return [row[0] for row in self._rows(sql, given)]
 
 
 def _files(board: Path) -> tuple:

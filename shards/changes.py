@@ -128,16 +128,16 @@ class Edit(Body):
     """New values for some fields. ``result``, ``summary`` and ``metadata`` are those of a task that is done."""
 
     title: Line | msgspec.UnsetType = msgspec.UNSET
-    body: Text | None | msgspec.UnsetType = msgspec.UNSET
+    body: Text | msgspec.UnsetType | None = msgspec.UNSET
     priority: Priority | msgspec.UnsetType = msgspec.UNSET
-    tenant: Line | None | msgspec.UnsetType = msgspec.UNSET
-    workspace_path: Line | None | msgspec.UnsetType = msgspec.UNSET
-    branch_name: Line | None | msgspec.UnsetType = msgspec.UNSET
-    max_runtime_seconds: Seconds | None | msgspec.UnsetType = msgspec.UNSET
-    max_retries: Count | None | msgspec.UnsetType = msgspec.UNSET
-    result: Text | None | msgspec.UnsetType = msgspec.UNSET
-    summary: Text | None | msgspec.UnsetType = msgspec.UNSET
-    metadata: Metadata | None | msgspec.UnsetType = msgspec.UNSET
+    tenant: Line | msgspec.UnsetType | None = msgspec.UNSET
+    workspace_path: Line | msgspec.UnsetType | None = msgspec.UNSET
+    branch_name: Line | msgspec.UnsetType | None = msgspec.UNSET
+    max_runtime_seconds: Seconds | msgspec.UnsetType | None = msgspec.UNSET
+    max_retries: Count | msgspec.UnsetType | None = msgspec.UNSET
+    result: Text | msgspec.UnsetType | None = msgspec.UNSET
+    summary: Text | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: Metadata | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Comment(Body):
@@ -246,7 +246,7 @@ def encode_body(body: Body) -> str:
 
 
 def decode_body(kind: str, text: str) -> Body:
-    """The body that ``text`` holds. Raises InvalidChange if ``kind`` is unknown or ``text`` is not one of its bodies."""
+    """The body that ``text`` holds. Raises InvalidChange if there is no such kind, or it has no such body."""
     decoder = _decoders.get(kind)
     if decoder is None:
         raise InvalidChange(kind=kind, problem="no such kind of change is known")

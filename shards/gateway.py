@@ -2,7 +2,8 @@
 
 Writing never waits for another profile. ``create`` and what only adds (comment, subscribe, …) return when the change
 is durable in the own shard; what needs a decision (claim, complete, link, …) returns with the verdict. Where no daemon
-runs, the call makes the pass itself, so nothing else has to be installed or running.
+runs, the call makes the pass itself, so nothing else has to be installed or running; changes that need no verdict
+are then merged once a second and when the gateway is closed.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ SIGN_OF_LIFE_EVERY_S = 5.0
 # While waiting for a verdict: how soon to look again although the bell did not ring.
 FIRST_LOOK_S = 0.002
 LONGEST_LOOK_S = 0.1
+# Without a daemon: how often changes that nobody waits for are merged.
+SWEEP_EVERY_S = 1.0
 
 
 class Gateway:
@@ -77,6 +80,8 @@ class Gateway:
         self._bells: list[Bell] = []
         self._bells_guard = threading.Lock()
         self._signs: dict[int, float] = {}
+        self._last_pass = float("-inf")
+        self._wrote_unmerged = False
 
     # --- tasks -------------------------------------------------------------------------------------------------
 
@@ -99,7 +104,7 @@ class Gateway:
         of the live task that has the key already, if there is one. Raises UnknownTask for a parent, InvalidChange.
         """
         for parent in parents:
-            self._require_task(parent)
+            self._look_at(parent)
         task_id = new_task_id()
         change = _built(
             Create,
@@ -113,10 +118,10 @@ class Gateway:
             **fields,
         )
         if idempotency_key is None:
-            self._append(task_id, change)
+            self._append(task_id, change, self._eyes())
             return task_id
         try:
-            self._decided(task_id, change)
+            self._decided(task_id, change, self._eyes())
         except Refused as refused:
             if refused.reason != "duplicate":
                 raise
@@ -148,15 +153,11 @@ class Gateway:
         self, *, runs_as: str | None = None, lease_s: int = LEASE_S, claimer: str | None = None
     ) -> Run | None:
         """Open a run on the best ready task that is assigned to ``runs_as`` or to nobody; None if there is none."""
-        self.sync()
-        try:
-            if not self.board.has_ready(runs_as or self.profile):
-                return None
-        except BoardMissing:
+        if not self._has_ready(runs_as or self.profile):
             return None
         change = _built(ClaimNext, runs_as=runs_as, lease_s=lease_s, claimer=claimer)
         try:
-            return self._run_of(self._decided("", change))
+            return self._run_of(self._decided("", change, self._eyes()))
         except Refused as refused:
             if refused.reason == "nothing_ready":
                 return None
@@ -172,10 +173,10 @@ class Gateway:
             outcome = found.outcome if found else "not there"
             raise Refused(reason="late", sentence=f"run {run.id} of {run.task_id} is over ({outcome})", answer={})
         if note is not None:
-            self._append(run.task_id, _built(Progress, run_id=run.id, note=note))
+            self._add(run.task_id, _built(Progress, run_id=run.id, note=note))
         now = time.monotonic()
         if now - self._signs.get(run.id, -SIGN_OF_LIFE_EVERY_S) >= SIGN_OF_LIFE_EVERY_S:
-            self._shard.sign_of_life(run.id, self.board.eyes(run.task_id, self.profile))
+            self._shard.sign_of_life(run.id, self._eyes())
             self._signs[run.id] = now
 
     def complete(
@@ -211,7 +212,7 @@ class Gateway:
 
     def open_run(self, task_id: str) -> Run:
         """The task's open run, whoever has it. Raises UnknownTask, NoOpenRun."""
-        self._require_task(task_id)
+        self._look_at(task_id)
         task = self.board.task(task_id)
         if task is None or task.current_run_id is None:
             raise NoOpenRun(task_id=task_id, status=task.status if task else "not merged yet")
@@ -236,7 +237,7 @@ class Gateway:
 
     def link(self, parent_id: str, child_id: str) -> Verdict:
         """``child_id`` waits for ``parent_id``. Raises Refused (a cycle), UnknownTask."""
-        self._require_task(parent_id)
+        self._look_at(parent_id)
         return self._decided_on(child_id, _built(Link, parent=parent_id))
 
     def unlink(self, parent_id: str, child_id: str) -> Verdict:
@@ -247,15 +248,12 @@ class Gateway:
 
     def sync(self) -> None:
         """Return when everything that this profile wrote so far has its verdict. Raises Undecided."""
-        head = self._shard.head(self.board.eyes("", self.profile))
+        head = self._shard.head(self._eyes())
         if head:
             self.wait_for_verdict(head)
 
     def wait_for_verdict(self, seq: int) -> Verdict:
         """The verdict on this profile's change ``seq``, as soon as there is one. Raises Undecided."""
-        verdict = self._verdict(seq)
-        if verdict is not None:
-            return verdict
         bell = self._take_bell()
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda verdict: verdict is None),
@@ -273,7 +271,9 @@ class Gateway:
             self._give_bell_back(bell)
 
     def close(self) -> None:
-        """Close the files. What was written stays written."""
+        """Close the files. What was written stays written, and is merged now if nobody else does it."""
+        if self._wrote_unmerged and not self._ringer.ring(self.paths.coordinator_bell):
+            self._pass_or_ring()
         self._shard.close()
         self.board.close()
         self._coordinator_lock.close()
@@ -291,21 +291,21 @@ class Gateway:
 
     # --- how ---------------------------------------------------------------------------------------------------
 
-    def _append(self, task_id: str, change: Body) -> int:
-        seq = self._shard.append(task_id, change, self.board.eyes(task_id, self.profile))
-        self._ringer.ring(self.paths.coordinator_bell)
+    def _append(self, task_id: str, change: Body, eyes: Eyes) -> int:
+        seq = self._shard.append(task_id, change, eyes)
+        self._wrote_unmerged = True
+        if not self._ringer.ring(self.paths.coordinator_bell):
+            self._sweep()
         return seq
 
     def _add(self, task_id: str, change: Body) -> int:
-        self._require_task(task_id)
-        return self._append(task_id, change)
+        return self._append(task_id, change, self._look_at(task_id))
 
     def _decided_on(self, task_id: str, change: Body) -> Verdict:
-        self._require_task(task_id)
-        return self._decided(task_id, change)
+        return self._decided(task_id, change, self._look_at(task_id))
 
-    def _decided(self, task_id: str, change: Body) -> Verdict:
-        verdict = self.wait_for_verdict(self._append(task_id, change))
+    def _decided(self, task_id: str, change: Body, eyes: Eyes) -> Verdict:
+        verdict = self.wait_for_verdict(self._append(task_id, change, eyes))
         if verdict.verdict == "refused":
             raise Refused(reason=verdict.reason, sentence=verdict.sentence, answer=verdict.answer or {})
         return verdict
@@ -317,17 +317,34 @@ class Gateway:
         self._signs.pop(run_id, None)
         return verdict
 
-    def _require_task(self, task_id: str) -> None:
-        """Raise UnknownTask unless the board has the task, or will have it when what is written now is merged."""
+    def _look_at(self, task_id: str) -> Eyes:
+        """What this process sees of the task. Raises UnknownTask unless the board has it, or will have it when what
+        is written now is merged."""
         check_task_id(task_id)
-        if self.board.has_task(task_id):
-            return
-        if self._shard.has_unmerged_create(task_id, self.board.eyes(task_id, self.profile)):
-            return
+        eyes = self._eyes(task_id)
+        if eyes.has_task or self._shard.has_unmerged_create(task_id, eyes):
+            return eyes
         self._pass_or_ring()
         self.sync()
-        if not self.board.has_task(task_id):
+        eyes = self._eyes(task_id)
+        if not eyes.has_task:
             raise UnknownTask(task_id=task_id)
+        return eyes
+
+    def _eyes(self, task_id: str = "") -> Eyes:
+        return self.board.eyes(task_id, self.profile)
+
+    def _sweep(self) -> None:
+        if time.monotonic() - self._last_pass > SWEEP_EVERY_S:
+            self._pass_or_ring()
+
+    def _has_ready(self, profile: str) -> bool:
+        """Whether it is worth asking for a task. An idle worker that asks again and again writes nothing."""
+        self.sync()
+        try:
+            return self.board.has_ready(profile) or (self._pass_or_ring() and self.board.has_ready(profile))
+        except BoardMissing:
+            return False
 
     def _look_for_verdict(self, seq: int) -> Verdict | None:
         verdict = self._verdict(seq)
@@ -346,6 +363,8 @@ class Gateway:
         from coordinator.passes import pass_if_free  # the one door from shards to coordinator
 
         if pass_if_free(self.paths, self._coordinator_lock):
+            self._last_pass = time.monotonic()
+            self._wrote_unmerged = False
             return True
         self._ringer.ring(self.paths.coordinator_bell)
         return False

@@ -1,8 +1,8 @@
 """Names and paths: which folder is the board's, and what each file in it is called.
 
-``<root>`` and the slug resolve as Hermes resolves them (docs/design.md, "Names and paths"), so an installation keeps its places. What
-the caller says (``home=``, ``board=``) wins over the environment, always: rows written to the wrong file because
-a variable leaked into a process are worse than an error.
+``<root>`` and the slug resolve as Hermes resolves them (docs/design.md, "Names and paths"), so an installation keeps
+its places. What the caller says (``home=``, ``board=``) wins over the environment, always: rows written to the wrong
+file because a variable leaked into a process are worse than an error.
 """
 
 from __future__ import annotations
@@ -142,11 +142,14 @@ class BoardPaths:
 
         Raises UnknownBoard, or StorageError where the folder cannot be made.
         """
-        if self.folder.is_dir():
-            return
-        if self.slug != DEFAULT_BOARD:
+        if self.slug == DEFAULT_BOARD:
+            self.make_folder()
+        self.require_board()
+
+    def require_board(self) -> None:
+        """Raise UnknownBoard if this is a named board that nobody made."""
+        if self.slug != DEFAULT_BOARD and not self.folder.is_dir():
             raise UnknownBoard(slug=self.slug, path=self.folder)
-        self.make_folder()
 
     def make_folder(self) -> None:
         """Make the board's folder, for its user only. Raises StorageError."""

@@ -39,8 +39,11 @@ def _parsed(text: str | None) -> Any:
 
 @dataclass(frozen=True)
 class Task(_Record):
-    """One task. Times are seconds since 1970. ``owner`` may change it without looking first; ``epoch`` counts how
-    often that moved; ``vector`` is every deciding change applied to it, ``{profile: seq}``."""
+    """One task. Times are seconds since 1970.
+
+    ``owner`` may change it without looking first; ``epoch`` counts how often that moved; ``vector`` is every deciding
+    change applied to it, ``{profile: seq}``; ``run_claimer`` is the profile that claimed the open run.
+    """
 
     id: str
     title: str
@@ -82,6 +85,7 @@ class Task(_Record):
     owner: str
     epoch: int
     vector: dict[str, int]
+    run_claimer: str | None
 
     @staticmethod
     def _value(name: str, value: Any) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
 
 
 def open_reader(path: Path, role: Role) -> sqlite3.Connection:
-    """Open ``path`` for reading only. Raises FileMissing, CannotOpen, Damaged, ForeignFile, LegacyBoard, NewerSchema."""
+    """Open ``path`` for reading only. Raises FileMissing and what ``open_writer`` raises."""
     if not path.exists():
         raise _missing(path, role)
     with explained(path):
@@ -110,9 +111,10 @@ def roll_back_hot_journal(path: Path, lock: FileLock) -> None:
             connection.close()
 
 
-def open_memory(role: Role) -> sqlite3.Connection:
-    """An empty database of ``role`` in memory, for replays that need no file."""
-    connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=STATEMENTS_KEPT)
+def open_scratch(role: Role) -> sqlite3.Connection:
+    """An empty database of ``role`` that nobody else sees, in memory while it is small, and gone when closed."""
+    connection = sqlite3.connect("", isolation_level=None, cached_statements=STATEMENTS_KEPT)
+    connection.execute("PRAGMA synchronous=OFF")
     _migrate(connection, role)
     return connection
 
@@ -120,6 +122,20 @@ def open_memory(role: Role) -> sqlite3.Connection:
 def copy_over(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     """Replace the whole content of ``target`` by that of ``source`` in one transaction of SQLite's own."""
     source.backup(target)
+
+
+def set_aside(path: Path, lock: FileLock) -> Path:
+    """Rename a file that is too damaged to be opened, with what belongs to it, and return its new name.
+
+    ``lock``: the file's lock, held. Whoever still reads the old file keeps reading it.
+    """
+    assert lock.held, f"{path} is moved only under its lock"
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        sidecar = path.with_name(path.name + suffix)
+        if sidecar.exists():
+            sidecar.rename(aside.with_name(aside.name + suffix))
+    return aside
 
 
 @contextmanager
@@ -152,7 +168,22 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _explain(path, error) from error
+        raise explanation(path, error) from error
+
+
+def explanation(path: Path, error: sqlite3.Error) -> KanbanError:
+    """What SQLite's ``error`` on ``path`` means, as one of shards.errors."""
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary == sqlite3.SQLITE_FULL:
+        return DiskFull(path=path)
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
+        return Damaged(path=path, problem=str(error))
+    if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return CannotOpen(path=path, problem=str(error))
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return FileBusy(path=path, lock=path, waited_s=BUSY_MS / 1000)
+    return StorageError(path=path, problem=str(error))
 
 
 def is_hot_journal(error: BaseException | None) -> bool:
@@ -227,17 +258,3 @@ def _migrate(connection: sqlite3.Connection, role: Role) -> None:
         migrate(connection, role.name)
         connection.execute(f"PRAGMA application_id={role.application_id}")
         connection.execute(f"PRAGMA user_version={role.schema}")
-
-
-def _explain(path: Path, error: sqlite3.Error) -> KanbanError:
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = None if code is None else code & 0xFF
-    if primary == sqlite3.SQLITE_FULL:
-        return DiskFull(path=path)
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
-        return Damaged(path=path, problem=str(error))
-    if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-        return CannotOpen(path=path, problem=str(error))
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return FileBusy(path=path, lock=path, waited_s=BUSY_MS / 1000)
-    return StorageError(path=path, problem=str(error))

@@ -11,8 +11,10 @@ Vector = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Eyes:
-    """What a process knows from one read of the board: the task's vector, and how far its own shard was merged then."""
+    """What a process knows from one read of the board: whether the task is there, the task's vector, and how far the
+    process's own shard was merged then."""
 
+    has_task: bool = False
     vector: Vector = field(default_factory=dict)
     merged_seq: int = 0
     merged_digest: str = ""

@@ -1,0 +1,186 @@
+"""Verifying: the board is a function of the ledger, so replaying the ledger must give the board, row for row.
+
+Rebuilding is the same replay, put in the board's place.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+
+from coordinator.collect import QUARANTINED, Collector
+from coordinator.ledger import FileLedger, integrity
+from coordinator.passes import Progress, catch_up
+from coordinator.state import BoardState
+from shards import sqlite
+from shards.errors import Damaged, KanbanError
+from shards.locks import FileLock
+from shards.names import BoardPaths
+
+# Enough differences of one table to see what is wrong.
+DIFFERENCES_SHOWN = 5
+_NOT_REPLAYED = ("_sqlite_migrations",)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it must be. ``where``: a file's name or a table's."""
+
+    where: str
+    problem: str
+
+
+@dataclass
+class Verification:
+    """What was verified: the ledger entries replayed, the rows compared, the shards read, and what was found."""
+
+    entries: int = 0
+    rows: int = 0
+    shards: int = 0
+    seconds: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        return not self.findings
+
+
+def verify(paths: BoardPaths, progress: Progress = lambda done, total: None) -> Verification:
+    """Check every file by itself, every shard against what was merged of it, and the board against its ledger.
+
+    Reads only; works beside a running daemon. ``progress(done, total)`` is told of replayed entries. Raises
+    FileMissing if there is no board or no ledger, and the StorageErrors of files that cannot be read at all.
+    """
+    started = time.monotonic()
+    found = Verification()
+    board = sqlite.open_reader(paths.board, sqlite.BOARD)
+    ledger = None
+    try:
+        ledger = FileLedger(paths.ledger)
+        with sqlite.explained(paths.board), sqlite.snapshot(board):
+            _check_file(found, paths.board, integrity(board, paths.board))
+            _check_file(found, paths.ledger, ledger.integrity())
+            _check_replay(found, board, ledger, paths, progress)
+            _check_shards(found, board, paths)
+    finally:
+        board.close()
+        if ledger is not None:
+            ledger.close()
+    found.seconds = time.monotonic() - started
+    return found
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild did: entries replayed, and where the former board lies if it was too damaged to be written."""
+
+    entries: int
+    set_aside: Path | None
+
+
+def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done, total: None) -> Rebuilt:
+    """Make the board again from the ledger, in one transaction of the board's file.
+
+    ``lock``: the coordinator's, held. Raises FileMissing or Damaged for a ledger that cannot be replayed, and leaves
+    the board as it is then.
+    """
+    ledger = FileLedger(paths.ledger)
+    scratch = sqlite.open_scratch(sqlite.BOARD)
+    try:
+        entries = catch_up(BoardState(scratch), ledger, progress=progress)
+        try:
+            _put_in_place(scratch, paths.board, lock)
+            return Rebuilt(entries, None)
+        except Damaged:
+            aside = sqlite.set_aside(paths.board, lock)
+            _put_in_place(scratch, paths.board, lock)
+            return Rebuilt(entries, aside)
+    finally:
+        scratch.close()
+        ledger.close()
+
+
+def _put_in_place(scratch: sqlite3.Connection, path: Path, lock: FileLock) -> None:
+    board = sqlite.open_writer(path, sqlite.BOARD, lock)
+    try:
+        with sqlite.explained(path):
+            sqlite.copy_over(scratch, board)
+    finally:
+        board.close()
+
+
+def _check_file(found: Verification, path: Path, answer: str) -> None:
+    if answer != "ok":
+        found.findings.append(Finding(path.name, answer))
+
+
+def _check_replay(
+    found: Verification, board: sqlite3.Connection, ledger: FileLedger, paths: BoardPaths, progress: Progress
+) -> None:
+    """Replay the ledger as far as the board shows it, and compare every table."""
+    shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
+    scratch = sqlite.open_scratch(sqlite.BOARD)
+    try:
+        state = BoardState(scratch)
+        found.entries = catch_up(state, ledger, shown, progress) if shown else 0
+        if state.position() != (shown, digest):
+            problem = f"replayed, it ends at position {found.entries} with another digest than the board's, {shown}"
+            found.findings.append(Finding(paths.ledger.name, problem))
+        for table, key in _tables(scratch):
+            _compare(found, table, key, scratch, board)
+    except KanbanError as error:
+        found.findings.append(Finding(paths.ledger.name, str(error)))
+    finally:
+        scratch.close()
+
+
+def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Every table with the columns of its primary key, to order by."""
+    names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+    keys = []
+    for (name,) in names:
+        if name in _NOT_REPLAYED:
+            continue
+        columns = connection.execute(f"PRAGMA table_info({name})").fetchall()
+        keys.append((name, ", ".join(column[1] for column in columns if column[5]) or "1"))
+    return keys
+
+
+def _compare(
+    found: Verification, table: str, key: str, expected: sqlite3.Connection, actual: sqlite3.Connection
+) -> None:
+    sql = f"SELECT * FROM {table} ORDER BY {key}"
+    differences = 0
+    try:
+        for want, have in zip_longest(expected.execute(sql), actual.execute(sql)):
+            found.rows += 1
+            if want != have:
+                differences += 1
+                if differences <= DIFFERENCES_SHOWN:
+                    found.findings.append(Finding(table, f"the ledger gives {want}, the board shows {have}"))
+    except sqlite3.DatabaseError as error:
+        found.findings.append(Finding(table, f"cannot be read: {error}"))
+    if differences > DIFFERENCES_SHOWN:
+        found.findings.append(Finding(table, f"and {differences - DIFFERENCES_SHOWN} more rows differ"))
+
+
+def _check_shards(found: Verification, board: sqlite3.Connection, paths: BoardPaths) -> None:
+    marks = {profile: (seq, digest) for profile, seq, digest in board.execute("SELECT * FROM merge_watermarks")}
+    collector = Collector(paths)
+    try:
+        collected = collector.collect(lambda profile: marks.get(profile, (0, "")))
+    finally:
+        collector.close()
+    present = {profile for profile, _ in paths.shards()}
+    found.shards = len(present)
+    for left in collected.left:
+        if left.state == QUARANTINED:
+            found.findings.append(Finding(left.path.name, left.why))
+    for profile, (seq, _) in marks.items():
+        if profile not in present and not profile.startswith("@"):
+            problem = f"it is missing; {seq} changes of it were merged"
+            found.findings.append(Finding(paths.shard(profile).name, problem))
+
