@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import select
 import socket
 import stat
@@ -33,7 +32,7 @@ class Bell:
     @classmethod
     def waiting(cls, folder: Path) -> Bell:
         """A bell in ``folder`` that the end of every pass rings."""
-        return cls(folder / f"{WAITING_PREFIX}{os.getpid()}-{secrets.token_hex(4)}.sock")
+        return cls(folder / f"{WAITING_PREFIX}{os.getpid()}-{os.urandom(4).hex()}.sock")
 
     def fileno(self) -> int:
         """The descriptor to select on; -1 if the bell never rings."""

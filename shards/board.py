@@ -13,14 +13,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shards import sqlite
-from shards.bell import Bell
 from shards.errors import BoardMissing
 from shards.names import BoardPaths
 from shards.records import STATUSES, Comment, Event, Refusal, Run, Subscription, Task, Verdict
 from shards.vectors import Eyes, decode
+
+if TYPE_CHECKING:
+    from shards.bell import Bell
 
 # `list --sort`: the names that Hermes gives its orders.
 SORTS = {
@@ -216,6 +218,8 @@ class Board:
 
     def bell(self) -> Bell:
         """A bell that rings after every pass over this board. The caller closes it."""
+        from shards.bell import Bell  # sockets, which a single read has no use for
+
         return Bell.waiting(self.paths.folder)
 
     @contextmanager

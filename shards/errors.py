@@ -6,8 +6,6 @@ facts stay readable as attributes, so a caller never parses a sentence. ``exit_c
 
 from __future__ import annotations
 
-import inspect
-
 
 class KanbanError(Exception):
     """Something about the board went wrong."""
@@ -18,7 +16,7 @@ class KanbanError(Exception):
         self.facts = facts
         for name, value in facts.items():
             setattr(self, name, value)
-        sentence = " ".join((inspect.getdoc(type(self)) or type(self).__name__).split())
+        sentence = " ".join((type(self).__doc__ or type(self).__name__).split())
         super().__init__(sentence.format(**facts))
 
 

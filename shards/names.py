@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +51,7 @@ def is_task_id(text: object) -> bool:
 
 def new_task_id() -> str:
     """A task id no other shard will draw: 64 random bits, in a shape that every reader of Hermes ids matches."""
-    return "t_" + secrets.token_hex(8)
+    return f"t_{os.urandom(8).hex()}"
 
 
 def root_folder(home: str | os.PathLike | None = None, environ: Mapping[str, str] = os.environ) -> Path:

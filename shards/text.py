@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import sys
 import time
 import unicodedata
@@ -38,7 +38,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table whose last column is cut to the terminal's width; whole where the output is not a terminal."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(headers, *cells, strict=True)]
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    room = os.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     room -= sum(widths[:-1]) + len(GAP) * (len(widths) - 1)
     click.secho(GAP.join(_padded(header, width) for header, width in zip(headers, widths, strict=True)).rstrip(),
                 bold=True)  # fmt: skip
