@@ -1,0 +1,26 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import pytest
+
+from shards.names import BoardPaths
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds the board of whoever runs it."""
+    for name in ("HERMES_KANBAN_DB", "HERMES_KANBAN_HOME", "HERMES_HOME", "HERMES_KANBAN_BOARD"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def home(tmp_path) -> str:
+    """A Hermes home of the test's own."""
+    return str(tmp_path)
+
+
+@pytest.fixture
+def paths(home: str) -> BoardPaths:
+    """The default board of ``home``."""
+    return BoardPaths.find(home=home)
