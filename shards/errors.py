@@ -100,6 +100,11 @@ class LegacyBoard(StorageError):
     with --home."""
 
 
+class StrangeSchema(StorageError):
+    """{path} holds tables, triggers or views that no version of this program makes, so nothing in it is trusted; put
+    the newest good copy back."""
+
+
 class NewerSchema(StorageError):
     """{path} was made by a newer version of this program (schema {found}, this one knows {known}); update this
     program. Nothing was read or changed."""

@@ -11,6 +11,7 @@ import os
 import secrets
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,7 +41,7 @@ class Shard:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._pid = os.getpid()
-        self._mine: dict[str, set[int]] = {}
+        self._mine: deque[int] = deque()  # this process's own changes that it has not seen merged yet
 
     def append(self, task_id: str, body: Body, eyes: Eyes) -> int:
         """Append one change and return its seq. Durable on return.
@@ -50,15 +51,16 @@ class Shard:
         """
         text = encode_body(body)
         kind = KIND_OF[type(body)]
-        with self._writing(eyes) as connection, sqlite.transaction(connection):
-            head, digest = self._head(connection)
-            self._check_not_behind(connection, head, eyes)
-            seen = encode(self._seen(connection, task_id, eyes))
-            seq = head + 1
-            at_ms = time.time_ns() // 1_000_000
-            digest = chain(digest, self.profile, seq, task_id, kind, text, seen, at_ms)
-            connection.execute(_INSERT, (seq, task_id, kind, text, seen, at_ms, digest))
-            self._mine.setdefault(task_id, set()).add(seq)
+        with self._writing(eyes) as connection:
+            with sqlite.transaction(connection):
+                head, digest = self._head(connection)
+                self._check_not_behind(connection, head, eyes)
+                seen = encode(self._seen(connection, task_id, eyes))
+                seq = head + 1
+                at_ms = time.time_ns() // 1_000_000
+                digest = chain(digest, self.profile, seq, task_id, kind, text, seen, at_ms)
+                connection.execute(_INSERT, (seq, task_id, kind, text, seen, at_ms, digest))
+            self._mine.append(seq)
         return seq
 
     def sign_of_life(self, run_id: int, eyes: Eyes) -> None:
@@ -149,15 +151,11 @@ class Shard:
         A change by another process of this profile that the board does not show ends the list: this process has
         not seen it, and a vector says "all of this profile's up to here".
         """
+        while self._mine and self._mine[0] <= eyes.merged_seq:
+            self._mine.popleft()
         seen = dict(eyes.vector)
-        mine = self._mine.get(task_id)
-        if not mine:
-            return seen
-        mine -= {seq for seq in mine if seq <= eyes.merged_seq}
-        if not mine:
-            del self._mine[task_id]
-            return seen
-        for seq, kind in connection.execute(_UNMERGED, (eyes.merged_seq, task_id)):
+        mine = set(self._mine)
+        for seq, kind in connection.execute(_UNMERGED, (eyes.merged_seq, task_id)) if mine else ():
             if KINDS[kind].law == ADDING:
                 continue
             if seq not in mine:

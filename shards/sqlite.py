@@ -9,6 +9,7 @@ Law 7. Files are opened with ``trusted_schema=OFF`` and ``cell_size_check=ON``, 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import sys
@@ -32,6 +33,7 @@ from shards.errors import (
     NewerSchema,
     NoSharedMemory,
     StorageError,
+    StrangeSchema,
 )
 from shards.locks import FileLock
 
@@ -40,6 +42,7 @@ LONGEST_VALUE_BYTES = 16 * 1024 * 1024
 # How long a writer waits for a foreign reader (the sqlite3 shell, say) that is inside a read of the same file.
 BUSY_MS = 5_000
 STATEMENTS_KEPT = 256
+CACHE_KIB = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Role:
     """What a file is for, and how it is opened.
 
     ``application_id`` marks the file itself, ``schema`` is the newest schema this program knows (``user_version``),
-    ``journal`` and ``synchronous`` are SQLite's pragmas.
+    ``journal`` and ``synchronous`` are SQLite's pragmas. ``fingerprint`` is what ``schema_fingerprint`` gives for a
+    file that other users' processes can write and whose schema must therefore be exactly ours; None for the others.
     """
 
     name: str
@@ -55,9 +59,10 @@ class Role:
     schema: int
     journal: str
     synchronous: str
+    fingerprint: str | None = None
 
 
-SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL")
+SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", "1d6264c7501dfe78e33f97d8bbafc9ec")
 LEDGER = Role("ledger", 0x4B424C47, 1, "wal", "FULL")
 # The board may lose its newest commits to a power cut: the ledger plays them again (docs/design.md, "Durability").
 BOARD = Role("board", 0x4B424244, 1, "wal", "NORMAL")
@@ -191,6 +196,15 @@ def is_hot_journal(error: BaseException | None) -> bool:
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK
 
 
+def schema_fingerprint(connection: sqlite3.Connection) -> str:
+    """A digest of every table, index, trigger and view of a file, except the record of its migrations."""
+    made = connection.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema "
+        "WHERE NOT (type IN ('table', 'index') AND tbl_name = '_sqlite_migrations') ORDER BY type, name"
+    ).fetchall()
+    return hashlib.blake2b(repr(made).encode(), digest_size=16).hexdigest()
+
+
 def check_same_process(path: Path, opened_by: int) -> None:
     """Law 6: no connection crosses a fork. Raises Forked."""
     if opened_by != os.getpid():
@@ -228,6 +242,8 @@ def _check_identity(connection: sqlite3.Connection, path: Path, role: Role) -> i
         schema = connection.execute("PRAGMA user_version").fetchone()[0]
         if schema > role.schema:
             raise NewerSchema(path=path, found=schema, known=role.schema)
+        if role.fingerprint and schema_fingerprint(connection) != role.fingerprint:
+            raise StrangeSchema(path=path)
         return schema
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema LIMIT 100")}
     if marked == 0 and not tables:
@@ -239,6 +255,8 @@ def _check_identity(connection: sqlite3.Connection, path: Path, role: Role) -> i
 
 def _set_journal(connection: sqlite3.Connection, path: Path, role: Role) -> None:
     connection.execute(f"PRAGMA synchronous={role.synchronous}")
+    connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+    connection.execute("PRAGMA temp_store=MEMORY")  # savepoints keep what they may undo in memory
     if sys.platform == "darwin":
         connection.execute("PRAGMA fullfsync=ON")
         connection.execute("PRAGMA checkpoint_fullfsync=ON")

@@ -1,0 +1,44 @@
+"""How many changes a coordinator takes in, and how many a rebuild replays, in a second."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from benchmarks.common import coordinator_of, fill_shard, say
+from coordinator.lock import COMMAND, take
+from coordinator.verify import rebuild, verify
+from shards.changes import Claim, Comment, Complete, Create, Subscribe
+from shards.names import BoardPaths, new_task_id
+
+PROFILES = ("default", "bingge", "pixiel", "mafei")
+
+
+def measure(folder: Path, changes: int) -> None:
+    """Print the rates for ``changes`` changes of four profiles: create, subscribe, comment, claim, complete."""
+    paths = BoardPaths.of(folder, "default")
+    for profile in PROFILES:
+        fill_shard(paths, profile, list(_work(changes // len(PROFILES))))
+    with coordinator_of(paths) as coordinator:
+        started = time.perf_counter()
+        merged = len(coordinator.make_passes().decisions)
+        say("merged a second", f"{merged / (time.perf_counter() - started):,.0f}", f"{merged:,} changes")
+    lock = take(paths, COMMAND, wait_s=5)
+    try:
+        started = time.perf_counter()
+        replayed = rebuild(paths, lock).entries
+        say("rebuilt a second", f"{replayed / (time.perf_counter() - started):,.0f}", f"{replayed:,} entries")
+    finally:
+        lock.close()
+    found = verify(paths)
+    say("verified a second", f"{found.entries / found.seconds:,.0f}", f"{found.rows:,} rows, clean={found.clean}")
+
+
+def _work(count: int):
+    for number in range(count // 5):
+        task_id = new_task_id()
+        yield task_id, Create(title=f"task {number}", priority=number % 5)
+        yield task_id, Subscribe(platform="telegram", chat_id="42")
+        yield task_id, Comment(text="on it")
+        yield task_id, Claim()
+        yield task_id, Complete(summary="done", result="it works")
