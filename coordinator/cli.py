@@ -9,7 +9,7 @@ from collections import Counter
 import click
 
 from coordinator import lock as locks
-from coordinator.collect import QUARANTINED, Collected, Collector, Left
+from coordinator.collect import QUARANTINED, Collected, Left, look
 from coordinator.lock import COMMAND, DAEMON
 from shards import text
 from shards.bell import Ringer
@@ -100,7 +100,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     paths: BoardPaths = ctx.obj
     with Board(paths) as board:
         position, marks = board.position(), board.watermarks()
-    collected = _look(paths, marks)
+        collected = look(paths, board.watermarks)
     holder = locks.holder(paths)
     rows = _status_rows(paths, marks, collected)
     if as_json:
@@ -236,7 +236,7 @@ def _ask_daemon(paths: BoardPaths) -> tuple[dict[str, int], list[dict], list[Lef
     ringer = Ringer()
     with Board(paths) as board:
         before, marks = board.position(), board.watermarks()
-        there = _look(paths, marks)
+        there = look(paths, board.watermarks)
         heads = {profile: changes[-1].seq for profile, changes in there.changes.items()}
         bell = board.bell()
 
@@ -270,15 +270,6 @@ def _ask_daemon(paths: BoardPaths) -> tuple[dict[str, int], list[dict], list[Lef
             for each in reversed(board.refusals(after=before, limit=1_000))
         ]
     return merged, refused, there.left
-
-
-def _look(paths: BoardPaths, marks: dict[str, tuple[int, str]]) -> Collected:
-    """What the next pass would find."""
-    collector = Collector(paths)
-    try:
-        return collector.collect(lambda profile: marks.get(profile, (0, "")))
-    finally:
-        collector.close()
 
 
 def _print_merged(merged: dict[str, int], refused: list[dict], left: list[Left], through: str | None) -> None:

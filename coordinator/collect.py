@@ -195,6 +195,31 @@ class Collector:
             connection.close()
 
 
+def look(paths: BoardPaths, watermarks: Callable[[], dict[str, tuple[int, str]]]) -> Collected:
+    """What the next pass would find, for whoever makes none. ``watermarks``: reads them from the board.
+
+    Beside a working coordinator they are old the moment they are read: a shard may hold a change whose author had
+    seen more. Such a change is in order when both are read again, so a shard counts as quarantined only if it stands
+    at the same change then.
+    """
+    found = _look_once(paths, watermarks())
+    suspected = {(left.profile, left.seq) for left in found.left if left.state == QUARANTINED}
+    if suspected:
+        found = _look_once(paths, watermarks())
+        found.left = [
+            left for left in found.left if left.state != QUARANTINED or (left.profile, left.seq) in suspected
+        ]
+    return found
+
+
+def _look_once(paths: BoardPaths, marks: dict[str, tuple[int, str]]) -> Collected:
+    collector = Collector(paths)
+    try:
+        return collector.collect(lambda profile: marks.get(profile, (0, "")))
+    finally:
+        collector.close()
+
+
 def _take(shard: sqlite3.Connection, profile: str, watermark: Watermark, changes: list[Change]) -> bool:
     """Append the new changes of the shard to ``changes``; returns whether these were all."""
     meta = shard.execute("SELECT profile, shard_id FROM meta").fetchone()

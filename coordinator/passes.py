@@ -116,7 +116,8 @@ class Coordinator:
         self.close()
 
     def _read_data_version(self) -> int:
-        return self._connection.execute("PRAGMA data_version").fetchone()[0]
+        with sqlite.explained(self.paths.board):
+            return self._connection.execute("PRAGMA data_version").fetchone()[0]
 
 
 def ordered(collected: Collected) -> list[Change]:
@@ -138,7 +139,7 @@ def catch_up(
     head = ledger.head()
     if (shown, digest) == head:
         return 0
-    if shown >= head[0]:
+    if shown >= head[0] or (shown and next(ledger.after(shown - 1)).digest != digest):
         raise LedgerBehind(path=getattr(ledger, "path", "the ledger"), shown=shown, held=head[0])
     total = (head[0] if upto is None else min(upto, head[0])) - shown
     entries = islice(ledger.after(shown), total)
@@ -151,8 +152,8 @@ def catch_up(
 
 def replay(board: BoardState, entries: list[Entry]) -> list[Decision]:
     """Decide and apply ``entries``, in one transaction of the board."""
-    board.open()
     try:
+        board.open()
         decisions = [decide(board, entry) for entry in entries]
         board.commit(entries[-1].position, entries[-1].digest)
     except BaseException:

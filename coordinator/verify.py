@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from coordinator.collect import QUARANTINED, Collector
+from coordinator.collect import QUARANTINED, look
 from coordinator.ledger import FileLedger, integrity
 from coordinator.passes import Progress, catch_up
 from coordinator.state import BoardState
@@ -60,10 +60,11 @@ def verify(paths: BoardPaths, progress: Progress = lambda done, total: None) -> 
     ledger = None
     try:
         ledger = FileLedger(paths.ledger)
-        with sqlite.explained(paths.board), sqlite.snapshot(board):
-            _check_file(found, paths.board, integrity(board, paths.board))
-            _check_file(found, paths.ledger, ledger.integrity())
-            _check_replay(found, board, ledger, paths, progress)
+        with sqlite.explained(paths.board):
+            with sqlite.snapshot(board):
+                _check_file(found, paths.board, integrity(board, paths.board))
+                _check_file(found, paths.ledger, ledger.integrity())
+                _check_replay(found, board, ledger, paths, progress)
             _check_shards(found, board, paths)
     finally:
         board.close()
@@ -168,18 +169,17 @@ def _compare(
 
 
 def _check_shards(found: Verification, board: sqlite3.Connection, paths: BoardPaths) -> None:
-    marks = {profile: (seq, digest) for profile, seq, digest in board.execute("SELECT * FROM merge_watermarks")}
-    collector = Collector(paths)
-    try:
-        collected = collector.collect(lambda profile: marks.get(profile, (0, "")))
-    finally:
-        collector.close()
+    def watermarks() -> dict[str, tuple[int, str]]:
+        rows = board.execute("SELECT profile, seq, digest FROM merge_watermarks")
+        return {profile: (seq, digest) for profile, seq, digest in rows}
+
+    collected = look(paths, watermarks)
     present = {profile for profile, _ in paths.shards()}
     found.shards = len(present)
     for left in collected.left:
         if left.state == QUARANTINED:
             found.findings.append(Finding(left.path.name, left.why))
-    for profile, (seq, _) in marks.items():
+    for profile, (seq, _) in watermarks().items():
         if profile not in present and not profile.startswith("@"):
             problem = f"it is missing; {seq} changes of it were merged"
             found.findings.append(Finding(paths.shard(profile).name, problem))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import Any
@@ -35,9 +36,13 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            answer = super().invoke(ctx)
+            ctx.close()  # here, because closing a gateway makes its last pass, and that may fail as a command does
+            return answer
         except KanbanError as error:
             _say(ctx, error)
+            with contextlib.suppress(KanbanError):
+                ctx.close()
             ctx.exit(error.exit_code)
 
 

@@ -8,6 +8,7 @@ are then merged once a second and when the gateway is closed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -37,7 +38,7 @@ from shards.changes import (
     Unlink,
     Unsubscribe,
 )
-from shards.errors import BoardMissing, NoOpenRun, Refused, Undecided, UnknownTask
+from shards.errors import BoardMissing, NoOpenRun, Refused, StorageError, Undecided, UnknownTask
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile, check_task_id, new_task_id
 from shards.records import Run, Verdict
@@ -45,7 +46,7 @@ from shards.shard import Shard
 from shards.vectors import Eyes
 
 LEASE_S = 900
-# Signs of life closer together than this are one.
+# Signs of life closer together than this are one (with a short lease: than a third of it).
 SIGN_OF_LIFE_EVERY_S = 5.0
 # While waiting for a verdict: how soon to look again although the bell did not ring.
 FIRST_LOOK_S = 0.002
@@ -82,6 +83,7 @@ class Gateway:
         self._signs: dict[int, float] = {}
         self._last_pass = float("-inf")
         self._wrote_unmerged = False
+        self._pid = os.getpid()
 
     # --- tasks -------------------------------------------------------------------------------------------------
 
@@ -175,7 +177,8 @@ class Gateway:
         if note is not None:
             self._add(run.task_id, _built(Progress, run_id=run.id, note=note))
         now = time.monotonic()
-        if now - self._signs.get(run.id, -SIGN_OF_LIFE_EVERY_S) >= SIGN_OF_LIFE_EVERY_S:
+        lease_s = found.claim_expires - (found.last_heartbeat_at or found.started_at)
+        if now - self._signs.get(run.id, float("-inf")) >= min(SIGN_OF_LIFE_EVERY_S, lease_s / 3):
             self._shard.sign_of_life(run.id, self._eyes())
             self._signs[run.id] = now
 
@@ -272,14 +275,18 @@ class Gateway:
 
     def close(self) -> None:
         """Close the files. What was written stays written, and is merged now if nobody else does it."""
-        if self._wrote_unmerged and not self._ringer.ring(self.paths.coordinator_bell):
-            self._pass_or_ring()
-        self._shard.close()
-        self.board.close()
-        self._coordinator_lock.close()
-        self._ringer.close()
-        while self._bells:
-            self._bells.pop().close()
+        if self._pid != os.getpid():
+            return  # a fork's copy: the files and bells are the other process's
+        try:
+            if self._wrote_unmerged and not self._ringer.ring(self.paths.coordinator_bell):
+                self._pass_or_ring()
+        finally:
+            self._shard.close()
+            self.board.close()
+            self._coordinator_lock.close()
+            self._ringer.close()
+            while self._bells:
+                self._bells.pop().close()
 
     def __enter__(self) -> Gateway:
         return self
@@ -336,7 +343,8 @@ class Gateway:
 
     def _sweep(self) -> None:
         if time.monotonic() - self._last_pass > SWEEP_EVERY_S:
-            self._pass_or_ring()
+            with contextlib.suppress(StorageError):  # the change is durable; whoever needs a verdict is told
+                self._pass_or_ring()
 
     def _has_ready(self, profile: str) -> bool:
         """Whether it is worth asking for a task. An idle worker that asks again and again writes nothing."""
@@ -348,9 +356,14 @@ class Gateway:
 
     def _look_for_verdict(self, seq: int) -> Verdict | None:
         verdict = self._verdict(seq)
-        if verdict is None and self._pass_or_ring():
-            verdict = self._verdict(seq)
-        return verdict
+        if verdict is not None:
+            return verdict
+        try:
+            passed = self._pass_or_ring()
+        except StorageError as error:  # of ledger or board; "repeat it" would be wrong advice for a written change
+            why = str(error).rstrip(".")
+            raise Undecided(seq=seq, profile=self.profile, waited_s=0, why=why) from error
+        return self._verdict(seq) if passed else None
 
     def _verdict(self, seq: int) -> Verdict | None:
         try:

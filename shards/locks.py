@@ -42,10 +42,11 @@ class FileLock:
         """Take the lock if it is free; never wait. Returns whether it is held now. Raises CannotOpen."""
         if not self._threads.acquire(blocking=False):
             return False
-        if self._flock():
-            return True
-        self._threads.release()
-        return False
+        try:
+            return self._flock()
+        finally:
+            if not self._locked:
+                self._threads.release()
 
     def acquire(self, wait_s: float) -> None:
         """Take the lock, waiting at most ``wait_s`` seconds. Raises FileBusy after that, CannotOpen."""
@@ -83,8 +84,11 @@ class FileLock:
         """Leave ``text`` in the file for whoever finds the lock taken. Only for the holder."""
         assert self._locked, "a note belongs to the holder"
         data = text.encode()
-        os.pwrite(self._descriptor, data, 0)
-        os.ftruncate(self._descriptor, len(data))
+        try:
+            os.pwrite(self._descriptor, data, 0)
+            os.ftruncate(self._descriptor, len(data))
+        except OSError:  # a full disk: nobody is named then, but the lock holds all the same
+            os.ftruncate(self._descriptor, 0)
 
     def read_note(self) -> str:
         """What the present or last holder left in the file; empty if nothing."""

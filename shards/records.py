@@ -95,7 +95,7 @@ class Task(_Record):
 
     def as_hermes(self) -> dict[str, Any]:
         """The keys and values that ``hermes kanban show --json`` gives."""
-        return {key: getattr(self, key) for key in TASK_JSON_KEYS}
+        return {key: getattr(self, key) for key in TASK_JSON_KEYS} | {"skills": self.skills or []}
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,8 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
     """
     assert lock.held, f"{path} is opened for writing only under its lock"
     with explained(path):
+        if role.journal == "wal" and path.exists():
+            _refuse_strangers(path, role)
         connection = _connect(path, "rwc")
         try:
             schema = _check_identity(connection, path, role)
@@ -180,7 +182,7 @@ def explanation(path: Path, error: sqlite3.Error) -> KanbanError:
     """What SQLite's ``error`` on ``path`` means, as one of shards.errors."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
-    if primary == sqlite3.SQLITE_FULL:
+    if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
         return DiskFull(path=path)
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
         return Damaged(path=path, problem=str(error))
@@ -233,6 +235,15 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection.execute("PRAGMA trusted_schema=OFF")
     connection.execute("PRAGMA cell_size_check=ON")
     return connection
+
+
+def _refuse_strangers(path: Path, role: Role) -> None:
+    # Before anything opens it for writing: closing a writer may checkpoint and unlink the WAL of somebody else's file.
+    connection = _connect(path, "ro")
+    try:
+        _check_identity(connection, path, role)
+    finally:
+        connection.close()
 
 
 def _check_identity(connection: sqlite3.Connection, path: Path, role: Role) -> int:

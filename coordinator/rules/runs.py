@@ -96,7 +96,7 @@ def block(board: BoardState, entry: Entry, body: Block, task: Task) -> dict[str,
 def unblock(board: BoardState, entry: Entry, body: Unblock, task: Task) -> dict[str, Any]:
     """A blocked or scheduled task may go on: ready, or todo while a parent is open."""
     _require(task, ("blocked", "scheduled"), "unblocked")
-    task["status"] = "todo" if board.has_open_parent(task.id) else "ready"
+    task["status"] = _ready_or_waiting(board, task)
     task["consecutive_failures"] = 0
     task["last_failure_error"] = None
     payload = {key: value for key, value in (("reason", body.reason), ("by", entry.profile)) if value}
@@ -113,23 +113,28 @@ def progress(board: BoardState, entry: Entry, body: Progress, task: Task) -> Non
 
 
 def release(board: BoardState, entry: Entry, body: Release, task: Task) -> dict[str, Any]:
-    """The worker gives the task back without a result."""
+    """The worker gives the task back without a result: ready, or todo while a parent is open."""
     _end_run(board, task, "reclaimed", "reclaimed", error=body.reason)
-    task["status"] = "ready"
+    task["status"] = _ready_or_waiting(board, task)
     board.add_event(
         task.id, "reclaimed", {"manual": True, "reason": body.reason, "by": entry.profile}, body.run_id
     )
-    return {"status": "ready"}
+    return {"status": task["status"]}
 
 
 def expire(board: BoardState, entry: Entry, body: Expire, task: Task) -> None:
-    """The lease ran out without a sign of life: the task is ready again."""
+    """The lease ran out without a sign of life: the task is ready again, or todo while a parent is open."""
     error = f"no sign of life for {task['lease_s']} s"
     _end_run(board, task, "reclaimed", "reclaimed", error=error)
-    task["status"] = "ready"
+    task["status"] = _ready_or_waiting(board, task)
     board.add_event(
         task.id, "reclaimed", {"reason": error, "last_heartbeat_at": body.last_sign_ms // 1000}, body.run_id
     )
+
+
+def _ready_or_waiting(board: BoardState, task: Task) -> str:
+    """Where a task without a run stands: a parent may have been linked to it while it was running or blocked."""
+    return "todo" if board.has_open_parent(task.id) else "ready"
 
 
 def _open_run(board: BoardState, entry: Entry, body: Claim, task: Task) -> dict[str, Any]:

@@ -1,0 +1,182 @@
+"""What the demo looks at: the workers' journals while they work, and everything afterwards."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from coordinator.ledger import FileLedger, integrity
+from coordinator.verify import verify
+from shards import sqlite
+from shards.board import Board
+from shards.errors import KanbanError
+from shards.locks import FileLock
+from shards.names import BoardPaths
+
+LOCK_WAIT_S = 10.0
+PROBLEMS_SHOWN = 5
+
+
+@dataclass
+class Account:
+    """What the processes of one profile were told, as their journals say (coordinator.demo_worker.Journal)."""
+
+    written: set[int] = field(default_factory=set)
+    newest: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    runs: list[tuple[int, str]] = field(default_factory=list)
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    waits_ms: list[float] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    _read_to: dict[Path, int] = field(default_factory=dict)
+
+    def read(self, journal: Path) -> None:
+        """Take in the lines that were added since; not the half one that a killed process leaves."""
+        if not journal.exists():
+            return
+        with journal.open("rb") as file:
+            file.seek(self._read_to.get(journal, 0))
+            whole = file.read().rpartition(b"\n")
+        self._read_to[journal] = self._read_to.get(journal, 0) + len(whole[0]) + len(whole[1])
+        for line in whole[0].decode().splitlines():
+            self._take(*line.split())
+
+    @property
+    def lost_races(self) -> int:
+        """Claims of a certain task that somebody else had won."""
+        claims = {outcome: count for (call, outcome), count in self.outcomes.items() if call == "claim"}
+        return sum(claims.values()) - claims.get("applied", 0)
+
+    def _take(self, word: str, *facts: str) -> None:
+        if word == "wrote":
+            seq = int(facts[0])
+            if seq in self.written:
+                self.problems.append(f"change {seq} was acknowledged twice")
+            self.written.add(seq)
+            self.newest = max(self.newest, seq)
+            self.kinds[facts[1]] += 1
+        elif word == "run":
+            self.runs.append((int(facts[0]), facts[1]))
+        elif word == "verdict":
+            self.outcomes[facts[0], facts[2]] += 1
+            self.waits_ms.append(float(facts[1]))
+
+
+@dataclass
+class Checked:
+    """What was found: counts of what is good, and a sentence for each thing that is not."""
+
+    files: int = 0
+    changes: int = 0
+    acknowledged: int = 0
+    tasks: int = 0
+    runs: int = 0
+    expired: int = 0
+    entries: int = 0
+    rows: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def check(paths: BoardPaths, accounts: dict[str, Account]) -> Checked:
+    """Hold the files against each other and against what the workers were told. Nobody else uses the board now."""
+    checked = Checked()
+    try:
+        _check_shards(checked, paths)
+        _check_replay(checked, paths)
+        with Board(paths) as board, board.reading() as connection:
+            _count(checked, connection)
+            _check_acknowledged(checked, connection, _ledger_dots(paths), accounts)
+            _check_runs(checked, connection, accounts)
+    except KanbanError as error:
+        checked.problems.append(str(error))
+    return checked
+
+
+def _check_shards(checked: Checked, paths: BoardPaths) -> None:
+    for profile, path in paths.shards():
+        lock = FileLock(paths.shard_lock(profile))
+        lock.acquire(LOCK_WAIT_S)
+        try:
+            shard = sqlite.open_reader(path, sqlite.SHARD)
+            try:
+                answer = integrity(shard, path)
+            finally:
+                shard.close()
+        finally:
+            lock.close()
+        checked.files += 1
+        if answer != "ok":
+            checked.problems.append(f"{path.name}: {answer}")
+
+
+def _check_replay(checked: Checked, paths: BoardPaths) -> None:
+    """Board and ledger by themselves, and the board against its ledger row for row."""
+    verification = verify(paths)
+    checked.files += 2
+    checked.entries, checked.rows = verification.entries, verification.rows
+    checked.problems += [f"{each.where}: {each.problem}" for each in verification.findings]
+
+
+def _ledger_dots(paths: BoardPaths) -> Counter[tuple[str, int]]:
+    ledger = FileLedger(paths.ledger)
+    try:
+        return Counter((entry.profile, entry.seq) for entry in ledger.after(0))
+    finally:
+        ledger.close()
+
+
+def _count(checked: Checked, board: sqlite3.Connection) -> None:
+    (checked.tasks,) = board.execute("SELECT count(*) FROM tasks").fetchone()
+    (checked.runs,) = board.execute("SELECT count(*) FROM task_runs").fetchone()
+    (checked.expired,) = board.execute("SELECT count(*) FROM merge_kept WHERE kind = 'expire'").fetchone()
+    refused = "SELECT reason, count(*) FROM merge_verdicts WHERE verdict = 'refused' GROUP BY 1 ORDER BY 2 DESC"
+    checked.refused = dict(tuple(row) for row in board.execute(refused))
+
+
+def _check_acknowledged(
+    checked: Checked, board: sqlite3.Connection, ledger: Counter[tuple[str, int]], accounts: dict[str, Account]
+) -> None:
+    """no_lost_change and exactly_once: each acknowledged change is in the ledger once, with one verdict."""
+    verdicts = Counter(tuple(row) for row in board.execute("SELECT profile, seq FROM merge_verdicts"))
+    checked.changes = sum(1 for profile, _ in verdicts if profile in accounts)
+    for profile, account in accounts.items():
+        checked.problems += [f"{profile}: {problem}" for problem in account.problems]
+        checked.acknowledged += len(account.written)
+        wrong = [seq for seq in account.written if ledger[profile, seq] != 1 or verdicts[profile, seq] != 1]
+        for seq in wrong[:PROBLEMS_SHOWN]:
+            dot = (profile, seq)
+            checked.problems.append(
+                f"change {seq} of {profile} was acknowledged; it is in the ledger {ledger[dot]} times, "
+                f"and has {verdicts[dot]} verdicts"
+            )
+        if len(wrong) > PROBLEMS_SHOWN:
+            checked.problems.append(f"and {len(wrong) - PROBLEMS_SHOWN} more changes of {profile}")
+
+
+def _check_runs(checked: Checked, board: sqlite3.Connection, accounts: dict[str, Account]) -> None:
+    """one_winner: a task's runs follow each other, and each claim that was won has a run of its own."""
+    claimed: Counter[int] = Counter()
+    open_run: dict[str, int] = {}
+    for task_id, run_id, kind in board.execute(
+        "SELECT task_id, run_id, kind FROM task_events WHERE run_id IS NOT NULL ORDER BY id"
+    ):
+        if kind == "claimed":
+            claimed[run_id] += 1
+            if task_id in open_run:
+                problem = f"{task_id} was claimed for run {run_id} while its run {open_run[task_id]} was open"
+                checked.problems.append(problem)
+            open_run[task_id] = run_id
+        elif kind in ("completed", "blocked", "block_loop_detected", "dependency_wait", "reclaimed"):
+            open_run.pop(task_id, None)
+    rows = {row["id"]: (row["profile"], row["task_id"]) for row in board.execute("SELECT * FROM task_runs")}
+    if claimed != Counter(rows.keys()):
+        checked.problems.append(f"{claimed.total()} claims were applied, and there are {len(rows)} runs")
+    told = Counter(run_id for account in accounts.values() for run_id, _ in account.runs)
+    for profile, account in accounts.items():
+        for run_id, task_id in account.runs:
+            if told[run_id] != 1 or rows.get(run_id) != (profile, task_id):
+                problem = f"{profile} was given run {run_id} of {task_id}; the board says {rows.get(run_id)}"
+                checked.problems.append(problem)

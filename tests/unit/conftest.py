@@ -1,0 +1,52 @@
+"""The commands, as a shell runs them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from shards import Gateway
+
+Run = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture
+def kanban(home: str) -> Run:
+    """``kanban(*words)``: the ``kanban`` command on the board of ``home``; ``home=`` names another one."""
+    return _command("shards", home)
+
+
+@pytest.fixture
+def kanban_merge(home: str) -> Run:
+    """``kanban_merge(*words)``: the ``kanban-merge`` command on the board of ``home``."""
+    return _command("coordinator", home)
+
+
+@pytest.fixture
+def gateway(home: str):
+    """A gateway of the profile ``amy``."""
+    with Gateway("amy", home=home) as opened:
+        yield opened
+
+
+@pytest.fixture
+def failed() -> Callable[[subprocess.CompletedProcess, int], str]:
+    """``failed(ended, code)``: the one sentence of a command that ended with exit code ``code``."""
+
+    def sentence(ended: subprocess.CompletedProcess, code: int) -> str:
+        assert ended.returncode == code, ended
+        (line,) = ended.stderr.splitlines()
+        return line
+
+    return sentence
+
+
+def _command(module: str, usual_home: str) -> Run:
+    def run(*words: object, home: object = usual_home, **how) -> subprocess.CompletedProcess:
+        argv = [sys.executable, "-m", module, "--home", home, *words]
+        return subprocess.run([str(word) for word in argv], capture_output=True, text=True, **how)
+
+    return run

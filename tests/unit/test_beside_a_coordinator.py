@@ -1,0 +1,52 @@
+"""Whoever looks at a board while somebody else works on it sees what is there, and raises no false alarm."""
+
+from __future__ import annotations
+
+import pytest
+
+from coordinator.collect import QUARANTINED, look
+from shards import Board, Gateway
+from shards import gateway as gateways
+from shards.names import BoardPaths
+
+
+def test_a_change_that_saw_more_than_the_onlooker_read_is_no_quarantine(home: str, paths: BoardPaths) -> None:
+    with Gateway("bingge", home=home) as bingge, Gateway("mafei", home=home) as mafei, Board(paths) as board:
+        task_id = bingge.create("shared")
+        bingge.sync()
+        read_before = board.watermarks()
+        bingge.edit(task_id, title="shared, and changed")
+        mafei.claim(task_id)
+
+        watermarks = iter([read_before, board.watermarks()])
+        assert look(paths, lambda: next(watermarks)).left == []
+
+
+def test_a_change_that_saw_what_nobody_wrote_is_quarantined_for_an_onlooker_too(
+    home: str, paths: BoardPaths
+) -> None:
+    with Gateway("bingge", home=home) as bingge, Gateway("mafei", home=home) as mafei:
+        task_id = bingge.create("shared")
+        bingge.sync()
+        nothing_merged = {"bingge": (0, "")}
+        mafei.claim(task_id)
+        (left,) = look(paths, lambda: nothing_merged).left
+
+    assert (left.profile, left.state) == ("mafei", QUARANTINED)
+
+
+@pytest.mark.parametrize(("lease_s", "later_s", "signs"), [(3, 1.5, 2), (900, 1.5, 1), (900, 6, 2)])
+def test_signs_of_life_are_dense_enough_for_the_lease(
+    home: str, monkeypatch: pytest.MonkeyPatch, lease_s: int, later_s: float, signs: int
+) -> None:
+    written = []
+    with Gateway("bingge", home=home) as kanban:
+        run = kanban.claim(kanban.create("mine"), lease_s=lease_s)
+        monkeypatch.setattr(kanban._shard, "sign_of_life", lambda run_id, eyes: written.append(run_id))
+        now = gateways.time.monotonic()
+        for at in (now, now + later_s):
+            monkeypatch.setattr(gateways.time, "monotonic", lambda at=at: at)
+            kanban.heartbeat(run)
+        monkeypatch.undo()
+
+    assert written == [run.id] * signs

@@ -1,0 +1,132 @@
+"""Laws of the source text and of the sets in it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import coordinator
+import migrations
+import shards
+from coordinator.refusal import REASONS, Refusal
+from coordinator.rules import NO_TASK_YET, RULES
+from shards.changes import COORDINATOR_KINDS, KIND_OF, KINDS
+
+PACKAGES = {package.__name__: Path(package.__file__).parent for package in (shards, coordinator, migrations)}
+MODULES = [
+    pytest.param(path, id=f"{name}/{path.relative_to(folder)}")
+    for name, folder in PACKAGES.items()
+    for path in sorted(folder.rglob("*.py"))
+]
+RULE_MODULES = sorted((PACKAGES["coordinator"] / "rules").glob("*.py"))
+IMPURE = {"time", "datetime", "random", "secrets", "uuid", "os", "pathlib", "socket", "sqlite3", "subprocess"}
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_one_module_calls_connect(path: Path) -> None:
+    """Law 1: nothing but shards/sqlite.py opens a database."""
+    calls = [node for node in ast.walk(_tree(path)) if isinstance(node, ast.Attribute) and node.attr == "connect"]
+    assert bool(calls) == (path == PACKAGES["shards"] / "sqlite.py")
+
+
+def test_no_forbidden_pragma() -> None:
+    """Law 3: never DELETE, mmap_size or immutable."""
+    text = (PACKAGES["shards"] / "sqlite.py").read_text().lower()
+    for forbidden in ("mmap_size", "immutable", "journal_mode=delete"):
+        assert forbidden not in text
+
+
+@pytest.mark.parametrize("path", RULE_MODULES, ids=lambda path: path.name)
+def test_rules_are_pure(path: Path) -> None:
+    """§5: what decides imports no clock, no randomness, no environment, and opens no file."""
+    tree = _tree(path)
+    assert {name.split(".")[0] for name in _imported(tree)} & IMPURE == set()
+    calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert "open" not in calls
+
+
+def test_deciding_is_pure() -> None:
+    """§5: nor does what the rules are called by."""
+    for name in ("decide.py", "state.py", "refusal.py"):
+        imported = {module.split(".")[0] for module in _imported(_tree(PACKAGES["coordinator"] / name))}
+        assert imported & (IMPURE - {"sqlite3"}) == set(), name
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGES["shards"].glob("*.py")), ids=lambda path: path.name)
+def test_shards_never_import_coordinator(path: Path) -> None:
+    """§11: except inside a function, where a gateway or ``init`` makes a pass itself."""
+    tree = _tree(path)
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if id(node) not in inside:
+            assert not any(name.split(".")[0] == "coordinator" for name in _imported_by(node))
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_no_lock_file_is_unlinked(path: Path) -> None:
+    """Law 2: the only files that are ever unlinked are bells (and the demo's own board)."""
+    if path.name in ("bell.py", "demo.py", "demo_worker.py"):
+        return
+    attributes = {node.attr for node in ast.walk(_tree(path)) if isinstance(node, ast.Attribute)}
+    assert attributes & {"unlink", "remove_file", "rmtree"} == set()
+
+
+def test_each_kind_has_one_rule() -> None:
+    """The closed set of kinds is the set of rules."""
+    assert set(KINDS) == set(RULES)
+    assert set(KIND_OF.values()) == set(KINDS)
+    assert set(KINDS) > COORDINATOR_KINDS
+    assert set(KINDS) > NO_TASK_YET
+
+
+def test_each_reason_is_used() -> None:
+    """The closed set of reasons is the set that rules refuse with."""
+    used = {
+        node.args[0].value
+        for path in PACKAGES["coordinator"].rglob("*.py")
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "Refusal"
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert used == REASONS
+    with pytest.raises(AssertionError):
+        Refusal("no_such_reason", "never")
+
+
+def test_each_error_is_one_sentence_for_people() -> None:
+    """Every error has its message as docstring, ends with a period, and a documented exit code."""
+    from shards import errors
+
+    for error in vars(errors).values():
+        if isinstance(error, type) and issubclass(error, errors.KanbanError) and error is not errors.Refused:
+            assert re.search(r"[.]$", error.__doc__.strip()), error
+            assert error.exit_code in (1, 2, 3, 4, 5), error
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        yield from _imported_by(node)
+
+
+def _imported_by(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or ""]
+    return []

@@ -1,0 +1,182 @@
+"""Law 2: a lock file stands for one lock, and only for that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from shards.errors import CannotOpen, FileBusy
+from shards.locks import FileLock
+
+HOLD = (
+    "import sys; from pathlib import Path; from shards.locks import FileLock; lock = FileLock(Path(sys.argv[1])); "
+    "lock.acquire(5); print('held', flush=True); sys.stdin.read()"
+)
+# The child lives on after the parent, which held the lock when it forked, has let go.
+FORK = """
+import os, sys
+from pathlib import Path
+from shards.locks import FileLock
+lock = FileLock(Path(sys.argv[1]))
+lock.acquire(5)
+child = os.fork()
+if child == 0:
+    assert not lock.held
+    assert not lock.try_acquire(), "the parent holds it"
+    print("forked", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+assert lock.held
+sys.stdin.readline()
+lock.close() if sys.argv[2] == "close" else os._exit(9)
+print("let go", flush=True)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "kanban.amy.lock"
+
+
+def test_one_holder(path: Path) -> None:
+    first, second = FileLock(path), FileLock(path)
+    assert first.try_acquire()
+    assert (first.held, second.held) == (True, False)
+    assert not second.try_acquire()
+    assert not first.try_acquire(), "a lock is not taken twice, not even by its holder"
+    first.release()
+    assert second.try_acquire()
+    second.close()
+    first.close()
+    assert path.exists(), "a lock file is never unlinked"
+
+
+def test_a_busy_lock_says_so(path: Path) -> None:
+    holder, late = FileLock(path), FileLock(path)
+    holder.acquire(0)
+    with pytest.raises(FileBusy, match=r"kanban\.amy\.db stayed locked .*kanban\.amy\.lock"):
+        late.acquire(0.01)
+    holder.release()
+    late.acquire(0)
+    late.close()
+    holder.close()
+
+
+def test_threads_exclude_each_other(path: Path) -> None:
+    """Two threads of one process are as much two as two processes are."""
+    lock, inside, most = FileLock(path), 0, 0
+
+    def enter() -> None:
+        nonlocal inside, most
+        for _ in range(50):
+            lock.acquire(30)
+            inside += 1
+            most = max(most, inside)
+            inside -= 1
+            lock.release()
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lock.close()
+    assert most == 1
+
+
+def test_a_replaced_lock_file_is_noticed(path: Path) -> None:
+    """Whoever gets the lock of a file that is no longer the one at its path takes the lock of that one instead."""
+    stale = FileLock(path)
+    stale.acquire(0)
+    stale.release()
+    inode = path.stat().st_ino
+    path.rename(path.with_name("moved away"))
+    path.touch()
+    assert path.stat().st_ino != inode
+    stale.acquire(0)
+    newcomer = FileLock(path)
+    assert not newcomer.try_acquire()
+    stale.close()
+    assert newcomer.try_acquire()
+    newcomer.close()
+
+
+def test_a_removed_lock_file_is_made_again(path: Path) -> None:
+    lock = FileLock(path)
+    lock.acquire(0)
+    lock.release()
+    path.unlink()
+    lock.acquire(0)
+    assert path.exists()
+    other = FileLock(path)
+    assert not other.try_acquire()
+    lock.close()
+    other.close()
+
+
+def test_a_lock_that_could_not_be_opened_is_free_later(tmp_path: Path) -> None:
+    """Trouble with the file does not leave the lock taken by nobody."""
+    lock = FileLock(tmp_path / "later" / "x.lock")
+    with pytest.raises(CannotOpen, match="folder does not exist"):
+        lock.try_acquire()
+    (tmp_path / "later").mkdir()
+    assert lock.try_acquire()
+    lock.close()
+
+
+def test_a_killed_holder_lets_go(path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        lock = FileLock(path)
+        assert not lock.try_acquire()
+        holder.kill()
+        holder.wait()
+        lock.acquire(0)
+        lock.close()
+
+
+@pytest.mark.parametrize("how", ["close", "die"])
+def test_a_forked_child_keeps_no_lock(path: Path, how: str) -> None:
+    """The child of a fork holds nothing, while its parent holds the lock and after it let go or died."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORK, path, how], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout.readline() == "forked\n"
+        lock = FileLock(path)
+        assert not lock.try_acquire(), "the child's start took nothing from its parent"
+        process.stdin.write("\n")
+        process.stdin.flush()
+        if how == "close":
+            assert process.stdout.readline() == "let go\n"
+        else:
+            assert process.wait() == 9
+        assert lock.try_acquire()
+        lock.close()
+        process.stdin.close()
+        process.stdin = None
+    assert process.returncode == (0 if how == "close" else 9)
+
+
+def test_notes(path: Path) -> None:
+    """The holder's note replaces a longer one whole; only the holder leaves one."""
+    lock = FileLock(path)
+    assert lock.read_note() == ""
+    with pytest.raises(AssertionError):
+        lock.write_note("not held")
+    lock.acquire(0)
+    lock.write_note("a long note")
+    lock.write_note("ü")
+    assert lock.read_note() == "ü"
+    os.ftruncate(lock._descriptor, 0)
+    assert lock.read_note() == ""
+    lock.close()

@@ -1,0 +1,114 @@
+"""Names and paths resolve as Hermes resolves them, and nothing else is a name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard
+from shards.names import (
+    BoardPaths,
+    check_board,
+    check_profile,
+    check_task_id,
+    is_task_id,
+    new_task_id,
+    root_folder,
+)
+
+BAD_NAMES = ["", "-a", "_a", "A", "ü", "a b", "a/b", "../a", "a.b", "a\n", "a" * 65, "@coordinator", None, 7]
+
+
+@pytest.mark.parametrize("name", ["a", "0", "bingge", "a-b_c", "a" * 64])
+def test_names(name: str) -> None:
+    assert check_profile(name) == check_board(name) == name
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_bad_names(name: object) -> None:
+    """No name leads out of the folder, needs escaping, or is the coordinator's own."""
+    with pytest.raises(InvalidName, match="cannot name a profile"):
+        check_profile(name)
+    with pytest.raises(InvalidName, match="cannot name a board"):
+        check_board(name)
+
+
+@pytest.mark.parametrize("text", ["t_0123456", "t_0123456G", "T_01234567", "01234567", "t_01234567\n", "", None, 5])
+def test_bad_task_ids(text: object) -> None:
+    assert not is_task_id(text)
+    with pytest.raises(InvalidTaskId):
+        check_task_id(text)
+
+
+def test_new_task_ids_are_task_ids_and_differ() -> None:
+    drawn = {new_task_id() for _ in range(1_000)}
+    assert len(drawn) == 1_000
+    assert all(map(is_task_id, drawn))
+
+
+@pytest.mark.parametrize(
+    ("environ", "root"),
+    [
+        ({}, "~/.hermes"),
+        ({"HERMES_HOME": "/h"}, "/h"),
+        ({"HERMES_HOME": "/h/profiles/amy"}, "/h"),
+        ({"HERMES_HOME": "/h", "HERMES_KANBAN_HOME": "/k"}, "/k"),
+        ({"HERMES_KANBAN_HOME": ""}, "~/.hermes"),
+    ],
+)
+def test_root(environ: dict[str, str], root: str) -> None:
+    assert root_folder(environ=environ) == Path(root).expanduser()
+    assert root_folder("/said", environ) == Path("/said")
+
+
+def test_what_is_said_wins_over_the_environment(tmp_path: Path) -> None:
+    """A variable that leaked into a process never decides where rows are written, once the caller said where."""
+    leaked = {"HERMES_KANBAN_DB": "/leaked/kanban.db", "HERMES_KANBAN_BOARD": "leaked", "HERMES_KANBAN_HOME": "/leaked"}
+    assert BoardPaths.find("mine", tmp_path, leaked).folder == tmp_path / "kanban" / "boards" / "mine"
+    assert BoardPaths.find("default", tmp_path, leaked).folder == tmp_path
+    assert BoardPaths.find(environ=leaked).board == Path("/leaked/kanban.db")
+
+
+def test_the_board_in_use(tmp_path: Path) -> None:
+    """The slug: what is said, else the variable, else the file ``current``, else ``default``."""
+    assert BoardPaths.find(home=tmp_path).slug == "default"
+    (tmp_path / "kanban").mkdir()
+    (tmp_path / "kanban" / "current").write_text("chosen\n")
+    assert BoardPaths.find(home=tmp_path).slug == "chosen"
+    assert BoardPaths.find(home=tmp_path, environ={"HERMES_KANBAN_BOARD": "variable"}).slug == "variable"
+    assert BoardPaths.find("said", tmp_path, {"HERMES_KANBAN_BOARD": "variable"}).slug == "said"
+
+
+def test_a_choice_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "kanban" / "current").mkdir(parents=True)
+    with pytest.raises(StorageError, match="current cannot be used"):
+        BoardPaths.find(home=tmp_path)
+    (tmp_path / "kanban" / "current").rmdir()
+    (tmp_path / "kanban" / "current").write_text("../../etc")
+    with pytest.raises(InvalidName):
+        BoardPaths.find(home=tmp_path)
+
+
+def test_a_named_board_is_never_made_by_a_typing_error(tmp_path: Path) -> None:
+    paths = BoardPaths.find("typo", tmp_path)
+    with pytest.raises(UnknownBoard, match="typo"):
+        paths.require_folder()
+    assert not paths.folder.exists()
+    BoardPaths.find(home=tmp_path / "new").require_folder()
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="its folder cannot be made"):
+        BoardPaths.find(home=tmp_path / "file" / "below").require_folder()
+
+
+def test_shards_are_what_looks_like_shards(paths: BoardPaths) -> None:
+    """Invalid names are listed, for the collector to report; the board, the ledger and journals are not shards."""
+    others = ("kanban.db", "kanban-ledger.db", "kanban.amy.db-journal", "kanban.amy.lock", "notes.amy.db")
+    for name in ("kanban.bob.db", "kanban.amy.db", "kanban.Not A Name.db", *others):
+        (paths.folder / name).touch()
+    assert [profile for profile, _ in paths.shards()] == ["Not A Name", "amy", "bob"]
+    assert list(BoardPaths(paths.folder / "missing").shards()) == []
