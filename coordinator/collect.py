@@ -45,6 +45,7 @@ READERS_KEPT = 64
 LATEST_MS = 2**53
 
 _READ = "SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?"
+_TYPES = (int, str, str, str, str, int, str)
 
 Watermark = Callable[[str], tuple[int, str]]
 
@@ -102,7 +103,7 @@ class Collector:
         return collected
 
     def last_sign_ms(self, profile: str, run_id: int) -> int | None:
-        """When the run last gave a sign of life in that profile's shard; 0 if never, None if the shard is busy."""
+        """When the run last gave a sign of life in that profile's shard; 0 if never, None if it cannot be read now."""
         path = self._paths.shard(profile)
         lock = self._lock(profile)
         if not lock.try_acquire():
@@ -111,6 +112,8 @@ class Collector:
             return self._read(path, profile, lambda connection: _sign_ms(connection, run_id))
         except FileMissing:
             return 0
+        except KanbanError:  # the shard's own trouble, never the pass's
+            return None
         finally:
             lock.release()
 
@@ -154,7 +157,7 @@ class Collector:
             into.changes[profile] = changes
         if not complete:
             into.more = True
-        elif not changes and not _is_recent(stamp):
+        elif not changes and profile not in self._quarantined and not _is_recent(stamp):
             self._known[profile] = stamp
         return True
 
@@ -246,14 +249,18 @@ def _take(shard: sqlite3.Connection, profile: str, watermark: Watermark, changes
     return rows.fetchone() is None
 
 
-def _sign_ms(shard: sqlite3.Connection, run_id: int) -> int:
+def _sign_ms(shard: sqlite3.Connection, run_id: int) -> int | None:
     row = shard.execute("SELECT at_ms FROM liveness WHERE run_id = ?", (run_id,)).fetchone()
-    return row[0] if row else 0
+    if row is None:
+        return 0
+    return row[0] if type(row[0]) is int and 0 <= row[0] <= LATEST_MS else None
 
 
 def _checked(profile: str, seq: int, digest: str, row: tuple, watermark: Watermark) -> Change:
     """The change of a row, or why the shard is quarantined at it. Nothing here trusts the file."""
     change = Change(profile, *row)
+    if tuple(map(type, row)) != _TYPES:  # a STRICT table is no promise: a flipped bit turns a text into a blob
+        raise _Quarantine(f"change {seq} holds values of the wrong type", seq)
     if change.seq != seq:
         raise _Quarantine(f"change {seq} is missing", seq)
     if change.kind not in KINDS:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from shards import sqlite
 from shards.changes import Change
 from shards.errors import Damaged
@@ -67,7 +69,7 @@ class FileLedger:
             position, digest = self.head()
             entries = []
             for position, change in enumerate(changes, position + 1):  # noqa: B020
-                digest = entry_digest(digest, position, change.profile, change.digest, at_ms)
+                digest = entry_digest(digest, position, change, at_ms)
                 entries.append(Entry(position, *change[:7], change.digest, at_ms, digest))
             self._connection.executemany(_INSERT, entries)
         return entries
@@ -81,7 +83,7 @@ class FileLedger:
                 ).fetchall()
             for row in page:
                 entry = Entry(*row)
-                digest = entry_digest(digest, position + 1, entry.profile, entry.change_digest, entry.at_ms)
+                digest = entry_digest(digest, position + 1, entry[1:9], entry.at_ms)
                 if entry.position != position + 1 or entry.digest != digest:
                     raise Damaged(path=self.path, problem=f"its chain breaks at position {position + 1}")
                 position = entry.position
@@ -120,7 +122,9 @@ def integrity(connection: sqlite3.Connection, path: Path) -> str:
         return connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
 
 
-def entry_digest(previous: str, position: int, profile: str, change_digest: str, at_ms: int) -> str:
-    """The digest of an entry, given the one of the entry before."""
-    text = f"{previous}|{position}|{profile}|{change_digest}|{at_ms}"
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+def entry_digest(previous: str, position: int, change: Sequence, at_ms: int) -> str:
+    """The digest of an entry, given the one of the entry before: it covers every column, so an edit of any shows.
+
+    ``change``: the fields of shards.changes.Change, in their order.
+    """
+    return hashlib.blake2b(msgspec.json.encode([previous, position, *change, at_ms]), digest_size=16).hexdigest()

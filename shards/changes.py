@@ -7,6 +7,7 @@ in the writer and again in the coordinator, so what reaches a rule has the shape
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -16,11 +17,13 @@ from shards.errors import InvalidChange, TooLarge
 
 LIMIT_BYTES = 1024 * 1024
 PARENTS_LIMIT = 1_000
+# Of lists and maps in metadata. Without it, what can be decoded would depend on how deep the caller's stack is.
+NESTING_LIMIT = 64
 
 Line = Annotated[str, Meta(min_length=1, max_length=1_000)]
 Text = Annotated[str, Meta(max_length=LIMIT_BYTES)]
-TaskId = Annotated[str, Meta(pattern=r"^t_[0-9a-f]{8,64}$")]
-Profile = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+TaskId = Annotated[str, Meta(pattern=r"^t_[0-9a-f]{8,64}\Z")]
+Profile = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Id = Annotated[int, Meta(ge=1, le=2**53)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31)]
@@ -251,9 +254,12 @@ def decode_body(kind: str, text: str) -> Body:
     if decoder is None:
         raise InvalidChange(kind=kind, problem="no such kind of change is known")
     try:
-        return decoder.decode(text)
+        body = decoder.decode(text)
     except (ValueError, RecursionError) as error:
         raise InvalidChange(kind=kind, problem=str(error)) from error
+    if _is_too_deep(getattr(body, "metadata", None)):
+        raise InvalidChange(kind=kind, problem=f"metadata is nested more than {NESTING_LIMIT} levels deep")
+    return body
 
 
 def genesis(profile: str, shard_id: str) -> str:
@@ -264,6 +270,21 @@ def genesis(profile: str, shard_id: str) -> str:
 def chain(previous: str, profile: str, seq: int, task_id: str, kind: str, body: str, seen: str, at_ms: int) -> str:
     """The digest of a row, given the digest of the row before."""
     return _digest([previous, profile, seq, task_id, kind, body, seen, at_ms])
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(NESTING_LIMIT + 1):
+        level = [inner for each in level for inner in _contained(each)]
+        if not level:
+            return False
+    return True
+
+
+def _contained(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _digest(parts: list) -> str:

@@ -163,7 +163,7 @@ def _current_slug(root: Path, environ: Mapping[str, str]) -> str:
         return environ["HERMES_KANBAN_BOARD"]
     try:
         chosen = (root / "kanban" / "current").read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return DEFAULT_BOARD
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(path=root / "kanban" / "current", problem=str(error)) from error

@@ -28,7 +28,8 @@ LOCK_WAIT_S = 30.0
 LIVENESS_KEPT_MS = 7 * 24 * 3600 * 1000
 
 _INSERT = "INSERT INTO changes (seq, task_id, kind, body, seen, at_ms, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_UNMERGED = "SELECT seq, kind FROM changes WHERE seq > ? AND task_id = ? ORDER BY seq"
+# A claim_next names no task; until it is decided, it may be on any.
+_UNMERGED = "SELECT seq, kind FROM changes WHERE seq > ? AND task_id IN (?, '') ORDER BY seq"
 
 
 class Shard:
@@ -107,6 +108,7 @@ class Shard:
             raise ShardBehind(path=self.path, head=0, merged=eyes.merged_seq)
         if self._connection is not None and found != self._identity:
             self._close_connection()
+            self._mine.clear()  # in another file the same seqs may be another process's
         if self._connection is None:
             connection = sqlite.open_writer(self.path, sqlite.SHARD, self._lock)
             try:

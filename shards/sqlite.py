@@ -76,7 +76,7 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
     """
     assert lock.held, f"{path} is opened for writing only under its lock"
     with explained(path):
-        if role.journal == "wal" and path.exists():
+        if role.journal == "wal" and path.is_file():
             _refuse_strangers(path, role)
         connection = _connect(path, "rwc")
         try:
@@ -176,6 +176,8 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise explanation(path, error) from error
+    except UnicodeDecodeError as error:  # the sqlite3 module's own for some texts, where a page is damaged
+        raise Damaged(path=path, problem=str(error)) from error
 
 
 def explanation(path: Path, error: sqlite3.Error) -> KanbanError:

@@ -8,11 +8,11 @@ import signal
 from datetime import datetime
 
 import pytest
-from conftest import merging
 
 from coordinator.lock import DAEMON, holder
 from shards import Board, Gateway
 from shards.locks import FileLock
+from tests.processes.conftest import merging
 
 INSERT_PLAINLY = (
     "import sqlite3, sys; board = sqlite3.connect(sys.argv[1]); "

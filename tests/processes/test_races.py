@@ -12,7 +12,7 @@ from shards import Board, Gateway
 
 @pytest.mark.parametrize(("count", "with_daemon"), [(1_000, True), (100, False)])
 def test_one_winner(home, paths, work, said, assert_clean, request, count: int, with_daemon: bool) -> None:
-    """Of two claims on a ready task exactly one is applied; the loser is told who won, with the one change it wrote."""
+    """Of two claims on a ready task exactly one is applied; the loser wrote one change, and is told who won."""
     if with_daemon:
         request.getfixturevalue("daemon")
     with Gateway("planner", home=home) as planner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,10 +20,11 @@ HOLD = (
 )
 # The child lives on after the parent, which held the lock when it forked, has let go.
 FORK = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from shards.locks import FileLock
 lock = FileLock(Path(sys.argv[1]))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 lock.acquire(5)
 child = os.fork()
 if child == 0:
@@ -32,7 +34,7 @@ if child == 0:
     sys.stdin.read()
     os._exit(0)
 assert lock.held
-sys.stdin.readline()
+signal.sigwait({signal.SIGUSR1})
 lock.close() if sys.argv[2] == "close" else os._exit(9)
 print("let go", flush=True)
 os.waitpid(child, 0)
@@ -154,8 +156,7 @@ def test_a_forked_child_keeps_no_lock(path: Path, how: str) -> None:
         assert process.stdout.readline() == "forked\n"
         lock = FileLock(path)
         assert not lock.try_acquire(), "the child's start took nothing from its parent"
-        process.stdin.write("\n")
-        process.stdin.flush()
+        process.send_signal(signal.SIGUSR1)
         if how == "close":
             assert process.stdout.readline() == "let go\n"
         else:

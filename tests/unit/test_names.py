@@ -64,7 +64,7 @@ def test_root(environ: dict[str, str], root: str) -> None:
 
 def test_what_is_said_wins_over_the_environment(tmp_path: Path) -> None:
     """A variable that leaked into a process never decides where rows are written, once the caller said where."""
-    leaked = {"HERMES_KANBAN_DB": "/leaked/kanban.db", "HERMES_KANBAN_BOARD": "leaked", "HERMES_KANBAN_HOME": "/leaked"}
+    leaked = {"HERMES_KANBAN_DB": "/leaked/kanban.db", "HERMES_KANBAN_BOARD": "leaked", "HERMES_HOME": "/leaked"}
     assert BoardPaths.find("mine", tmp_path, leaked).folder == tmp_path / "kanban" / "boards" / "mine"
     assert BoardPaths.find("default", tmp_path, leaked).folder == tmp_path
     assert BoardPaths.find(environ=leaked).board == Path("/leaked/kanban.db")

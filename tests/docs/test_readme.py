@@ -1,0 +1,168 @@
+"""The README is true: its examples run as they are printed, and what it names exists."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import pytest
+
+from coordinator.cli import main as kanban_merge
+from shards import errors
+from shards.cli import main as kanban
+from shards.commands import EXIT_CODES
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS: dict[str, click.Group] = {"kanban": kanban, "kanban-merge": kanban_merge}
+LONGEST_EXAMPLE_S = 120
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, what stands behind it on the fence (``setup=…``, ``needs=…``), its text."""
+
+    language: str
+    note: str
+    text: str
+
+    @property
+    def needs(self) -> list[str]:
+        """The programs that are not part of this project and that the block calls."""
+        return self.note.removeprefix("needs=").split(",") if self.note.startswith("needs=") else []
+
+
+BLOCKS = [Block(*match) for match in re.findall(r"^```(\w*) ?(\S*)\n(.*?)^```$", README, re.M | re.S)]
+SHELL = [block for block in BLOCKS if block.language == "sh" and not block.note]
+
+
+def test_the_shell_examples_run(outside) -> None:
+    said = run_shell(SHELL, outside)
+    assert "refused, exit code 1" in said
+    assert "clean:" in said
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.needs], ids=lambda block: block.note)
+def test_the_examples_of_other_tools_run(block: Block, outside) -> None:
+    missing = [tool for tool in block.needs if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+    assert "ready" in run_shell([*SHELL, block], outside)
+
+
+def test_the_python_examples_run(outside) -> None:
+    examples = [block.text for block in BLOCKS if block.language == "python"]
+    assert examples
+    for example in examples:
+        said = run([sys.executable, "-c", example], outside)
+        assert "wrong_status - t_" in said
+        assert "blocked Mock-ups pixiel" in said
+
+
+def test_the_exit_codes_are_those_of_the_commands() -> None:
+    promised = re.findall(r"^\| (\d+) \| (.*) \|$", README, re.M)
+    assert promised == re.findall(r"^  (\d+)  (.*)$", EXIT_CODES, re.M)
+    raised = {
+        each.exit_code
+        for each in vars(errors).values()
+        if isinstance(each, type) and issubclass(each, errors.KanbanError)
+    }
+    assert {str(code) for code in raised} <= {code for code, _ in promised}
+
+
+def test_every_command_is_named() -> None:
+    for name, group in COMMANDS.items():
+        for verb in group.commands:
+            assert re.search(rf"\b{name}( --\S+ \S+)* {verb}\b", README), f"{name} {verb}"
+
+
+def test_every_command_and_option_that_is_named_exists() -> None:
+    named = [words for quoted in re.findall(r"`([^`\n]+)`", prose()) if (words := quoted.split())[0] in COMMANDS]
+    assert named
+    for group, *words in named:
+        check_words(COMMANDS[group], words)
+
+
+def test_every_environment_variable_that_is_named_is_read() -> None:
+    names = (ROOT / "shards" / "names.py").read_text(encoding="utf-8")
+    assert set(re.findall(r"HERMES_KANBAN_\w+", README)) <= set(re.findall(r"HERMES_\w+", names))
+
+
+def test_the_pages_that_are_linked_exist() -> None:
+    for page in ("README.md", "CHANGELOG.md", "docs/design.md"):
+        for target in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+            path, _, anchor = target.partition("#")
+            if ":" in path:
+                continue
+            linked = (ROOT / page).parent / path if path else ROOT / page
+            assert linked.is_file(), f"{page}: {target}"
+            assert not anchor or anchor in anchors(linked), f"{page}: {target}"
+
+
+def test_continuous_integration_runs_the_commands_of_the_set_up() -> None:
+    printed = {block.note.removeprefix("setup="): block.text for block in BLOCKS if block.note.startswith("setup=")}
+    called = re.findall(r"^setup (\w+)$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.M)
+    assert called == list(printed) == ["demo", "tests"]
+    for text in printed.values():
+        assert text.count("\n") == 1
+        assert re.match(r"python3 -m venv (--clear )?\.venv && \.venv/bin/pip install ", text)
+
+
+# --- how ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outside(tmp_path) -> dict[str, str]:
+    """The environment of a user who has nothing yet, with this interpreter's commands first."""
+    return {
+        "HOME": str(tmp_path),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(ROOT),
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def run_shell(blocks: list[Block], environment: dict[str, str]) -> str:
+    """What the blocks print, run in one shell that stops at the first failure."""
+    return run(["bash", "-euo", "pipefail", "-c", "".join(block.text for block in blocks)], environment)
+
+
+def run(command: list[str], environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command,
+        env=environment,
+        cwd=environment["HOME"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_EXAMPLE_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def prose() -> str:
+    """The README without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", README, flags=re.M | re.S)
+
+
+def check_words(command: click.Command, words: list[str]) -> None:
+    """``words`` are verbs and options that ``command`` has."""
+    for word in shlex.split(" ".join(words)):
+        if word.startswith("-"):
+            assert word in {option for each in command.params for option in each.opts}, f"{command.name} {word}"
+        elif isinstance(command, click.Group):
+            assert word in command.commands, f"{command.name} {word}"
+            command = command.commands[word]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that the headings of ``page`` have."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}

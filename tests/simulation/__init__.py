@@ -1,0 +1,1 @@
+"""The simulator: the real code in one process, under a clock and a chance that a seed decides."""

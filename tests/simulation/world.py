@@ -1,0 +1,311 @@
+"""A board, the processes that write it and the ones that merge it, all in this process, all decided by the test.
+
+Time is a number that the test moves, both ways. A process of a profile is a ``Writer``: a shard opened by itself, with
+eyes of its own. A kill is an exception that nobody catches, thrown at a named place; whoever was killed is gone
+afterwards, and its files are as they were at that moment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import coordinator.passes
+import shards.shard
+from coordinator.ledger import FileLedger
+from coordinator.passes import Coordinator, Report
+from coordinator.state import BoardState
+from shards import sqlite
+from shards.board import Board
+from shards.changes import Body
+from shards.errors import DiskFull
+from shards.locks import FileLock
+from shards.names import BoardPaths
+from shards.shard import Shard
+from shards.vectors import Eyes
+from tests import invariants
+from tests.invariants import Dot, Evidence, Known
+
+PROFILES = ("ann", "bob", "cyd")
+START_MS = 1_700_000_000_000
+# Where a pass can be killed. A number says at which of its entries.
+CRASH_POINTS = (
+    "before the ledger's commit",
+    "after the ledger's commit",
+    "while deciding",
+    "before the board's commit",
+    "after the board's commit",
+)
+
+
+class Killed(BaseException):
+    """The process is dead from here on."""
+
+
+class Writer:
+    """One process of ``profile``. It reads the board when it likes, and writes by what it read last."""
+
+    def __init__(self, world: World, profile: str) -> None:
+        self.profile = profile
+        self._world = world
+        self._shard = Shard(world.paths, profile)
+        self.own: set[Dot] = set()
+        self._looks: dict[str, tuple[Eyes, int]] = {}
+
+    def look(self, task_id: str) -> None:
+        """Read the task, as ``kanban show`` does."""
+        self._looks[task_id] = self._look(task_id)
+
+    def write(self, task_id: str, body: Body, fresh: bool = True) -> int:
+        """Append a change, by what the board shows now or (not ``fresh``) by what was read last; returns its seq."""
+        if fresh or task_id not in self._looks:
+            self.look(task_id)
+        eyes, position = self._looks[task_id]
+        seq = self._shard.append(task_id, body, eyes)
+        self._world.known[self.profile, seq] = Known(position, frozenset(self.own))
+        self.own.add((self.profile, seq))
+        return seq
+
+    def fail_to_write(self, task_id: str, body: Body) -> None:
+        """Try to append while the disk is full."""
+        with _full_disk():
+            try:
+                self._shard.append(task_id, body, self._look(task_id)[0])
+            except DiskFull:
+                return
+        raise AssertionError("a full disk went unnoticed")
+
+    def sign_of_life(self, run_id: int) -> None:
+        """Say that the worker of the run is alive."""
+        self._shard.sign_of_life(run_id, self._look("")[0])
+
+    def end(self) -> None:
+        """The process exits, or is killed between two calls."""
+        self._shard.close()
+
+    def _look(self, task_id: str) -> tuple[Eyes, int]:
+        eyes = self._world.board.eyes(task_id, self.profile)
+        return eyes, self._world.position() if self._world.paths.board.exists() else 0
+
+
+class World:
+    """A board in ``folder`` with ``per_profile`` processes of each of ``profiles``, under a clock of its own.
+
+    ``chance`` gives whatever the code draws at random. Use it as a context; afterwards nothing of it is open.
+    """
+
+    def __init__(
+        self, folder: Path, chance: random.Random, profiles: tuple[str, ...] = PROFILES, per_profile: int = 2
+    ) -> None:
+        self.paths = BoardPaths(folder)
+        self.chance = chance
+        self.now_ms = START_MS
+        self.known: dict[Dot, Known] = {}
+        self.acknowledged: dict[Dot, str] = {}
+        self.remembered: dict[Dot, tuple] = {}
+        self.passes = 0
+        self.kills = 0
+        self.board = Board(self.paths)
+        self.writers = [Writer(self, profile) for profile in profiles for _ in range(per_profile)]
+        self._daemon: tuple[Coordinator, FileLock] | None = None
+        self._patches = ExitStack()
+
+    def __enter__(self) -> World:
+        clock = SimpleNamespace(time_ns=lambda: self.now_ms * 1_000_000)
+        drawn = SimpleNamespace(token_hex=lambda size: f"{self.chance.getrandbits(size * 8):0{size * 2}x}")
+        enter = self._patches.enter_context
+        enter(patch.object(coordinator.passes, "time", clock))
+        enter(patch.object(shards.shard, "time", clock))
+        enter(patch.object(shards.shard, "secrets", drawn))
+        enter(no_fsync())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop_daemon()
+        for writer in self.writers:
+            writer.end()
+        self.board.close()
+        self._patches.close()
+
+    def position(self) -> int:
+        """How many entries of the ledger the board shows."""
+        return self.board.position()
+
+    # --- what may happen -----------------------------------------------------------------------------------------
+
+    def write(self, writer: Writer, task_id: str, body: Body, fresh: bool = True) -> int:
+        """A change that is acknowledged."""
+        seq = writer.write(task_id, body, fresh)
+        self.acknowledged[writer.profile, seq] = ""
+        return seq
+
+    def restart(self, index: int) -> None:
+        """A process of a profile ends, and another of the same profile begins, with eyes of its own."""
+        self.writers[index].end()
+        self.writers[index] = Writer(self, self.writers[index].profile)
+
+    def make_pass(self, crash: str | None = None, at: int = 1, busy: tuple[str, ...] = ()) -> Report | None:
+        """A pass: the daemon's if there is one, else by a coordinator that opens the files for it and closes them.
+
+        ``crash``: where it is killed, ``at`` its how manieth time there; ``busy``: profiles whose shard somebody
+        writes all the while. Returns None if it was killed.
+        """
+        self.passes += 1
+        with self._held(busy), killed_at(crash, at):
+            try:
+                if self._daemon:
+                    return self._daemon[0].make_pass()
+                with self._coordinator() as (coordinator, _):
+                    return coordinator.make_pass()
+            except Killed:
+                self.kills += 1
+                self.stop_daemon()
+                return None
+
+    def start_daemon(self, crash: str | None = None, at: int = 1) -> None:
+        """From here the passes are made by one coordinator that keeps the files open."""
+        self.stop_daemon()
+        lock = self._take_lock()
+        try:
+            with killed_at(crash, at):
+                self._daemon = Coordinator(self.paths, lock), lock
+        except Killed:
+            self.kills += 1
+            lock.close()
+
+    def stop_daemon(self) -> None:
+        """The daemon ends, or is killed between two passes."""
+        if self._daemon:
+            coordinator, lock = self._daemon
+            self._daemon = None
+            coordinator.close()
+            lock.close()
+
+    def delete_board(self, with_its_log: bool = True) -> None:
+        """Somebody deletes ``kanban.db``, with or without the files beside it."""
+        self.stop_daemon()
+        suffixes = ("", "-wal", "-shm") if with_its_log else ("",)
+        for suffix in suffixes:
+            self.paths.board.with_name(self.paths.board.name + suffix).unlink(missing_ok=True)
+
+    # --- what must hold ------------------------------------------------------------------------------------------
+
+    def check(self) -> Evidence:
+        """Every invariant that can be judged without a replay."""
+        evidence = Evidence.read(self.paths)
+        for profile, rows in evidence.shards.items():
+            for row in rows:
+                if self.acknowledged.get((profile, row[0])) == "":
+                    self.acknowledged[profile, row[0]] = row[6]
+        invariants.check(evidence, self.known)
+        invariants.no_lost_change(evidence, self.acknowledged, self.remembered)
+        return evidence
+
+    def check_all(self) -> Evidence:
+        """Merge all that is left, and check every invariant."""
+        if not self._daemon:
+            self.start_daemon()
+        while self.make_pass().decisions:
+            pass
+        evidence = self.check()
+        invariants.no_lost_change(evidence, self.acknowledged, self.remembered, everything=True)
+        invariants.rebuild_equals_board(evidence, self.chance)
+        return evidence
+
+    # --- how -----------------------------------------------------------------------------------------------------
+
+    def _take_lock(self) -> FileLock:
+        lock = FileLock(self.paths.coordinator_lock)
+        assert lock.try_acquire(), "two coordinators"
+        return lock
+
+    @contextmanager
+    def _coordinator(self) -> Iterator[tuple[Coordinator, FileLock]]:
+        lock = self._take_lock()
+        try:
+            with Coordinator(self.paths, lock) as coordinator:
+                yield coordinator, lock
+        finally:
+            lock.close()
+
+    @contextmanager
+    def _held(self, profiles: tuple[str, ...]) -> Iterator[None]:
+        locks = [FileLock(self.paths.shard_lock(profile)) for profile in profiles]
+        try:
+            for lock in locks:
+                lock.acquire(5)
+            yield
+        finally:
+            for lock in locks:
+                lock.close()
+
+
+@contextmanager
+def killed_at(point: str | None, at: int = 1) -> Iterator[None]:
+    """Whoever makes a pass inside the block is killed at ``point``, the ``at``-th time that it comes there."""
+    left = at
+
+    def kill_when_due() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Killed(point)
+
+    def before(original: Callable) -> Callable:
+        def replaced(*args):
+            kill_when_due()
+            return original(*args)
+
+        return replaced
+
+    def after(original: Callable) -> Callable:
+        def replaced(*args):
+            done = original(*args)
+            kill_when_due()
+            return done
+
+        return replaced
+
+    where = {
+        "before the ledger's commit": (FileLedger, "append", before),
+        "after the ledger's commit": (FileLedger, "append", after),
+        "while deciding": (coordinator.passes, "decide", after),
+        "before the board's commit": (BoardState, "commit", before),
+        "after the board's commit": (BoardState, "commit", after),
+    }
+    if point is None:
+        yield
+        return
+    owner, name, wrapped = where[point]
+    with patch.object(owner, name, wrapped(getattr(owner, name))):
+        yield
+
+
+@contextmanager
+def no_fsync() -> Iterator[None]:
+    """Nothing here loses power, and waiting for the disk is most of the time that a commit takes."""
+    with ExitStack() as patches:
+        for name in ("SHARD", "LEDGER", "BOARD"):
+            role = dataclasses.replace(getattr(sqlite, name), synchronous="OFF")
+            patches.enter_context(patch.object(sqlite, name, role))
+        yield
+
+
+@contextmanager
+def _full_disk() -> Iterator[None]:
+    """Inside the block no transaction of a shard can be committed."""
+    original = sqlite.transaction
+
+    @contextmanager
+    def cut_short(connection):
+        with original(connection):
+            yield
+            raise DiskFull(path="the shard")
+
+    with patch.object(sqlite, "transaction", cut_short):
+        yield

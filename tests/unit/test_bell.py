@@ -1,0 +1,90 @@
+"""The bell: it carries no content, and losing it costs latency alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shards.bell import Bell, Ringer
+
+
+@pytest.fixture
+def ringer():
+    ringer = Ringer()
+    yield ringer
+    ringer.close()
+
+
+@pytest.mark.parametrize("depth", [0, 10], ids=["short", "long"])
+def test_it_rings(tmp_path: Path, ringer: Ringer, depth: int) -> None:
+    """Once rung, it wakes whoever waits; a path that is too long for a socket address is reached all the same."""
+    folder = tmp_path.joinpath(*["a folder with a long name"] * depth)
+    folder.mkdir(parents=True, exist_ok=True)
+    bell = Bell(folder / "kanban-coordinator.sock")
+    assert not bell.wait(0)
+    assert ringer.ring(bell.path)
+    assert bell.wait(30)
+    assert not bell.wait(0), "heard once, it is over"
+    assert bell.path.stat().st_mode & 0o777 == 0o600
+    bell.close()
+    assert not bell.path.exists()
+    assert not ringer.ring(bell.path)
+
+
+def test_ringing_never_waits(tmp_path: Path, ringer: Ringer) -> None:
+    """However often it is rung while nobody listens; one hush forgets it all."""
+    bell = Bell(tmp_path / "bell.sock")
+    assert all(ringer.ring(bell.path) for _ in range(5_000))
+    bell.hush()
+    assert not bell.wait(0)
+    bell.close()
+
+
+def test_everybody_who_waits_is_rung(tmp_path: Path, ringer: Ringer) -> None:
+    bells = [Bell.waiting(tmp_path) for _ in range(3)]
+    assert len({bell.path for bell in bells}) == 3
+    ringer.ring_waiting(tmp_path)
+    assert all(bell.wait(30) for bell in bells)
+    for bell in bells:
+        bell.close()
+    ringer.ring_waiting(tmp_path / "missing")
+
+
+def test_a_dead_waiters_bell_is_taken_down(tmp_path: Path, ringer: Ringer) -> None:
+    subprocess.run(
+        [sys.executable, "-c", "import os, sys; from pathlib import Path; from shards.bell import Bell; "
+         "bell = Bell.waiting(Path(sys.argv[1])); os._exit(9)", tmp_path]
+    )  # fmt: skip
+    assert len(os.listdir(tmp_path)) == 1
+    ringer.ring_waiting(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_dead_coordinators_bell_is_replaced(tmp_path: Path, ringer: Ringer) -> None:
+    path = tmp_path / "kanban-coordinator.sock"
+    subprocess.run(
+        [sys.executable, "-c", "import os, sys; from pathlib import Path; from shards.bell import Bell; "
+         "bell = Bell(Path(sys.argv[1])); os._exit(9)", path]
+    )  # fmt: skip
+    assert path.exists()
+    assert not ringer.ring(path)
+    bell = Bell(path)
+    assert ringer.ring(path)
+    bell.close()
+
+
+def test_where_none_can_hang_it_never_rings(tmp_path: Path, ringer: Ringer) -> None:
+    """Nothing but a former bell is ever replaced by one."""
+    (tmp_path / "file").write_text("kept")
+    for path in (tmp_path / "file", tmp_path / "missing" / "bell.sock"):
+        bell = Bell(path)
+        assert bell.fileno() == -1
+        assert not bell.wait(0)
+        assert not ringer.ring(path)
+        bell.hush()
+        bell.close()
+    assert (tmp_path / "file").read_text() == "kept"

@@ -1,0 +1,180 @@
+"""The gateway: what a call returns, what it raises, and what is durable when it does."""
+
+from __future__ import annotations
+
+import pytest
+
+from shards import Board, Gateway, Refused, Undecided
+from shards.errors import InvalidChange, InvalidName, InvalidTaskId, NoOpenRun, TooLarge, UnknownBoard, UnknownTask
+from shards.locks import FileLock
+from shards.names import BoardPaths, new_task_id
+
+
+@pytest.mark.parametrize("name", ["", "Amy", "a/b", "@coordinator"])
+def test_a_bad_profile(home: str, name: str) -> None:
+    with pytest.raises(InvalidName, match="cannot name a profile"):
+        Gateway(name, home=home)
+
+
+def test_a_bad_board(home: str) -> None:
+    with pytest.raises(InvalidName, match="cannot name a board"):
+        Gateway("amy", home=home, board="../x")
+    with pytest.raises(UnknownBoard, match="no board named typo"):
+        Gateway("amy", home=home, board="typo")
+
+
+def test_what_was_made_can_be_worked_on_at_once(gateway: Gateway) -> None:
+    """A call on a task that this gateway made needs no merge in between."""
+    task_id = gateway.create("a task")
+    gateway.comment(task_id, "x")
+    gateway.subscribe(task_id, platform="telegram", chat_id="1")
+    gateway.sync()
+    assert [comment.body for comment in gateway.board.comments(task_id)] == ["x"]
+    assert gateway.board.subscriptions(task_id)[0].notifier_profile == "amy"
+
+
+def test_unknown_tasks(gateway: Gateway) -> None:
+    missing = new_task_id()
+    gateway.create("another")
+    for call in (
+        lambda: gateway.claim(missing),
+        lambda: gateway.comment(missing, "x"),
+        lambda: gateway.create("child", parents=[missing]),
+        lambda: gateway.open_run(missing),
+    ):
+        with pytest.raises(UnknownTask, match=missing):
+            call()
+    with pytest.raises(InvalidTaskId):
+        gateway.claim("t_")
+
+
+def test_what_cannot_be_written(gateway: Gateway) -> None:
+    task_id = gateway.create("a task")
+    with pytest.raises(TooLarge, match="put large content into a file"):
+        gateway.create("big", body="x" * (1024 * 1024))
+    with pytest.raises(InvalidChange):
+        gateway.create("")
+    with pytest.raises(InvalidChange):
+        gateway.complete(task_id, metadata=["not an object"])
+    with pytest.raises(InvalidChange):
+        gateway.complete(task_id, metadata={"no": object()})
+    with pytest.raises(TypeError):
+        gateway.edit(task_id, status="done")
+    gateway.sync()
+    assert gateway.board.watermarks()["amy"][0] == 1
+
+
+def test_a_cycle_is_refused(gateway: Gateway) -> None:
+    first = gateway.create("first")
+    second = gateway.create("second", parents=[first])
+    third = gateway.create("third", parents=[second])
+    with pytest.raises(Refused, match="wait for each other") as refused:
+        gateway.link(third, first)
+    assert refused.value.reason == "cycle"
+    with pytest.raises(Refused):
+        gateway.link(first, first)
+
+
+def test_an_idempotency_key_makes_one_task(home: str, gateway: Gateway) -> None:
+    task_id = gateway.create("once", idempotency_key="k")
+    assert gateway.create("once", idempotency_key="k") == task_id
+    with Gateway("bob", home=home) as other:
+        assert other.create("once", idempotency_key="k") == task_id
+    assert len(gateway.board.tasks()) == 1
+
+
+def test_claim_next(gateway: Gateway) -> None:
+    """The best ready task; None if there is none, and then nothing is written."""
+    assert gateway.claim_next() is None
+    gateway.create("another's", assignee="bob", priority=9)
+    low = gateway.create("low", priority=1)
+    high = gateway.create("high", assignee="amy", priority=2)
+    assert [gateway.claim_next().task_id, gateway.claim_next().task_id] == [high, low]
+    written = gateway.board.watermarks()["amy"][0]
+    assert gateway.claim_next() is None
+    gateway.sync()
+    assert gateway.board.watermarks()["amy"][0] == written
+
+
+def test_a_run_that_is_over(gateway: Gateway) -> None:
+    """Its worker is told at the next sign of life; what it brings late is refused, and kept on the task."""
+    task_id = gateway.create("a task")
+    run = gateway.claim(task_id)
+    assert gateway.open_run(task_id) == run
+    gateway.release(run, "no time")
+    with pytest.raises(Refused, match="is over") as refused:
+        gateway.heartbeat(run)
+    assert refused.value.reason == "late"
+    with pytest.raises(Refused):
+        gateway.complete(run, result="the work")
+    (event,) = gateway.board.events(task_id=task_id, kinds=["late_refused"])
+    assert event.payload["result"] == "the work"
+    with pytest.raises(NoOpenRun, match="claim it first"):
+        gateway.open_run(task_id)
+
+
+def test_a_written_change_is_undecided_not_lost(home: str, paths: BoardPaths) -> None:
+    """While nobody makes a pass, a call says that its change is written; nothing has to be repeated."""
+    with FileLock(paths.coordinator_lock) as held, Gateway("amy", home=home, patience_s=0.05) as gateway:
+        held.acquire(0)
+        task_id = gateway.create("a task")
+        with pytest.raises(Undecided, match="Change 1 of amy is safely written") as undecided:
+            gateway.sync()
+        assert undecided.value.exit_code == 4
+        held.release()
+        gateway.sync()
+        assert gateway.board.task(task_id).status == "ready"
+
+
+def test_trouble_with_the_ledger_is_not_trouble_with_the_change(home: str, paths: BoardPaths) -> None:
+    """A pass that fails takes nothing back: what only has to be durable returns, and the rest says it is written."""
+    paths.ledger.mkdir()
+    gateway = Gateway("amy", home=home)
+    task_id = gateway.create("a task")
+    assert gateway.comment(task_id, "x") == 2
+    with pytest.raises(Undecided, match=r"Change 3 of amy is safely written.*kanban-ledger\.db cannot be"):
+        gateway.claim(task_id)
+    paths.ledger.rmdir()
+    gateway.sync()
+    assert gateway.board.task(task_id).status == "running"
+    assert gateway.board.verdict("amy", 3).verdict == "applied"
+    gateway.close()
+
+
+def test_closing_leaves_nothing(home: str, paths: BoardPaths) -> None:
+    """What was written is merged, bells are down, and a close that fails closes all the same."""
+    with Gateway("amy", home=home) as gateway:
+        gateway.claim(gateway.create("a task"))
+        last = gateway.create("the last word")
+    with Board.open(home=home) as board:
+        assert board.task(last).status == "ready"
+    assert [file.name for file in paths.folder.glob("kanban-waiting.*")] == []
+    gateway.close()
+    with Gateway("amy", home=home) as gateway:
+        gateway.create("x")
+        gateway.sync()
+        assert list(paths.folder.glob("kanban-waiting.*"))
+        gateway._wrote_unmerged = True
+        gateway._pass_or_ring = lambda: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            gateway.close()
+        gateway._wrote_unmerged = False
+    assert list(paths.folder.glob("kanban-waiting.*")) == []
+
+
+def test_two_profiles_that_claim_one_task(home: str, gateway: Gateway) -> None:
+    """The second one is told who has it, with one change written."""
+    task_id = gateway.create("a task")
+    run = gateway.claim(task_id)
+    with Gateway("bob", home=home) as other:
+        with pytest.raises(Refused, match=f"run {run.id} by amy") as refused:
+            other.claim(task_id)
+        assert refused.value.answer["owner"] == "amy"
+        assert other.board.watermarks()["bob"][0] == 1
+
+
+def test_a_dispatcher_claims_for_anothers_worker(home: str, gateway: Gateway) -> None:
+    run = gateway.claim(gateway.create("a task"), runs_as="pixiel", claimer="host:1")
+    assert (run.profile, run.claim_lock) == ("pixiel", "host:1")
+    with Gateway("pixiel", home=home) as worker:
+        assert worker.complete(run, result="r").verdict == "applied"

@@ -1,0 +1,167 @@
+"""A shard: contiguous, chained, durable, and nobody else's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from shards import Board, Gateway
+from shards.changes import Assign, Comment, Create, chain, genesis
+from shards.errors import InvalidChange, NewerSchema, ShardBehind, ShardOfAnother, StorageError, TooLarge
+from shards.names import BoardPaths, new_task_id
+from shards.shard import Shard
+from shards.vectors import Eyes
+
+NOTHING = Eyes()
+# Files may grow no further: what a full disk does, without one.
+FULL = """
+import resource, sys
+from shards.errors import StorageError
+from shards.changes import Comment
+from shards.names import BoardPaths
+from shards.shard import Shard
+from shards.vectors import Eyes
+shard = Shard(BoardPaths.find(home=sys.argv[1]), "amy")
+before = shard.append(sys.argv[2], Comment(text="before"), Eyes())
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (shard.path.stat().st_size + 8192, unlimited[1]))
+try:
+    shard.append(sys.argv[2], Comment(text="x" * 500_000), Eyes())
+except StorageError as error:
+    print(type(error).__name__, error.exit_code)
+resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+print(shard.append(sys.argv[2], Comment(text="after"), Eyes()) - before)
+shard.close()
+"""
+
+
+@pytest.fixture
+def shard(paths: BoardPaths):
+    shard = Shard(paths, "amy")
+    yield shard
+    shard.close()
+
+
+def test_contiguous(shard: Shard, paths: BoardPaths) -> None:
+    """Seqs count from 1, and each digest continues the one before."""
+    task_id = new_task_id()
+    seqs = [shard.append(task_id, Create(title="x"), NOTHING)]
+    seqs += [shard.append(task_id, Comment(text=str(number)), NOTHING) for number in range(4)]
+    assert seqs == [1, 2, 3, 4, 5]
+    assert shard.head(NOTHING) == 5
+    rows, shard_id, _ = _plainly(paths, "amy")
+    digest = genesis("amy", shard_id)
+    for row in rows:
+        digest = chain(digest, "amy", *row[:6])
+        assert row[6] == digest
+
+
+def test_a_reopened_shard_goes_on(shard: Shard) -> None:
+    assert shard.append(new_task_id(), Create(title="x"), NOTHING) == 1
+    shard.close()
+    assert shard.append(new_task_id(), Create(title="y"), NOTHING) == 2
+
+
+def test_what_cannot_be_written_is_not(shard: Shard) -> None:
+    """A body that the coordinator would not take never gets into the file."""
+    task_id = new_task_id()
+    with pytest.raises(TooLarge, match="a change holds at most 1048576"):
+        shard.append(task_id, Comment(text="x" * (1024 * 1024)), NOTHING)
+    with pytest.raises(TooLarge):
+        shard.append(task_id, Comment(text="ü" * 600_000), NOTHING)
+    for fields in ({"title": ""}, {"title": "x" * 1_001}, {"title": "\ud800"}, {"title": "x", "priority": 2**40}):
+        with pytest.raises(InvalidChange, match="cannot be written"):
+            shard.append(task_id, Create(**fields), NOTHING)
+    assert shard.head(NOTHING) == 0
+
+
+def test_anothers_shard(paths: BoardPaths, shard: Shard) -> None:
+    """A shard that was copied to another name is not written."""
+    shard.append(new_task_id(), Create(title="x"), NOTHING)
+    shard.close()
+    shutil.copyfile(paths.shard("amy"), paths.shard("bob"))
+    copy = Shard(paths, "bob")
+    with pytest.raises(ShardOfAnother, match="the shard of amy, not of bob"):
+        copy.append(new_task_id(), Create(title="y"), NOTHING)
+    copy.close()
+
+
+def test_an_older_copy_is_not_continued(home: str, paths: BoardPaths) -> None:
+    """A profile whose shard is missing or older than what was merged is stopped before it takes a seq twice."""
+    with Gateway("amy", home=home) as gateway:
+        gateway.create("one")
+        gateway.sync()
+    shutil.copyfile(paths.shard("amy"), paths.folder / "older")
+    with Gateway("amy", home=home) as gateway:
+        gateway.create("two")
+        gateway.sync()
+    shutil.copyfile(paths.folder / "older", paths.shard("amy"))
+    with Gateway("amy", home=home) as gateway, pytest.raises(ShardBehind, match="holds 1 changes, but 2"):
+        gateway.create("three")
+    paths.shard("amy").unlink()
+    with Gateway("amy", home=home) as gateway, pytest.raises(ShardBehind, match="holds 0 changes, but 2"):
+        gateway.create("three")
+    assert not paths.shard("amy").exists()
+
+
+def test_a_newer_shard_is_left_alone(paths: BoardPaths, shard: Shard) -> None:
+    shard.append(new_task_id(), Create(title="x"), NOTHING)
+    shard.close()
+    _script(paths, "amy", "PRAGMA user_version=99")
+    with pytest.raises(NewerSchema, match="update this program"):
+        shard.append(new_task_id(), Create(title="y"), NOTHING)
+
+
+def test_a_full_disk_leaves_nothing_half_written(home: str, paths: BoardPaths) -> None:
+    """The write that did not fit says so and left no trace; the next one gets the next seq."""
+    told = subprocess.check_output([sys.executable, "-c", FULL, home, new_task_id()], text=True).split()
+    assert told == [StorageError.__name__, "3", "1"]
+    rows, _, _ = _plainly(paths, "amy")
+    assert [row[0] for row in rows] == [1, 2]
+
+
+def test_signs_of_life_are_overwritten(paths: BoardPaths, shard: Shard) -> None:
+    """State, not history: a run's newest sign of life replaces the one before, and is no change."""
+    for _ in range(3):
+        shard.sign_of_life(7, NOTHING)
+    assert shard.head(NOTHING) == 0
+    shard.close()
+    assert _plainly(paths, "amy")[2] == [[7]]
+
+
+def test_a_second_process_has_eyes_of_its_own(home: str) -> None:
+    """What another process of this profile did and the board does not show yet, this process has not seen."""
+    with Gateway("planner", home=home) as planner:
+        task_id = planner.create("a task")
+        planner.sync()
+    with Board.open(home=home) as board:
+        eyes = board.eyes(task_id, "amy")
+        paths = board.paths
+    first, second = Shard(paths, "amy"), Shard(paths, "amy")
+    first.append(task_id, Assign(assignee="bob"), eyes)
+    first.append(task_id, Assign(assignee="cleo"), eyes)
+    second.append(task_id, Assign(assignee="dora"), eyes)
+    first.close()
+    second.close()
+    rows, _, _ = _plainly(paths, "amy")
+    assert [row[4] for row in rows] == ['{"planner":1}', '{"amy":1,"planner":1}', '{"planner":1}']
+
+
+def _plainly(paths: BoardPaths, profile: str) -> tuple[list[list], str, list[list]]:
+    """The rows, the shard_id and the runs that gave a sign of life, read by another process."""
+    script = (
+        "import json, sqlite3, sys; shard = sqlite3.connect(sys.argv[1]); print(json.dumps(["
+        "shard.execute('SELECT * FROM changes ORDER BY seq').fetchall(), "
+        "shard.execute('SELECT shard_id FROM meta').fetchone()[0], "
+        "shard.execute('SELECT run_id FROM liveness').fetchall()]))"
+    )
+    return tuple(json.loads(subprocess.check_output([sys.executable, "-c", script, paths.shard(profile)])))
+
+
+def _script(paths: BoardPaths, profile: str, script: str) -> None:
+    program = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])"
+    subprocess.run([sys.executable, "-c", program, paths.shard(profile), script], check=True)
