@@ -14,7 +14,7 @@ from coordinator.lock import COMMAND, DAEMON
 from shards import text
 from shards.bell import Ringer
 from shards.board import Board
-from shards.commands import EXIT_CODES, NEEDS_ATTENTION, Group, board_option, home_option, json_option
+from shards.commands import EXIT_CODES, LARGEST, NEEDS_ATTENTION, Group, board_option, home_option, json_option
 from shards.errors import Undecided
 from shards.names import BoardPaths
 
@@ -169,7 +169,7 @@ def rebuild(paths: BoardPaths, as_json: bool) -> None:
 
 @main.command()
 @click.option("--profile", metavar="NAME", help="Only what this profile wrote.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, LARGEST), default=50, show_default=True)
 @json_option
 @click.pass_obj
 def refusals(paths: BoardPaths, profile: str | None, limit: int, as_json: bool) -> None:

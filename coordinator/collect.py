@@ -199,7 +199,7 @@ class Collector:
 
 
 def look(paths: BoardPaths, watermarks: Callable[[], dict[str, tuple[int, str]]]) -> Collected:
-    """What the next pass would find, for whoever makes none. ``watermarks``: reads them from the board.
+    """What the next passes would find, for whoever makes none. ``watermarks``: reads them from the board.
 
     Beside a working coordinator they are old the moment they are read: a shard may hold a change whose author had
     seen more. Such a change is in order when both are read again, so a shard counts as quarantined only if it stands
@@ -216,9 +216,16 @@ def look(paths: BoardPaths, watermarks: Callable[[], dict[str, tuple[int, str]]]
 
 
 def _look_once(paths: BoardPaths, marks: dict[str, tuple[int, str]]) -> Collected:
-    collector = Collector(paths)
+    """Every change behind ``marks``, in as many parts as passes would take."""
+    collector, reached, whole = Collector(paths), dict(marks), Collected(more=True)
     try:
-        return collector.collect(lambda profile: marks.get(profile, (0, "")))
+        while whole.more:
+            part = collector.collect(lambda profile: reached.get(profile, (0, "")))
+            for profile, changes in part.changes.items():
+                whole.changes.setdefault(profile, []).extend(changes)
+                reached[profile] = (changes[-1].seq, changes[-1].digest)
+            whole.left, whole.more = part.left, part.more
+        return whole
     finally:
         collector.close()
 
@@ -271,7 +278,7 @@ def _checked(profile: str, seq: int, digest: str, row: tuple, watermark: Waterma
         raise _Quarantine(f"change {seq} has an impossible time", seq)
     if change.task_id != "" if change.kind == "claim_next" else not is_task_id(change.task_id):
         raise _Quarantine(f"change {seq} names no task", seq)
-    if len(change.body.encode()) > LIMIT_BYTES:
+    if max(len(change.body.encode()), len(change.seen.encode())) > LIMIT_BYTES:
         raise _Quarantine(f"change {seq} is larger than a change may be", seq)
     try:
         decode_body(change.kind, change.body)

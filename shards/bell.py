@@ -40,11 +40,13 @@ class Bell:
 
     def wait(self, longest_s: float) -> bool:
         """Wait until the bell rings, at most ``longest_s`` seconds. Returns whether it rang."""
-        watched = [self._socket] if self._socket else []
-        ready, _, _ = select.select(watched, [], [], longest_s)
-        if ready:
+        watched = select.poll()  # select() refuses descriptors from 1,024 on, which a large gateway has
+        if self._socket:
+            watched.register(self._socket, select.POLLIN)
+        rang = bool(watched.poll(longest_s * 1000))
+        if rang:
             self.hush()
-        return bool(ready)
+        return rang
 
     def hush(self) -> None:
         """Forget every ring so far."""
@@ -115,7 +117,10 @@ class _Reach:
 
 
 def _bind(path: Path) -> socket.socket | None:
-    bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    except OSError:
+        return None
     try:
         bell.setblocking(False)
         if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):

@@ -12,7 +12,7 @@ import click
 
 from shards import text
 from shards.board import SORTS, Board
-from shards.commands import EXIT_CODES, Group, board_option, home_option, json_option
+from shards.commands import EXIT_CODES, LARGEST, Group, board_option, home_option, json_option
 from shards.errors import InvalidChange, Refused, UnknownTask, UsageError
 from shards.names import BoardPaths, check_task_id
 from shards.records import STATUSES, Event, Task
@@ -280,7 +280,7 @@ def heartbeat(session: Session, task_id: str, note: str | None, as_json: bool) -
 @click.option("--result")
 @click.option("--summary")
 @click.option("--metadata", metavar="JSON", help="An object.")
-@click.option("--run", "run_id", type=click.IntRange(1), help="Only if this run is still open.")
+@click.option("--run", "run_id", type=click.IntRange(1, LARGEST), help="Only if this run is still open.")
 @json_option
 @click.pass_obj
 def complete(
@@ -305,7 +305,7 @@ def complete(
 @click.argument("task_id")
 @click.argument("reason", nargs=-1)
 @click.option("--kind", type=click.Choice(BLOCK_KINDS))
-@click.option("--run", "run_id", type=click.IntRange(1), help="Only if this run is still open.")
+@click.option("--run", "run_id", type=click.IntRange(1, LARGEST), help="Only if this run is still open.")
 @json_option
 @click.pass_obj
 @once_more
@@ -396,7 +396,7 @@ def notify_list(session: Session, task_id: str | None, as_json: bool) -> None:
 @click.option("--session", "session_id", metavar="ID")
 @click.option("--archived", "include_archived", is_flag=True, help="Archived tasks too.")
 @click.option("--sort", type=click.Choice(list(SORTS)), default="priority-desc", show_default=True)
-@click.option("--limit", type=click.IntRange(1))
+@click.option("--limit", type=click.IntRange(1, LARGEST))
 @json_option
 @click.pass_obj
 def list_tasks(session: Session, mine: bool, assignee: str | None, as_json: bool, **filters: Any) -> None:
@@ -495,7 +495,8 @@ def stats(session: Session, as_json: bool) -> None:
 @click.option("--assignee", metavar="PROFILE")
 @click.option("--tenant")
 @click.option("--kinds", metavar="A,B,…", help="Only events of these kinds.")
-@click.option("--after", type=click.IntRange(0), metavar="ID", help="From behind this event on; else from now on.")
+@click.option("--after", type=click.IntRange(0, LARGEST), metavar="ID",
+              help="From behind this event on; else from now on.")  # fmt: skip
 @json_option
 @click.pass_obj
 def watch(
@@ -561,7 +562,7 @@ def _seconds(span: str | None) -> int | None:
         return None
     units = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
     number, unit = (span[:-1], units[span[-1]]) if span[-1:] in units else (span, 1)
-    if not number.isdigit():
+    if not number.isascii() or not number.isdigit() or len(number) > 12:
         raise click.BadParameter(f"{span!r} is not a span of time; write 30s, 5m, 2h, 1d, or seconds.")
     return int(number) * unit
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from shards.errors import KanbanError, Refused
+from shards.errors import CannotOpen, KanbanError, Refused
 
 EXIT_CODES = """\b
 Exit codes:
@@ -22,6 +22,8 @@ Exit codes:
   6  done, but something needs a person: a quarantined shard, a failed check"""
 
 NEEDS_ATTENTION = 6
+# Larger numbers are no ids and no counts, and SQLite could not hold all of them.
+LARGEST = 2**53
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 board_option = click.option("--board", metavar="SLUG", help="Which board; else the one that Hermes would take.")
@@ -40,10 +42,16 @@ class Group(click.Group):
             ctx.close()  # here, because closing a gateway makes its last pass, and that may fail as a command does
             return answer
         except KanbanError as error:
-            _say(ctx, error)
-            with contextlib.suppress(KanbanError):
-                ctx.close()
-            ctx.exit(error.exit_code)
+            _fail(ctx, error)
+        except PermissionError as error:  # of a folder that this user may not even look into
+            _fail(ctx, CannotOpen(path=error.filename, problem="permission denied"))
+
+
+def _fail(ctx: click.Context, error: KanbanError) -> NoReturn:
+    _say(ctx, error)
+    with contextlib.suppress(KanbanError):
+        ctx.close()
+    ctx.exit(error.exit_code)
 
 
 def _say(ctx: click.Context, error: KanbanError) -> None:

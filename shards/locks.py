@@ -111,6 +111,8 @@ class FileLock:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
+            except OSError as error:  # a filesystem without locks
+                raise CannotOpen(path=self.path, problem=_plain(error)) from error
             if self._is_still_the_file():
                 self._locked = True
                 return True

@@ -43,4 +43,6 @@ def decode(text: str) -> dict[str, int]:
         raise ValueError("nested too deeply") from error
     if not isinstance(vector, dict) or not all(type(seq) is int and seq >= 1 for seq in vector.values()):
         raise ValueError("not a map of profiles to seqs")
+    if not all(map(str.isascii, vector)):  # JSON can spell a lone surrogate, which nothing can look up
+        raise ValueError("not names of profiles")
     return vector

@@ -88,3 +88,27 @@ def test_where_none_can_hang_it_never_rings(tmp_path: Path, ringer: Ringer) -> N
         bell.hush()
         bell.close()
     assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("bells", [True, False], ids=["a bell", "none left"])
+def test_a_process_with_many_files(tmp_path: Path, bells: bool) -> None:
+    """A gateway may live in a process that has more than a thousand files open, or as many as it may have."""
+    script = """if True:
+        import errno, os, resource, sys
+        from pathlib import Path
+        from shards.bell import Bell, Ringer
+        ringer = Ringer()
+        most = 1_200 if sys.argv[2] == "True" else 100
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        opened = []
+        try:
+            while len(opened) < 1_100:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            assert error.errno == errno.EMFILE
+        bell = Bell(Path(sys.argv[1]) / "bell.sock")
+        print(bell.fileno() >= 0, ringer.ring(bell.path), bell.wait(0))
+        bell.close()
+    """
+    told = subprocess.check_output([sys.executable, "-c", script, tmp_path, str(bells)], text=True)
+    assert told.split() == [str(bells)] * 3

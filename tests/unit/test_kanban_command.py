@@ -61,6 +61,11 @@ def test_bad_input(kanban, failed, words: tuple[str, ...], code: int, said: str)
         ("--profile", "amy", "claim", MISSING, "--next"),
         ("--profile", "amy", "edit", MISSING),
         ("--profile", "amy", "create", "x", "--max-runtime", "soon"),
+        ("--profile", "amy", "create", "x", "--max-runtime", "²"),
+        ("--profile", "amy", "create", "x", "--max-runtime", "9" * 5_000),
+        ("--profile", "amy", "complete", MISSING, "--run", str(2**70)),
+        ("list", "--limit", str(2**70)),
+        ("watch", "--after", str(2**70)),
     ],
 )
 def test_wrong_usage(kanban, words: tuple[str, ...]) -> None:
@@ -160,6 +165,18 @@ def test_a_folder_that_cannot_be_written(failed, writable: bool) -> None:
         os.chmod(folder, 0o700)
         assert "cannot be opened" in failed(ended, 3)
         assert json.loads(ended.stdout)["error"] == "CannotOpen"
+
+
+@pytest.mark.parametrize("verb", [("list",), ("--profile", "amy", "create", "x"), ("show", MISSING)])
+@pytest.mark.parametrize("board", ["default", "named"])
+def test_a_folder_that_cannot_be_looked_into(failed, board: str, verb: tuple[str, ...]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0)
+        words = [sys.executable, "-m", "shards", "--board", board, *verb]
+        environ = {**os.environ, "HERMES_HOME": folder}
+        ended = subprocess.run([*_without_privileges(), *words], capture_output=True, text=True, env=environ)
+        os.chmod(folder, 0o700)
+    assert "(permission denied)" in failed(ended, 3)
 
 
 def test_a_full_disk(tmp_path: Path, kanban, kanban_merge, failed) -> None:

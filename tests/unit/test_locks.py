@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -129,6 +130,20 @@ def test_a_lock_that_could_not_be_opened_is_free_later(tmp_path: Path) -> None:
         lock.try_acquire()
     (tmp_path / "later").mkdir()
     assert lock.try_acquire()
+    lock.close()
+
+
+def test_a_filesystem_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused with a sentence."""
+
+    def flock(*given: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    lock = FileLock(path)
+    with monkeypatch.context() as patched, pytest.raises(CannotOpen, match="no locks available"):
+        patched.setattr("fcntl.flock", flock)
+        lock.acquire(0)
+    lock.acquire(0)
     lock.close()
 
 

@@ -1,0 +1,234 @@
+"""Collecting: everything new, in order, nothing that breaks a law, and nobody waits for anybody."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from coordinator import collect
+from coordinator.collect import BUSY, QUARANTINED, Collected, Collector
+from shards.changes import Comment, Create
+from shards.locks import FileLock
+from shards.names import BoardPaths, new_task_id
+from shards.shard import Shard
+from shards.vectors import Eyes
+
+NOTHING = Eyes()
+# A process that is killed inside its transaction leaves a journal that must be rolled back.
+DIE_WRITING = """
+import os, sqlite3, sys
+shard = sqlite3.connect(sys.argv[1], isolation_level=None)
+shard.execute("PRAGMA journal_mode=PERSIST")
+shard.execute("PRAGMA cache_size=1")
+shard.execute("PRAGMA cache_spill=1")
+shard.execute("BEGIN IMMEDIATE")
+shard.execute("UPDATE changes SET body = hex(zeroblob(length(body) / 2))")
+os._exit(9)
+"""
+
+
+@pytest.fixture
+def collector(paths: BoardPaths) -> Iterator[Collector]:
+    collector = Collector(paths)
+    yield collector
+    collector.close()
+
+
+@pytest.fixture
+def merged() -> dict[str, tuple[int, str]]:
+    """How far each shard is merged, as the board would say."""
+    return {}
+
+
+@pytest.fixture
+def collected(collector: Collector, merged: dict):
+    """Collect once; what was found counts as merged."""
+
+    def once() -> Collected:
+        found = collector.collect(lambda profile: merged.get(profile, (0, "")))
+        for profile, changes in found.changes.items():
+            merged[profile] = (changes[-1].seq, changes[-1].digest)
+        return found
+
+    return once
+
+
+def test_everything_new_once(paths: BoardPaths, collected) -> None:
+    assert collected() == Collected()
+    _append(paths, "amy", 2)
+    _append(paths, "bob", 1)
+    found = collected()
+    assert {profile: [change.seq for change in changes] for profile, changes in found.changes.items()} == {
+        "amy": [1, 2],
+        "bob": [1],
+    }
+    assert (found.left, found.more) == ([], False)
+    assert collected().changes == {}
+    _append(paths, "bob", 1)
+    assert [change.seq for change in collected().changes["bob"]] == [2]
+
+
+def test_a_large_shard_comes_in_parts(paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "CHANGES_PER_SHARD", 3)
+    _append(paths, "amy", 7)
+    _append(paths, "bob", 1)
+    sizes = []
+    while True:
+        found = collected()
+        sizes.append({profile: len(changes) for profile, changes in found.changes.items()})
+        if not found.more:
+            break
+    assert sizes == [{"amy": 3, "bob": 1}, {"amy": 3}, {"amy": 1}]
+
+
+def test_a_busy_shard_is_left(paths: BoardPaths, collected) -> None:
+    """It is read in the next pass; the others are not held up."""
+    _append(paths, "amy", 1)
+    _append(paths, "bob", 1)
+    lock = FileLock(paths.shard_lock("amy"))
+    lock.acquire(0)
+    found = collected()
+    assert set(found.changes) == {"bob"}
+    assert [(left.profile, left.state) for left in found.left] == [("amy", BUSY)]
+    lock.close()
+    assert set(collected().changes) == {"amy"}
+
+
+def test_a_killed_writers_journal_is_rolled_back(paths: BoardPaths, collected) -> None:
+    """What was not committed is undone before anything is read; the killed process' half change is never seen."""
+    _append(paths, "amy", 40, "x" * 20_000)
+    ended = subprocess.run([sys.executable, "-c", DIE_WRITING, paths.shard("amy")])
+    assert ended.returncode == 9
+    assert b"0" * 1_000 in paths.shard("amy").read_bytes(), "the half change is in the file"
+    found = collected()
+    assert found.left == []
+    assert len(found.changes["amy"]) == 40
+
+
+def test_a_file_that_is_being_made_is_no_trouble(paths: BoardPaths, collected) -> None:
+    """An empty file is a shard whose first transaction is not committed yet."""
+    paths.shard("amy").touch()
+    assert collected() == Collected()
+    _append(paths, "amy", 1)
+    assert set(collected().changes) == {"amy"}
+
+
+def test_a_shard_of_another(paths: BoardPaths, collected) -> None:
+    _append(paths, "amy", 1)
+    shutil.copyfile(paths.shard("amy"), paths.shard("bob"))
+    assert "it is the shard of 'amy'" in _why(collected(), "bob")
+
+
+def test_an_invalid_name(paths: BoardPaths, collected) -> None:
+    paths.shard("amy").with_name("kanban.Not A Name.db").touch()
+    assert "is not a profile's name" in _why(collected(), "Not A Name")
+
+
+def test_a_file_that_is_no_shard(paths: BoardPaths, collected) -> None:
+    paths.shard("amy").write_bytes(b"no database" * 1_000)
+    assert "is damaged" in _why(collected(), "amy")
+    paths.shard("bob").mkdir()
+    assert "bob" in {left.profile for left in collected().left}
+
+
+def test_trouble_that_is_not_in_the_file_passes(paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard that could not be opened is tried again in each pass, although nothing was written to it since."""
+    monkeypatch.setattr(collect, "STAMP_GRAIN_MS", 0)
+    _append(paths, "amy", 1)
+    paths.shard_lock("amy").unlink()
+    paths.shard_lock("amy").mkdir()
+    assert "cannot be opened" in _why(collected(), "amy")
+    assert "cannot be opened" in _why(collected(), "amy")
+    paths.shard_lock("amy").rmdir()
+    assert set(collected().changes) == {"amy"}
+
+
+def test_a_newer_shard(paths: BoardPaths, collected) -> None:
+    _append(paths, "amy", 1)
+    _script(paths, "amy", "PRAGMA user_version=99")
+    assert "made by a newer version" in _why(collected(), "amy")
+
+
+def test_an_older_copy(paths: BoardPaths, collected) -> None:
+    """It stays quarantined, and is read again once the newest copy is back."""
+    _append(paths, "amy", 1)
+    shutil.copyfile(paths.shard("amy"), paths.folder / "older")
+    _append(paths, "amy", 1)
+    collected()
+    shutil.copyfile(paths.shard("amy"), paths.folder / "newest")
+    shutil.copyfile(paths.folder / "older", paths.shard("amy"))
+    assert "it is an older copy: change 2 was merged" in _why(collected(), "amy")
+    assert "it is an older copy" in _why(collected(), "amy")
+    shutil.copyfile(paths.folder / "newest", paths.shard("amy"))
+    _append(paths, "amy", 1)
+    found = collected()
+    assert (found.left, [change.seq for change in found.changes["amy"]]) == ([], [3])
+
+
+@pytest.mark.parametrize(
+    ("damage", "seq", "why"),
+    [
+        ("DELETE FROM changes WHERE seq = 2", 2, "change 2 is missing"),
+        ("UPDATE changes SET body = '{\"text\":\"y\"}' WHERE seq = 2", 2, "change 2 was rewritten"),
+        ("UPDATE changes SET at_ms = at_ms + 1 WHERE seq = 3", 3, "change 3 was rewritten"),
+        ("UPDATE changes SET digest = 'x' WHERE seq = 2", 2, "change 2 was rewritten"),
+        ("UPDATE changes SET kind = 'dance' WHERE seq = 2", 2, "unknown kind 'dance'"),
+        ("UPDATE changes SET kind = 'expire' WHERE seq = 2", 2, "which only the coordinator writes"),
+        ("UPDATE changes SET at_ms = -1 WHERE seq = 2", 2, "an impossible time"),
+        ("UPDATE changes SET task_id = 'x' WHERE seq = 2", 2, "names no task"),
+        ("UPDATE changes SET body = '{}' WHERE seq = 2", 2, "cannot be read"),
+        ("UPDATE changes SET body = 'nonsense' WHERE seq = 2", 2, "cannot be read"),
+        ("UPDATE changes SET seen = '[]' WHERE seq = 2", 2, "cannot be read"),
+        ("UPDATE changes SET seen = '{\"cleo\":1}' WHERE seq = 2", 2, "there is none"),
+        ("UPDATE changes SET seen = '{\"amy\":2}' WHERE seq = 2", 2, "there is none"),
+    ],
+)
+def test_a_broken_law_stops_the_shard_there(paths: BoardPaths, collected, damage: str, seq: int, why: str) -> None:
+    """What is before it is taken, nothing of it is skipped, and the others go on."""
+    _append(paths, "amy", 4)
+    _append(paths, "bob", 1)
+    _script(paths, "amy", damage)
+    found = collected()
+    assert why in _why(found, "amy")
+    assert [change.seq for change in found.changes["amy"]] == list(range(1, seq))
+    assert len(found.changes["bob"]) == 1
+    assert [left.seq for left in found.left] == [seq]
+    _append(paths, "bob", 1)
+    again = collected()
+    assert set(again.changes) == {"bob"}
+    assert why in _why(again, "amy")
+
+
+def test_signs_of_life(paths: BoardPaths, collector: Collector) -> None:
+    assert collector.last_sign_ms("amy", 1) == 0
+    shard = Shard(paths, "amy")
+    shard.sign_of_life(1, NOTHING)
+    shard.close()
+    assert collector.last_sign_ms("amy", 1) > 0
+    assert collector.last_sign_ms("amy", 2) == 0
+    with FileLock(paths.shard_lock("amy")) as held:
+        held.acquire(0)
+        assert collector.last_sign_ms("amy", 1) is None
+        held.close()
+
+
+def _append(paths: BoardPaths, profile: str, count: int, text: str = "x") -> None:
+    shard, task_id = Shard(paths, profile), new_task_id()
+    for number in range(count):
+        shard.append(task_id, Create(title="x") if number == 0 else Comment(text=text), NOTHING)
+    shard.close()
+
+
+def _why(found: Collected, profile: str) -> str:
+    (left,) = [left for left in found.left if left.profile == profile]
+    assert left.state == QUARANTINED
+    return left.why
+
+
+def _script(paths: BoardPaths, profile: str, script: str) -> None:
+    program = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])"
+    subprocess.run([sys.executable, "-c", program, paths.shard(profile), script], check=True)

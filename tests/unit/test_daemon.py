@@ -1,0 +1,88 @@
+"""The daemon, inside: what it says, and that trouble with one file does not end it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from coordinator import daemon as daemons
+from coordinator.daemon import Daemon
+from coordinator.lock import holder
+from coordinator.passes import Coordinator, Report
+from shards import Gateway
+from shards.errors import DiskFull
+from shards.names import BoardPaths
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """The daemon's log so far, line by line."""
+    caplog.set_level(logging.INFO, logger="kanban-merge")
+    return lambda: caplog.messages
+
+
+def test_each_trouble_is_said_once_and_once_more_when_it_is_over(paths: BoardPaths, said) -> None:
+    daemon = Daemon(paths)
+    for troubles in ({"a"}, {"a"}, {"a", "b"}, {"b"}, set(), set()):
+        daemon._say_what_changed(troubles)
+    assert said() == ["a", "b", "over: a", "over: b"]
+
+
+def test_a_failing_pass_does_not_end_it(home, paths, said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, say: it is said once, tried again, and over when it is over."""
+    monkeypatch.setattr(daemons, "SWEEP_S", 0.001)
+    daemon, calls = Daemon(paths), 0
+    true_pass = Coordinator.make_pass
+
+    def make_pass(coordinator: Coordinator) -> Report:
+        nonlocal calls
+        calls += 1
+        if calls <= 3:
+            raise DiskFull(path=paths.ledger)
+        daemon.stop()
+        return true_pass(coordinator)
+
+    monkeypatch.setattr(Coordinator, "make_pass", make_pass)
+    daemon.run()
+    full = str(DiskFull(path=paths.ledger))
+    assert [line for line in said() if full in line] == [full, f"over: {full}"]
+    assert holder(paths) is None
+
+
+def test_a_quarantined_shard_is_named(home, paths, said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon says which shard and why, and serves the others."""
+    with Gateway("amy", home=home) as gateway:
+        task_id = gateway.create("a task")
+    paths.shard("bob").write_bytes(b"no database" * 1_000)
+    monkeypatch.setattr(daemons, "SWEEP_S", 0.001)
+    daemon, passes = Daemon(paths), 0
+    true_pass = Coordinator.make_pass
+
+    def make_pass(coordinator: Coordinator) -> Report:
+        nonlocal passes
+        passes += 1
+        if passes == 5:
+            daemon.stop()
+        return true_pass(coordinator)
+
+    monkeypatch.setattr(Coordinator, "make_pass", make_pass)
+    daemon.run()
+    assert len([line for line in said() if line.startswith("shard of bob: ")]) == 1
+    with Gateway("amy", home=home) as gateway:
+        assert gateway.board.task(task_id).status == "ready"
+
+
+def test_it_gives_the_signals_back(paths: BoardPaths) -> None:
+    """Whoever runs it inside another program gets its own handlers back."""
+    former = {number: signal.getsignal(number) for number in daemons.STOP_SIGNALS}
+    daemon = Daemon(paths)
+    stopper = threading.Timer(0, daemon.stop)
+    stopper.start()
+    daemon.run()
+    stopper.join()
+    assert {number: signal.getsignal(number) for number in daemons.STOP_SIGNALS} == former
+    assert not paths.coordinator_bell.exists()

@@ -1,0 +1,112 @@
+"""``kanban-merge``: exit codes, one sentence and no traceback, and JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from coordinator import collect
+from coordinator import lock as locks
+from shards import Gateway
+from shards.names import BoardPaths
+
+
+@pytest.fixture
+def task_id(home: str) -> str:
+    with Gateway("amy", home=home) as gateway:
+        task_id = gateway.create("a task")
+        gateway.claim(task_id)
+    return task_id
+
+
+def test_once(home: str, paths: BoardPaths, kanban_merge) -> None:
+    """It merges what is there, says what became of it, and is done; a second one has nothing to do."""
+    lock = locks.take(paths, locks.COMMAND, 0)
+    with Gateway("amy", home=home) as gateway:
+        gateway.create("a task")
+        gateway.create("another")
+    lock.close()
+    assert "merged 2 changes: amy 2" in kanban_merge("--once").stdout
+    again = kanban_merge("--json", "--once")
+    assert json.loads(again.stdout) == {"merged": {}, "refused": [], "left": [], "daemon": None}
+
+
+def test_a_look_sees_every_shards_present_head(
+    home: str, paths: BoardPaths, task_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many changes one pass takes: ``--once`` beside a daemon waits for the last, ``status`` counts all."""
+    monkeypatch.setattr(collect, "CHANGES_PER_SHARD", 2)
+    lock = locks.take(paths, locks.COMMAND, 0)
+    with Gateway("amy", home=home) as gateway:
+        last = [gateway.comment(task_id, str(number)) for number in range(5)][-1]
+        assert collect.look(paths, gateway.board.watermarks).changes["amy"][-1].seq == last
+    lock.close()
+
+
+@pytest.mark.parametrize("words", [("status",), ("verify",), ("refusals",), ("rebuild",)])
+def test_json(kanban_merge, task_id: str, words: tuple[str, ...]) -> None:
+    plain, as_json = kanban_merge(*words), kanban_merge(*words, "--json")
+    assert (plain.returncode, as_json.returncode) == (0, 0), as_json
+    assert plain.stdout
+    json.loads(as_json.stdout)
+
+
+@pytest.mark.parametrize("verb", ["status", "verify", "refusals", "rebuild"])
+def test_no_board_yet(kanban_merge, failed, verb: str) -> None:
+    ended = kanban_merge(verb, "--json")
+    assert "There is no" in failed(ended, 3)
+    assert json.loads(ended.stdout)["ok"] is False
+
+
+def test_bad_boards(kanban_merge, failed) -> None:
+    assert "cannot name a board" in failed(kanban_merge("--board", "../x", "--once"), 2)
+    assert "no board named typo" in failed(kanban_merge("--board", "typo", "--once"), 3)
+
+
+def test_wrong_usage(kanban_merge) -> None:
+    limits = (("refusals", "--limit", "0"), ("refusals", "--limit", str(2**70)))
+    for words in (("--once", "status"), ("nonsense",), *limits):
+        ended = kanban_merge(*words)
+        assert ended.returncode == 2
+        assert "Traceback" not in ended.stderr
+
+
+def test_another_coordinator(paths: BoardPaths, kanban_merge, failed, task_id: str) -> None:
+    """What needs the lock for itself says who has it."""
+    lock = locks.take(paths, locks.DAEMON, 0)
+    refused = kanban_merge("rebuild", "--json")
+    lock.close()
+    assert "Another coordinator works on this board: daemon process" in failed(refused, 5)
+    assert json.loads(refused.stdout)["error"] == "CoordinatorRunning"
+
+
+def test_a_quarantined_shard_needs_a_person(paths: BoardPaths, kanban_merge, task_id: str) -> None:
+    paths.shard("bob").write_bytes(b"no database" * 1_000)
+    for words in (("--json", "--once"), ("status", "--json"), ("verify", "--json")):
+        ended = kanban_merge(*words)
+        assert ended.returncode == 6, (words, ended)
+        assert "bob" in ended.stdout
+        json.loads(ended.stdout)
+
+
+def test_a_missing_ledger(paths: BoardPaths, kanban_merge, kanban, failed, task_id: str) -> None:
+    """Nothing goes on without the ledger that belongs to the board, and what is written meanwhile is kept."""
+    aside = paths.ledger.rename(paths.folder / "aside")
+    for sidecar in ("-wal", "-shm"):
+        paths.ledger.with_name(paths.ledger.name + sidecar).unlink(missing_ok=True)
+    assert "the ledger is missing" in failed(kanban_merge("--once"), 3)
+    ended = kanban("-p", "amy", "create", "meanwhile")
+    assert "the ledger is missing" in failed(ended, 4)
+    aside.rename(paths.ledger)
+    assert json.loads(kanban_merge("--json", "--once").stdout)["merged"] == {"amy": 1}
+    assert kanban_merge("verify").returncode == 0
+
+
+def test_a_newer_ledger(paths: BoardPaths, kanban_merge, failed, task_id: str) -> None:
+    script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('PRAGMA user_version=99')"
+    subprocess.run([sys.executable, "-c", script, paths.ledger], check=True)
+    assert "made by a newer version" in failed(kanban_merge("--once"), 3)
+    assert "made by a newer version" in failed(kanban_merge("verify"), 3)
