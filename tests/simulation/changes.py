@@ -31,7 +31,7 @@ class Pool:
             return self.focus
         if not self.tasks or chance.random() < 0.02:
             return f"t_{chance.getrandbits(32):08x}"
-        return self.tasks[-1 - min(int(chance.expovariate(0.4)), len(self.tasks) - 1)]
+        return self.tasks[-1 - int(min(chance.expovariate(0.4), len(self.tasks) - 1))]
 
 
 def drawn(kind: str, pool: Pool, chance: random.Random) -> tuple[str, Body]:

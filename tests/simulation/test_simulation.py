@@ -15,7 +15,7 @@ from tests.simulation.simulator import STEPS, Simulation
 
 SEEDS = range(60)
 # Seeds that once failed, or that a mutation of the rule fails on; they are kept for ever.
-REGRESSIONS = ()
+REGRESSIONS = (143,)
 
 
 @pytest.mark.parametrize("seed", [*SEEDS, *REGRESSIONS])

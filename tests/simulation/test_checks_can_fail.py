@@ -1,0 +1,173 @@
+"""The checks are worth something: each notices when the rule that it watches is broken on purpose."""
+
+from __future__ import annotations
+
+import itertools
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+import coordinator.decide
+import coordinator.passes
+import shards.shard
+from coordinator.rules import RULES, runs
+from coordinator.state import BoardState
+from tests import invariants
+from tests.simulation.simulator import Simulation
+
+# Each of these notices within so many seeds; most within the first.
+SEEDS = range(12)
+# The history in which a change claims to have seen an undecided claim_next (test_invariants has the short one).
+SEED_OF_CLAIM_NEXT = 12
+
+
+@contextmanager
+def anybody_may_decide() -> Iterator[None]:
+    with patch.object(coordinator.decide, "_check_may_decide", lambda entry, body, task: None):
+        yield
+
+
+@contextmanager
+def nobody_saw_enough() -> Iterator[None]:
+    with patch.object(coordinator.decide.vectors, "unseen", lambda seen, vector: dict(vector)):
+        yield
+
+
+@contextmanager
+def owners_are_asked_too() -> Iterator[None]:
+    def checked(entry, body, task) -> None:
+        missed = coordinator.decide.vectors.unseen(coordinator.decide.vectors.decode(entry.seen), task.vector)
+        if missed:
+            raise coordinator.decide.Refusal("stale", "even the owner must have seen everything")
+
+    with patch.object(coordinator.decide, "_check_may_decide", checked):
+        yield
+
+
+@contextmanager
+def a_taken_task_can_be_claimed() -> Iterator[None]:
+    with patch.dict(RULES, claim=runs._open_run):
+        yield
+
+
+@contextmanager
+def ownership_never_moves() -> Iterator[None]:
+    original = BoardState.save
+
+    def save(self, task) -> None:
+        owner, epoch = task["owner"], task["epoch"]
+        original(self, task)
+        task["owner"], task["epoch"] = owner, epoch
+        original_update(self, "merge_tasks", "task_id", task.id, {"owner": owner, "epoch": epoch})
+
+    original_update = BoardState._update
+    with patch.object(BoardState, "save", save):
+        yield
+
+
+@contextmanager
+def parents_do_not_count() -> Iterator[None]:
+    with patch.object(BoardState, "has_open_parent", lambda self, task_id: False):
+        yield
+
+
+@contextmanager
+def cycles_are_fine() -> Iterator[None]:
+    with patch.object(BoardState, "leads_to", lambda self, start, goal: False):
+        yield
+
+
+@contextmanager
+def the_newest_change_is_left() -> Iterator[None]:
+    original = coordinator.passes.ordered
+    with patch.object(coordinator.passes, "ordered", lambda collected: original(collected)[:-1]):
+        yield
+
+
+@contextmanager
+def deciding_depends_on_more_than_the_entry() -> Iterator[None]:
+    original, count = BoardState.add_comment, itertools.count()
+    with patch.object(BoardState, "add_comment", lambda self, *args: original(self, *args[:2], f"no. {next(count)}")):
+        yield
+
+
+@contextmanager
+def watermarks_run_ahead() -> Iterator[None]:
+    original = BoardState.commit
+
+    def commit(self, position: int, digest: str) -> None:
+        self._reached = {name: (name, seq + 1, at) for name, (_, seq, at) in self._reached.items()}
+        original(self, position, digest)
+
+    with patch.object(BoardState, "commit", commit):
+        yield
+
+
+@contextmanager
+def vectors_are_not_kept() -> Iterator[None]:
+    with patch.object(BoardState, "stamp", lambda self, task, entry: None):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("mutation", "invariant"),
+    [
+        (anybody_may_decide, "nothing_overwritten"),
+        (vectors_are_not_kept, "nothing_overwritten"),
+        (nobody_saw_enough, "owner_never_stale"),
+        (owners_are_asked_too, "owner_never_stale"),
+        (a_taken_task_can_be_claimed, "one_winner"),
+        (ownership_never_moves, "single_owner"),
+        (parents_do_not_count, "promotion"),
+        (cycles_are_fine, "promotion"),
+        (the_newest_change_is_left, "no_lost_change"),
+        (deciding_depends_on_more_than_the_entry, "rebuild_equals_board"),
+        (watermarks_run_ahead, "exactly_once"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else each.__name__,
+)
+def test_a_broken_rule_is_noticed(tmp_path: Path, mutation: Callable, invariant: str) -> None:
+    """With the rule broken, the check of its invariant fails in one of the seeds."""
+    noticed_by: set[str] = set()
+    with mutation(), _only(invariant):
+        for seed in SEEDS:
+            folder = tmp_path / str(seed)
+            folder.mkdir()
+            try:
+                Simulation(folder, seed).run()
+            except AssertionError as error:
+                noticed_by = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+                break
+    assert invariant in noticed_by
+
+
+def test_an_unseen_claim_next_is_noticed(tmp_path: Path) -> None:
+    """The seed that found it finds it again where a shard overlooks the undecided ``claim_next`` of its profile."""
+    overlooking = "SELECT seq, kind FROM changes WHERE seq > ? AND task_id = ? ORDER BY seq"
+    with patch.object(shards.shard, "_UNMERGED", overlooking), pytest.raises(AssertionError, match="knew nothing of"):
+        Simulation(tmp_path, SEED_OF_CLAIM_NEXT).run()
+
+
+@contextmanager
+def _only(invariant: str) -> Iterator[None]:
+    """Judge by this invariant alone, so that none hides behind another."""
+    judged = getattr(invariants, invariant)
+    takes_known = invariant == "nothing_overwritten"
+
+    def check(evidence, known=None) -> None:
+        if invariant in _CHEAP:
+            judged(*((evidence, known) if takes_known else (evidence,)))
+
+    with patch.object(invariants, "check", check):
+        if invariant != "no_lost_change":
+            with patch.object(invariants, "no_lost_change", lambda *args, **kwargs: None):
+                yield
+        else:
+            yield
+
+
+_CHEAP = ("exactly_once", "single_owner", "one_winner", "owner_never_stale", "nothing_overwritten", "promotion")
