@@ -17,15 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from shards import sqlite, vectors
-from shards.changes import (
-    COORDINATOR_KINDS,
-    KINDS,
-    LIMIT_BYTES,
-    Change,
-    chain,
-    decode_body,
-    genesis,
-)
+from shards.bodies import COORDINATOR_KINDS, KINDS, LIMIT_BYTES, TASKLESS_KINDS
+from shards.changes import Change, chain, decode_body, genesis
 from shards.errors import FileMissing, InvalidChange, InvalidName, KanbanError, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile, is_task_id
@@ -33,8 +26,9 @@ from shards.names import BoardPaths, check_profile, is_task_id
 BUSY = "busy"
 QUARANTINED = "quarantined"
 
-# Of one shard in one pass; the rest comes in the next pass, so that no shard delays the others.
-CHANGES_PER_SHARD = 1_000
+# Of all shards in one pass, in equal shares; the rest comes in the next pass, so that no shard delays the others.
+CHANGES_PER_PASS = 5_000
+LEAST_SHARE = 50
 BYTES_PER_SHARD = 8 * 1024 * 1024
 # How long a pass keeps trying shards that were busy, all together: about three commits of a disk.
 PATIENCE_MS = 4
@@ -90,10 +84,14 @@ class Collector:
     def collect(self, watermark: Watermark) -> Collected:
         """Everything new. ``watermark(profile)``: how far that shard is merged, and its digest there."""
         collected = Collected()
-        waiting = [(profile, path) for profile, path in self._paths.shards() if self._may_be_new(profile, path)]
+        present = dict(self._paths.shards())
+        for profile in self._quarantined.keys() - present.keys():
+            del self._quarantined[profile]
+        waiting = [(profile, path) for profile, path in present.items() if self._may_be_new(profile, path)]
+        share = max(LEAST_SHARE, CHANGES_PER_PASS // max(1, len(waiting)))
         deadline = time.monotonic() + PATIENCE_MS / 1000
         while waiting:
-            waiting = [shard for shard in waiting if not self._read_if_free(*shard, watermark, collected)]
+            waiting = [shard for shard in waiting if not self._read_if_free(*shard, watermark, share, collected)]
             if not waiting or time.monotonic() > deadline:
                 break
             time.sleep(0.0002)
@@ -117,6 +115,10 @@ class Collector:
         finally:
             lock.release()
 
+    def is_there(self, profile: str) -> bool:
+        """Whether the profile has a shard."""
+        return self._paths.shard(profile).exists()
+
     def close(self) -> None:
         """Close the shards and their lock files."""
         for profile in list(self._readers):
@@ -133,8 +135,8 @@ class Collector:
     def _may_be_new(self, profile: str, path: Path) -> bool:
         return profile not in self._known or self._known[profile] != _stamp(path)
 
-    def _read_if_free(self, profile: str, path: Path, watermark: Watermark, into: Collected) -> bool:
-        """Read the shard into ``into``, unless it is busy; returns whether it was not."""
+    def _read_if_free(self, profile: str, path: Path, watermark: Watermark, share: int, into: Collected) -> bool:
+        """Read at most ``share`` changes of the shard into ``into``, unless it is busy; returns whether it was not."""
         self._quarantined.pop(profile, None)
         self._known.pop(profile, None)
         stamp = _stamp(path)
@@ -145,9 +147,11 @@ class Collector:
             if not lock.try_acquire():
                 return False
             try:
-                complete = self._read(path, profile, lambda shard: _take(shard, profile, watermark, changes))
-            except FileMissing:
-                complete = True  # made, but its first transaction is not committed yet
+                complete = self._read(path, profile, lambda shard: _take(shard, profile, watermark, share, changes))
+            except FileMissing:  # made, but its first transaction is not committed yet
+                if watermark(profile)[0]:
+                    raise _Quarantine(f"it is empty, but {watermark(profile)[0]} changes of it were merged") from None
+                complete = True
             finally:
                 lock.release()
         except (_Quarantine, KanbanError) as trouble:
@@ -230,21 +234,41 @@ def _look_once(paths: BoardPaths, marks: dict[str, tuple[int, str]]) -> Collecte
         collector.close()
 
 
-def _take(shard: sqlite3.Connection, profile: str, watermark: Watermark, changes: list[Change]) -> bool:
-    """Append the new changes of the shard to ``changes``; returns whether these were all."""
+def take_all(shard: sqlite3.Connection, profile: str, watermark: Watermark, changes: list[Change]) -> str | None:
+    """Append to ``changes`` all that passes would take of an open shard; returns why they would stop, or None."""
+
+    def reached(other: str) -> tuple[int, str]:
+        return (changes[-1].seq, changes[-1].digest) if other == profile and changes else watermark(other)
+
+    complete = False
+    while not complete:
+        part: list[Change] = []
+        try:
+            complete = _take(shard, profile, reached, CHANGES_PER_PASS, part)
+        except _Quarantine as trouble:
+            return trouble.why
+        finally:
+            changes.extend(part)
+    return None
+
+
+def _take(
+    shard: sqlite3.Connection, profile: str, watermark: Watermark, share: int, changes: list[Change]
+) -> bool:
+    """Append at most ``share`` new changes of the shard to ``changes``; returns whether these were all."""
     meta = shard.execute("SELECT profile, shard_id FROM meta").fetchone()
     if meta is None:
         return True
     if meta[0] != profile:
         raise _Quarantine(f"it is the shard of {meta[0]!r}, copied or renamed to this profile's name")
     seq, digest = watermark(profile)
-    rows = shard.execute(_READ, (seq, CHANGES_PER_SHARD + 2))
+    rows = shard.execute(_READ, (seq, share + 2))
     if seq:
         _check_continues(rows.fetchone(), seq, digest)
     else:
         digest = genesis(profile, meta[1])
     size = 0
-    while size < BYTES_PER_SHARD and len(changes) < CHANGES_PER_SHARD:
+    while size < BYTES_PER_SHARD and len(changes) < share:
         row = rows.fetchone()
         if row is None:
             return True
@@ -276,7 +300,7 @@ def _checked(profile: str, seq: int, digest: str, row: tuple, watermark: Waterma
         raise _Quarantine(f"change {seq} is of the kind {change.kind!r}, which only the coordinator writes", seq)
     if not 0 <= change.at_ms <= LATEST_MS:
         raise _Quarantine(f"change {seq} has an impossible time", seq)
-    if change.task_id != "" if change.kind == "claim_next" else not is_task_id(change.task_id):
+    if change.task_id != "" if change.kind in TASKLESS_KINDS else not is_task_id(change.task_id):
         raise _Quarantine(f"change {seq} names no task", seq)
     if max(len(change.body.encode()), len(change.seen.encode())) > LIMIT_BYTES:
         raise _Quarantine(f"change {seq} is larger than a change may be", seq)

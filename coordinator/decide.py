@@ -17,8 +17,12 @@ from coordinator.refusal import Refusal
 from coordinator.rules import NO_TASK_YET, RULES
 from coordinator.state import BoardState, Task
 from shards import vectors
-from shards.changes import DECIDING, Body, decode_body
+from shards.bodies import DECIDING, Body
+from shards.changes import decode_body
 from shards.names import COORDINATOR
+
+# What a worker may have to say; kept where a person finds it when it comes too late.
+_CARRIED = ("result", "summary", "metadata", "reason", "note", "error")
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def decide(board: BoardState, entry: Entry) -> Decision:
         decision = Decision(entry, answer=_apply(board, entry, body))
     except Refusal as refusal:
         board.undo_entry()
-        _keep_what_came_late(board, entry, body, refusal)
+        _keep_what_it_leaves(board, entry, body, refusal)
         decision = Decision(entry, refusal.reason, refusal.sentence, dict(refusal.facts) or None)
     verdict = "applied" if decision.applied else "refused"
     board.end_entry(entry, verdict, decision.reason, decision.sentence, decision.answer)
@@ -55,23 +59,31 @@ def _apply(board: BoardState, entry: Entry, body: Body) -> dict[str, Any] | None
     if entry.kind in NO_TASK_YET:
         task, answer = rule(board, entry, body)
     else:
-        task = board.task(entry.task_id)
-        if task is None:
-            raise Refusal("unknown_task", f"there is no task {entry.task_id}")
+        task = _task(board, entry.task_id)
         if body.law == DECIDING:
             _check_may_decide(entry, body, task)
         answer = rule(board, entry, body, task)
-    if body.law == DECIDING:
-        board.stamp(task, entry)
-    board.save(task)
+    if task is not None:
+        if body.law == DECIDING:
+            board.stamp(task, entry)
+        board.save(task)
     return answer
+
+
+def _task(board: BoardState, task_id: str) -> Task:
+    task = board.task(task_id)
+    if task is None and board.is_deleted(task_id):
+        raise Refusal("gone", f"task {task_id} was deleted")
+    if task is None:
+        raise Refusal("unknown_task", f"there is no task {task_id}")
+    return task
 
 
 def _check_may_decide(entry: Entry, body: Body, task: Task) -> None:
     """Rules 2 and 3 of "The rule"."""
     if body.run_id is not None:
         _check_run(entry, body.run_id, task)
-    elif entry.profile != task["owner"]:
+    elif entry.profile not in (task["owner"], COORDINATOR):  # its own changes say what they rely on; rules check it
         missed = vectors.unseen(vectors.decode(entry.seen), task.vector)
         if missed:
             raise Refusal("stale", _stale_sentence(task, missed), missed=missed, **_standing(task))
@@ -89,16 +101,17 @@ def _check_run(entry: Entry, run_id: int, task: Task) -> None:
         )
 
 
-def _keep_what_came_late(board: BoardState, entry: Entry, body: Body, refusal: Refusal) -> None:
-    """What a late change carried is shown on the task as an event, where a person finds it (rule 3)."""
-    carried = {
-        name: getattr(body, name)
-        for name in ("result", "summary", "metadata", "reason", "note")
-        if getattr(body, name, None) is not None
-    }
-    if refusal.reason == "late" and carried and board.existing([entry.task_id]):
+def _keep_what_it_leaves(board: BoardState, entry: Entry, body: Body, refusal: Refusal) -> None:
+    """What a refused change leaves beside its verdict. What a worker had to say is shown on the task as an event, where
+    a person finds it (rule 3); and whoever asked for a run in vain has its turn next."""
+    carried = {name: getattr(body, name) for name in _CARRIED if getattr(body, name, None) is not None}
+    if refusal.reason == "phantom_cards":
+        board.add_event(entry.task_id, "completion_blocked_hallucination", {**refusal.facts, **carried}, body.run_id)
+    elif refusal.reason == "late" and carried:
         payload = {"kind": entry.kind, "by": entry.profile, "refused": refusal.sentence, **carried}
         board.add_event(entry.task_id, "late_refused", payload, body.run_id)
+    elif "waiting" in refusal.facts:
+        board.wait_for_room(refusal.facts["waiting"])
 
 
 def _stale_sentence(task: Task, missed: dict[str, int]) -> str:

@@ -1,7 +1,7 @@
-"""Overdue runs: what the coordinator decides by itself because time passed.
+"""Overdue: what the coordinator decides by itself because time passed, each in an entry of its own.
 
-A run whose lease ran out without a sign of life ends, and its task is ready again. Only the coordinator says so, in
-an entry of its own, and never while a shard of the run's two profiles may still hold a sign of life that was not read.
+A run whose lease ran out without a sign of life ends, and its task is ready again; never while a shard of the run's
+two profiles may still hold a sign of life that was not read. A scheduled task whose time has come goes on.
 """
 
 from __future__ import annotations
@@ -10,23 +10,37 @@ from collections.abc import Iterator
 
 from coordinator.collect import Collected, Collector
 from coordinator.state import BoardState
-from shards.changes import KIND_OF, Change, Expire, chain, encode_body, genesis
+from shards.bodies import Body, Due, Expire
+from shards.changes import KIND_OF, Change, chain, encode_body, genesis
 from shards.names import COORDINATOR
 
 
-def overdue_runs(board: BoardState, collector: Collector, collected: Collected, now_ms: int) -> Iterator[Change]:
-    """A change of the coordinator's own for each run that is over, to be appended behind what was collected."""
-    unread = {left.profile for left in collected.left}
+def overdue(board: BoardState, collector: Collector, collected: Collected, now_ms: int) -> Iterator[Change]:
+    """The coordinator's own changes of this pass, to be appended behind what was collected."""
     seq, digest = board.watermark(COORDINATOR)
     digest = digest or genesis(COORDINATOR, "")
+    for task_id, body in [*_expired(board, collector, collected, now_ms), *_due(board, now_ms)]:
+        seq += 1
+        kind, text = KIND_OF[type(body)], encode_body(body)
+        digest = chain(digest, COORDINATOR, seq, task_id, kind, text, "{}", now_ms)
+        yield Change(COORDINATOR, seq, task_id, kind, text, "{}", now_ms, digest)
+
+
+def _expired(
+    board: BoardState, collector: Collector, collected: Collected, now_ms: int
+) -> Iterator[tuple[str, Body]]:
+    unread = {left.profile for left in collected.left}
     for task_id, run_id, run_profile, run_claimer, lease_s in board.running_out(now_ms // 1000):
         profiles = {run_profile, run_claimer}
         if collected.more or profiles & (unread | collected.changes.keys()):
             continue
+        if any(board.watermark(profile)[0] and not collector.is_there(profile) for profile in profiles):
+            continue  # the shard is lost, and with it the signs of life
         signs = [collector.last_sign_ms(profile, run_id) for profile in profiles]
-        if None in signs or max(signs) + lease_s * 1000 >= now_ms:
-            continue
-        seq += 1
-        text = encode_body(Expire(run_id=run_id, last_sign_ms=max(signs)))
-        digest = chain(digest, COORDINATOR, seq, task_id, KIND_OF[Expire], text, "{}", now_ms)
-        yield Change(COORDINATOR, seq, task_id, KIND_OF[Expire], text, "{}", now_ms, digest)
+        if None not in signs and max(signs) + lease_s * 1000 < now_ms:
+            yield task_id, Expire(run_id=run_id, last_sign_ms=max(signs))
+
+
+def _due(board: BoardState, now_ms: int) -> Iterator[tuple[str, Body]]:
+    for task_id, due_s in board.due(now_ms // 1000):
+        yield task_id, Due(due_s=due_s)

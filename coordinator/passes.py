@@ -17,7 +17,7 @@ from coordinator.collect import Collected, Collector, Left
 from coordinator.decide import Decision, decide
 from coordinator.ledger import Entry, FileLedger, Ledger
 from coordinator.lock import GATEWAY, announce
-from coordinator.overdue import overdue_runs
+from coordinator.overdue import overdue
 from coordinator.state import BoardState
 from shards import sqlite
 from shards.bell import Ringer
@@ -26,8 +26,8 @@ from shards.errors import LedgerBehind
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
-# Entries applied in one transaction of the board while catching up.
-CATCH_UP_ENTRIES = 5_000
+# Entries applied in one transaction of the board while catching up: short enough to be stopped between two.
+CATCH_UP_ENTRIES = 1_000
 
 Progress = Callable[[int, int], None]
 
@@ -48,13 +48,16 @@ class Report:
 class Coordinator:
     """The board and the ledger, open for writing under the coordinator's lock. Opening catches up.
 
-    ``lock`` is held by the caller until after ``close``. Raises the StorageErrors of files that cannot be used, and
-    LedgerBehind if the ledger lacks what the board shows.
+    ``lock`` is held by the caller until after ``close``. ``progress`` is told while catching up, and may raise to
+    stop it. Raises the StorageErrors of files that cannot be used, and LedgerBehind if the ledger lacks what the
+    board shows.
     """
 
-    def __init__(self, paths: BoardPaths, lock: FileLock) -> None:
+    def __init__(
+        self, paths: BoardPaths, lock: FileLock, progress: Progress = lambda done, total: None
+    ) -> None:
         self.paths = paths
-        self._ringer = Ringer()
+        self._ringer: Ringer | None = None
         self._collector = Collector(paths)
         self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock)
         self._ledger: FileLedger | None = None
@@ -63,11 +66,12 @@ class Coordinator:
             if self._board.position()[0] and not paths.ledger.exists():
                 raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
             self._ledger = FileLedger(paths.ledger, lock)
-            self.catch_up()
+            catch_up(self._board, self._ledger, progress=progress)
         except BaseException:
             self.close()
             raise
         self._data_version = self._read_data_version()
+        self._ringer = Ringer()  # law 6: files are opened before sockets exist
 
     def make_pass(self) -> Report:
         """One pass over everything that is there now."""
@@ -76,7 +80,7 @@ class Coordinator:
             collected = self._collector.collect(self._board.watermark)
             changes = ordered(collected)
             at_ms = time.time_ns() // 1_000_000
-            changes.extend(overdue_runs(self._board, self._collector, collected, at_ms))
+            changes.extend(overdue(self._board, self._collector, collected, at_ms))
             report = Report(left=collected.left, more=collected.more)
             if changes:
                 report.decisions = replay(self._board, self._ledger.append(changes, at_ms))
@@ -107,7 +111,8 @@ class Coordinator:
         if self._ledger is not None:
             self._ledger.close()
         self._collector.close()
-        self._ringer.close()
+        if self._ringer is not None:
+            self._ringer.close()
 
     def __enter__(self) -> Coordinator:
         return self

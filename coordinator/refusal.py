@@ -11,7 +11,13 @@ REASONS = frozenset(
         "wrong_status",  # rule 4: not legal where the task stands
         "late",  # rule 3: that run is over
         "not_your_run",  # rule 3: the run belongs to other profiles
+        "gone",  # the task was deleted
         "parents_open",
+        "at_capacity",
+        "cooling_down",
+        "phantom_cards",
+        "not_your_chat",
+        "no_subscription",
         "nothing_ready",
         "duplicate",  # a live task has this idempotency key
         "taken_id",  # a task with this id exists

@@ -70,10 +70,26 @@ MERGE_TABLES = {
     # How far each shard is merged, and its digest there.
     "merge_watermarks": """
         profile TEXT PRIMARY KEY, seq INTEGER NOT NULL, digest TEXT NOT NULL""",
-    # Ownership of a task. The run's two profiles are set while a run is open.
+    # Ownership of a task. The run's two profiles, its lease and whether it reviews are set while a run is open;
+    # ``forced``: ready although a parent is open; ``due_s``: scheduled until; ``not_before_s``: a rate limit.
     "merge_tasks": """
         task_id TEXT PRIMARY KEY, creator TEXT NOT NULL, owner TEXT NOT NULL, epoch INTEGER NOT NULL,
-        vector TEXT NOT NULL, run_profile TEXT, run_claimer TEXT, lease_s INTEGER""",
+        vector TEXT NOT NULL, run_profile TEXT, run_claimer TEXT, lease_s INTEGER, reviewing INTEGER, forced INTEGER,
+        due_s INTEGER, not_before_s INTEGER""",
+    # Deleted tasks: an id is never used again.
+    "merge_tombstones": """
+        task_id TEXT PRIMARY KEY, position INTEGER NOT NULL""",
+    # Profiles whose claim was refused for want of room, and when: it is their turn next.
+    "merge_waiting": """
+        profile TEXT PRIMARY KEY, asked_s INTEGER NOT NULL""",
+    # Limits of the whole board.
+    "merge_settings": """
+        name TEXT PRIMARY KEY, value INTEGER NOT NULL""",
+    # Notifications that could not be delivered. ``resend`` is 1 once somebody asked to try again.
+    "merge_dead_letters": """
+        id INTEGER PRIMARY KEY AUTOINCREMENT, task_id TEXT NOT NULL, platform TEXT NOT NULL, chat_id TEXT NOT NULL,
+        thread_id TEXT NOT NULL, profile TEXT NOT NULL, event_ids TEXT NOT NULL, error TEXT NOT NULL,
+        attempts INTEGER NOT NULL, created_at INTEGER NOT NULL, resend INTEGER NOT NULL""",
     # What became of each change. ``answer`` is JSON: ids that were given, facts of a refusal.
     "merge_verdicts": """
         profile TEXT NOT NULL, seq INTEGER NOT NULL, position INTEGER NOT NULL, at_ms INTEGER NOT NULL,
@@ -85,12 +101,14 @@ MERGE_TABLES = {
         change_digest TEXT NOT NULL""",
 }
 
-WITHOUT_ROWID = {"merge_watermarks", "merge_tasks", "merge_verdicts"}
+WITHOUT_ROWID = MERGE_TABLES.keys() - {"merge_state", "merge_kept", "merge_dead_letters"}
 
 # ``claim_next`` takes the first of these; without it, the choice would cost the number of ready tasks.
 MERGE_INDEXES = {
     "merge_ready": "tasks(assignee, priority DESC, created_at, id) WHERE status = 'ready'",
     "merge_running": "tasks(claim_expires) WHERE status = 'running'",
+    "merge_due": "merge_tasks(due_s) WHERE due_s IS NOT NULL",
+    "merge_letters_task": "merge_dead_letters(task_id)",
 }
 
 KEEP_OUT = (

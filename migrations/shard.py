@@ -37,3 +37,22 @@ def m001_changes(db: Database) -> None:
             at_ms INTEGER NOT NULL
         ) STRICT"""
     )
+    # What is being delivered to each chat right now, overwritten in place. ``letter_id`` is 0, or the dead letter that
+    # is sent again; ``acknowledged`` is the newest event that the chat was told of; ``acknowledged_seq`` the change
+    # that says so (once it is merged, the board's cursor counts); ``upto`` the newest event of what was tried last.
+    db.execute(
+        """CREATE TABLE deliveries (
+            task_id TEXT NOT NULL,
+            platform TEXT NOT NULL,
+            chat_id TEXT NOT NULL,
+            thread_id TEXT NOT NULL,
+            letter_id INTEGER NOT NULL,
+            acknowledged INTEGER NOT NULL DEFAULT 0,
+            acknowledged_seq INTEGER NOT NULL DEFAULT 0,
+            upto INTEGER NOT NULL DEFAULT 0,
+            leased_until_ms INTEGER NOT NULL DEFAULT 0,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            next_try_ms INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (task_id, platform, chat_id, thread_id, letter_id)
+        ) STRICT"""
+    )

@@ -6,11 +6,12 @@ writes, waits for a writer, or promotes anything.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,18 @@ from typing import TYPE_CHECKING, Any
 from shards import sqlite
 from shards.errors import BoardMissing
 from shards.names import BoardPaths
-from shards.records import STATUSES, Comment, Event, Refusal, Run, Subscription, Task, Verdict
+from shards.records import (
+    STATUSES,
+    Attachment,
+    Comment,
+    DeadLetter,
+    Event,
+    Refusal,
+    Run,
+    Subscription,
+    Task,
+    Verdict,
+)
 from shards.vectors import Eyes, decode
 
 if TYPE_CHECKING:
@@ -83,12 +95,21 @@ class Board:
         assignee: str | None = None,
         tenant: str | None = None,
         session_id: str | None = None,
+        workflow_template_id: str | None = None,
+        current_step_key: str | None = None,
         include_archived: bool = False,
         sort: str = "priority-desc",
         limit: int | None = None,
     ) -> list[Task]:
         """The tasks that match every filter given, in the order ``sort`` (a key of SORTS)."""
-        wanted = {"status": status, "assignee": assignee, "tenant": tenant, "session_id": session_id}
+        wanted = {
+            "status": status,
+            "assignee": assignee,
+            "tenant": tenant,
+            "session_id": session_id,
+            "workflow_template_id": workflow_template_id,
+            "current_step_key": current_step_key,
+        }
         given = {column: value for column, value in wanted.items() if value is not None}
         conditions = [f"t.{column} = :{column}" for column in given]
         if status is None and not include_archived:
@@ -107,10 +128,17 @@ class Board:
 
     def has_ready(self, profile: str) -> bool:
         """Whether ``claim_next`` for ``profile`` has anything to choose from."""
-        sql = "SELECT 1 FROM tasks WHERE status = 'ready' AND {} LIMIT 1"
-        return bool(
-            self._column(sql.format("assignee = ?"), (profile,)) or self._column(sql.format("assignee IS NULL"), ())
+        sql = (
+            "SELECT 1 FROM tasks t JOIN merge_tasks m ON m.task_id = t.id "
+            "WHERE t.status = 'ready' AND {} AND coalesce(m.not_before_s, 0) <= ? LIMIT 1"
         )
+        now_s = int(time.time())
+        mine = self._column(sql.format("t.assignee = ?"), (profile, now_s))
+        return bool(mine or self._column(sql.format("t.assignee IS NULL"), (now_s,)))
+
+    def open_runs(self) -> int:
+        """How many runs are open."""
+        return self._column("SELECT count(*) FROM tasks WHERE status = 'running'", ())[0]
 
     # --- what belongs to tasks ---------------------------------------------------------------------------------
 
@@ -121,6 +149,32 @@ class Board:
     def runs(self, task_id: str) -> list[Run]:
         """Every attempt at the task, oldest first."""
         return self._all(Run, "SELECT * FROM task_runs WHERE task_id = ? ORDER BY id", (task_id,))
+
+    def completed_by(self, profile: str, *, other_than: str, limit: int) -> list[dict[str, Any]]:
+        """The newest runs that ``profile`` completed, on other tasks: task_id, title, summary, ended_at."""
+        sql = (
+            "SELECT r.task_id, t.title, r.summary, r.ended_at FROM task_runs r JOIN tasks t ON t.id = r.task_id "
+            "WHERE r.profile = ? AND r.task_id != ? AND r.outcome = 'completed' ORDER BY r.id DESC LIMIT ?"
+        )
+        return [dict(row) for row in self._rows(sql, (profile, other_than, limit))]
+
+    def results_with_ids(self, task_id: str | None = None) -> list[tuple[str, str]]:
+        """``(task, what its latest completed run or its result says)``, of each finished task whose words may name
+        other tasks."""
+        sql = (
+            "SELECT id, said FROM (SELECT t.id, coalesce((SELECT r.summary FROM task_runs r WHERE r.task_id = t.id "
+            "AND r.outcome = 'completed' ORDER BY r.id DESC LIMIT 1), '') || ' ' || coalesce(t.result, '') AS said "
+            "FROM tasks t WHERE t.status = 'done' AND (:task IS NULL OR t.id = :task)) WHERE instr(said, 't_') > 0"
+        )
+        return [tuple(row) for row in self._rows(sql, {"task": task_id})]
+
+    def known_ids(self, task_ids: Iterable[str]) -> set[str]:
+        """Those of ``task_ids`` that the board has, or had."""
+        sql = (
+            "SELECT task_id FROM merge_tasks WHERE task_id IN (SELECT value FROM json_each(:ids)) UNION "
+            "SELECT task_id FROM merge_tombstones WHERE task_id IN (SELECT value FROM json_each(:ids))"
+        )
+        return set(self._column(sql, {"ids": json.dumps(list(task_ids))}))
 
     def comments(self, task_id: str) -> list[Comment]:
         """What was said about the task, oldest first."""
@@ -149,6 +203,39 @@ class Board:
         where = "" if task_id is None else " WHERE task_id = ?"
         sql = f"SELECT * FROM kanban_notify_subs{where} ORDER BY created_at, task_id, platform, chat_id, thread_id"
         return self._all(Subscription, sql, () if task_id is None else (task_id,))
+
+    def undelivered(self, profile: str) -> list[Subscription]:
+        """Subscriptions that ``profile`` delivers, or that nobody does yet, with events behind their cursor."""
+        sql = (
+            "SELECT * FROM kanban_notify_subs s WHERE coalesce(notifier_profile, '') IN (?, '') AND EXISTS "
+            "(SELECT 1 FROM task_events e WHERE e.task_id = s.task_id AND e.id > s.last_event_id) "
+            "ORDER BY created_at, task_id, platform, chat_id, thread_id"
+        )
+        return self._all(Subscription, sql, (profile,))
+
+    def dead_letters(self, *, task_id: str | None = None, profile: str | None = None) -> list[DeadLetter]:
+        """Notifications that could not be delivered, oldest first."""
+        sql = (
+            "SELECT * FROM merge_dead_letters WHERE (:task IS NULL OR task_id = :task) "
+            "AND (:profile IS NULL OR profile = :profile) ORDER BY id"
+        )
+        return self._all(DeadLetter, sql, {"task": task_id, "profile": profile})
+
+    def attachments(self, task_id: str) -> list[Attachment]:
+        """The files of the task, oldest first."""
+        return self._all(Attachment, "SELECT * FROM task_attachments WHERE task_id = ? ORDER BY id", (task_id,))
+
+    def attachment(self, attachment_id: int) -> Attachment | None:
+        """The attachment, or None."""
+        return self._one(Attachment, "SELECT * FROM task_attachments WHERE id = ?", (attachment_id,))
+
+    def event(self, event_id: int) -> Event | None:
+        """The event, or None."""
+        return self._one(Event, "SELECT * FROM task_events WHERE id = ?", (event_id,))
+
+    def settings(self) -> dict[str, int]:
+        """The limits of the board that are set."""
+        return {name: value for name, value in self._rows("SELECT name, value FROM merge_settings ORDER BY name", ())}
 
     # --- the merge ---------------------------------------------------------------------------------------------
 
@@ -225,6 +312,7 @@ class Board:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """One state of the board, for several reads. Keep it short. Raises as ``open`` does."""
+        sqlite.check_same_process(self.paths.board, self._pid)
         with self._threads, sqlite.explained(self.paths.board), sqlite.snapshot(self._open()) as connection:
             yield connection
 
@@ -242,7 +330,6 @@ class Board:
         self.close()
 
     def _open(self) -> sqlite3.Connection:
-        sqlite.check_same_process(self.paths.board, self._pid)
         files = _files(self.paths.board)
         if self._connection is not None and files != self._files:
             self.close()
@@ -255,6 +342,7 @@ class Board:
 
     def _rows(self, sql: str, given: Sequence | dict) -> list[sqlite3.Row]:
         """One statement is one state of the board by itself."""
+        sqlite.check_same_process(self.paths.board, self._pid)  # before the lock, which a fork may have copied taken
         try:
             with self._threads:
                 return self._open().execute(sql, given).fetchall()
@@ -268,7 +356,7 @@ class Board:
     def _all(self, record, sql: str, given: Sequence | dict) -> list:
         return [record.from_row(row) for row in self._rows(sql, given)]
 
-    def _column(self, sql: str, given: Sequence) -> list:
+    def _column(self, sql: str, given: Sequence | dict) -> list:
         return [row[0] for row in self._rows(sql, given)]
 
 

@@ -43,6 +43,35 @@ class NoOpenRun(KanbanError):
     """Task {task_id} has no open run (its status is {status}); claim it first."""
 
 
+class DefaultBoardStays(KanbanError):
+    """The board {slug} is the home's own and cannot be removed; archive its tasks instead."""
+
+
+class BoardInUse(KanbanError):
+    """The board {slug} is not moved while somebody writes it: a process of {profile} holds {lock}. Stop it, then
+    repeat the command."""
+
+
+class NoLog(KanbanError):
+    """There is no log of {task_id} at {path}; its worker has not started, or the log was removed."""
+
+
+class NotLinked(KanbanError):
+    """{child_id} did not wait for {parent_id}; `kanban show {child_id}` shows what it waits for."""
+
+
+class NotSubscribed(KanbanError):
+    """That chat was not subscribed to {task_id}; `kanban notify-list {task_id}` shows which are."""
+
+
+class UnknownAttachment(KanbanError):
+    """There is no attachment {attachment_id} on this board; `kanban attachments TASK` shows a task's."""
+
+
+class UnknownLetter(KanbanError):
+    """There is no dead letter {letter_id} on this board; `kanban notify-dead` shows those there are."""
+
+
 # --- 2: the call itself is wrong -------------------------------------------------------------------------------
 
 
@@ -69,6 +98,15 @@ class TooLarge(UsageError):
     and name the file in the task."""
 
 
+class AttachmentTooLarge(UsageError):
+    """{path} is {size_bytes} bytes, and an attachment holds at most {limit_bytes}; attach a part of it, or name where
+    it lies in a comment."""
+
+
+class DaemonMoved(UsageError):
+    """The coordinator is a command of its own: `kanban-merge daemon`; which tasks to start, `kanban dispatch` says."""
+
+
 # --- 3: a file or its surroundings -----------------------------------------------------------------------------
 
 
@@ -87,7 +125,7 @@ class BoardMissing(FileMissing):
 
 
 class UnknownBoard(StorageError):
-    """There is no board named {slug} (looked for {path}); `kanban --board {slug} init` makes one."""
+    """There is no board named {slug} (looked for {path}); `kanban boards create {slug}` makes one."""
 
 
 class ForeignFile(StorageError):
@@ -111,8 +149,8 @@ class NewerSchema(StorageError):
 
 
 class Damaged(StorageError):
-    """{path} is damaged ({problem}). Nothing was changed; `kanban-merge verify` says what is affected, and a board
-    is made again from its ledger with `kanban-merge rebuild`."""
+    """{path} is damaged ({problem}). Nothing was changed; `kanban-merge verify` says what is affected, and if it is the
+    board, `kanban-merge rebuild` makes it again from its ledger."""
 
 
 class CannotOpen(StorageError):
@@ -129,19 +167,31 @@ class FileBusy(StorageError):
 
 
 class NoSharedMemory(StorageError):
-    """{path} lies on a filesystem that cannot share memory between processes (SQLite chose the {journal} journal
-    instead of WAL); put the board on a local disk with --home."""
+    """{path} lies on a filesystem that cannot share memory between processes ({found}); put the board on a local disk
+    with --home."""
 
 
 class ShardBehind(StorageError):
     """{path} holds {head} changes, but {merged} of this profile were merged already: the file is missing or was
-    replaced by an older copy. Nothing was written; put the newest copy back, or move the file away and write as a
-    profile with another name."""
+    replaced by an older copy. Nothing was written; put the newest copy back, or make the shard again from the ledger
+    with `kanban-merge repair PROFILE`."""
 
 
 class LedgerBehind(StorageError):
     """{path} holds {held} entries, but the board shows {shown}: the ledger is missing, was replaced by an older copy,
-    or is another board's. Nothing was changed; put the ledger back that belongs to this board."""
+    or is another board's. Nothing was changed; put the ledger back that belongs to this board, or make it again from
+    board and shards with `kanban-merge repair --ledger`."""
+
+
+class NothingToRepair(StorageError):
+    """{path} is sound, so nothing was changed; `kanban-merge verify` checks everything."""
+
+    exit_code = 1
+
+
+class BeyondRepair(StorageError):
+    """{path} cannot be made again: {problem}. Put the newest copy of that file back and repeat the repair; nothing was
+    changed."""
 
 
 class ShardOfAnother(StorageError):

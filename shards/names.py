@@ -120,6 +120,25 @@ class BoardPaths:
     def coordinator_bell(self) -> Path:
         return self.folder / "kanban-coordinator.sock"
 
+    @property
+    def attachments(self) -> Path:
+        """Where attachments lie, one folder for each task; as in Hermes."""
+        return self._content / "attachments"
+
+    @property
+    def workspaces(self) -> Path:
+        """Where scratch workspaces lie, one folder for each task; as in Hermes."""
+        return self._content / "workspaces"
+
+    @property
+    def logs(self) -> Path:
+        """Where Hermes's workers write their logs."""
+        return self._content / "logs"
+
+    @property
+    def _content(self) -> Path:
+        return self.folder / "kanban" if self.slug == DEFAULT_BOARD else self.folder
+
     def shard(self, profile: str) -> Path:
         return self.folder / f"kanban.{check_profile(profile)}.db"
 

@@ -158,6 +158,51 @@ class Subscription(_Record):
     created_at: int
     last_event_id: int
     chat_type: str | None
+    delivery_metadata: dict[str, Any] | None
+
+    @property
+    def chat(self) -> tuple[str, str, str, str]:
+        """What tells subscriptions apart: task, platform, chat, thread."""
+        return self.task_id, self.platform, self.chat_id, self.thread_id
+
+    @staticmethod
+    def _value(name: str, value: Any) -> Any:
+        return _parsed(value) if name == "delivery_metadata" else value
+
+
+@dataclass(frozen=True)
+class Attachment(_Record):
+    id: int
+    task_id: str
+    filename: str
+    stored_path: str
+    content_type: str | None
+    size: int
+    uploaded_by: str | None
+    created_at: int
+
+
+@dataclass(frozen=True)
+class DeadLetter(_Record):
+    """Events that could not be delivered to a chat, and why. ``resend``: somebody asked to try again."""
+
+    id: int
+    task_id: str
+    platform: str
+    chat_id: str
+    thread_id: str
+    profile: str
+    event_ids: list[int]
+    error: str
+    attempts: int
+    created_at: int
+    resend: bool
+
+    @staticmethod
+    def _value(name: str, value: Any) -> Any:
+        if name == "event_ids":
+            return _parsed(value)
+        return bool(value) if name == "resend" else value
 
 
 @dataclass(frozen=True)

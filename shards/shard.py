@@ -11,12 +11,14 @@ import os
 import secrets
 import sqlite3
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import astuple, dataclass, replace
 
 from shards import sqlite
-from shards.changes import ADDING, KIND_OF, KINDS, Body, chain, encode_body, genesis
+from shards.bodies import ADDING, KINDS, Body
+from shards.changes import KIND_OF, chain, encode_body, genesis
 from shards.errors import ShardBehind, ShardOfAnother
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile
@@ -32,6 +34,23 @@ _INSERT = "INSERT INTO changes (seq, task_id, kind, body, seen, at_ms, digest) V
 _UNMERGED = "SELECT seq, kind FROM changes WHERE seq > ? AND task_id IN (?, '') ORDER BY seq"
 
 
+_ATTEMPT = "task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ? AND letter_id = ?"
+_ATTEMPTED = "acknowledged, acknowledged_seq, upto, leased_until_ms, attempts, next_try_ms"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Where a delivery stands: the newest event told and the change that says so, the newest event of what was tried
+    last, how long somebody has it, how often it was tried, and when it is tried again."""
+
+    acknowledged: int = 0
+    acknowledged_seq: int = 0
+    upto: int = 0
+    leased_until_ms: int = 0
+    attempts: int = 0
+    next_try_ms: int = 0
+
+
 class Shard:
     """The shard of ``profile``, opened by this process for appending. Safe to use from several threads."""
 
@@ -42,7 +61,8 @@ class Shard:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._pid = os.getpid()
-        self._mine: deque[int] = deque()  # this process's own changes that it has not seen merged yet
+        # This process's own changes that it has not seen merged yet, oldest first.
+        self._mine: OrderedDict[int, None] = OrderedDict()
 
     def append(self, task_id: str, body: Body, eyes: Eyes) -> int:
         """Append one change and return its seq. Durable on return.
@@ -61,7 +81,7 @@ class Shard:
                 at_ms = time.time_ns() // 1_000_000
                 digest = chain(digest, self.profile, seq, task_id, kind, text, seen, at_ms)
                 connection.execute(_INSERT, (seq, task_id, kind, text, seen, at_ms, digest))
-            self._mine.append(seq)
+            self._mine[seq] = None
         return seq
 
     def sign_of_life(self, run_id: int, eyes: Eyes) -> None:
@@ -70,6 +90,34 @@ class Shard:
         with self._writing(eyes) as connection, sqlite.transaction(connection):
             connection.execute("INSERT OR REPLACE INTO liveness (run_id, at_ms) VALUES (?, ?)", (run_id, now_ms))
             connection.execute("DELETE FROM liveness WHERE at_ms < ?", (now_ms - LIVENESS_KEPT_MS,))
+
+    def attempt(self, key: tuple, eyes: Eyes) -> Attempt:
+        """Where the delivery ``key`` (task_id, platform, chat_id, thread_id, letter_id) stands."""
+        with self._writing(eyes) as connection:
+            return self._attempt(connection, key)
+
+    def lease_attempt(
+        self, key: tuple, acknowledged: int, upto: int, now_ms: int, until_ms: int, eyes: Eyes
+    ) -> int:
+        """Take the delivery of the events up to ``upto`` until ``until_ms``; returns the number of the attempt, counted
+        from 1, or 0 if another process has it, its next try is later than ``now_ms``, or the newest event told is
+        another than ``acknowledged``, so that another process told it meanwhile."""
+        with self._writing(eyes) as connection, sqlite.transaction(connection):
+            known = self._attempt(connection, key)
+            if max(known.leased_until_ms, known.next_try_ms) > now_ms or known.acknowledged != acknowledged:
+                return 0
+            attempts = known.attempts + 1 if known.upto == upto else 1
+            taken = replace(known, upto=upto, leased_until_ms=until_ms, attempts=attempts)
+            self._save_attempt(connection, key, taken)
+        return taken.attempts
+
+    def save_attempt(self, key: tuple, attempt: Attempt, eyes: Eyes) -> None:
+        """Remember how the delivery ended. Not a change: overwritten in place, but what was told stays told."""
+        with self._writing(eyes) as connection, sqlite.transaction(connection):
+            known = self._attempt(connection, key)
+            if known.acknowledged_seq > eyes.merged_seq:
+                attempt = replace(attempt, acknowledged=max(known.acknowledged, attempt.acknowledged))
+            self._save_attempt(connection, key, attempt)
 
     def has_unmerged_create(self, task_id: str, eyes: Eyes) -> bool:
         """Whether this profile made ``task_id`` and the board does not show it yet."""
@@ -120,6 +168,16 @@ class Shard:
             self._identity = sqlite.identity(self.path)
         return self._connection
 
+    @staticmethod
+    def _attempt(connection: sqlite3.Connection, key: tuple) -> Attempt:
+        row = connection.execute(f"SELECT {_ATTEMPTED} FROM deliveries WHERE {_ATTEMPT}", key).fetchone()
+        return Attempt(*row) if row else Attempt()
+
+    @staticmethod
+    def _save_attempt(connection: sqlite3.Connection, key: tuple, attempt: Attempt) -> None:
+        sql = "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        connection.execute(sql, (*key, *astuple(attempt)))
+
     def _close_connection(self) -> None:
         self._connection.close()
         self._connection = None
@@ -153,14 +211,13 @@ class Shard:
         A change by another process of this profile that the board does not show ends the list: this process has
         not seen it, and a vector says "all of this profile's up to here".
         """
-        while self._mine and self._mine[0] <= eyes.merged_seq:
-            self._mine.popleft()
+        while self._mine and next(iter(self._mine)) <= eyes.merged_seq:
+            self._mine.popitem(last=False)
         seen = dict(eyes.vector)
-        mine = set(self._mine)
-        for seq, kind in connection.execute(_UNMERGED, (eyes.merged_seq, task_id)) if mine else ():
-            if KINDS[kind].law == ADDING:
+        for seq, kind in connection.execute(_UNMERGED, (eyes.merged_seq, task_id)) if self._mine else ():
+            if kind in KINDS and KINDS[kind].law == ADDING:  # a newer program of this profile may know more kinds
                 continue
-            if seq not in mine:
+            if seq not in self._mine:
                 break
             seen[self.profile] = seq
         return seen

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
 import sys
 import time
@@ -35,6 +36,7 @@ from shards.errors import (
     StorageError,
     StrangeSchema,
 )
+from shards.filesystems import not_shared
 from shards.locks import FileLock
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
@@ -42,6 +44,9 @@ LONGEST_VALUE_BYTES = 16 * 1024 * 1024
 # How long a writer waits for a foreign reader (the sqlite3 shell, say) that is inside a read of the same file.
 BUSY_MS = 5_000
 STATEMENTS_KEPT = 256
+SIDECARS = ("", "-wal", "-shm", "-journal")
+# Of each file: how many damaged ones are kept.
+ASIDE_KEPT = 5
 CACHE_KIB = 16 * 1024
 
 
@@ -62,7 +67,7 @@ class Role:
     fingerprint: str | None = None
 
 
-SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", "1d6264c7501dfe78e33f97d8bbafc9ec")
+SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", "893fbc60ef979b680b7c5338bc2c9af5")
 LEDGER = Role("ledger", 0x4B424C47, 1, "wal", "FULL")
 # The board may lose its newest commits to a power cut: the ledger plays them again (docs/design.md, "Durability").
 BOARD = Role("board", 0x4B424244, 1, "wal", "NORMAL")
@@ -76,8 +81,8 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
     """
     assert lock.held, f"{path} is opened for writing only under its lock"
     with explained(path):
-        if role.journal == "wal" and path.is_file():
-            _refuse_strangers(path, role)
+        if role.journal == "wal":
+            _check_place(path, role)
         connection = _connect(path, "rwc")
         try:
             schema = _check_identity(connection, path, role)
@@ -136,13 +141,39 @@ def set_aside(path: Path, lock: FileLock) -> Path:
 
     ``lock``: the file's lock, held. Whoever still reads the old file keeps reading it.
     """
-    assert lock.held, f"{path} is moved only under its lock"
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        sidecar = path.with_name(path.name + suffix)
-        if sidecar.exists():
-            sidecar.rename(aside.with_name(aside.name + suffix))
+    aside = _name_aside(path, lock)
+    _move(path, aside, SIDECARS)
+    _forget_oldest(path)
     return aside
+
+
+def discard(path: Path) -> None:
+    """Remove a database that was being made when its maker was killed; nobody else knows its name."""
+    for suffix in SIDECARS:
+        _beside(path, suffix).unlink(missing_ok=True)
+
+
+def put_in_place(made: Path, path: Path, lock: FileLock) -> Path | None:
+    """Give a closed database that was just made the name ``path``, durably, and set aside what lay there.
+
+    ``lock``: the lock of ``path``, held. Returns the former file's new name, if there was one. A kill on the way
+    leaves the former file at ``path`` or the new one, never none. Raises DiskFull.
+    """
+    aside = _name_aside(path, lock)
+    if _beside(made, "-wal").exists():  # closing could not bring its content into the file
+        raise DiskFull(path=made)
+    had_one = path.exists()
+    if had_one:
+        try:
+            os.link(path, aside)
+        except OSError:  # a filesystem without links: here alone, a kill leaves no file at ``path``
+            path.rename(aside)
+    _move(path, aside, SIDECARS[1:])  # a journal fits no other database
+    made.replace(path)
+    discard(made)  # the emptied journal that it leaves
+    _sync_folder(path)
+    _forget_oldest(path)
+    return aside if had_one else None
 
 
 @contextmanager
@@ -224,6 +255,40 @@ def identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _name_aside(path: Path, lock: FileLock) -> Path:
+    """A new name that sorts behind the earlier ones."""
+    assert lock.held, f"{path} is moved only under its lock"
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    return path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{rest:09}")
+
+
+def _move(path: Path, target: Path, suffixes: tuple[str, ...]) -> None:
+    for suffix in suffixes:
+        if _beside(path, suffix).exists():
+            _beside(path, suffix).rename(_beside(target, suffix))
+
+
+def _forget_oldest(path: Path) -> None:
+    """Keep the newest ASIDE_KEPT of the files that were set aside from ``path``."""
+    beginning = f"{path.name}.damaged-"
+    names = [name for name in os.listdir(path.parent) if name.startswith(beginning)]
+    asides = sorted({re.sub("-(wal|shm|journal)$", "", name) for name in names})
+    for name in asides[:-ASIDE_KEPT]:
+        discard(path.with_name(name))
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
@@ -239,17 +304,27 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _refuse_strangers(path: Path, role: Role) -> None:
-    # Before anything opens it for writing: closing a writer may checkpoint and unlink the WAL of somebody else's file.
-    connection = _connect(path, "ro")
-    try:
-        _check_identity(connection, path, role)
-    finally:
-        connection.close()
+def _check_place(path: Path, role: Role) -> None:
+    """Refuse a filesystem without shared memory, and a file that is not of ``role``, before it is opened for writing:
+    closing a writer may checkpoint and unlink the WAL of somebody else's file."""
+    kind = not_shared(path.parent)
+    if kind:
+        raise NoSharedMemory(path=path, found=kind)
+    if path.is_file():
+        connection = _connect(path, "ro")
+        try:
+            _check_identity(connection, path, role)
+        finally:
+            connection.close()
 
 
 def _check_identity(connection: sqlite3.Connection, path: Path, role: Role) -> int:
     """The schema number of the file; 0 if it is new and empty. Raises if it is not a file of ``role``."""
+    with snapshot(connection):  # one state of it: another process may be making the file at this moment
+        return _identify(connection, path, role)
+
+
+def _identify(connection: sqlite3.Connection, path: Path, role: Role) -> int:
     marked = connection.execute("PRAGMA application_id").fetchone()[0]
     if marked == role.application_id:
         schema = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -275,7 +350,7 @@ def _set_journal(connection: sqlite3.Connection, path: Path, role: Role) -> None
         connection.execute("PRAGMA checkpoint_fullfsync=ON")
     (journal,) = connection.execute(f"PRAGMA journal_mode={role.journal}").fetchone()
     if journal != role.journal:
-        raise NoSharedMemory(path=path, journal=journal)
+        raise NoSharedMemory(path=path, found=f"SQLite chose the {journal} journal instead of WAL")
 
 
 def _missing(path: Path, role: Role) -> FileMissing:

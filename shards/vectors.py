@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 Vector = Mapping[str, int]
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 
 @dataclass(frozen=True)
 class Eyes:
@@ -32,7 +34,7 @@ def unseen(seen: Vector, vector: Vector) -> dict[str, int]:
 
 def encode(vector: Vector) -> str:
     """The one text of a vector: JSON, profiles in order, no blanks."""
-    return json.dumps(vector, sort_keys=True, separators=(",", ":"))
+    return _encode(vector)
 
 
 def decode(text: str) -> dict[str, int]:

@@ -9,26 +9,58 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from coordinator.rules import comments, links, runs, subscriptions, tasks
+from coordinator.rules import (
+    attachments,
+    comments,
+    deliveries,
+    failures,
+    links,
+    outcomes,
+    plans,
+    runs,
+    settings,
+    shelf,
+    subscriptions,
+    tasks,
+)
 
-# These get no task: one makes it, the other chooses it. They return ``(task, answer)``.
-NO_TASK_YET = frozenset({"create", "claim_next"})
+# These get no task: they make one, choose one, or mean the whole board. They return ``(task or None, answer)``.
+NO_TASK_YET = frozenset({"create", "claim_next", "settings", "gc"})
 
 RULES: dict[str, Callable] = {
     "create": tasks.create,
     "assign": tasks.assign,
     "edit": tasks.edit,
+    "specify": plans.specify,
+    "decompose": plans.decompose,
     "claim": runs.claim,
     "claim_next": runs.claim_next,
-    "complete": runs.complete,
-    "block": runs.block,
-    "unblock": runs.unblock,
+    "spawned": runs.spawned,
     "progress": runs.progress,
     "release": runs.release,
+    "reclaim": runs.reclaim,
     "expire": runs.expire,
+    "fail": failures.fail,
+    "complete": outcomes.complete,
+    "review": outcomes.review,
+    "block": outcomes.block,
+    "schedule": outcomes.schedule,
+    "due": outcomes.due,
+    "unblock": outcomes.unblock,
+    "promote": outcomes.promote,
+    "archive": shelf.archive,
+    "reopen": shelf.reopen,
+    "delete": shelf.delete,
+    "comment": comments.comment,
     "link": links.link,
     "unlink": links.unlink,
-    "comment": comments.comment,
+    "attach": attachments.attach,
+    "detach": attachments.detach,
     "subscribe": subscriptions.subscribe,
     "unsubscribe": subscriptions.unsubscribe,
+    "adopt": deliveries.adopt,
+    "delivered": deliveries.delivered,
+    "resend": deliveries.resend,
+    "settings": settings.settings,
+    "gc": shelf.gc,
 }

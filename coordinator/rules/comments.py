@@ -6,7 +6,7 @@ from typing import Any
 
 from coordinator.ledger import Entry
 from coordinator.state import BoardState, Task
-from shards.changes import Comment
+from shards.bodies import Comment
 
 
 def comment(board: BoardState, entry: Entry, body: Comment, task: Task) -> dict[str, Any]:

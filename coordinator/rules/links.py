@@ -6,8 +6,9 @@ from typing import Any
 
 from coordinator.ledger import Entry
 from coordinator.refusal import Refusal
-from coordinator.state import BoardState, Task, is_terminal
-from shards.changes import Link, Unlink
+from coordinator.state import BoardState, Task
+from shards.bodies import Link, Unlink
+from shards.records import TERMINAL
 
 
 def link(board: BoardState, entry: Entry, body: Link, task: Task) -> dict[str, Any]:
@@ -21,8 +22,10 @@ def link(board: BoardState, entry: Entry, body: Link, task: Task) -> dict[str, A
         raise Refusal("cycle", f"{body.parent} already waits for {task.id}, so they would wait for each other")
     board.add_link(body.parent, task.id)
     board.add_event(task.id, "linked", {"parent": body.parent, "child": task.id})
-    if task["status"] == "ready" and not is_terminal(parent["status"]):
-        task["status"] = "todo"
+    if parent["status"] not in TERMINAL:
+        task["forced"] = None
+        if task["status"] == "ready":
+            task["status"] = "todo"
     return {"linked": True}
 
 
@@ -38,14 +41,35 @@ def unlink(board: BoardState, entry: Entry, body: Unlink, task: Task) -> dict[st
 
 def promote_children(board: BoardState, task_id: str) -> None:
     """A task became terminal: those that waited for it alone are ready, in the same entry."""
+    settle_children(board, board.children(task_id))
+
+
+def settle_children(board: BoardState, task_ids: list[str]) -> None:
+    """Each of these is ready if it waits for nothing any more."""
+    for task_id in task_ids:
+        task = board.task(task_id)
+        settle_waiting(board, task)
+        board.save(task)
+
+
+def demote_children(board: BoardState, task_id: str) -> None:
+    """A task is no longer terminal: those that are ready because it was wait again, unless they were forced."""
     for child_id in board.children(task_id):
         child = board.task(child_id)
-        settle_waiting(board, child)
-        board.save(child)
+        if child["status"] == "ready" and not child["forced"]:
+            child["status"] = "todo"
+            payload = {"status": "todo", "reason": "parent_reopened", "parent": task_id}
+            board.add_event(child_id, "status", payload)
+            board.save(child)
 
 
 def settle_waiting(board: BoardState, task: Task) -> None:
-    """A waiting task whose parents are all terminal is ready."""
-    if task["status"] == "todo" and not board.has_open_parent(task.id):
+    """A waiting task whose parents are all terminal, or that was forced, is ready."""
+    if task["status"] == "todo" and ready_or_waiting(board, task) == "ready":
         task["status"] = "ready"
         board.add_event(task.id, "promoted")
+
+
+def ready_or_waiting(board: BoardState, task: Task) -> str:
+    """Where a task without a run stands: a parent may have been linked to it while it was running or blocked."""
+    return "todo" if not task["forced"] and board.has_open_parent(task.id) else "ready"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from coordinator.ledger import Entry
+from coordinator.rows.base import json_text
 from coordinator.state import BoardState, Task
-from shards.changes import Subscribe, Unsubscribe
+from shards.bodies import Subscribe, Unsubscribe
 
 
 def subscribe(board: BoardState, entry: Entry, body: Subscribe, task: Task) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def subscribe(board: BoardState, entry: Entry, body: Subscribe, task: Task) -> d
             "created_at": board.now_s,
             "last_event_id": 0 if body.from_start else board.last_event_id(),
             "chat_type": body.chat_type,
+            "delivery_metadata": None if body.kinds is None else json_text({"kinds": body.kinds}),
         }
     )
     return {"subscribed": is_new}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import msgspec
 
 from coordinator.ledger import Entry
 from coordinator.refusal import Refusal
+from coordinator.rows.base import json_text
+from coordinator.rules.links import settle_waiting
 from coordinator.state import BoardState, Task
-from shards.changes import Assign, Create, Edit
+from shards.bodies import Assign, Create, Edit
 
 _RESULT_FIELDS = ("result", "summary", "metadata")
 
@@ -40,7 +41,7 @@ def create(board: BoardState, entry: Entry, body: Create) -> tuple[Task, dict[st
             "tenant": body.tenant,
             "idempotency_key": body.idempotency_key,
             "max_runtime_seconds": body.max_runtime_seconds,
-            "skills": None if body.skills is None else json.dumps(body.skills, ensure_ascii=False),
+            "skills": json_text(body.skills),
             "max_retries": body.max_retries,
             "goal_mode": int(body.goal_mode),
             "goal_max_turns": body.goal_max_turns,
@@ -83,11 +84,17 @@ def assign(board: BoardState, entry: Entry, body: Assign, task: Task) -> None:
             "wrong_status",
             f"{task.id} is running, run {task['current_run_id']} by {task['run_profile']}; let it end first",
         )
-    if task["assignee"] != body.assignee:
-        task["assignee"] = body.assignee
-        task["consecutive_failures"] = 0
-        task["last_failure_error"] = None
     board.add_event(task.id, "assigned", {"assignee": body.assignee})
+    if task["assignee"] == body.assignee:
+        return
+    task["assignee"] = body.assignee
+    # Failures, a breaker that they tripped and a rate limit were somebody else's; the new assignee starts afresh.
+    task["consecutive_failures"] = 0
+    task["last_failure_error"] = None
+    task["not_before_s"] = None
+    if task["status"] == "blocked" and board.last_block_event(task.id) == "gave_up":
+        task["status"] = "todo"
+        settle_waiting(board, task)
 
 
 def edit(board: BoardState, entry: Entry, body: Edit, task: Task) -> None:
@@ -98,7 +105,7 @@ def edit(board: BoardState, entry: Entry, body: Edit, task: Task) -> None:
     _edit_run(board, given, task)
     for name, value in given.items():
         if name not in ("summary", "metadata"):
-            task[name] = value
+            task[name] = _stored(name, value)
     payload = {"fields": sorted(given)}
     if "result" in given:
         payload["result_len"] = len(given["result"] or "")
@@ -109,15 +116,17 @@ def edit(board: BoardState, entry: Entry, body: Edit, task: Task) -> None:
         board.add_event(task.id, "reprioritized", {"priority": given["priority"]})
 
 
+def refuse_duplicate(board: BoardState, key: str | None) -> None:
+    """Refuse a second live task with one idempotency key."""
+    holder = None if key is None else board.live_task_with_key(key)
+    if holder:
+        raise Refusal("duplicate", f"{holder} has the idempotency key {key!r} already", task_id=holder)
+
+
 def _check_new(board: BoardState, entry: Entry, body: Create) -> None:
-    if board.existing([entry.task_id]):
+    if board.taken([entry.task_id]):
         raise Refusal("taken_id", f"there is a task {entry.task_id} already")
-    if body.idempotency_key is not None:
-        holder = board.live_task_with_key(body.idempotency_key)
-        if holder:
-            raise Refusal(
-                "duplicate", f"{holder} has the idempotency key {body.idempotency_key!r} already", task_id=holder
-            )
+    refuse_duplicate(board, body.idempotency_key)
 
 
 def _edit_run(board: BoardState, given: dict[str, Any], task: Task) -> None:
@@ -125,6 +134,12 @@ def _edit_run(board: BoardState, given: dict[str, Any], task: Task) -> None:
     run_id = board.latest_completed_run(task.id) if columns else None
     if run_id is None:
         return
-    if "metadata" in columns and columns["metadata"] is not None:
-        columns["metadata"] = json.dumps(columns["metadata"], ensure_ascii=False)
+    if "metadata" in columns:
+        columns["metadata"] = json_text(columns["metadata"])
     board.update_run(run_id, columns)
+
+
+def _stored(name: str, value: Any) -> Any:
+    if name == "skills":
+        return json_text(value)
+    return int(value) if name == "goal_mode" else value

@@ -1,0 +1,1 @@
+"""The rows of the board that rules read and write, one module for each noun."""

@@ -1,0 +1,42 @@
+"""Links between tasks."""
+
+from __future__ import annotations
+
+from coordinator.rows.base import Rows
+
+_OPEN_PARENT = (
+    "SELECT 1 FROM task_links l JOIN tasks p ON p.id = l.parent_id "
+    "WHERE l.child_id = ? AND p.status NOT IN ('done', 'archived') LIMIT 1"
+)
+
+
+class LinkRows(Rows):
+    """Reads and writes of links."""
+
+    def has_open_parent(self, task_id: str) -> bool:
+        """Whether the task waits for one that is neither done nor archived."""
+        return self._value(_OPEN_PARENT, (task_id,)) is not None
+
+    def children(self, task_id: str) -> list[str]:
+        """The tasks that wait for this one."""
+        rows = self._execute("SELECT child_id FROM task_links WHERE parent_id = ? ORDER BY child_id", (task_id,))
+        return [child for (child,) in rows.fetchall()]
+
+    def is_linked(self, parent: str, child: str) -> bool:
+        """Whether ``child`` waits for ``parent`` directly."""
+        return bool(self._value("SELECT 1 FROM task_links WHERE parent_id = ? AND child_id = ?", (parent, child)))
+
+    def leads_to(self, start: str, goal: str) -> bool:
+        """Whether ``goal`` waits, over any number of links, for ``start``."""
+        sql = (
+            "WITH RECURSIVE below(id) AS "
+            "(SELECT ? UNION SELECT child_id FROM task_links JOIN below ON parent_id = id) "
+            "SELECT 1 FROM below WHERE id = ? LIMIT 1"
+        )
+        return self._value(sql, (start, goal)) is not None
+
+    def add_link(self, parent: str, child: str) -> None:
+        self._execute("INSERT INTO task_links (parent_id, child_id) VALUES (?, ?)", (parent, child))
+
+    def remove_link(self, parent: str, child: str) -> None:
+        self._execute("DELETE FROM task_links WHERE parent_id = ? AND child_id = ?", (parent, child))

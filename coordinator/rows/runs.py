@@ -1,0 +1,55 @@
+"""Runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from coordinator.rows.base import Rows
+
+
+class RunRows(Rows):
+    """Reads and writes of runs."""
+
+    def add_run(self, columns: dict[str, Any]) -> int:
+        """A new run; returns its id."""
+        return self._insert_counted("task_runs", columns)
+
+    def update_run(self, run_id: int, columns: dict[str, Any]) -> None:
+        self._update("task_runs", "id", run_id, columns)
+
+    def latest_completed_run(self, task_id: str) -> int | None:
+        """The id of the newest run of the task that completed."""
+        sql = "SELECT id FROM task_runs WHERE task_id = ? AND outcome = 'completed' ORDER BY id DESC LIMIT 1"
+        return self._value(sql, (task_id,))
+
+    def running_out(self, before_s: int) -> Iterator[tuple[str, int, str, str, int]]:
+        """Open runs whose lease ends before ``before_s``: ``(task_id, run_id, run_profile, run_claimer, lease_s)``."""
+        return self._execute(
+            "SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, m.lease_s "
+            "FROM tasks t JOIN merge_tasks m ON m.task_id = t.id "
+            "WHERE t.status = 'running' AND t.claim_expires < ? ORDER BY t.claim_expires",
+            (before_s,),
+        )
+
+    def open_runs(self) -> dict[str, int]:
+        """How many runs each profile has open."""
+        sql = (
+            "SELECT m.run_profile, count(*) FROM tasks t JOIN merge_tasks m ON m.task_id = t.id "
+            "WHERE t.status = 'running' GROUP BY 1"
+        )
+        return dict(self._execute(sql).fetchall())
+
+    def waiting_for_room(self, since_s: int) -> list[str]:
+        """The profiles that asked in vain since then and got no run after it."""
+        # An earlier clock may have been ahead of this one; room is not kept until then.
+        sql = "SELECT profile FROM merge_waiting WHERE asked_s BETWEEN ? AND ? ORDER BY profile"
+        return self._values(sql, (since_s, self.now_s))
+
+    def wait_for_room(self, profile: str) -> None:
+        """The profile asked in vain now."""
+        self._execute("INSERT OR REPLACE INTO merge_waiting VALUES (?, ?)", (profile, self.now_s))
+
+    def no_longer_waits(self, profile: str) -> None:
+        """The profile got a run."""
+        self._execute("DELETE FROM merge_waiting WHERE profile = ?", (profile,))

@@ -1,0 +1,37 @@
+"""Attachments: files that belong to a task. The board keeps their rows; the bytes lie in the attachments folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.ledger import Entry
+from coordinator.state import BoardState, Task
+from shards.bodies import Attach, Detach
+
+
+def attach(board: BoardState, entry: Entry, body: Attach, task: Task) -> dict[str, Any]:
+    """The file belongs to the task."""
+    by = body.uploaded_by or entry.profile
+    attachment_id = board.add_attachment(
+        {
+            "task_id": task.id,
+            "filename": body.filename,
+            "stored_path": body.stored_path,
+            "content_type": body.content_type,
+            "size": body.size,
+            "uploaded_by": by,
+            "created_at": board.now_s,
+        }
+    )
+    board.add_event(task.id, "attached", {"filename": body.filename, "size": body.size, "by": by})
+    return {"attachment_id": attachment_id}
+
+
+def detach(board: BoardState, entry: Entry, body: Detach, task: Task) -> dict[str, Any]:
+    """The file no longer belongs to the task. Detaching twice changes nothing."""
+    found = board.remove_attachment(task.id, body.attachment_id)
+    if found is None:
+        return {"detached": False}
+    filename, stored_path = found
+    board.add_event(task.id, "attachment_removed", {"filename": filename, "by": entry.profile})
+    return {"detached": True, "stored_path": stored_path}

@@ -1,0 +1,73 @@
+"""Failures: runs that ended without a result, and the breaker that blocks a task after too many in a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.ledger import Entry
+from coordinator.rules.runs import before_claim, end_run
+from coordinator.state import BoardState, Task
+from shards.bodies import Fail
+
+FAILURE_LIMIT = 2
+# A worker that ends cleanly without saying what came of its task is given this many tries, whatever the limit.
+PROTOCOL_VIOLATION_LIMIT = 3
+RATE_LIMIT_COOLDOWN_S = 300
+
+
+def fail(board: BoardState, entry: Entry, body: Fail, task: Task) -> dict[str, Any]:
+    """End the run with its outcome; the task is ready again, or blocked if the breaker trips."""
+    violated = body.outcome == "protocol_violation"
+    outcome = "crashed" if violated else body.outcome
+    payload = {"error": body.error, "pid": task["worker_pid"], "claimer": task["claim_lock"]}
+    if body.exit_code is not None:
+        payload["exit_code"] = body.exit_code
+    status = before_claim(board, task)
+    metadata = {"protocol_violation": True} if violated else None
+    run_id = end_run(board, task, outcome, outcome, metadata=metadata, error=body.error)
+    task["status"] = status
+    if body.outcome == "rate_limited":
+        task["not_before_s"] = board.now_s + (body.cooldown_s or RATE_LIMIT_COOLDOWN_S)
+        board.add_event(task.id, "rate_limited", payload, run_id)
+    elif body.outcome == "stale":
+        board.add_event(task.id, "stale", payload, run_id)
+    else:
+        failures = task["consecutive_failures"] + 1
+        task["consecutive_failures"] = failures
+        task["last_failure_error"] = body.error
+        payload["failures"] = failures
+        if violated:
+            payload["protocol_violation"] = True
+        board.add_event(task.id, body.outcome, payload, run_id)
+        _trip_breaker(board, task, body, run_id)
+    return {"status": task["status"], "failures": task["consecutive_failures"]}
+
+
+def _trip_breaker(board: BoardState, task: Task, body: Fail, run_id: int | None) -> None:
+    limit, source = _limit(board, task, body)
+    if task["consecutive_failures"] < limit:
+        return
+    task["status"] = "blocked"
+    if body.outcome == "spawn_failed":
+        board.update_run(run_id, {"status": "gave_up", "outcome": "gave_up"})  # as Hermes closes it
+    board.add_event(
+        task.id,
+        "gave_up",
+        {
+            "failures": task["consecutive_failures"],
+            "effective_limit": limit,
+            "limit_source": source,
+            "error": body.error,
+            "trigger_outcome": body.outcome,
+        },
+        run_id,
+    )
+
+
+def _limit(board: BoardState, task: Task, body: Fail) -> tuple[int, str]:
+    if task["max_retries"] is not None:
+        return max(1, task["max_retries"]), "task"
+    if body.outcome == "protocol_violation":
+        return PROTOCOL_VIOLATION_LIMIT, "protocol"
+    configured = board.settings().get("failure_limit")
+    return (configured, "board") if configured else (FAILURE_LIMIT, "default")

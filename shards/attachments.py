@@ -1,0 +1,93 @@
+"""Attachments: copies of files, kept beside the board, in one folder for each task.
+
+The bytes are written first and durably, under a name of their own; only then does a change say that they are there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from shards.errors import AttachmentTooLarge, StorageError
+from shards.names import BoardPaths
+
+# Hermes's limit for one file.
+LIMIT_BYTES = 25 * 1024 * 1024
+LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A kept copy: its shown name, where it lies, and how many bytes it has."""
+
+    filename: str
+    path: Path
+    size: int
+
+
+def store(paths: BoardPaths, task_id: str, file: str | os.PathLike, name: str | None = None) -> Stored:
+    """Keep a copy of ``file`` for the task. Raises AttachmentTooLarge, StorageError."""
+    source = Path(file)
+    filename = _safe(name or source.name)
+    folder = paths.attachments / task_id
+    try:
+        size = source.stat().st_size
+        if size > LIMIT_BYTES:
+            raise AttachmentTooLarge(path=source, size_bytes=size, limit_bytes=LIMIT_BYTES)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Stored(filename, _copy(source, folder, filename), size)
+    except OSError as error:
+        raise StorageError(path=error.filename or source, problem=error.strerror or str(error)) from error
+
+
+def remove(paths: BoardPaths, stored_path: str) -> None:
+    """Remove a kept copy, if it is there. What lies outside the board's own folder is left alone."""
+    path = Path(stored_path)
+    if paths.attachments.resolve() in path.resolve().parents:
+        path.unlink(missing_ok=True)
+
+
+def _copy(source: Path, folder: Path, filename: str) -> Path:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as copy:
+        try:
+            with source.open("rb") as original:
+                shutil.copyfileobj(original, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+            kept = _link_free_name(Path(copy.name), folder, filename)
+        finally:
+            Path(copy.name).unlink()
+    for named_in in (folder, folder.parent, folder.parent.parent):  # each of them may be new
+        _sync_folder(named_in)
+    return kept
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _link_free_name(copy: Path, folder: Path, filename: str) -> Path:
+    """Give ``copy`` the first of ``filename``, ``filename-1``, … that is free; a name is never taken from another."""
+    stem, suffix = os.path.splitext(filename)
+    number = 0
+    while True:
+        target = folder / (filename if number == 0 else f"{stem}-{number}{suffix}")
+        try:
+            os.link(copy, target)
+        except FileExistsError:
+            number += 1
+        else:
+            return target
+
+
+def _safe(name: str) -> str:
+    """A file name that is a name and nothing else: no folders, no control characters, not hidden."""
+    kept = "".join(c for c in os.path.basename(name.replace("\\", "/")) if c.isprintable()).strip().lstrip(".")
+    return kept[-LONGEST_NAME:] or "attachment"

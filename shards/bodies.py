@@ -1,0 +1,398 @@
+"""Bodies: the closed set of things a profile may want done.
+
+Each kind of change is a class whose fields are the change's body. Decoding checks types, lengths and unknown fields,
+in the writer and again in the coordinator, so what reaches a rule has the shape that the rule expects.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+LIMIT_BYTES = 1024 * 1024
+PARENTS_LIMIT = 1_000
+# Of lists and maps in metadata. Without it, what can be decoded would depend on how deep the caller's stack is.
+NESTING_LIMIT = 64
+
+Line = Annotated[str, Meta(min_length=1, max_length=1_000)]
+Text = Annotated[str, Meta(max_length=LIMIT_BYTES)]
+TaskId = Annotated[str, Meta(pattern=r"^t_[0-9a-f]{8,64}\Z")]
+Profile = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Id = Annotated[int, Meta(ge=1, le=2**53)]
+Priority = Annotated[int, Meta(ge=-(2**31), le=2**31)]
+Seconds = Annotated[int, Meta(ge=1, le=366 * 24 * 3600)]
+Metadata = dict[str, Any]
+BlockKind = Literal["needs_input", "capability", "transient", "dependency"]
+
+ADDING = "adding"
+DECIDING = "deciding"
+
+
+class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one change says. ``law``: whether it adds or decides (docs/design.md, "The rule").
+
+    A body with a ``run_id`` that is not None is run-bound.
+    """
+
+    law: ClassVar[str] = DECIDING
+    run_id: ClassVar[int | None] = None
+
+
+class Create(Body):
+    """A new task. ``blocked`` and ``triage`` name where it starts; otherwise it is ready, or waits for its parents."""
+
+    title: Line
+    body: Text | None = None
+    assignee: Line | None = None
+    created_by: Line | None = None
+    priority: Priority = 0
+    parents: Annotated[tuple[TaskId, ...], Meta(max_length=PARENTS_LIMIT)] = ()
+    starts: Literal["blocked", "triage"] | None = None
+    idempotency_key: Line | None = None
+    tenant: Line | None = None
+    workspace_kind: Literal["scratch", "worktree", "dir"] = "scratch"
+    workspace_path: Line | None = None
+    branch_name: Line | None = None
+    project_id: Line | None = None
+    max_runtime_seconds: Seconds | None = None
+    skills: Annotated[tuple[Line, ...], Meta(max_length=100)] | None = None
+    max_retries: Count | None = None
+    goal_mode: bool = False
+    goal_max_turns: Count | None = None
+    session_id: Line | None = None
+    model_override: Line | None = None
+    provider_override: Line | None = None
+    reasoning_effort: Line | None = None
+
+
+class Claim(Body):
+    """Start work on a task: opens a run. ``runs_as``: the profile that will do the work; None means the author."""
+
+    lease_s: Seconds = 900
+    runs_as: Profile | None = None
+    claimer: Line | None = None
+
+
+class ClaimNext(Claim):
+    """Start work on the best ready task that ``runs_as`` may take; the coordinator chooses it."""
+
+
+class Complete(Body):
+    """The task is done. ``created_cards``: tasks that the worker says it made; they must exist and be its own."""
+
+    run_id: Id | None = None
+    result: Text | None = None
+    summary: Text | None = None
+    metadata: Metadata | None = None
+    created_cards: Annotated[tuple[TaskId, ...], Meta(max_length=PARENTS_LIMIT)] = ()
+
+
+class Block(Body):
+    """The task cannot go on."""
+
+    run_id: Id | None = None
+    reason: Text | None = None
+    block: BlockKind | None = None
+
+
+class Schedule(Body):
+    """The task waits for a time: ``due_s`` in seconds since 1970, or, without one, for somebody to unblock it."""
+
+    run_id: Id | None = None
+    reason: Text | None = None
+    due_s: Count | None = None
+
+
+class Review(Body):
+    """The work is finished and somebody should look at it; claiming it then opens the review."""
+
+    run_id: Id | None = None
+    summary: Text | None = None
+    metadata: Metadata | None = None
+
+
+class Spawned(Body):
+    """The worker of the run is started, as process ``pid``."""
+
+    run_id: Id
+    pid: Id
+
+
+class Progress(Body):
+    """The worker says where it is. (A mere sign of life is a row in ``liveness``, not a change.)"""
+
+    run_id: Id
+    note: Text
+
+
+class Fail(Body):
+    """The run ended without a result. Failures in a row trip the breaker; a rate limit only makes the task wait."""
+
+    run_id: Id
+    outcome: Literal["crashed", "timed_out", "stale", "spawn_failed", "rate_limited", "protocol_violation"]
+    error: Text | None = None
+    exit_code: Annotated[int, Meta(ge=-1_000, le=1_000)] | None = None
+    cooldown_s: Seconds | None = None
+
+
+class Release(Body):
+    """The worker gives the task back without a result."""
+
+    run_id: Id
+    reason: Text | None = None
+
+
+class Reclaim(Body):
+    """An operator takes the task away from its run."""
+
+    reason: Text | None = None
+
+
+class Unblock(Body):
+    """The task may go on."""
+
+    reason: Text | None = None
+
+
+class Promote(Body):
+    """A waiting or blocked task is ready now; with ``force``, although its parents are not done."""
+
+    reason: Text | None = None
+    force: bool = False
+
+
+class Reopen(Body):
+    """A task goes back to where work can begin again, whatever became of it."""
+
+    to: Literal["triage", "todo", "ready"] = "ready"
+    reason: Text | None = None
+
+
+class Archive(Body):
+    """The task is out of sight. Those that waited for it wait no longer."""
+
+
+class Delete(Body):
+    """The task and everything of it is gone, for good. ``archived_only`` leaves one that is not archived alone."""
+
+    archived_only: bool = False
+
+
+class Specify(Body):
+    """A task in triage says now what is to be done."""
+
+    title: Line | msgspec.UnsetType = msgspec.UNSET
+    body: Text | msgspec.UnsetType | None = msgspec.UNSET
+    assignee: Line | msgspec.UnsetType | None = msgspec.UNSET
+    author: Line | None = None
+
+
+class PlannedChild(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One task of a plan. ``parents``: which of its siblings it waits for, counted from 0."""
+
+    id: TaskId
+    title: Line
+    body: Text | None = None
+    assignee: Line | None = None
+    priority: Priority = 0
+    skills: Annotated[tuple[Line, ...], Meta(max_length=100)] | None = None
+    parents: Annotated[tuple[Count, ...], Meta(max_length=PARENTS_LIMIT)] = ()
+
+
+class Decompose(Body):
+    """A task in triage becomes a graph of tasks that it waits for: applied whole, or refused whole."""
+
+    children: Annotated[tuple[PlannedChild, ...], Meta(min_length=1, max_length=PARENTS_LIMIT)]
+    root_assignee: Line | None = None
+    author: Line | None = None
+    auto_promote: bool = True
+
+
+class Assign(Body):
+    """Somebody else's turn; None leaves the task to its creator."""
+
+    assignee: Line | None = None
+
+
+class Edit(Body):
+    """New values for some fields. ``result``, ``summary`` and ``metadata`` are those of a task that is done."""
+
+    title: Line | msgspec.UnsetType = msgspec.UNSET
+    body: Text | msgspec.UnsetType | None = msgspec.UNSET
+    priority: Priority | msgspec.UnsetType = msgspec.UNSET
+    tenant: Line | msgspec.UnsetType | None = msgspec.UNSET
+    workspace_path: Line | msgspec.UnsetType | None = msgspec.UNSET
+    branch_name: Line | msgspec.UnsetType | None = msgspec.UNSET
+    max_runtime_seconds: Seconds | msgspec.UnsetType | None = msgspec.UNSET
+    max_retries: Count | msgspec.UnsetType | None = msgspec.UNSET
+    result: Text | msgspec.UnsetType | None = msgspec.UNSET
+    summary: Text | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: Metadata | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Comment(Body):
+    """Something said about the task. ``author`` is what is shown; the profile that wrote it is always kept."""
+
+    law = ADDING
+    text: Annotated[str, Meta(min_length=1, max_length=LIMIT_BYTES)]
+    author: Line | None = None
+
+
+class Link(Body):
+    """The task waits for ``parent``."""
+
+    law = ADDING
+    parent: TaskId
+
+
+class Unlink(Body):
+    """The task no longer waits for ``parent``."""
+
+    law = ADDING
+    parent: TaskId
+
+
+class Subscribe(Body):
+    """Tell this chat what becomes of the task. Only ``notifier_profile``'s gateway delivers. ``kinds``: of which
+    events; None leaves it to that gateway."""
+
+    law = ADDING
+    platform: Line
+    chat_id: Line
+    thread_id: Annotated[str, Meta(max_length=1_000)] = ""
+    user_id: Line | None = None
+    notifier_profile: Profile | None = None
+    from_start: bool = False
+    chat_type: Line | None = None
+    kinds: Annotated[tuple[Line, ...], Meta(max_length=100)] | None = None
+
+
+class Unsubscribe(Body):
+    """No longer tell this chat."""
+
+    law = ADDING
+    platform: Line
+    chat_id: Line
+    thread_id: Annotated[str, Meta(max_length=1_000)] = ""
+
+
+class Adopt(Body):
+    """A subscription that no profile's gateway delivers (an imported one) becomes this profile's."""
+
+    law = ADDING
+    platform: Line
+    chat_id: Line
+    thread_id: Annotated[str, Meta(max_length=1_000)] = ""
+
+
+class Delivered(Body):
+    """A chat was told of the task's events up to ``upto``; with an ``error``, telling it was given up after
+    ``attempts``, and the events are kept as a dead letter. ``letter_id``: it was this dead letter that was told."""
+
+    law = ADDING
+    platform: Line
+    chat_id: Line
+    upto: Id
+    thread_id: Annotated[str, Meta(max_length=1_000)] = ""
+    letter_id: Id | None = None
+    events: Annotated[tuple[Id, ...], Meta(max_length=PARENTS_LIMIT)] = ()
+    error: Text | None = None
+    attempts: Count = 0
+
+
+class Resend(Body):
+    """A dead letter shall be delivered after all."""
+
+    law = ADDING
+    letter_id: Id
+
+
+class Attach(Body):
+    """A file belongs to the task. It lies at ``stored_path`` already."""
+
+    law = ADDING
+    filename: Line
+    stored_path: Line
+    size: Count
+    content_type: Line | None = None
+    uploaded_by: Line | None = None
+
+
+class Detach(Body):
+    """A file no longer belongs to the task."""
+
+    law = ADDING
+    attachment_id: Id
+
+
+class Settings(Body):
+    """Limits of the whole board: open runs in all and of one profile, and failures in a row before a task is blocked.
+    None lifts a limit."""
+
+    max_in_progress: Count | msgspec.UnsetType | None = msgspec.UNSET
+    max_in_progress_per_profile: Count | msgspec.UnsetType | None = msgspec.UNSET
+    failure_limit: Id | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Gc(Body):
+    """Events before ``events_before_s`` (seconds since 1970) of finished tasks are no longer needed."""
+
+    events_before_s: Count
+
+
+class Expire(Body):
+    """The run's lease ran out without a sign of life. Written by the coordinator alone."""
+
+    run_id: Id
+    last_sign_ms: Count
+
+
+class Due(Body):
+    """The time that a scheduled task waited for has come. Written by the coordinator alone."""
+
+    due_s: Count
+
+
+KINDS: dict[str, type[Body]] = {
+    "create": Create,
+    "assign": Assign,
+    "edit": Edit,
+    "specify": Specify,
+    "decompose": Decompose,
+    "claim": Claim,
+    "claim_next": ClaimNext,
+    "spawned": Spawned,
+    "progress": Progress,
+    "release": Release,
+    "reclaim": Reclaim,
+    "fail": Fail,
+    "complete": Complete,
+    "review": Review,
+    "block": Block,
+    "schedule": Schedule,
+    "unblock": Unblock,
+    "promote": Promote,
+    "reopen": Reopen,
+    "archive": Archive,
+    "delete": Delete,
+    "comment": Comment,
+    "link": Link,
+    "unlink": Unlink,
+    "attach": Attach,
+    "detach": Detach,
+    "subscribe": Subscribe,
+    "unsubscribe": Unsubscribe,
+    "adopt": Adopt,
+    "delivered": Delivered,
+    "resend": Resend,
+    "settings": Settings,
+    "gc": Gc,
+    "expire": Expire,
+    "due": Due,
+}
+COORDINATOR_KINDS = frozenset({"expire", "due"})
+# These name no task: the coordinator chooses one, or the whole board is meant.
+TASKLESS_KINDS = frozenset({"claim_next", "settings", "gc"})

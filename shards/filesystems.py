@@ -1,0 +1,38 @@
+"""Filesystems on which processes cannot share memory or locks, so that a WAL there is not safe.
+
+SQLite notices some of them by itself (it falls back to another journal), but not all: a network filesystem may map
+memory and still keep each host's view apart. So they are told by name, where the system says the name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+MOUNTS = Path("/proc/self/mountinfo")
+NOT_SHARED = re.compile(
+    r"nfs.*|cifs|smb.*|9p|virtiofs|drvfs|afs|ceph|glusterfs|lustre|fuse\.(sshfs|s3fs|rclone|glusterfs)"
+)
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+def not_shared(path: Path, mounts: Path = MOUNTS) -> str | None:
+    """The type of the filesystem that ``path`` lies on, if it is one that cannot be trusted with a WAL; else None.
+
+    ``mounts``: the system's list of mounts; where there is none (macOS), nothing is known, and None is the answer.
+    """
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    place = os.path.realpath(path)
+    longest, kind = -1, ""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), before.split(" ")[4])
+        inside = place == point or place.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= longest:
+            longest, kind = len(point), after.split(" ")[0]
+    return kind if NOT_SHARED.fullmatch(kind) else None

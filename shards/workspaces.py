@@ -1,0 +1,31 @@
+"""Workspaces: the folder that a task is worked on in. The same for the dispatcher and for every worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shards.errors import StorageError
+from shards.names import BoardPaths
+from shards.records import Task
+
+
+def workspace_of(paths: BoardPaths, task: Task) -> Path | None:
+    """Where ``task`` is worked on; None where nobody has said yet.
+
+    A scratch workspace is the board's own; a worktree without a path is anchored by whoever starts the worker.
+    """
+    if task.workspace_path:
+        return Path(task.workspace_path).expanduser()
+    return paths.workspaces / task.id if task.workspace_kind == "scratch" else None
+
+
+def make_workspace(paths: BoardPaths, task: Task) -> Path | None:
+    """``workspace_of``, and the folder is there. A git worktree is left to git, and a relative path, which would mean
+    another folder to each process, to whoever gave it. Raises StorageError."""
+    folder = workspace_of(paths, task)
+    if folder is not None and folder.is_absolute() and task.workspace_kind != "worktree":
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(path=folder, problem=f"it cannot be made: {error.strerror}") from error
+    return folder

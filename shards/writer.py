@@ -1,0 +1,223 @@
+"""Writing as a profile: append to the own shard, ring, and wait for the verdict where one is needed.
+
+Where no daemon runs, whoever waits makes the pass itself; changes that nobody waits for are then merged once a second
+and when the writer is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import tenacity
+
+from shards.bell import Bell, Ringer
+from shards.board import Board
+from shards.bodies import Body
+from shards.errors import BoardMissing, Refused, StorageError, Undecided, UnknownTask
+from shards.locks import FileLock
+from shards.names import BoardPaths, check_profile, check_task_id
+from shards.records import Task, Verdict
+from shards.shard import Attempt, Shard
+from shards.vectors import Eyes
+
+# While waiting for a verdict: how soon to look again although the bell did not ring.
+FIRST_LOOK_S = 0.002
+LONGEST_LOOK_S = 0.1
+# Without a daemon: how often changes that nobody waits for are merged.
+SWEEP_EVERY_S = 1.0
+
+
+class Writer:
+    """One process writing as ``profile``. Safe to use from several threads; not across a fork.
+
+    ``board``, ``home``: which board, as in ``BoardPaths.find``. ``patience_s``: how long a call waits for a verdict
+    before it raises Undecided; the change is written all the same. Raises InvalidName, UnknownBoard, StorageError.
+    """
+
+    def __init__(
+        self,
+        profile: str,
+        *,
+        board: str | None = None,
+        home: str | os.PathLike | None = None,
+        patience_s: float = 30.0,
+    ) -> None:
+        self.profile = check_profile(profile)
+        self.paths = BoardPaths.find(board, home)
+        self.paths.require_folder()
+        self.board = Board(self.paths)
+        self.patience_s = patience_s
+        self._shard = Shard(self.paths, profile)
+        self._coordinator_lock = FileLock(self.paths.coordinator_lock)
+        self._ringer = Ringer()
+        self._bells: list[Bell] = []
+        self._bells_guard = threading.Lock()
+        self._last_pass = float("-inf")
+        self._wrote_unmerged = False
+        self._pid = os.getpid()
+
+    def write(self, task: str | Task, change: Body) -> int:
+        """Append ``change`` and return its seq, without waiting for the verdict. Durable on return.
+
+        ``task``: its id, or the Task as this process read it; the change then says that its author had seen just that.
+        Raises InvalidTaskId, UnknownTask, InvalidChange, TooLarge, StorageError.
+        """
+        return self._append(_id_of(task), change, self._look_at(task))
+
+    def ask(self, task: str | Task, change: Body) -> Verdict:
+        """Append ``change`` and return the verdict that it was applied. ``task`` as in ``write``.
+
+        Raises Refused, Undecided, and what ``write`` raises.
+        """
+        return self._decided(_id_of(task), change, self._look_at(task))
+
+    def sync(self) -> None:
+        """Return when everything that this profile wrote so far has its verdict. Raises Undecided."""
+        head = self._shard.head(self._eyes())
+        if head:
+            self.wait_for_verdict(head)
+
+    def merge_now(self) -> None:
+        """Have everything that is there merged: by a pass made here, or, where a coordinator runs, by ringing it."""
+        self._pass_or_ring()
+
+    def wait_for_verdict(self, seq: int) -> Verdict:
+        """The verdict on this profile's change ``seq``, as soon as there is one. Raises Undecided."""
+        bell = self._take_bell()
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda verdict: verdict is None),
+            wait=tenacity.wait_exponential(multiplier=FIRST_LOOK_S, max=LONGEST_LOOK_S),
+            stop=tenacity.stop_after_delay(self.patience_s),
+            sleep=bell.wait,
+        )
+        try:
+            return attempts(self._look_for_verdict, seq)
+        except tenacity.RetryError as error:
+            raise Undecided(
+                seq=seq, profile=self.profile, waited_s=self.patience_s, why=self._why_undecided()
+            ) from error
+        finally:
+            self._give_bell_back(bell)
+
+    def attempt(self, key: tuple) -> Attempt:
+        """What this profile's processes know of a delivery; see Shard.attempt."""
+        return self._shard.attempt(key, self._eyes())
+
+    def save_attempt(self, key: tuple, attempt: Attempt) -> None:
+        """Remember how a delivery ended."""
+        self._shard.save_attempt(key, attempt, self._eyes())
+
+    def lease_attempt(self, key: tuple, acknowledged: int, upto: int, now_ms: int, until_ms: int) -> int:
+        """Take a delivery; see Shard.lease_attempt."""
+        return self._shard.lease_attempt(key, acknowledged, upto, now_ms, until_ms, self._eyes())
+
+    def close(self) -> None:
+        """Close the files. What was written stays written, and is merged now if nobody else does it."""
+        if self._pid != os.getpid():
+            return  # a fork's copy: the files and bells are the other process's
+        try:
+            if self._wrote_unmerged and not self._ringer.ring(self.paths.coordinator_bell):
+                self._pass_or_ring()
+        finally:
+            self._shard.close()
+            self.board.close()
+            self._coordinator_lock.close()
+            self._ringer.close()
+            while self._bells:
+                self._bells.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _append(self, task_id: str, change: Body, eyes: Eyes) -> int:
+        seq = self._shard.append(task_id, change, eyes)
+        self._wrote_unmerged = True
+        if not self._ringer.ring(self.paths.coordinator_bell):
+            self._sweep()
+        return seq
+
+    def _decided(self, task_id: str, change: Body, eyes: Eyes) -> Verdict:
+        verdict = self.wait_for_verdict(self._append(task_id, change, eyes))
+        if verdict.verdict == "refused":
+            raise Refused(reason=verdict.reason, sentence=verdict.sentence, answer=verdict.answer or {})
+        return verdict
+
+    def _look_at(self, task: str | Task) -> Eyes:
+        """What this process sees of the task. Raises UnknownTask unless the board has it, or will have it when what
+        is written now is merged."""
+        task_id = check_task_id(_id_of(task))
+        eyes = self._eyes(task_id)
+        if not eyes.has_task and not self._shard.has_unmerged_create(task_id, eyes):
+            self._pass_or_ring()
+            self.sync()
+            eyes = self._eyes(task_id)
+            if not eyes.has_task:
+                raise UnknownTask(task_id=task_id)
+        return eyes if isinstance(task, str) else replace(eyes, vector=task.vector)
+
+    def _eyes(self, task_id: str = "") -> Eyes:
+        return self.board.eyes(task_id, self.profile)
+
+    def _sweep(self) -> None:
+        if time.monotonic() - self._last_pass > SWEEP_EVERY_S:
+            with contextlib.suppress(StorageError):  # the change is durable; whoever needs a verdict is told
+                self._pass_or_ring()
+
+    def _look_for_verdict(self, seq: int) -> Verdict | None:
+        verdict = self._verdict(seq)
+        if verdict is not None:
+            return verdict
+        try:
+            passed = self._pass_or_ring()
+        except StorageError as error:  # of ledger or board; "repeat it" would be wrong advice for a written change
+            why = str(error).rstrip(".")
+            raise Undecided(seq=seq, profile=self.profile, waited_s=0, why=why) from error
+        return self._verdict(seq) if passed else None
+
+    def _verdict(self, seq: int) -> Verdict | None:
+        try:
+            return self.board.verdict(self.profile, seq)
+        except BoardMissing:
+            return None
+
+    def _pass_or_ring(self) -> bool:
+        """Make a pass, or ask the coordinator for one. Returns whether it was made here."""
+        from coordinator.passes import pass_if_free  # the one door from shards to coordinator
+
+        if pass_if_free(self.paths, self._coordinator_lock):
+            self._last_pass = time.monotonic()
+            self._wrote_unmerged = False
+            return True
+        self._ringer.ring(self.paths.coordinator_bell)
+        return False
+
+    def _why_undecided(self) -> str:
+        from coordinator.lock import holder
+
+        found = holder(self.paths)
+        return f"the coordinator is the {found}" if found else "no coordinator took it"
+
+    def _take_bell(self) -> Bell:
+        with self._bells_guard:
+            if self._bells:
+                return self._bells.pop()
+        return self.board.bell()
+
+    def _give_bell_back(self, bell: Bell) -> None:
+        with self._bells_guard:
+            self._bells.append(bell)
+
+
+def _id_of(task: str | Task) -> str:
+    return task if isinstance(task, str) else task.id
