@@ -1,15 +1,29 @@
-"""What the two commands share: options, and how an error ends."""
+"""What the commands share: options, the session of one call, how it answers, and how an error ends."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
-from shards.errors import CannotOpen, KanbanError, Refused
+from shards import text
+from shards.board import Board
+from shards.errors import (
+    CannotOpen,
+    InvalidChange,
+    InvalidTaskId,
+    KanbanError,
+    Refused,
+    UnknownRun,
+    UnknownTask,
+    UsageError,
+)
 
 EXIT_CODES = """\b
 Exit codes:
@@ -25,11 +39,78 @@ NEEDS_ATTENTION = 6
 # Larger numbers are no ids and no counts, and SQLite could not hold all of them.
 LARGEST = 2**53
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+class _Whole(click.ParamType):
+    """A whole number from ``least`` on."""
+
+    name = "integer"
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number that ``value`` spells."""
+        try:
+            found = int(value)
+        except ValueError:
+            found = self._least - 1
+        if not self._least <= found <= LARGEST:
+            self.fail(f"{value!r} is not a whole number from {self._least} on.", param, ctx)
+        return found
+
+
+POSITIVE = _Whole(1)
+COUNT = _Whole(0)
+_AS_JSON = "shards.as_json"
+
+
+def _remember(ctx: click.Context, option: click.Parameter, as_json: bool) -> bool:
+    ctx.meta[_AS_JSON] = as_json  # an error is then JSON, too
+    return as_json
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, is_eager=True, callback=_remember, help="Print JSON, for programs."
+)
+run_option = click.option(
+    "--run", "run_id", type=POSITIVE, metavar="ID", help="Only if this run is still the task's open one."
+)
 board_option = click.option("--board", metavar="SLUG", help="Which board; else the one that Hermes would take.")
 home_option = click.option(
     "--home", metavar="DIR", type=click.Path(file_okay=False), help="The Hermes home, in place of ~/.hermes."
 )
+
+
+NOBODY = ("none", "-", "null")
+
+
+class NoProfile(UsageError):
+    """Say which profile writes: kanban --profile NAME {verb} …"""
+
+
+class Session:
+    """One call of the command: which board, and as whom."""
+
+    def __init__(self, profile: str | None, board: str | None, home: str | None) -> None:
+        self.profile = profile
+        self.where = {"board": board, "home": home}
+        self.exits = contextlib.ExitStack()
+        self._gateway: Any = None
+
+    def board(self) -> Board:
+        """The board, for reading."""
+        return self.exits.enter_context(Board.open(**self.where))
+
+    def gateway(self):
+        """The gateway, for writing."""
+        if self.profile is None:
+            raise NoProfile(verb=click.get_current_context().info_name)
+        if self._gateway is None:
+            from shards.gateway import Gateway  # what a command that only reads need not load
+
+            self._gateway = self.exits.enter_context(Gateway(self.profile, **self.where))
+        return self._gateway
 
 
 class Group(click.Group):
@@ -38,9 +119,9 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            answer = super().invoke(ctx)
+            result = super().invoke(ctx)
             ctx.close()  # here, because closing a gateway makes its last pass, and that may fail as a command does
-            return answer
+            return result
         except KanbanError as error:
             _fail(ctx, error)
         except PermissionError as error:  # of a folder that this user may not even look into
@@ -54,9 +135,192 @@ def _fail(ctx: click.Context, error: KanbanError) -> NoReturn:
     ctx.exit(error.exit_code)
 
 
+class Spreading(click.Command):
+    """A command whose repeatable options also take several values at once, as Hermes's do: ``--ids A B``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments."""
+        repeatable = {
+            name
+            for parameter in self.params
+            if isinstance(parameter, click.Option) and parameter.multiple
+            for name in parameter.opts
+        }
+        return super().parse_args(ctx, _spread(args, repeatable))
+
+
+class LazyGroup(Group):
+    """A group whose verbs are loaded when they are used: ``verbs`` maps each to the module that holds it, as
+    ``module`` (the function has the verb's name) or ``module:function``."""
+
+    def __init__(self, *args: Any, verbs: dict[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs, in the order they were given; other spellings of the same verb are not listed."""
+        listed: dict[str, str] = {}
+        for verb, place in self._verbs.items():
+            listed.setdefault(_function(verb, place), verb)
+        return list(listed.values())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a verb."""
+        place = self._verbs.get(cmd_name)
+        if place is None:
+            return None
+        module, name = _function(cmd_name, place).split(":")
+        return getattr(import_module(module), name)
+
+
+def once_more(verb: Callable) -> Callable:
+    """Read again and retry once, where the task changed between the reading and the verdict."""
+
+    @functools.wraps(verb)
+    def retrying(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return verb(*args, **kwargs)
+        except Refused as refused:
+            if refused.reason != "stale":
+                raise
+            return verb(*args, **kwargs)
+
+    return retrying
+
+
+def answer(as_json: bool, value: dict, said: str) -> None:
+    text.print_json(value) if as_json else click.echo(said)
+
+
+def each(
+    as_json: bool,
+    task_ids: Iterable[str],
+    said: str | Callable[[str, dict], str],
+    verb: Callable[[str], Any],
+) -> None:
+    """``verb`` on each task; the others go on when one is refused, and the call ends as the last refusal says.
+
+    ``said``: what is printed where it went well: a word that the id follows, or a function of id and answer.
+    """
+    task_ids = tuple(dict.fromkeys(task_ids))
+    answers, last = [], None
+    for task_id in task_ids:
+        try:
+            verdict = once_more(verb)(task_id)
+        except (Refused, UnknownTask, InvalidTaskId) as error:
+            if len(task_ids) == 1:
+                raise
+            last = error
+            answers.append({"ok": False, "task_id": task_id, "message": str(error)})
+            if not as_json:
+                click.secho(str(error), fg="red", err=True)
+            continue
+        answer = (verdict.answer or {}) if verdict else {}
+        answers.append({"ok": True, "task_id": task_id, **answer})
+        if not as_json:
+            click.echo(f"{said} {task_id}" if isinstance(said, str) else said(task_id, answer))
+    if as_json:
+        text.print_json(answers if len(task_ids) > 1 else answers[0])
+    if last is not None:
+        click.get_current_context().exit(last.exit_code)
+
+
+def work_of(gateway: Any, task_id: str, run_id: int | None) -> Any:
+    """What an outcome is about: the run ``run_id`` of the task, or the task itself."""
+    return task_id if run_id is None else run_of(gateway, task_id, run_id)
+
+
+def run_of(gateway: Any, task_id: str, run_id: int | None) -> Any:
+    """The run ``run_id`` of the task; None means its open one. Raises UnknownTask, UnknownRun, NoOpenRun."""
+    if run_id is None:
+        return gateway.open_run(task_id)
+    run = gateway.board.run(run_id)
+    if run is None:
+        raise UnknownRun(run_id=run_id)
+    if run.task_id != task_id:
+        raise click.UsageError(f"Run {run_id} is not a run of {task_id}.")
+    return run
+
+
+def whom(name: str | None) -> str | None:
+    """The profile that ``name`` means; ``none``, ``-`` and ``null`` mean nobody."""
+    return None if name is None or name.lower() in NOBODY else name
+
+
+def joined(words: Sequence[str]) -> str | None:
+    """The words of a reason as one text; None if there are none."""
+    return " ".join(words).strip() or None
+
+
+def listed(words: str | None) -> tuple[str, ...]:
+    """The words of ``A,B,…``."""
+    return tuple(word.strip() for word in (words or "").split(",") if word.strip())
+
+
+def seconds(span: str | None) -> int | None:
+    """The seconds of a span such as 30s, 5m, 1.5h, 1d or 300; None for none."""
+    if not span:
+        return None
+    units = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+    lower = span.strip().lower()
+    number, unit = (lower[:-1], units[lower[-1]]) if lower[-1:] in units else (lower, 1)
+    try:
+        found = int(float(number) * unit)
+    except (ValueError, OverflowError):
+        found = 0
+    if not 1 <= found <= LARGEST:
+        raise click.BadParameter(f"{span!r} is not a span of time; write 30s, 5m, 2h, 1d, or seconds.")
+    return found
+
+
+def moment(told: str) -> int:
+    """The seconds since 1970 of a time such as 2026-12-24T18:00 (of this machine, unless it names a zone)."""
+    try:
+        found = int(told) if told.isdigit() else int(datetime.fromisoformat(told).timestamp())
+    except (ValueError, OverflowError):
+        found = -1
+    if not 0 <= found <= LARGEST:
+        raise click.BadParameter(f"{told!r} is not a time; write 2026-12-24T18:00, 2026-12-24, or seconds since 1970.")
+    return found
+
+
+def json_object(given: str) -> dict[str, Any]:
+    try:
+        value = json.loads(given)
+    except (ValueError, RecursionError) as error:
+        raise InvalidChange(kind="metadata", problem=f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidChange(kind="metadata", problem="a JSON object is needed")
+    return value
+
+
+def table(headers: tuple[str, ...], rows: list, nothing: str) -> None:
+    text.print_table(headers, rows) if rows else click.echo(nothing)
+
+
+def _function(verb: str, place: str) -> str:
+    module, _, name = place.partition(":")
+    return f"{module}:{name or verb.replace('-', '_')}"
+
+
+def _spread(args: list[str], repeatable: set[str]) -> list[str]:
+    """``--ids A B --x`` as ``--ids A --ids B --x``."""
+    words: list[str] = []
+    option: str | None = None
+    for number, word in enumerate(args):
+        if word == "--":
+            return words + args[number:]
+        if word.startswith("-") and word != "-":
+            option = word if word in repeatable else None
+        elif option is not None and words[-1] != option:
+            words.append(option)
+        words.append(word)
+    return words
+
+
 def _say(ctx: click.Context, error: KanbanError) -> None:
     name = ctx.find_root().info_name
     click.secho(f"{name}: {error}", fg="red", err=True)
-    if "--json" in sys.argv[1:]:
+    if ctx.meta.get(_AS_JSON):
         word = error.reason if isinstance(error, Refused) else type(error).__name__
         click.echo(json.dumps({"ok": False, "error": word, "message": str(error)}, ensure_ascii=False))

@@ -1,0 +1,271 @@
+"""The boards of a home: each a folder with its own shards, ledger and coordinator, and a ``board.json`` that says how
+it is shown.
+
+Folders and ``board.json`` are as Hermes has them (docs/design.md, "The files"). A board comes into being by
+``create_board`` alone, and its files are moved only while every lock of it is held (law 6).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from shards.board import Board
+from shards.errors import (
+    BoardInUse,
+    BoardMissing,
+    DefaultBoardStays,
+    FileBusy,
+    InvalidName,
+    KanbanError,
+    StorageError,
+)
+from shards.locks import FileLock
+from shards.names import DEFAULT_BOARD, BoardPaths, check_board
+
+ARCHIVE = "_archived"
+# A process of a profile holds its shard's lock for a commit, a gateway's own pass takes milliseconds.
+LOCK_WAIT_S = 2.0
+
+
+def boards(root: Path) -> list[BoardPaths]:
+    """Every board of the home ``root``: the default one first, then by slug."""
+    folder = _folder_of_boards(root)
+    slugs = sorted(path.name for path in folder.iterdir() if _is_board(path)) if folder.is_dir() else []
+    return [BoardPaths.of(root, slug) for slug in [DEFAULT_BOARD, *slugs]]
+
+
+def archived_boards(root: Path) -> list[BoardPaths]:
+    """Every board that was put away; the slug is the one it had."""
+    folder = _folder_of_boards(root) / ARCHIVE
+    if not folder.is_dir():
+        return []
+    return [
+        BoardPaths(path, _metadata_in(path).get("slug") or path.name)
+        for path in sorted(folder.iterdir())
+        if _has_board_files(path)
+    ]
+
+
+def find_board(root: Path, slug: str) -> BoardPaths:
+    """The board ``slug`` of the home ``root``. Raises InvalidName, UnknownBoard."""
+    paths = BoardPaths.of(root, check_board(slug))
+    paths.require_board()
+    return paths
+
+
+def create_board(root: Path, slug: str, **shown: str | None) -> bool:
+    """Make the board ``slug``, or leave one that exists as it is; returns whether it is new.
+
+    ``shown``: see ``write_metadata``; given for a board that exists, they are changed. Raises InvalidName,
+    CoordinatorRunning, StorageError.
+    """
+    paths = BoardPaths.of(root, check_board(slug))
+    is_new = not paths.board.exists()
+    paths.make_folder()
+    if is_new:
+        make_files(paths)
+    write_metadata(paths, **shown)
+    return is_new
+
+
+def make_files(paths: BoardPaths) -> None:
+    """Make the files of the board, if they are not there. Raises CoordinatorRunning, StorageError."""
+    from coordinator.lock import COMMAND, take
+    from coordinator.passes import Coordinator
+
+    lock = take(paths, COMMAND, LOCK_WAIT_S)
+    try:
+        with Coordinator(paths, lock):
+            pass
+    finally:
+        lock.close()
+
+
+def read_metadata(paths: BoardPaths) -> dict[str, Any]:
+    """How the board is shown, with Hermes's keys; a ``board.json`` that is missing or damaged counts as empty."""
+    usual = {
+        "slug": paths.slug,
+        "name": " ".join(word.capitalize() for word in paths.slug.replace("_", "-").split("-") if word),
+        "description": "",
+        "icon": "",
+        "color": "",
+        "default_workdir": None,
+        "created_at": None,
+        "archived": False,
+    }
+    return {**usual, **_metadata_in(_metadata_folder(paths)), "slug": paths.slug, "db_path": str(paths.board)}
+
+
+def write_metadata(paths: BoardPaths, **given: str | None) -> dict[str, Any]:
+    """Change how the board is shown; None leaves a field as it is, and "" empties it.
+
+    ``given``: name, description, icon, color, default_workdir. Returns all of it. Raises StorageError.
+    """
+    shown = read_metadata(paths)
+    del shown["db_path"]
+    shown.update({field: value for field, value in given.items() if value is not None})
+    shown["name"] = shown["name"].strip() or paths.slug
+    shown["default_workdir"] = shown["default_workdir"] or None
+    shown["created_at"] = shown["created_at"] or int(time.time())
+    _replace(_metadata_folder(paths) / "board.json", json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
+    return read_metadata(paths)
+
+
+def describe(paths: BoardPaths, current: str | None) -> dict[str, Any]:
+    """How the board is shown and what is on it, with the keys of ``hermes kanban boards list --json``; ``problem``
+    says why its tasks cannot be counted, where that is so."""
+    described = {**read_metadata(paths), "is_current": paths.slug == current, "counts": {}, "total": 0}
+    try:
+        with Board(paths) as board:
+            described["counts"] = board.stats()["by_status"]
+    except BoardMissing:
+        pass
+    except KanbanError as error:
+        described["problem"] = str(error)
+    described["total"] = sum(described["counts"].values())
+    return described
+
+
+def switch_board(root: Path, slug: str) -> None:
+    """Make ``slug`` the board that is meant when none is named. Raises InvalidName, UnknownBoard, StorageError."""
+    find_board(root, slug)
+    _replace(_current_file(root), f"{slug}\n")
+
+
+def remove_board(root: Path, slug: str, *, delete: bool = False) -> Path | None:
+    """Put the board away; returns the folder in which it is kept. With ``delete`` it is gone for good.
+
+    Raises InvalidName, UnknownBoard, DefaultBoardStays, CoordinatorRunning and BoardInUse while another process works
+    on it, and StorageError.
+    """
+    paths = find_board(root, slug)
+    if slug == DEFAULT_BOARD:
+        raise DefaultBoardStays(slug=slug)
+    with every_lock(paths):
+        kept = _put_away(paths)
+    if _chosen(root) == slug:
+        _current_file(root).unlink(missing_ok=True)
+    if not delete:
+        return kept
+    shutil.rmtree(kept)
+    return None
+
+
+@contextmanager
+def every_lock(paths: BoardPaths) -> Iterator[None]:
+    """Hold the coordinator's lock and the lock of each shard, so that nobody is inside any file of the board.
+
+    Raises CoordinatorRunning, BoardInUse.
+    """
+    from coordinator.lock import COMMAND, take
+
+    with ExitStack() as held:
+        held.callback(take(paths, COMMAND, LOCK_WAIT_S).close)
+        for profile, _ in paths.shards():
+            with suppress(InvalidName):  # no profile writes such a file
+                held.callback(_shard_lock(paths, profile).close)
+        yield
+
+
+def _shard_lock(paths: BoardPaths, profile: str) -> FileLock:
+    lock = FileLock(paths.shard_lock(profile))
+    try:
+        lock.acquire(LOCK_WAIT_S)
+    except FileBusy as error:
+        lock.close()
+        raise BoardInUse(slug=paths.slug, profile=profile, lock=lock.path) from error
+    return lock
+
+
+def _put_away(paths: BoardPaths) -> Path:
+    archive = paths.folder.parent / ARCHIVE
+    now = int(time.time())
+    try:
+        archive.mkdir(mode=0o700, exist_ok=True)
+        for name in _free_names(f"{paths.slug}-{now}"):
+            kept = archive / name
+            if not kept.exists():
+                paths.folder.rename(kept)
+                _sync_folder(archive)
+                return kept
+    except OSError as error:
+        raise StorageError(path=paths.folder, problem=f"it cannot be moved: {error.strerror}") from error
+    raise AssertionError("there is always a free name")
+
+
+def _free_names(name: str) -> Iterator[str]:
+    yield name
+    number = 0
+    while True:
+        number += 1
+        yield f"{name}-{number}"
+
+
+def _folder_of_boards(root: Path) -> Path:
+    return root / "kanban" / "boards"
+
+
+def _current_file(root: Path) -> Path:
+    return root / "kanban" / "current"
+
+
+def _chosen(root: Path) -> str | None:
+    try:
+        return _current_file(root).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _is_board(folder: Path) -> bool:
+    try:
+        return check_board(folder.name) != DEFAULT_BOARD and _has_board_files(folder)
+    except InvalidName:
+        return False
+
+
+def _has_board_files(folder: Path) -> bool:
+    return (folder / "kanban.db").is_file() or (folder / "board.json").is_file()
+
+
+def _metadata_folder(paths: BoardPaths) -> Path:
+    """Hermes keeps the default board's ``board.json`` where a named board's would lie."""
+    return _folder_of_boards(paths.folder) / DEFAULT_BOARD if paths.slug == DEFAULT_BOARD else paths.folder
+
+
+def _metadata_in(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "board.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _replace(path: Path, text: str) -> None:
+    """Give ``path`` this content, whole or not at all, whatever stops the process or the machine."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise StorageError(path=path, problem=f"it cannot be written: {error.strerror}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

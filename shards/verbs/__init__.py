@@ -1,0 +1,1 @@
+"""The verbs of the ``kanban`` command, one module for each noun; loaded when they are used."""

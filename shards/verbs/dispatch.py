@@ -1,0 +1,213 @@
+"""Dispatching: which tasks are to be worked on now, and the limits of that. No process is started here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from shards import text
+from shards.commands import COUNT, NOBODY, POSITIVE, Session, json_option, once_more
+from shards.errors import DaemonMoved, InvalidName, Refused, UnknownTask
+from shards.names import check_profile
+from shards.records import Task
+from shards.workspaces import make_workspace, workspace_of
+
+LIMITS = ("max_in_progress", "max_in_progress_per_profile", "failure_limit")
+# What a pass may decide because time went by, by the event that tells of it; as Hermes's dispatcher counts them.
+COUNTED = {"reclaimed": "reclaimed", "promoted": "promoted"}
+NAMED = {"crashed": "crashed", "timed_out": "timed_out", "stale": "stale", "gave_up": "auto_blocked"}
+
+
+class _LimitType(click.ParamType):
+    name = "N|none"
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value.lower() in NOBODY:
+            return "none"
+        if not value.isdigit() or int(value) < self.least:
+            self.fail(f"{value!r} is not a limit; write {self.least} or more, or none.", param, ctx)
+        return int(value)
+
+
+@click.command()
+@click.option("--max-in-progress", type=_LimitType(0), metavar="N|none", help="Open runs on the whole board.")
+@click.option("--max-in-progress-per-profile", type=_LimitType(0), metavar="N|none", help="Open runs of one profile.")
+@click.option("--failure-limit", type=_LimitType(1), metavar="N|none",
+              help="Failures in a row before a task is blocked; 2 if there is none.")  # fmt: skip
+@json_option
+@click.pass_obj
+def limits(session: Session, as_json: bool, **given: int | str | None) -> None:
+    """Show the limits of the board, or set some. They hold for every claim, whoever makes it."""
+    wanted = {name: None if value == "none" else value for name, value in given.items() if value is not None}
+    found = session.gateway().set_limits(**wanted) if wanted else session.board().settings()
+    if as_json:
+        text.print_json({name: found.get(name) for name in LIMITS})
+    else:
+        rows = [(name.replace("_", "-"), found.get(name, "none")) for name in LIMITS]
+        text.print_table(("LIMIT", "VALUE"), rows)
+
+
+@click.command()
+@click.option("--max", "most", type=COUNT, metavar="N", help="Claim at most N tasks now.")
+@click.option("--failure-limit", type=POSITIVE, metavar="N",
+              help="Set the board's limit of failures in a row first; see kanban limits.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Only say what would be claimed. Writes nothing.")
+@json_option
+@click.pass_obj
+def dispatch(session: Session, most: int | None, failure_limit: int | None, dry_run: bool, as_json: bool) -> None:
+    """Claim ready tasks for their assignees.
+
+    It says what to start, and starts no process itself: whoever calls this starts a worker for each line, then says
+    `kanban spawned TASK PID`, or, if that did not work, `kanban fail TASK spawn_failed`. Tasks in review come after
+    the ready ones.
+    """
+    if dry_run:
+        found = Dispatch(session.board())
+        found.plan(most)
+    else:
+        gateway = session.gateway()
+        if failure_limit is not None:
+            gateway.set_limits(failure_limit=failure_limit)
+        found = Dispatch(gateway.board)
+        gateway.merge_now()
+        found.claim(gateway, most)
+        found.count_what_passed()
+    if as_json:
+        text.print_json(found.as_dict())
+    else:
+        found.say(dry_run)
+
+
+@click.command(context_settings={"ignore_unknown_options": True}, hidden=True)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def daemon(words: tuple[str, ...]) -> None:
+    """Moved: it is `kanban-merge daemon` now."""
+    raise DaemonMoved()
+
+
+class Dispatch:
+    """What one call of ``dispatch`` on ``board`` found and did. First ``plan`` or ``claim``, then ask it."""
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+        self._after = board.last_event_id()
+        self.passed: dict[str, Any] = dict.fromkeys(COUNTED.values(), 0) | {name: [] for name in NAMED.values()}
+        self.spawned: list[dict[str, Any]] = []
+        self.unassigned: list[str] = []
+        self.nonspawnable: list[str] = []
+        self.capped: list[dict[str, Any]] = []
+        self.refused: list[dict[str, str]] = []
+        self._running: Counter[str] = Counter()
+        self._full: set[str] = set()
+
+    def plan(self, most: int | None) -> None:
+        """What would be claimed, as far as the board's present state tells."""
+        for task in self._worth_asking_for(most):
+            self._start(task, None, workspace_of(self._board.paths, task))
+
+    def claim(self, gateway: Any, most: int | None) -> None:
+        """Claim what there is; the coordinator decides each."""
+        for task in self._worth_asking_for(most):
+            try:
+                run = once_more(gateway.claim)(task.id, runs_as=task.assignee)
+            except UnknownTask as error:
+                self.refused.append({"task_id": task.id, "reason": "unknown_task", "message": str(error)})
+            except Refused as refused:
+                if refused.reason == "at_capacity":
+                    self._full.add(task.assignee)
+                    self._cap(task)
+                else:
+                    self.refused.append({"task_id": task.id, "reason": refused.reason, "message": str(refused)})
+            else:
+                self._start(task, run.id, make_workspace(gateway.paths, task))
+
+    def count_what_passed(self) -> None:
+        """Count what was merged and decided meanwhile because time went by."""
+        kinds = (*COUNTED, *NAMED)
+        while events := self._board.events(after=self._after, kinds=kinds):
+            for event in events:
+                if event.kind in COUNTED:
+                    self.passed[COUNTED[event.kind]] += 1
+                else:
+                    self.passed[NAMED[event.kind]].append(event.task_id)
+            self._after = events[-1].id
+
+    def as_dict(self) -> dict[str, Any]:
+        """Hermes's keys, each run's id, and what was refused."""
+        return {
+            **self.passed,
+            "spawned": self.spawned,
+            "skipped_unassigned": self.unassigned,
+            "skipped_nonspawnable": self.nonspawnable,
+            "skipped_per_profile_capped": self.capped,
+            "refused": self.refused,
+        }
+
+    def say(self, dry_run: bool) -> None:
+        """The same for people."""
+        for name, found in self.passed.items():
+            if found:
+                said = found if isinstance(found, int) else ", ".join(found)
+                click.echo(f"{name.replace('_', ' ').capitalize()}: {said}")
+        rows = [(each["task_id"], each["assignee"], each["run_id"], each["workspace"]) for each in self.spawned]
+        if rows:
+            click.echo("Would be claimed:" if dry_run else "Claimed; start a worker for each:")
+            text.print_table(("TASK", "ASSIGNEE", "RUN", "WORKSPACE"), rows)
+        else:
+            click.echo("Nothing to start.")
+        if self.unassigned:
+            click.echo(f"Skipped (unassigned): {', '.join(self.unassigned)}")
+        if self.nonspawnable:
+            click.echo(f"Skipped (the assignee is not the name of a profile): {', '.join(self.nonspawnable)}")
+        for each in self.capped:
+            click.echo(f"Deferred ({each['assignee']} has {each['current']} running): {each['task_id']}")
+        for each in self.refused:
+            click.echo(f"Refused: {each['message']}")
+
+    def _worth_asking_for(self, most: int | None) -> Iterator[Task]:
+        """The tasks that the limits leave room for. Asking for the others would only fill the ledger with refusals."""
+        limits = self._board.settings()
+        total, own = limits.get("max_in_progress"), limits.get("max_in_progress_per_profile")
+        for task in self._candidates():
+            if len(self.spawned) == most or (total is not None and self._running.total() >= total):
+                return
+            if (own is not None and self._running[task.assignee] >= own) or task.assignee in self._full:
+                self._cap(task)
+            else:
+                yield task
+
+    def _candidates(self) -> list[Task]:
+        found = []
+        for task in [*self._board.tasks(status="ready"), *self._board.tasks(status="review")]:
+            if not task.assignee:
+                self.unassigned.append(task.id)
+            elif _is_profile(task.assignee):
+                found.append(task)
+            else:
+                self.nonspawnable.append(task.id)
+        self._running = Counter(task.owner for task in self._board.tasks(status="running"))
+        return found
+
+    def _start(self, task: Task, run_id: int | None, workspace: Path | None) -> None:
+        self._running[task.assignee] += 1
+        place = None if workspace is None else str(workspace)
+        self.spawned.append({"task_id": task.id, "assignee": task.assignee, "workspace": place, "run_id": run_id})
+
+    def _cap(self, task: Task) -> None:
+        current = self._running[task.assignee]
+        self.capped.append({"task_id": task.id, "assignee": task.assignee, "current": current})
+
+
+def _is_profile(name: str) -> bool:
+    try:
+        check_profile(name)
+    except InvalidName:
+        return False
+    return True

@@ -1,0 +1,189 @@
+"""Tasks in triage: they get their words, or become a graph of tasks. The words and the graph come from the caller,
+a person or a model; this stores and decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from shards import text
+from shards.commands import Session, json_option, once_more, whom
+from shards.errors import InvalidChange, KanbanError, Refused, UnknownTask
+
+# Does it to one task; returns facts for programs and a sentence for people.
+Verb = Callable[[str], tuple[dict[str, Any], str]]
+CHILD_KEYS = frozenset({"title", "body", "assignee", "priority", "skills", "parents"})
+
+
+class NotPlanned(KanbanError):
+    """The plan says nothing of {task_id}; it stays in triage."""
+
+
+@click.command()
+@click.argument("task_id", required=False)
+@click.option("--all", "all_triage", is_flag=True, help="Every task in triage, with the words that it has.")
+@click.option("--tenant", metavar="NAME", help="With --all: only this tenant's.")
+@click.option("--title", help="What the task is called now.")
+@click.option("--body", help="What is to be done, in full.")
+@click.option("--body-file", type=click.File(encoding="utf-8"), metavar="FILE", help="The body, from a file or -.")
+@click.option("--assignee", metavar="PROFILE", help="Whose turn it is now; none for nobody.")
+@click.option("--author", metavar="NAME", help="Who says so in a comment; else the profile.")
+@json_option
+@click.pass_obj
+def specify(
+    session: Session,
+    task_id: str | None,
+    all_triage: bool,
+    tenant: str | None,
+    title: str | None,
+    body: str | None,
+    body_file: Any,
+    assignee: str | None,
+    author: str | None,
+    as_json: bool,
+) -> None:
+    """Say what a task in triage is about.
+
+    It leaves triage then, and is ready or waits for its parents. No model is asked: the words come with the call.
+    --json prints one object per line.
+    """
+    if bool(task_id) == all_triage:
+        raise click.UsageError("Name a task, or say --all.")
+    if body is not None and body_file is not None:
+        raise click.UsageError("Say --body or --body-file, not both.")
+    given = {"title": title, "body": body_file.read() if body_file else body}
+    given = {name: value for name, value in given.items() if value is not None}
+    if all_triage and given:
+        raise click.UsageError("--title and --body belong to one task.")
+    if assignee is not None:
+        given["assignee"] = whom(assignee)
+    gateway = session.gateway()
+    given["author"] = author or gateway.profile
+
+    def specified(task_id: str) -> tuple[dict, str]:
+        status = once_more(gateway.specify)(task_id, **given).answer["status"]
+        retitled = f" — retitled: {title!r}" if title else ""
+        return {"reason": "specified", "status": status}, f"Specified {task_id} → {status}{retitled}"
+
+    tasks = _in_triage(gateway, tenant) if all_triage else [task_id]
+    _each_line(as_json, tasks, specified, "specified", {"new_title": title})
+
+
+@click.command()
+@click.argument("task_id", required=False)
+@click.option("--plan", type=click.File(encoding="utf-8"), required=True, metavar="FILE",
+              help="The tasks, as a JSON list; - reads standard input.")  # fmt: skip
+@click.option("--all", "all_triage", is_flag=True,
+              help="Every task in triage; the plan is then an object, with a list for each task's id.")  # fmt: skip
+@click.option("--tenant", metavar="NAME", help="With --all: only this tenant's.")
+@click.option("--root-assignee", metavar="PROFILE", help="Whose turn it is when the whole plan is done.")
+@click.option("--author", metavar="NAME", help="Who says so in a comment; else the profile.")
+@click.option("--no-promote", is_flag=True, help="Leave the tasks in todo until somebody promotes them.")
+@json_option
+@click.pass_obj
+def decompose(
+    session: Session,
+    task_id: str | None,
+    plan: Any,
+    all_triage: bool,
+    tenant: str | None,
+    root_assignee: str | None,
+    author: str | None,
+    no_promote: bool,
+    as_json: bool,
+) -> None:
+    """Turn a task in triage into a graph of tasks.
+
+    It waits for all of them. The plan is applied whole, or refused whole.
+
+    \b
+    No model is asked: the plan comes with the call. Each task of it has a title and may have the others;
+    "parents" are the numbers of tasks in the list that it waits for, counted from 0:
+      [{"title": "draft", "body": "…", "assignee": "bingge", "priority": 1, "skills": ["writing"]},
+       {"title": "review it", "assignee": "pixiel", "parents": [0]}]
+    --json prints one object per line.
+    """
+    if bool(task_id) == all_triage:
+        raise click.UsageError("Name a task, or say --all.")
+    told = _parsed(plan.read())
+    plans = _plans(told) if all_triage else {task_id: _children(told)}
+    gateway = session.gateway()
+    how = {
+        "root_assignee": whom(root_assignee),
+        "author": author or gateway.profile,
+        "auto_promote": not no_promote,
+    }
+
+    def decomposed(task_id: str) -> tuple[dict, str]:
+        if task_id not in plans:
+            raise NotPlanned(task_id=task_id)
+        ids = once_more(gateway.decompose)(task_id, plans[task_id], **how)
+        said = f"Decomposed {task_id} → {len(ids)} children ({', '.join(ids)}); root promoted to todo"
+        return {"reason": "decomposed", "child_ids": ids}, said
+
+    usual = {"fanout": True, "child_ids": None, "new_title": None}
+    _each_line(as_json, _in_triage(gateway, tenant) if all_triage else [task_id], decomposed, "decomposed", usual)
+
+
+def _in_triage(gateway: Any, tenant: str | None) -> list[str]:
+    return [task.id for task in gateway.board.tasks(status="triage", tenant=tenant)]
+
+
+def _each_line(as_json: bool, task_ids: list[str], verb: Verb, word: str, usual: dict) -> None:
+    """``verb`` on each task, and one line about it; the call ends with 1 if none of them went well."""
+    if not task_ids:
+        text.print_json_line({word: 0, "total": 0}) if as_json else click.echo("No triage tasks.")
+    elif not any([_line(as_json, task_id, verb, usual) for task_id in task_ids]):
+        click.get_current_context().exit(1)
+
+
+def _line(as_json: bool, task_id: str, verb: Verb, usual: dict) -> bool:
+    """``verb`` on the task, and one line about it; returns whether it went well."""
+    try:
+        facts, said = verb(task_id)
+    except (Refused, UnknownTask, NotPlanned) as error:
+        if as_json:
+            text.print_json_line({"task_id": task_id, "ok": False, **usual, "reason": str(error)})
+        click.secho(f"kanban: {error}", fg="red", err=True)
+        return False
+    if as_json:
+        text.print_json_line({"task_id": task_id, "ok": True, **usual, **facts})
+    else:
+        click.echo(said)
+    return True
+
+
+def _parsed(plan: str) -> Any:
+    try:
+        return json.loads(plan)
+    except (ValueError, RecursionError) as error:
+        raise InvalidChange(kind="plan", problem=f"not JSON: {error}") from error
+
+
+def _plans(told: Any) -> dict[str, list[dict[str, Any]]]:
+    """A plan for each of several tasks."""
+    if not isinstance(told, dict):
+        raise InvalidChange(kind="plan", problem="a JSON object is needed, with a list for each task's id")
+    return {task_id: _children(children) for task_id, children in told.items()}
+
+
+def _children(children: Any) -> list[dict[str, Any]]:
+    """The tasks of a plan. Raises InvalidChange, naming the one that is wrong."""
+    if not isinstance(children, list) or not children:
+        raise InvalidChange(kind="plan", problem="a JSON list of tasks is needed")
+    return [_child(number, child) for number, child in enumerate(children)]
+
+
+def _child(number: int, child: Any) -> dict[str, Any]:
+    if not isinstance(child, dict) or "title" not in child:
+        raise InvalidChange(kind="plan", problem=f"task {number} is not an object with a title")
+    if unknown := sorted(child.keys() - CHILD_KEYS):
+        problem = f"task {number} has {', '.join(unknown)}, and only {', '.join(sorted(CHILD_KEYS))} mean anything"
+        raise InvalidChange(kind="plan", problem=problem)
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in child.items()}
+    if isinstance(given.get("assignee"), str):
+        given["assignee"] = whom(given["assignee"])
+    return given

@@ -1,0 +1,305 @@
+"""Reading the board. None of these writes, merges or promotes anything."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from shards import text
+from shards.board import SORTS, Board
+from shards.commands import COUNT, NOBODY, POSITIVE, NoProfile, Session, json_option, listed, table
+from shards.errors import UnknownTask
+from shards.names import check_task_id
+from shards.records import STATUSES, Event, Run, Task
+
+
+def runs_options(verb: Callable) -> Callable:
+    """The options that choose among a task's runs."""
+    name = click.option("--state-name", metavar="VALUE", help="With --state-type: only runs whose column says this.")
+    kind = click.option("--state-type", type=click.Choice(["status", "outcome"]),
+                        help="With --state-name: which column of the runs.")  # fmt: skip
+    return kind(name(verb))
+
+
+interval_option = click.option(
+    "--interval", "interval_s", type=click.FloatRange(0, 86_400), default=0.0, metavar="SECONDS",
+    help="Show what is new at most this often, in one go; else at once. Nothing is polled either way.",
+)  # fmt: skip
+
+
+@click.command("list")
+@click.option("--mine", is_flag=True, help="Assigned to --profile.")
+@click.option("--assignee", metavar="PROFILE", help="Assigned to this profile; none: to nobody.")
+@click.option("--status", type=click.Choice(STATUSES))
+@click.option("--tenant", metavar="NAME")
+@click.option("--session", "session_id", metavar="ID", help="That came from this chat.")
+@click.option("--archived", "include_archived", is_flag=True, help="Archived tasks too.")
+@click.option("--sort", type=click.Choice(list(SORTS)), default="priority-desc", show_default=True)
+@click.option("--workflow-template-id", metavar="ID")
+@click.option("--step-key", "current_step_key", metavar="KEY", help="At this step of their workflow.")
+@click.option("--limit", type=POSITIVE, metavar="N", help="At most N tasks.")
+@json_option
+@click.pass_obj
+def list_tasks(
+    session: Session, mine: bool, assignee: str | None, limit: int | None, as_json: bool, **filters: Any
+) -> None:
+    """Show the tasks. Reads only: nothing is promoted or merged by it."""
+    if mine and assignee is None:
+        if session.profile is None:
+            raise NoProfile(verb="list --mine")
+        assignee = session.profile
+    if assignee is not None and assignee.lower() in NOBODY:
+        tasks = [task for task in session.board().tasks(**filters) if task.assignee is None][:limit]
+    else:
+        tasks = session.board().tasks(assignee=assignee, limit=limit, **filters)
+    if as_json:
+        text.print_json([task.as_hermes() for task in tasks])
+    elif any(task.tenant for task in tasks):
+        rows = [(task.id, task.status, task.priority, task.assignee, task.tenant, task.title) for task in tasks]
+        text.print_table(("TASK", "STATUS", "PRI", "ASSIGNEE", "TENANT", "TITLE"), rows)
+    else:
+        rows = [(task.id, task.status, task.priority, task.assignee, task.title) for task in tasks]
+        table(("TASK", "STATUS", "PRI", "ASSIGNEE", "TITLE"), rows, "No tasks.")
+
+
+@click.command()
+@click.argument("task_id")
+@runs_options
+@json_option
+@click.pass_obj
+def show(
+    session: Session, task_id: str, state_type: str | None, state_name: str | None, as_json: bool
+) -> None:
+    """Show a task and all that belongs to it. That is its links, files, comments, events and runs."""
+    _check_state(state_type, state_name)
+    board = session.board()
+    task = _task(board, task_id)
+    runs, events, comments = board.runs(task_id), board.events(task_id=task_id), board.comments(task_id)
+    parents, children, files = board.parents(task_id), board.children(task_id), board.attachments(task_id)
+    summary = next((run.summary for run in reversed(runs) if run.summary), None)
+    runs = _chosen(runs, state_type, state_name)
+    if as_json:
+        text.print_json(
+            {
+                "task": task.as_hermes(),
+                "latest_summary": summary,
+                "parents": parents,
+                "children": children,
+                "comments": [comment.as_dict() for comment in comments],
+                "events": [event.as_dict() for event in events],
+                "runs": [run.as_dict() for run in runs],
+                "attachments": [file.as_dict() for file in files],
+                "ownership": {"owner": task.owner, "epoch": task.epoch, "vector": task.vector},
+            }
+        )
+        return
+    _show_task(task, parents, children, summary)
+    for file in files:
+        click.echo(f"  file {file.id}:".ljust(15) + f"{file.filename} ({file.size} bytes, {file.stored_path})")
+    for comment in comments:
+        click.echo(f"\n{comment.author}, {text.when(comment.created_at)}:\n  {comment.body}")
+    if runs:
+        click.echo()
+        _print_runs(runs)
+    click.echo()
+    for event in events:
+        click.echo(_line(event))
+
+
+@click.command()
+@click.argument("task_id")
+@runs_options
+@json_option
+@click.pass_obj
+def runs(session: Session, task_id: str, state_type: str | None, state_name: str | None, as_json: bool) -> None:
+    """Show the attempts at a task. Each with its profile, outcome, and how long it took."""
+    _check_state(state_type, state_name)
+    board = session.board()
+    _task(board, task_id)
+    found = _chosen(board.runs(task_id), state_type, state_name)
+    if as_json:
+        text.print_json([run.as_dict() for run in found])
+    elif found:
+        _print_runs(found)
+    else:
+        click.echo(f"(no runs yet for {task_id})" if state_type is None else f"(no such runs of {task_id})")
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def stats(session: Session, as_json: bool) -> None:
+    """Count the tasks by status and assignee."""
+    found = session.board().stats()
+    if as_json:
+        text.print_json(found)
+        return
+    table(("STATUS", "TASKS"), list(found["by_status"].items()), "No tasks.")
+    if found["by_assignee"]:
+        click.echo()
+        rows = [
+            (who, sum(counts.values()), ", ".join(f"{status} {count}" for status, count in counts.items()))
+            for who, counts in sorted(found["by_assignee"].items())
+        ]
+        text.print_table(("ASSIGNEE", "TASKS", "OF THESE"), rows)
+    if found["oldest_ready_age_seconds"] is not None:
+        click.echo(f"\nThe oldest ready task has waited for {text.age(found['oldest_ready_age_seconds'])}.")
+
+
+@click.command()
+@click.argument("task_id")
+@interval_option
+@json_option
+@click.pass_obj
+def tail(session: Session, task_id: str, interval_s: float, as_json: bool) -> None:
+    """Show what becomes of a task, until interrupted.
+
+    First what became of it so far, then each event as it is merged. Sleeps until something is merged; nothing is
+    polled. --json prints one object per line.
+    """
+    board = session.board()
+    _task(board, task_id)
+    with _bell(board, interval_s) as bell:
+        cursor, newest = 0, board.last_event_id()
+        while events := board.events(after=cursor, task_id=task_id):
+            for event in events:
+                _print_event(event, as_json)
+            cursor = events[-1].id
+        for event in board.follow(bell, max(cursor, newest)):
+            if event.task_id == task_id:
+                _print_event(event, as_json)
+
+
+@click.command()
+@click.option("--assignee", metavar="PROFILE", help="Only events of tasks assigned to this profile.")
+@click.option("--tenant", metavar="NAME", help="Only events of this tenant's tasks.")
+@click.option("--kinds", metavar="A,B,…", help="Only events of these kinds.")
+@click.option("--after", type=COUNT, metavar="ID", help="From behind this event on; else from now on.")
+@interval_option
+@json_option
+@click.pass_obj
+def watch(
+    session: Session,
+    assignee: str | None,
+    tenant: str | None,
+    kinds: str | None,
+    after: int | None,
+    interval_s: float,
+    as_json: bool,
+) -> None:
+    """Show events as they are merged, until interrupted.
+
+    Sleeps until something is merged; nothing is polled, and it costs nothing while nothing happens. --json prints
+    one object per line.
+    """
+    board = session.board()
+    wanted = listed(kinds)
+    with _bell(board, interval_s) as bell:
+        for event in board.follow(bell, after):
+            task = board.task(event.task_id) if assignee or tenant else None
+            if (wanted and event.kind not in wanted) or (assignee and (task is None or task.assignee != assignee)):
+                continue
+            if tenant and (task is None or task.tenant != tenant):
+                continue
+            _print_event(event, as_json, with_task=True)
+
+
+class _Slow:
+    """A bell after which nobody looks for a while, so that what is new meanwhile is shown in one go."""
+
+    def __init__(self, bell: Any, interval_s: float) -> None:
+        self._bell = bell
+        self._interval_s = interval_s
+
+    def wait(self, longest_s: float) -> bool:
+        rang = self._bell.wait(longest_s)
+        time.sleep(max(0.0, self._interval_s))
+        return rang
+
+
+@contextmanager
+def _bell(board: Board, interval_s: float) -> Iterator[Any]:
+    """A bell to follow the board by; being interrupted is how following it ends."""
+    bell = board.bell()
+    try:
+        yield _Slow(bell, interval_s) if interval_s else bell
+    except KeyboardInterrupt:
+        pass
+    finally:
+        bell.close()
+
+
+def _task(board: Board, task_id: str) -> Task:
+    task = board.task(check_task_id(task_id))
+    if task is None:
+        raise UnknownTask(task_id=task_id)
+    return task
+
+
+def _check_state(state_type: str | None, state_name: str | None) -> None:
+    if (state_type is None) != (state_name is None):
+        raise click.UsageError("Say both --state-type and --state-name, or neither.")
+
+
+def _chosen(runs: list[Run], state_type: str | None, state_name: str | None) -> list[Run]:
+    return runs if state_type is None else [run for run in runs if getattr(run, state_type) == state_name]
+
+
+def _print_runs(found: list[Run]) -> None:
+    now = int(time.time())
+    text.print_table(
+        ("RUN", "OUTCOME", "PROFILE", "STARTED", "ELAPSED", "SUMMARY"),
+        [
+            (run.id, run.outcome or f"({run.status})", run.profile, text.when(run.started_at),
+             text.age(max(0, (run.ended_at or now) - run.started_at)), text.clip(run.error or run.summary))
+            for run in found
+        ],
+    )  # fmt: skip
+
+
+def _show_task(task: Task, parents: list[str], children: list[str], summary: str | None) -> None:
+    click.secho(f"{task.id}  {text.clip(task.title, 1_000)}", bold=True)
+    facts = {
+        "status": task.status,
+        "assignee": task.assignee,
+        "priority": task.priority,
+        "owner": f"{task.owner} (epoch {task.epoch})",
+        "tenant": task.tenant,
+        "workspace": " ".join(filter(None, (task.workspace_kind, task.workspace_path))),
+        "branch": task.branch_name,
+        "project": task.project_id,
+        "skills": ", ".join(task.skills or ()),
+        "model": task.model_override,
+        "max-retries": task.max_retries,
+        "max-runtime": task.max_runtime_seconds and text.age(task.max_runtime_seconds),
+        "block kind": task.block_kind,
+        "failures": task.consecutive_failures or None,
+        "created": f"{text.when(task.created_at)} by {task.created_by}",
+        "started": text.when(task.started_at),
+        "completed": text.when(task.completed_at),
+        "run": task.current_run_id,
+        "waits for": ", ".join(parents),
+        "awaited by": ", ".join(children),
+        "summary": summary,
+        "result": task.result,
+    }
+    for name, value in facts.items():
+        if value not in (None, ""):
+            click.echo(f"  {name + ':':<13} {value}")
+    if task.body:
+        click.echo(f"\n{task.body}")
+
+
+def _print_event(event: Event, as_json: bool, with_task: bool = False) -> None:
+    text.print_json_line(event.as_dict()) if as_json else click.echo(_line(event, with_task))
+
+
+def _line(event: Event, with_task: bool = False) -> str:
+    payload = "" if event.payload is None else json.dumps(event.payload, ensure_ascii=False)
+    task = f"{event.task_id}  " if with_task else ""
+    return f"{event.id:>6}  {text.when(event.created_at)}  {task}{event.kind:<12} {text.clip(payload)}".rstrip()

@@ -1,0 +1,202 @@
+"""Working on tasks: claim, sign of life, and how an attempt ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from shards import text
+from shards.commands import (
+    POSITIVE,
+    Session,
+    answer,
+    each,
+    joined,
+    json_object,
+    json_option,
+    once_more,
+    run_of,
+    run_option,
+    seconds,
+    work_of,
+)
+from shards.errors import Refused
+from shards.workspaces import make_workspace
+
+OUTCOMES = ("crashed", "timed_out", "stale", "spawn_failed", "rate_limited", "protocol_violation")
+
+
+@click.command()
+@click.argument("task_id", required=False)
+@click.option("--next", "take_next", is_flag=True, help="The best ready task for me, in place of TASK_ID.")
+@click.option("--ttl", "lease_s", type=POSITIVE, default=900, show_default=True,
+              help="Seconds that the run is believed alive without a sign of life.")  # fmt: skip
+@click.option("--runs-as", metavar="PROFILE", help="Whose worker does it, if not mine.")
+@json_option
+@click.pass_obj
+@once_more
+def claim(session: Session, task_id: str | None, take_next: bool, as_json: bool, **how: Any) -> None:
+    """Start work on a ready task, or on the review of one. Whoever loses a race is told who won.
+
+    Prints the folder to work in, which is there then; a git worktree is left to git.
+    """
+    if (task_id is None) != take_next:
+        raise click.UsageError("Name a task, or say --next.")
+    gateway = session.gateway()
+    run = gateway.claim_next(**how) if take_next else gateway.claim(task_id, **how)
+    if run is None:
+        answer(as_json, {"ok": True, "run": None}, "Nothing is ready for you.")
+        return
+    task = gateway.board.task(run.task_id)
+    workspace = make_workspace(gateway.paths, task)
+    said = f"Claimed {run.task_id}  (run {run.id}: {text.clip(task.title)})"
+    if workspace is not None:
+        said += f"\nWorkspace: {workspace}"
+    value = {
+        "ok": True,
+        "task": task.as_hermes(),
+        "run": run.as_dict(),
+        "workspace": None if workspace is None else str(workspace),
+    }
+    answer(as_json, value, said)
+
+
+@click.command()
+@click.argument("task_id")
+@click.option("--note", help="Where the work is.")
+@json_option
+@click.pass_obj
+def heartbeat(session: Session, task_id: str, note: str | None, as_json: bool) -> None:
+    """Give a sign of life of my run on a task. Ends with 1 once the run is over, so that the worker stops."""
+    gateway = session.gateway()
+    run = gateway.open_run(task_id)
+    claimer = gateway.board.task(task_id).run_claimer
+    if gateway.profile not in (run.profile, claimer):
+        sentence = f"run {run.id} of {task_id} belongs to {run.profile}, claimed by {claimer}"
+        raise Refused(reason="not_your_run", sentence=sentence, answer={})
+    gateway.heartbeat(run, note)
+    value = {"ok": True, "task_id": task_id, "run_id": run.id}
+    answer(as_json, value, f"Heartbeat recorded for {task_id}  (run {run.id})")
+
+
+@click.command()
+@click.argument("task_id")
+@click.argument("pid", type=POSITIVE)
+@run_option
+@json_option
+@click.pass_obj
+def spawned(session: Session, task_id: str, pid: int, run_id: int | None, as_json: bool) -> None:
+    """Say that a run's worker is started, as process PID. For dispatchers."""
+    gateway = session.gateway()
+    run = run_of(gateway, task_id, run_id)
+    gateway.spawned(run, pid)
+    value = {"ok": True, "task_id": task_id, "run_id": run.id, "pid": pid}
+    answer(as_json, value, f"Worker of {task_id} is process {pid}  (run {run.id})")
+
+
+@click.command()
+@click.argument("task_ids", nargs=-1, required=True)
+@click.option("--result", help="What came of it.")
+@click.option("--summary", help="What whoever goes on from here has to know; without it, --result.")
+@click.option("--metadata", metavar="JSON", help='Facts, as an object: \'{"tests_run": 12}\'.')
+@click.option("--created-card", "created_cards", multiple=True, metavar="TASK",
+              help="A task that the work made; refused unless it did. May be repeated.")  # fmt: skip
+@run_option
+@json_option
+@click.pass_obj
+def complete(
+    session: Session,
+    task_ids: tuple[str, ...],
+    result: str | None,
+    summary: str | None,
+    metadata: str | None,
+    created_cards: tuple[str, ...],
+    run_id: int | None,
+    as_json: bool,
+) -> None:
+    """Say that tasks are done. Whatever waited for them may go on.
+
+    With --run it holds only while that run is open; what comes later is refused, and kept on the task.
+    """
+    if len(task_ids) > 1 and (summary or metadata or created_cards or run_id):
+        raise click.UsageError("--summary, --metadata, --created-card and --run belong to one task.")
+    given = {"result": result, "summary": summary, "created_cards": created_cards}
+    given["metadata"] = None if metadata is None else json_object(metadata)
+    gateway = session.gateway()
+    each(as_json, task_ids, "Completed", lambda task_id: gateway.complete(work_of(gateway, task_id, run_id), **given))
+
+
+@click.command()
+@click.argument("task_id")
+@click.option("--summary", help="What to look at.")
+@click.option("--metadata", metavar="JSON", help="An object.")
+@run_option
+@json_option
+@click.pass_obj
+def review(
+    session: Session, task_id: str, summary: str | None, metadata: str | None, run_id: int | None, as_json: bool
+) -> None:
+    """Hand finished work in, to be looked at. Claiming the task then opens the review."""
+    facts = None if metadata is None else json_object(metadata)
+    gateway = session.gateway()
+    verb = once_more(lambda: gateway.review(work_of(gateway, task_id, run_id), summary=summary, metadata=facts))
+    answer(as_json, {"ok": True, "task_id": task_id, **verb().answer}, f"{task_id} → review")
+
+
+@click.command()
+@click.argument("task_id")
+@click.argument("reason", nargs=-1)
+@run_option
+@json_option
+@click.pass_obj
+def release(session: Session, task_id: str, reason: tuple[str, ...], run_id: int | None, as_json: bool) -> None:
+    """Give my task back without a result. Somebody else may claim it."""
+    gateway = session.gateway()
+    status = gateway.release(run_of(gateway, task_id, run_id), joined(reason)).answer["status"]
+    answer(as_json, {"ok": True, "task_id": task_id, "status": status}, f"Released {task_id}  ({status} again)")
+
+
+@click.command()
+@click.argument("task_id")
+@click.option("--reason", help="Why; kept with the run that ends.")
+@json_option
+@click.pass_obj
+def reclaim(session: Session, task_id: str, reason: str | None, as_json: bool) -> None:
+    """Take a running task away from whoever works on it. Its failures are forgotten.
+
+    What that worker still says about it is refused as late, and kept where a person finds it.
+    """
+    status = once_more(session.gateway().reclaim)(task_id, reason).answer["status"]
+    answer(as_json, {"ok": True, "task_id": task_id, "status": status}, f"Reclaimed {task_id}  ({status} again)")
+
+
+@click.command()
+@click.argument("task_id")
+@click.argument("outcome", type=click.Choice(OUTCOMES))
+@click.argument("error", nargs=-1)
+@click.option("--exit-code", type=int, help="What the worker ended with.")
+@click.option("--cooldown", metavar="SPAN", help="After rate_limited: not claimed again before; else 5m.")
+@run_option
+@json_option
+@click.pass_obj
+def fail(
+    session: Session,
+    task_id: str,
+    outcome: str,
+    error: tuple[str, ...],
+    exit_code: int | None,
+    cooldown: str | None,
+    run_id: int | None,
+    as_json: bool,
+) -> None:
+    """Say that a run ended without a result. For whoever claimed it.
+
+    The task is ready again, or, after too many failures in a row, blocked for a person to look at.
+    """
+    facts = {"exit_code": exit_code, "cooldown_s": seconds(cooldown)}
+    gateway = session.gateway()
+    run = run_of(gateway, task_id, run_id)
+    found = gateway.fail(run, outcome, joined(error), **facts).answer
+    value = {"ok": True, "task_id": task_id, "run_id": run.id, "outcome": outcome, **found}
+    answer(as_json, value, f"{task_id} {outcome}: {found['status']}, {found['failures']} failures in a row")

@@ -1,0 +1,37 @@
+"""Putting tasks away, throwing them away, and taking them up again."""
+
+from __future__ import annotations
+
+import click
+
+from shards.commands import Session, Spreading, answer, each, json_option, once_more
+
+
+@click.command(cls=Spreading)
+@click.argument("task_ids", nargs=-1)
+@click.option("--rm", "purge_ids", multiple=True, metavar="TASK...",
+              help="Delete archived tasks and everything of them, for good.")  # fmt: skip
+@json_option
+@click.pass_obj
+def archive(session: Session, task_ids: tuple[str, ...], purge_ids: tuple[str, ...], as_json: bool) -> None:
+    """Put tasks out of sight. An open run ends; whatever waited for them waits no longer."""
+    if bool(task_ids) == bool(purge_ids):
+        raise click.UsageError("Name the tasks to archive, or, with --rm, archived ones to delete.")
+    gateway = session.gateway()
+    if purge_ids:
+        each(as_json, purge_ids, "Deleted", lambda task_id: gateway.delete(task_id, archived_only=True))
+    else:
+        each(as_json, task_ids, "Archived", gateway.archive)
+
+
+@click.command()
+@click.argument("task_id")
+@click.option("--to", type=click.Choice(["triage", "todo", "ready"]), default="ready", show_default=True,
+              help="Where work begins again; todo waits for its parents.")  # fmt: skip
+@click.option("--reason", help="Why; kept with the event.")
+@json_option
+@click.pass_obj
+def reopen(session: Session, task_id: str, to: str, reason: str | None, as_json: bool) -> None:
+    """Take a task up again, whatever became of it. Ready tasks that relied on it being done wait again."""
+    status = once_more(session.gateway().reopen)(task_id, to, reason).answer["status"]
+    answer(as_json, {"ok": True, "task_id": task_id, "status": status}, f"Reopened {task_id}  ({status})")

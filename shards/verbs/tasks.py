@@ -1,0 +1,267 @@
+"""Making tasks, handing them over, changing and linking them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from shards.boards import read_metadata
+from shards.commands import (
+    NOBODY,
+    POSITIVE,
+    Session,
+    answer,
+    joined,
+    json_object,
+    json_option,
+    once_more,
+    seconds,
+    whom,
+)
+from shards.errors import NotLinked, Refused, UnknownTask
+
+
+@click.command()
+@click.argument("title")
+@click.option("--body", help="What is to be done, in full.")
+@click.option("--assignee", metavar="PROFILE", help="Whose turn it is; none for nobody yet.")
+@click.option("--parent", "parents", multiple=True, metavar="TASK", help="A task to wait for; may be repeated.")
+@click.option("--workspace", metavar="KIND[:PATH]", default="scratch", show_default=True,
+              help="scratch, worktree[:PATH] (else the board's folder) or dir:PATH.")  # fmt: skip
+@click.option("--branch", "branch_name", metavar="NAME", help="The git branch of a worktree.")
+@click.option("--project", "project_id", metavar="ID", help="The project it belongs to.")
+@click.option("--tenant", metavar="NAME", help="A namespace to filter by.")
+@click.option("--priority", type=int, default=0, show_default=True, help="Higher is sooner.")
+@click.option("--triage", is_flag=True, help="Let somebody specify or decompose it first.")
+@click.option("--idempotency-key", metavar="KEY", help="One live task for each key; the id of that one is printed.")
+@click.option("--max-runtime", metavar="SPAN", help="30s, 5m, 2h, 1d, or seconds.")
+@click.option("--created-by", metavar="NAME", help="Shown as the creator; the profile is kept in any case.")
+@click.option("--skill", "skills", multiple=True, metavar="NAME", help="The worker loads it; may be repeated.")
+@click.option("--max-retries", type=POSITIVE, metavar="N",
+              help="Blocked after N failures in a row; else as the board's limit says.")  # fmt: skip
+@click.option("--goal", "goal_mode", is_flag=True, help="The worker goes on until the goal is reached.")
+@click.option("--goal-max-turns", type=POSITIVE, metavar="N", help="With --goal: at most so many turns.")
+@click.option("--initial-status", type=click.Choice(["blocked", "running"]), default="running",
+              help="blocked: a person has to let it go on first.")  # fmt: skip
+@click.option("--session", "session_id", metavar="ID", help="The chat that it came from.")
+@click.option("--model", "model_override", metavar="NAME", help="The worker's model, in place of its usual one.")
+@click.option("--provider", "provider_override", metavar="NAME", help="Whose model.")
+@click.option("--reasoning-effort", metavar="WORD", help="How hard the worker's model thinks.")
+@json_option
+@click.pass_obj
+def create(
+    session: Session,
+    title: str,
+    assignee: str | None,
+    workspace: str,
+    branch_name: str | None,
+    triage: bool,
+    initial_status: str,
+    max_runtime: str | None,
+    skills: tuple[str, ...],
+    as_json: bool,
+    **fields: Any,
+) -> None:
+    """Make a task. It is ready, or waits for its parents."""
+    kind, path = _workspace(workspace)
+    gateway = session.gateway()
+    if kind == "worktree" and path is None:
+        path = read_metadata(gateway.paths)["default_workdir"]
+    starts = "blocked" if initial_status == "blocked" else "triage" if triage else None
+    given = {
+        "starts": starts,
+        "assignee": whom(assignee),
+        "workspace_kind": kind,
+        "workspace_path": path,
+        "branch_name": _branch(branch_name, kind),
+        "max_runtime_seconds": seconds(max_runtime),
+        "skills": skills or None,
+    }
+    task_id = gateway.create(title, **given, **fields)
+    gateway.sync()
+    task = gateway.board.task(task_id)
+    if task is None:
+        raise _why_not_made(gateway, task_id)
+    answer(as_json, task.as_hermes(), f"Created {task.id}  ({task.status}, assignee={task.assignee or '-'})")
+
+
+@click.command()
+@click.argument("task_id")
+@click.argument("profile")
+@json_option
+@click.pass_obj
+@once_more
+def assign(session: Session, task_id: str, profile: str, as_json: bool) -> None:
+    """Hand a task to a profile.
+
+    "none" leaves it to its creator. A running task stays with its run; see reassign --reclaim.
+    """
+    assignee = whom(profile)
+    session.gateway().assign(task_id, assignee)
+    said = f"Assigned {task_id} to {assignee or '(unassigned)'}"
+    answer(as_json, {"ok": True, "task_id": task_id, "assignee": assignee}, said)
+
+
+@click.command()
+@click.argument("task_id")
+@click.argument("profile")
+@click.option("--reclaim", is_flag=True, help="Take a running task away from its run first.")
+@click.option("--reason", help="Why it is taken away; kept with the run that ends.")
+@json_option
+@click.pass_obj
+def reassign(
+    session: Session, task_id: str, profile: str, reclaim: bool, reason: str | None, as_json: bool
+) -> None:
+    """Hand a task on, even out of a stuck worker's hands.
+
+    What that worker still says about it is refused as late, and kept where a person finds it.
+    """
+    gateway, assignee = session.gateway(), whom(profile)
+    reclaimed = reclaim and _reclaimed(gateway, task_id, reason)
+    once_more(gateway.assign)(task_id, assignee)
+    said = f"Reassigned {task_id} to {assignee or '(unassigned)'}" + (" (claim reclaimed)" if reclaimed else "")
+    answer(as_json, {"ok": True, "task_id": task_id, "assignee": assignee, "reclaimed": reclaimed}, said)
+
+
+@click.command()
+@click.argument("task_id")
+@click.option("--title")
+@click.option("--body")
+@click.option("--priority", type=int, help="Higher is sooner.")
+@click.option("--tenant", metavar="NAME")
+@click.option("--workspace-path", metavar="PATH")
+@click.option("--branch", "branch_name", metavar="NAME")
+@click.option("--max-runtime", metavar="SPAN", help="30s, 5m, 2h, 1d, or seconds.")
+@click.option("--max-retries", metavar="N")
+@click.option("--result", help="Of a task that is done.")
+@click.option("--summary", help="Of a task that is done; without it, --result is the summary, too.")
+@click.option("--metadata", metavar="JSON", help="An object; of a task that is done.")
+@json_option
+@click.pass_obj
+def edit(
+    session: Session,
+    task_id: str,
+    max_runtime: str | None,
+    max_retries: str | None,
+    metadata: str | None,
+    as_json: bool,
+    **texts: Any,
+) -> None:
+    """Give some fields of a task new values.
+
+    "none" takes away its tenant, workspace path, branch, longest runtime or number of retries.
+    """
+    given = {name: value for name, value in texts.items() if value is not None}
+    for name in ("tenant", "workspace_path", "branch_name"):
+        if name in given:
+            given[name] = whom(given[name])
+    if max_runtime is not None:
+        given["max_runtime_seconds"] = seconds(whom(max_runtime))
+    if max_retries is not None:
+        given["max_retries"] = _retries(max_retries)
+    if metadata is not None:
+        given["metadata"] = json_object(metadata)
+    if not given:
+        raise click.UsageError("Nothing to edit: name at least one field.")
+    if "result" in given:
+        given.setdefault("summary", given["result"])
+    once_more(session.gateway().edit)(task_id, **given)
+    answer(as_json, {"ok": True, "task_id": task_id, "fields": sorted(given)}, f"Edited {task_id}")
+
+
+@click.command()
+@click.argument("parent_id")
+@click.argument("child_id")
+@json_option
+@click.pass_obj
+def link(session: Session, parent_id: str, child_id: str, as_json: bool) -> None:
+    """Let CHILD_ID wait for PARENT_ID. Linking twice is linking once; a circle is refused."""
+    new = session.gateway().link(parent_id, child_id).answer["linked"]
+    said = f"Linked {parent_id} -> {child_id}" if new else f"{child_id} waits for {parent_id} already"
+    answer(as_json, {"ok": True, "parent_id": parent_id, "child_id": child_id, "linked": new}, said)
+
+
+@click.command()
+@click.argument("parent_id")
+@click.argument("child_id")
+@json_option
+@click.pass_obj
+def unlink(session: Session, parent_id: str, child_id: str, as_json: bool) -> None:
+    """Let CHILD_ID no longer wait for PARENT_ID. It is ready if that was the last it waited for."""
+    if not session.gateway().unlink(parent_id, child_id).answer["unlinked"]:
+        raise NotLinked(parent_id=parent_id, child_id=child_id)
+    value = {"ok": True, "parent_id": parent_id, "child_id": child_id, "unlinked": True}
+    answer(as_json, value, f"Unlinked {parent_id} -> {child_id}")
+
+
+@click.command()
+@click.argument("task_id")
+@click.argument("words", nargs=-1, required=True, metavar="TEXT...")
+@click.option("--author", metavar="NAME", help="Shown as the author; the profile is kept in any case.")
+@click.option("--max-len", type=POSITIVE, metavar="N", help="Keep at most N characters, and say so.")
+@json_option
+@click.pass_obj
+def comment(
+    session: Session, task_id: str, words: tuple[str, ...], author: str | None, max_len: int | None, as_json: bool
+) -> None:
+    """Say something about a task."""
+    gateway = session.gateway()
+    said = _at_most(joined(words) or "", max_len)
+    number = gateway.wait_for_verdict(gateway.comment(task_id, said, author=author)).answer["comment_id"]
+    value = {"ok": True, "task_id": task_id, "comment_id": number}
+    answer(as_json, value, f"Comment added to {task_id}  (comment {number})")
+
+
+def _workspace(told: str) -> tuple[str, str | None]:
+    kind, colon, path = (part.strip() for part in told.partition(":"))
+    if kind not in ("scratch", "worktree", "dir") or (kind == "scratch" and colon) or (kind == "dir" and not colon):
+        raise click.BadParameter(f"{told!r} is not a workspace; write scratch, worktree, worktree:PATH or dir:PATH.")
+    if colon and not path:
+        raise click.BadParameter(f"{told!r} lacks the path after the colon.")
+    return kind, os.path.expanduser(path) or None
+
+
+def _branch(name: str | None, kind: str) -> str | None:
+    if name is None:
+        return None
+    branch = name.strip()
+    if not branch or branch.startswith("-") or any(character.isspace() for character in branch):
+        raise click.BadParameter(f"{name!r} cannot name a branch.")
+    if kind != "worktree":
+        raise click.UsageError("--branch belongs to --workspace worktree.")
+    return branch
+
+
+def _why_not_made(gateway: Any, task_id: str) -> Exception:
+    for refusal in gateway.board.refusals(profile=gateway.profile):
+        if refusal.task_id == task_id:
+            return Refused(reason=refusal.reason, sentence=refusal.sentence, answer={})
+    return UnknownTask(task_id=task_id)
+
+
+def _reclaimed(gateway: Any, task_id: str, reason: str | None) -> bool:
+    """Whether there was a run to take the task away from."""
+    try:
+        once_more(gateway.reclaim)(task_id, reason)
+    except Refused as refused:
+        if refused.reason != "wrong_status":
+            raise
+        return False
+    return True
+
+
+def _retries(told: str) -> int | None:
+    if told.lower() in NOBODY:
+        return None
+    if not told.isdigit() or int(told) < 1:
+        raise click.BadParameter(f"{told!r} is not a number of retries; write 1 or more, or none.")
+    return int(told)
+
+
+def _at_most(said: str, longest: int | None) -> str:
+    if longest is None or len(said) <= longest:
+        return said
+    note = f"\n\n[trimmed to {longest} chars by --max-len]"
+    return said[: max(0, longest - len(note))].rstrip() + note

@@ -1,0 +1,166 @@
+"""Looking after a board: what a worker needs to know, what needs a person, and what may be thrown away."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from pathlib import Path
+
+import click
+
+from shards import text
+from shards.board import Board
+from shards.commands import Session, answer, json_option, table
+from shards.errors import NoLog
+from shards.names import BoardPaths, check_task_id, root_folder
+from shards.records import STATUSES
+
+DAY_S = 24 * 3600
+SEVERITY_COLORS = {"warning": "yellow", "error": "red", "critical": "bright_red"}
+
+
+@click.command()
+@click.argument("task_id")
+@json_option
+@click.pass_obj
+def context(session: Session, task_id: str, as_json: bool) -> None:
+    """Show what a worker should read before it begins: all of it, cut to a bounded size."""
+    from shards.context import gather, render
+
+    gathered = gather(session.board(), task_id)
+    text.print_json(gathered) if as_json else click.echo(render(gathered, int(time.time())), nl=False)
+
+
+@click.command()
+@click.option("--severity", type=click.Choice(["warning", "error", "critical"]), help="This one and worse.")
+@click.option("--task", "task_id", metavar="TASK", help="Only this task.")
+@json_option
+@click.pass_obj
+def diagnostics(session: Session, severity: str | None, task_id: str | None, as_json: bool) -> None:
+    """Show what needs a person, and what may help."""
+    from shards.diagnostics import diagnose
+
+    found = diagnose(session.board(), int(time.time()), task_id=task_id, severity=severity)
+    if as_json:
+        text.print_json(
+            [
+                {
+                    "task_id": task.id,
+                    "title": task.title,
+                    "status": task.status,
+                    "assignee": task.assignee,
+                    "diagnostics": [each.as_dict() for each in diagnostics],
+                }
+                for task, diagnostics in found
+            ]
+        )
+        return
+    for task, diagnostics in found:
+        click.secho(f"{task.id}  {task.status}  {task.assignee or '-'}  {text.clip(task.title)}", bold=True)
+        for each in diagnostics:
+            click.echo(f"  {click.style(each.severity, fg=SEVERITY_COLORS[each.severity])} {each.kind}: {each.title}")
+            click.echo(f"    {each.detail}")
+            click.echo(f"    {each.actions[0]['label']}")
+    if not found:
+        click.echo("Nothing needs a person.")
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def assignees(session: Session, as_json: bool) -> None:
+    """Show the profiles that tasks can be given to: those of this home, and those that have tasks."""
+    counted = session.board().stats()["by_assignee"]
+    counted.pop("(unassigned)", None)
+    there = _profiles(root_folder(session.where["home"]))
+    found = [
+        {"name": name, "on_disk": name in there, "counts": counted.get(name, {})} for name in sorted({*there, *counted})
+    ]
+    if as_json:
+        text.print_json(found)
+    else:
+        table(
+            ("PROFILE", "IN THIS HOME", "TASKS"),
+            [(each["name"], "yes" if each["on_disk"] else "no", _by_status(each["counts"])) for each in found],
+            "There are no profiles, and no task is assigned.",
+        )
+
+
+@click.command()
+@click.argument("task_id")
+@click.option("--tail", "tail_bytes", type=click.IntRange(0), metavar="N", help="Only the last N bytes.")
+@json_option
+@click.pass_obj
+def log(session: Session, task_id: str, tail_bytes: int | None, as_json: bool) -> None:
+    """Show what the worker of a task wrote to its log."""
+    paths = BoardPaths.find(**session.where)
+    paths.require_board()
+    path = paths.logs / f"{check_task_id(task_id)}.log"
+    try:
+        said = _last_bytes(path, tail_bytes).decode(errors="replace")
+    except OSError as error:
+        raise NoLog(task_id=task_id, path=path) from error
+    if as_json:
+        text.print_json({"task_id": task_id, "path": str(path), "log": said})
+    else:
+        click.echo(said, nl=not said.endswith("\n"))
+
+
+@click.command()
+@click.option("--event-retention-days", type=click.IntRange(0), default=30, show_default=True)
+@click.option("--log-retention-days", type=click.IntRange(0), default=30, show_default=True)
+@json_option
+@click.pass_obj
+def gc(session: Session, event_retention_days: int, log_retention_days: int, as_json: bool) -> None:
+    """Throw away old events of finished tasks, old logs of workers, and scratch workspaces of archived tasks."""
+    gateway = session.gateway()
+    now_s = time.time()
+    events = gateway.forget_events(max(0, int(now_s) - event_retention_days * DAY_S))
+    logs = _remove_logs(gateway.paths.logs, now_s - log_retention_days * DAY_S)
+    workspaces = _remove_workspaces(gateway.paths, gateway.board)
+    removed = {"workspaces": workspaces, "events": events, "logs": logs}
+    said = ", ".join(f"{count} {what}" for what, count in removed.items())
+    answer(as_json, {"ok": True, **removed}, f"Removed {said}")
+
+
+def _profiles(root: Path) -> set[str]:
+    """The profiles that Hermes has in this home."""
+    named = {path.parent.name for path in (root / "profiles").glob("*/config.yaml")}
+    return {"default", *named} if root.is_dir() else named
+
+
+def _by_status(counts: dict[str, int]) -> str:
+    return ", ".join(f"{status} {counts[status]}" for status in STATUSES if status in counts) or "idle"
+
+
+def _last_bytes(path: Path, count: int | None) -> bytes:
+    """The end of the file, from the beginning of a line where there is one."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        begin = 0 if count is None else max(0, size - count)
+        file.seek(begin)
+        data = file.read(size - begin)
+    _, line_end, rest = data.partition(b"\n")
+    return rest if begin and line_end and rest else data
+
+
+def _remove_workspaces(paths: BoardPaths, board: Board) -> int:
+    """Only folders that the board itself chose; never one that a task names, which may be anybody's."""
+    removed = 0
+    for task in board.tasks(status="archived"):
+        folder = paths.workspaces / task.id
+        if task.workspace_kind == "scratch" and folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+            removed += 1
+    return removed
+
+
+def _remove_logs(folder: Path, before_s: float) -> int:
+    removed = 0
+    for path in folder.glob("t_*.log*"):
+        with contextlib.suppress(FileNotFoundError):  # another gc was faster
+            if path.is_file() and path.stat().st_mtime < before_s:
+                path.unlink()
+                removed += 1
+    return removed

@@ -1,0 +1,221 @@
+"""Tasks that wait, for a person, a time or other tasks, and how they go on."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from shards import text
+from shards.commands import (
+    Session,
+    Spreading,
+    each,
+    joined,
+    json_option,
+    moment,
+    once_more,
+    run_option,
+    seconds,
+    work_of,
+)
+from shards.errors import Refused, UnknownTask
+from shards.names import check_task_id
+from shards.records import TERMINAL
+
+BLOCK_KINDS = ("capability", "dependency", "needs_input", "transient")
+CAN_PROMOTE = ("todo", "blocked")
+
+ids_option = click.option(
+    "--ids", "more_ids", multiple=True, metavar="TASK...", help="More tasks, for the same reason."
+)
+
+
+@click.command(cls=Spreading)
+@click.argument("task_id")
+@click.argument("reason", nargs=-1)
+@ids_option
+@click.option("--kind", type=click.Choice(BLOCK_KINDS),
+              help="dependency: it waits for its parents, not for a person. The others wait for a person.")  # fmt: skip
+@run_option
+@json_option
+@click.pass_obj
+def block(
+    session: Session,
+    task_id: str,
+    reason: tuple[str, ...],
+    more_ids: tuple[str, ...],
+    kind: str | None,
+    run_id: int | None,
+    as_json: bool,
+) -> None:
+    """Say that a task cannot go on, and why.
+
+    The reason is a comment, too. Blocked again for the same kind of reason, the task goes to triage: a person should
+    look at it.
+    """
+    _check_one_run(run_id, more_ids)
+    gateway, why = session.gateway(), joined(reason)
+
+    def blocked(task_id: str) -> Any:
+        verdict = gateway.block(work_of(gateway, task_id, run_id), why, kind=kind)
+        _remark(gateway, task_id, "BLOCKED", why)
+        return verdict
+
+    def said(task_id: str, answer: dict) -> str:
+        went = {
+            "blocked": f"Blocked {task_id}",
+            "todo": f"{task_id} → todo (dependency wait)",
+            "ready": f"{task_id} → ready (it depends on nothing that is open)",
+            "triage": f"{task_id} → triage (unblock loop detected — needs a human decision)",
+        }
+        return went[answer["status"]] + _because(why)
+
+    each(as_json, (task_id, *more_ids), said, blocked)
+
+
+@click.command(cls=Spreading)
+@click.argument("task_id")
+@click.argument("reason", nargs=-1)
+@ids_option
+@click.option("--at", metavar="TIME", help="When it goes on by itself: 2026-12-24T18:00, or seconds since 1970.")
+@click.option("--in", "after", metavar="SPAN", help="After which time it goes on by itself: 30m, 2h, 1d.")
+@run_option
+@json_option
+@click.pass_obj
+def schedule(
+    session: Session,
+    task_id: str,
+    reason: tuple[str, ...],
+    more_ids: tuple[str, ...],
+    at: str | None,
+    after: str | None,
+    run_id: int | None,
+    as_json: bool,
+) -> None:
+    """Let a task wait for a time.
+
+    The reason is a comment, too. Without --at or --in it waits until somebody unblocks it.
+    """
+    if at and after:
+        raise click.UsageError("Say --at or --in, not both.")
+    _check_one_run(run_id, more_ids)
+    due_s = moment(at) if at else int(time.time()) + seconds(after) if after else None
+    gateway, why = session.gateway(), joined(reason)
+
+    def scheduled(task_id: str) -> Any:
+        verdict = gateway.schedule(work_of(gateway, task_id, run_id), why, due_s=due_s)
+        _remark(gateway, task_id, "SCHEDULED", why)
+        return verdict
+
+    until = f" until {text.when(due_s)}" if due_s is not None else ""
+    each(as_json, (task_id, *more_ids), lambda task_id, _: f"Scheduled {task_id}{until}{_because(why)}", scheduled)
+
+
+@click.command()
+@click.argument("task_ids", nargs=-1, required=True)
+@click.option("--reason", help="What is different now; a comment, too.")
+@json_option
+@click.pass_obj
+def unblock(session: Session, task_ids: tuple[str, ...], reason: str | None, as_json: bool) -> None:
+    """Let blocked or scheduled tasks go on. They are ready, or todo while they wait for others."""
+    gateway, why = session.gateway(), joined((reason or "",))
+
+    def unblocked(task_id: str) -> Any:
+        verdict = gateway.unblock(task_id, why)
+        _remark(gateway, task_id, "UNBLOCK", why)
+        return verdict
+
+    each(as_json, task_ids, lambda task_id, _: f"Unblocked {task_id}{_because(why)}", unblocked)
+
+
+@click.command(cls=Spreading)
+@click.argument("task_id")
+@click.argument("reason", nargs=-1)
+@ids_option
+@click.option("--force", is_flag=True, help="Although it waits for tasks that are not done. It stays ready then.")
+@click.option("--dry-run", is_flag=True, help="Only say whether it could be. Writes nothing.")
+@json_option
+@click.pass_obj
+def promote(
+    session: Session,
+    task_id: str,
+    reason: tuple[str, ...],
+    more_ids: tuple[str, ...],
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make waiting or blocked tasks ready by hand.
+
+    Tasks whose parents are done are promoted by themselves; this is for the others.
+    """
+    why = joined(reason)
+    results = []
+    for each_id in dict.fromkeys((task_id, *more_ids)):
+        error = _not_promotable(session, each_id, force) if dry_run else _not_promoted(session, each_id, why, force)
+        results.append(
+            {
+                "task_id": each_id,
+                "promoted": error is None,
+                "dry_run": dry_run,
+                "forced": force,
+                "reason": why,
+                "error": error,
+            }
+        )
+    if as_json:
+        text.print_json(results[0] if len(results) == 1 else results)
+    else:
+        _say_promoted(results)
+    if not all(result["promoted"] for result in results):
+        click.get_current_context().exit(1)
+
+
+def _say_promoted(results: list[dict]) -> None:
+    for result in results:
+        if result["promoted"]:
+            label, tag = ("Would promote", " (dry)") if result["dry_run"] else ("Promoted", "")
+            click.echo(f"{label} {result['task_id']} -> ready{tag}{_because(result['reason'])}")
+        else:
+            click.secho(f"cannot promote {result['task_id']}: {result['error']}", fg="red", err=True)
+
+
+def _not_promoted(session: Session, task_id: str, why: str | None, force: bool) -> str | None:
+    """Promote the task; returns why it was not."""
+    try:
+        once_more(session.gateway().promote)(task_id, why, force=force)
+    except (Refused, UnknownTask) as error:
+        return str(error)
+    return None
+
+
+def _not_promotable(session: Session, task_id: str, force: bool) -> str | None:
+    """Why the task, as the board shows it, would not be promoted."""
+    board = session.board()
+    task = board.task(check_task_id(task_id))
+    if task is None:
+        return str(UnknownTask(task_id=task_id))
+    if task.status not in CAN_PROMOTE:
+        return f"{task_id} is {task.status}; only tasks that are {' or '.join(CAN_PROMOTE)} are promoted"
+    parents = [board.task(parent) for parent in board.parents(task_id)]
+    waits_for = [parent.id for parent in parents if parent is not None and parent.status not in TERMINAL]
+    if waits_for and not force:
+        return f"{task_id} waits for {', '.join(waits_for)}; --force promotes it all the same"
+    return None
+
+
+def _remark(gateway: Any, task_id: str, word: str, why: str | None) -> None:
+    """Say on the task why it was done. Only once it was: a refused call leaves no trace that says otherwise."""
+    if why is not None:
+        gateway.wait_for_verdict(gateway.comment(task_id, f"{word}: {why}"))
+
+
+def _because(why: str | None) -> str:
+    return f": {why}" if why else ""
+
+
+def _check_one_run(run_id: int | None, more_ids: tuple[str, ...]) -> None:
+    if run_id and more_ids:
+        raise click.UsageError("--run belongs to one task.")
