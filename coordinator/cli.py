@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
-from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from coordinator import lock as locks
-from coordinator.collect import QUARANTINED, Collected, Left, look
-from coordinator.lock import COMMAND, DAEMON
+from coordinator.collect import QUARANTINED, Collected, look
+from coordinator.lock import COMMAND
 from shards import text
-from shards.bell import Ringer
 from shards.board import Board
+from shards.boards import boards
 from shards.commands import EXIT_CODES, LARGEST, NEEDS_ATTENTION, Group, board_option, home_option, json_option
-from shards.errors import Undecided
-from shards.names import BoardPaths
+from shards.errors import BoardMissing, KanbanError
+from shards.names import BoardPaths, root_folder
+
+if TYPE_CHECKING:
+    from coordinator.once import Merged
 
 # A gateway's own pass takes milliseconds; a coordinator that stays is not waited for.
 LOCK_WAIT_S = 5.0
-ASK_DAEMON_S = 30.0
+
+all_boards_option = click.option("--all-boards", is_flag=True, help="Every board of the home, not one.")
 
 
 @click.group(
@@ -30,96 +38,57 @@ ASK_DAEMON_S = 30.0
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--once", is_flag=True, help="Merge everything that is there, say what became of it, and exit.")
+@all_boards_option
 @board_option
 @home_option
 @json_option
 @click.version_option(package_name="kanban-shards")
 @click.pass_context
-def main(ctx: click.Context, once: bool, board: str | None, home: str | None, as_json: bool) -> None:
+def main(
+    ctx: click.Context, once: bool, all_boards: bool, board: str | None, home: str | None, as_json: bool
+) -> None:
     """Merge the profiles' shards into the shared board.
 
     \b
     Begin with:
       kanban-merge demo          see it work, on a board of its own
       kanban-merge --once        one pass over the board, then exit
-      kanban-merge daemon        stay, and merge as soon as something is written
+      kanban-merge daemon        stay, and merge as soon as something is written; --all-boards: for every board
     """
     ctx.obj = BoardPaths.find(board, home)
     if once and ctx.invoked_subcommand is None:
-        merge_once(ctx, as_json)
+        _tell(ctx, _merge, all_boards, as_json)
     elif ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
     elif once:
         raise click.UsageError(f"--once stands alone, without {ctx.invoked_subcommand}.")
-
-
-def merge_once(ctx: click.Context, as_json: bool) -> None:
-    """One pass over everything; through the daemon if there is one."""
-    paths: BoardPaths = ctx.obj
-    paths.require_folder()
-    found = locks.holder(paths)
-    if found is not None and found.role == DAEMON:
-        merged, refused, left = _ask_daemon(paths)
-        through = str(found)
-    else:
-        merged, refused, left = _pass_here(paths)
-        through = None
-    quarantined = [each for each in left if each.state == QUARANTINED]
-    if as_json:
-        text.print_json(
-            {
-                "merged": merged,
-                "refused": refused,
-                "left": [_left_as_dict(each) for each in left],
-                "daemon": through,
-            }
-        )
-    else:
-        _print_merged(merged, refused, left, through)
-    if quarantined:
-        ctx.exit(NEEDS_ATTENTION)
+    elif all_boards:
+        raise click.UsageError(f"--all-boards belongs behind {ctx.invoked_subcommand}, or to --once.")
 
 
 @main.command()
 @click.option("--quiet", "-q", is_flag=True, help="Only say what goes wrong.")
-@click.pass_obj
-def daemon(paths: BoardPaths, quiet: bool) -> None:
+@all_boards_option
+@click.pass_context
+def daemon(ctx: click.Context, quiet: bool, all_boards: bool) -> None:
     """Stay in the foreground and merge, until SIGTERM or SIGINT. For systemd and launchd."""
-    from coordinator.daemon import Daemon
+    from coordinator.daemon import Daemon, HomeDaemon
 
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(asctime)s %(message)s")
-    paths.require_folder()
-    Daemon(paths).run()
+    if all_boards:
+        HomeDaemon(_home(ctx)).run()
+    else:
+        ctx.obj.require_folder()
+        Daemon(ctx.obj).run()
 
 
 @main.command()
+@all_boards_option
 @json_option
 @click.pass_context
-def status(ctx: click.Context, as_json: bool) -> None:
+def status(ctx: click.Context, all_boards: bool, as_json: bool) -> None:
     """Show who merges, and how far each shard is merged."""
-    paths: BoardPaths = ctx.obj
-    with Board(paths) as board:
-        position, marks = board.position(), board.watermarks()
-        collected = look(paths, board.watermarks)
-    holder = locks.holder(paths)
-    rows = _status_rows(paths, marks, collected)
-    if as_json:
-        text.print_json(
-            {
-                "board": str(paths.board),
-                "coordinator": None if holder is None else vars(holder),
-                "position": position,
-                "shards": rows,
-            }
-        )
-    else:
-        click.echo(f"board        {paths.board}, {position} entries merged")
-        click.echo(f"coordinator  {holder or 'none; whoever needs a verdict makes the pass itself'}")
-        if rows:
-            click.echo()
-            text.print_table(("PROFILE", "MERGED", "WAITING", "STATE"), [tuple(row.values()) for row in rows])
-    if any(left.state == QUARANTINED for left in collected.left):
-        ctx.exit(NEEDS_ATTENTION)
+    _tell(ctx, _status, all_boards, as_json)
 
 
 @main.command()
@@ -142,7 +111,9 @@ def verify(ctx: click.Context, as_json: bool) -> None:
             f"{found.shards} shards read, {found.seconds:.1f} s"
         )
         if not found.clean:
-            click.echo("`kanban-merge rebuild` makes the board again from its ledger.")
+            click.echo(
+                "`kanban-merge rebuild` makes the board again from its ledger, `kanban-merge repair` the other files."
+            )
     if not found.clean:
         ctx.exit(NEEDS_ATTENTION)
 
@@ -165,6 +136,38 @@ def rebuild(paths: BoardPaths, as_json: bool) -> None:
         text.print_json({"entries": done.entries, "set_aside": done.set_aside and str(done.set_aside)})
     else:
         click.echo(f"{paths.board} is made again from {done.entries} ledger entries{aside}")
+
+
+@main.command()
+@click.argument("profile", required=False)
+@click.option("--ledger", is_flag=True, help="The ledger, in place of a profile's shard.")
+@json_option
+@click.pass_obj
+def repair(paths: BoardPaths, profile: str | None, ledger: bool, as_json: bool) -> None:
+    """Make a lost or damaged file again: the shard of PROFILE from the ledger, or the ledger from board and shards.
+
+    The former file is kept beside the new one. A daemon must be stopped first; gateways may go on.
+    """
+    from coordinator import repair as repairs
+
+    if (profile is None) != ledger:
+        raise click.UsageError("Name a profile whose shard is to be repaired, or say --ledger.")
+    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
+    try:
+        done = repairs.repair_ledger(paths, lock) if ledger else repairs.repair_shard(paths, lock, profile)
+    finally:
+        lock.close()
+    shown = ("seq", "task_id", "kind", "body")
+    unmerged = [{name: getattr(each, name) for name in shown} for each in done.unmerged]
+    aside = done.set_aside and str(done.set_aside)
+    if as_json:
+        text.print_json({"path": str(done.path), "rows": done.rows, "set_aside": aside, "unmerged": unmerged})
+        return
+    click.echo(f"{done.path} is made again, with {done.rows} {'entries' if ledger else 'changes'}")
+    if aside:
+        click.echo(f"the former file is kept as {aside}")
+    for each in unmerged:
+        click.secho(f"  never merged: change {each['seq']}, {each['kind']} {each['task_id']}", fg="yellow")
 
 
 @main.command()
@@ -196,7 +199,7 @@ def refusals(paths: BoardPaths, profile: str | None, limit: int, as_json: bool) 
 @click.pass_context
 def demo(ctx: click.Context, seconds: float, profiles: str, keep: str | None, chaos: bool, as_json: bool) -> None:
     """Watch several profiles work on one board, on a board of its own, and see it checked."""
-    from coordinator.demo import run_demo
+    from coordinator.demo.story import run_demo
 
     if not run_demo(profiles.split(","), seconds, keep, chaos, as_json):
         ctx.exit(NEEDS_ATTENTION)
@@ -205,88 +208,96 @@ def demo(ctx: click.Context, seconds: float, profiles: str, keep: str | None, ch
 # --- how ---------------------------------------------------------------------------------------------------------
 
 
-def _pass_here(paths: BoardPaths) -> tuple[dict[str, int], list[dict], list[Left]]:
-    from coordinator.passes import Coordinator
+@dataclass
+class Told:
+    """What a command found out about one board: for programs, for people, and whether a person is needed."""
 
-    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
+    value: dict
+    show: Callable[[], None]
+    needs_attention: bool
+
+
+def _tell(ctx: click.Context, ask: Callable[[BoardPaths], Told], all_boards: bool, as_json: bool) -> None:
+    """What ``ask`` finds out about the board, or about every board of the home; the trouble of one hides no other."""
+    if not all_boards:
+        told = ask(ctx.obj)
+        text.print_json(told.value) if as_json else told.show()
+        needs_attention = told.needs_attention
+    else:
+        answers = {paths.slug: _told_or_trouble(ask, paths) for paths in boards(_home(ctx))}
+        if as_json:
+            text.print_json([{"slug": slug, **told.value} for slug, told in answers.items()])
+        for slug, told in {} if as_json else answers.items():
+            click.secho(f"== {slug}", bold=True)
+            told.show()
+        needs_attention = any(told.needs_attention for told in answers.values())
+    if needs_attention:
+        ctx.exit(NEEDS_ATTENTION)
+
+
+def _told_or_trouble(ask: Callable[[BoardPaths], Told], paths: BoardPaths) -> Told:
     try:
-        with Coordinator(paths, lock) as coordinator:
-            report = coordinator.make_passes()
-    finally:
-        lock.close()
-    merged = Counter(decision.entry.profile for decision in report.decisions)
-    refused = [
-        {
-            "profile": decision.entry.profile,
-            "seq": decision.entry.seq,
-            "task_id": decision.entry.task_id,
-            "kind": decision.entry.kind,
-            "reason": decision.reason,
-            "sentence": decision.sentence,
-        }
-        for decision in report.refused
-    ]
-    return dict(merged), refused, report.left
+        return ask(paths)
+    except KanbanError as error:
+        value = {"error": type(error).__name__, "message": str(error)}
+        sentence = str(error)
+        unused = isinstance(error, BoardMissing)  # a home whose default board has no task yet
+        return Told(value, lambda: click.secho(sentence, fg=None if unused else "red"), not unused)
 
 
-def _ask_daemon(paths: BoardPaths) -> tuple[dict[str, int], list[dict], list[Left]]:
-    """Ring, and wait until every shard's present head has its verdict."""
-    import tenacity
+def _home(ctx: click.Context) -> Path:
+    given = ctx.find_root().params
+    if given["board"] is not None:
+        raise click.UsageError("--board names one board, and --all-boards means all of them.")
+    return root_folder(given["home"])
 
-    ringer = Ringer()
+
+def _merge(paths: BoardPaths) -> Told:
+    from coordinator.once import merge_once
+
+    done = merge_once(paths)
+    value = {
+        "merged": done.changes,
+        "refused": done.refused,
+        "left": [{**vars(each), "path": str(each.path)} for each in done.left],
+        "daemon": done.daemon,
+    }
+    return Told(value, lambda: _print_merged(done), any(each.state == QUARANTINED for each in done.left))
+
+
+def _status(paths: BoardPaths) -> Told:
     with Board(paths) as board:
-        before, marks = board.position(), board.watermarks()
-        there = look(paths, board.watermarks)
-        heads = {profile: changes[-1].seq for profile, changes in there.changes.items()}
-        bell = board.bell()
+        position, marks = board.position(), board.watermarks()
+        collected = look(paths, board.watermarks)
+    holder = locks.holder(paths)
+    rows = _status_rows(paths, marks, collected)
 
-        def reached() -> bool:
-            now = board.watermarks()
-            return all(now.get(profile, (0, ""))[0] >= seq for profile, seq in heads.items())
+    def show() -> None:
+        click.echo(f"board        {paths.board}, {position} entries merged")
+        click.echo(f"coordinator  {holder or 'none; whoever needs a verdict makes the pass itself'}")
+        if rows:
+            click.echo()
+            text.print_table(("PROFILE", "MERGED", "WAITING", "STATE"), [tuple(row.values()) for row in rows])
 
-        attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda done: not done),
-            stop=tenacity.stop_after_delay(ASK_DAEMON_S),
-            wait=tenacity.wait_fixed(0.1),
-            before_sleep=lambda _: ringer.ring(paths.coordinator_bell),
-            sleep=bell.wait,
-        )
-        try:
-            attempts(reached)
-        except tenacity.RetryError as error:
-            profile, seq = next(iter(heads.items()))
-            why = f"the coordinator is the {locks.holder(paths)}"
-            raise Undecided(profile=profile, seq=seq, waited_s=ASK_DAEMON_S, why=why) from error
-        finally:
-            bell.close()
-            ringer.close()
-        merged = {
-            profile: seq - marks.get(profile, (0, ""))[0]
-            for profile, (seq, _) in board.watermarks().items()
-            if seq > marks.get(profile, (0, ""))[0]
-        }
-        refused = [
-            {key: getattr(each, key) for key in ("profile", "seq", "task_id", "kind", "reason", "sentence")}
-            for each in reversed(board.refusals(after=before, limit=1_000))
-        ]
-    return merged, refused, there.left
+    value = {
+        "board": str(paths.board),
+        "coordinator": None if holder is None else vars(holder),
+        "position": position,
+        "shards": rows,
+    }
+    return Told(value, show, any(left.state == QUARANTINED for left in collected.left))
 
 
-def _print_merged(merged: dict[str, int], refused: list[dict], left: list[Left], through: str | None) -> None:
-    by = f" by the {through}" if through else ""
-    total = sum(merged.values())
-    who = ", ".join(f"{profile} {count}" for profile, count in sorted(merged.items()))
-    click.echo(f"merged {total} changes{by}" + (f": {who}" if who else ""))
-    click.echo(f"refused {len(refused)} of them")
-    for each in refused:
+def _print_merged(done: Merged) -> None:
+    by = f" by the {done.daemon}" if done.daemon else ""
+    who = ", ".join(f"{profile} {count}" for profile, count in sorted(done.changes.items()))
+    click.echo(f"merged {sum(done.changes.values())} changes{by}" + (f": {who}" if who else ""))
+    click.echo(f"refused {len(done.refused)} of them")
+    for each in done.refused:
         click.secho(f"  {each['profile']} {each['seq']} {each['kind']}: {each['sentence']}", fg="yellow")
-    click.echo(f"left {len(left)} shards")
-    for each in left:
+    click.echo(f"left {len(done.left)} shards")
+    for each in done.left:
         click.secho(f"  {each.path.name}, {each.state}: {each.why}", fg="red")
-
-
-def _left_as_dict(left: Left) -> dict:
-    return {**vars(left), "path": str(left.path)}
 
 
 def _status_rows(paths: BoardPaths, marks: dict[str, tuple[int, str]], collected: Collected) -> list[dict]:
@@ -311,7 +322,8 @@ class _progress:
     """A progress bar on standard error for replays that take a while; nothing for programs."""
 
     def __init__(self, label: str, hidden: bool) -> None:
-        self._label, self._hidden, self._bar, self._done = label, hidden, None, 0
+        self._label, self._bar, self._done = label, None, 0
+        self._hidden = hidden or not sys.stderr.isatty()
         self._started = time.monotonic()
 
     def __enter__(self):

@@ -14,9 +14,10 @@ from pathlib import Path
 from coordinator.collect import QUARANTINED, look
 from coordinator.ledger import FileLedger, integrity
 from coordinator.passes import Progress, catch_up
+from coordinator.repair import differing_change
 from coordinator.state import BoardState
 from shards import sqlite
-from shards.errors import Damaged, KanbanError
+from shards.errors import Damaged, FileBusy, KanbanError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -176,11 +177,27 @@ def _check_shards(found: Verification, board: sqlite3.Connection, paths: BoardPa
     collected = look(paths, watermarks)
     present = {profile for profile, _ in paths.shards()}
     found.shards = len(present)
+    quarantined = {left.profile for left in collected.left if left.state == QUARANTINED}
     for left in collected.left:
         if left.state == QUARANTINED:
             found.findings.append(Finding(left.path.name, left.why))
     for profile, (seq, _) in watermarks().items():
-        if profile not in present and not profile.startswith("@"):
-            problem = f"it is missing; {seq} changes of it were merged"
+        if profile in quarantined or profile.startswith("@"):
+            continue
+        problem = f"it is missing; {seq} changes of it were merged"
+        if profile in present:
+            problem = _what_differs(paths, profile)
+        if problem:
             found.findings.append(Finding(paths.shard(profile).name, problem))
+
+
+def _what_differs(paths: BoardPaths, profile: str) -> str | None:
+    """What of the merged part is not as it was: passes do not read it again, but the ledger may be made from it."""
+    try:
+        seq = differing_change(paths, profile)
+    except FileBusy:
+        return None  # its profile is writing it
+    except KanbanError as error:
+        return str(error)
+    return None if seq is None else f"its change {seq} is not the one that was merged"
 

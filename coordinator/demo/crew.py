@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from coordinator.demo_check import Account
+from coordinator.demo.check import Account
 from shards.names import DEFAULT_BOARD, BoardPaths
 
 DAEMON = "the daemon"
@@ -45,7 +45,7 @@ class Crew:
             role = ("worker", self.paths.folder, journal, name, *self.team)
         with self._errors(name).open("ab") as errors:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "coordinator.demo_worker", *map(str, role)],
+                [sys.executable, "-m", "coordinator.demo.worker", *map(str, role)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,

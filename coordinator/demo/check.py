@@ -21,7 +21,7 @@ PROBLEMS_SHOWN = 5
 
 @dataclass
 class Account:
-    """What the processes of one profile were told, as their journals say (coordinator.demo_worker.Journal)."""
+    """What the processes of one profile were told, as their journals say (coordinator.demo.worker.Journal)."""
 
     written: set[int] = field(default_factory=set)
     newest: int = 0

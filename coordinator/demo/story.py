@@ -1,7 +1,7 @@
 """``kanban-merge demo``: several profiles work on one board, on a board of its own, and everything is checked.
 
-The processes are real ones (coordinator.demo_worker): a worker for each profile and a daemon that merges. They are
-started, watched, with ``chaos`` killed, and in the end stopped; coordinator.demo_check then holds what is in the files
+The processes are real ones (coordinator.demo.worker): a worker for each profile and a daemon that merges. They are
+started, watched, with ``chaos`` killed, and in the end stopped; coordinator.demo.check then holds what is in the files
 against what the workers were told.
 """
 
@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from coordinator.demo_check import Account, Checked, check
-from coordinator.demo_crew import DAEMON, Crew
-from coordinator.demo_worker import LEASE_S
+from coordinator.demo.check import Account, Checked, check
+from coordinator.demo.crew import DAEMON, Crew
+from coordinator.demo.worker import LEASE_S
 from shards import text
 from shards.board import Board
 from shards.errors import BoardMissing, UsageError
@@ -98,7 +98,7 @@ def run_demo(profiles: list[str], seconds: float, keep: str | None, chaos: bool,
     if as_json:
         text.print_json({"clean": outcome.clean, **asdict(outcome)})
     else:
-        from coordinator.demo_screen import tell
+        from coordinator.demo.screen import tell
 
         tell(outcome)
     return outcome.clean
@@ -252,7 +252,7 @@ def _screen(as_json: bool, team: list[str], chaos: bool):
     if as_json:
         yield lambda picture: None
         return
-    from coordinator import demo_screen
+    from coordinator.demo import screen
 
-    with (demo_screen.live if sys.stdout.isatty() else demo_screen.lines)(team, chaos) as show:
+    with (screen.live if sys.stdout.isatty() else screen.lines)(team, chaos) as show:
         yield show

@@ -1,0 +1,268 @@
+"""Repair: a ledger or a shard that is lost or damaged is made again from the other two files.
+
+A board needs no repair of its own kind: it is a replay of the ledger (coordinator.verify.rebuild, and the next pass
+where the file is missing). The damaged file is never overwritten: it is set aside beside the new one.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from coordinator.collect import take_all
+from coordinator.ledger import FileLedger, integrity
+from coordinator.passes import Coordinator
+from shards import sqlite
+from shards.board import Board
+from shards.changes import Change, chain
+from shards.errors import (
+    BeyondRepair,
+    CannotOpen,
+    DiskFull,
+    FileBusy,
+    FileMissing,
+    NewerSchema,
+    NothingToRepair,
+    StorageError,
+)
+from shards.locks import FileLock
+from shards.names import BoardPaths
+
+SHARD_LOCK_WAIT_S = 10.0
+
+_ORDER = (
+    "SELECT v.profile, v.seq, v.at_ms, k.task_id, k.kind, k.body, k.seen, k.written_ms, k.change_digest "
+    "FROM merge_verdicts v LEFT JOIN merge_kept k USING (profile, seq) ORDER BY v.position"
+)
+_CHANGES = (
+    "SELECT meta.profile, seq, task_id, kind, body, seen, at_ms, digest FROM meta CROSS JOIN changes "
+    "WHERE meta.profile = ? ORDER BY seq"
+)
+_OPEN_RUNS = (
+    "SELECT t.current_run_id FROM merge_tasks m JOIN tasks t ON t.id = m.task_id "
+    "WHERE t.current_run_id IS NOT NULL AND ? IN (m.run_profile, m.run_claimer)"
+)
+# What is the matter with a file's surroundings, or with this program, is no damage.
+_NO_DAMAGE = (CannotOpen, DiskFull, FileBusy, NewerSchema)
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair did: the file made again, how many rows it holds, and where the former one lies.
+
+    ``unmerged``: changes of a shard that were never merged and never will be; they are in the file that was set aside,
+    and nowhere else.
+    """
+
+    path: Path
+    rows: int
+    set_aside: Path | None
+    unmerged: tuple[Change, ...] = ()
+
+
+def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
+    """Make the ledger again from the board, which keeps the order, and the shards, which keep the changes.
+
+    ``lock``: the coordinator's, held. Raises NothingToRepair if the ledger is as the board needs it, BeyondRepair if a
+    shard lacks a change that was merged, and the StorageErrors of a board that cannot be read.
+    """
+    board = sqlite.open_reader(paths.board, sqlite.BOARD)
+    making = _making(paths.ledger)
+    try:
+        with sqlite.explained(paths.board), sqlite.snapshot(board):
+            shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
+            if _is_sound(paths.ledger, shown, digest):
+                raise NothingToRepair(path=paths.ledger)
+            if _write_ledger(making, lock, _entries(paths, board)) != (shown, digest):
+                problem = f"{paths.board} and the shards do not lead to the digest that the board shows"
+                raise BeyondRepair(path=paths.ledger, problem=problem)
+        return Repaired(paths.ledger, shown, sqlite.put_in_place(making, paths.ledger, lock))
+    finally:
+        board.close()
+        sqlite.discard(making)
+
+
+def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
+    """Make a new incarnation of the profile's shard, of what the ledger holds of it and what a pass would still take.
+
+    Runs of the profile that are open count as alive now: their signs of life are not trusted, and not known if the
+    shard is lost. What was being delivered is not known either, and may be sent again under the same key.
+
+    ``lock``: the coordinator's, held, so that nothing is merged meanwhile. Raises InvalidName, NothingToRepair if the
+    shard is sound, FileMissing if the profile never had one, FileBusy, and the StorageErrors of a board or a ledger
+    that must be repaired first.
+    """
+    path = paths.shard(profile)
+    Coordinator(paths, lock).close()  # catches up, or says that the ledger is the one to be repaired
+    merged = _merged_of(paths, profile)
+    if not merged and not path.exists():
+        raise FileMissing(path=path, role="shard")
+    with closing(FileLock(paths.shard_lock(profile))) as shard_lock, Board(paths) as board:
+        shard_lock.acquire(SHARD_LOCK_WAIT_S)
+        marks = board.watermarks()
+        old = _examine(path, profile, merged, marks, shard_lock)
+        if old.sound:
+            raise NothingToRepair(path=path)
+        with board.reading() as connection:
+            runs = [run_id for (run_id,) in connection.execute(_OPEN_RUNS, (profile,))]
+        changes = merged + old.rest
+        making = _making(path)
+        try:
+            _write_shard(making, shard_lock, profile, changes, runs)
+            aside = sqlite.put_in_place(making, path, shard_lock)
+        finally:
+            sqlite.discard(making)
+    kept = {change.digest for change in changes}
+    unmerged = tuple(change for change in old.held if change.digest not in kept)
+    return Repaired(path, len(changes), aside, unmerged)
+
+
+def differing_change(paths: BoardPaths, profile: str) -> int | None:
+    """The first change of the profile that was merged and is not in its shard as it was; None if all are.
+
+    Raises FileBusy, and the StorageErrors of a ledger or a shard that cannot be read.
+    """
+    held = {change.seq: change for change in _changes_of(paths, profile)}
+    merged = _merged_of(paths, profile)
+    return next((change.seq for change in merged if held.get(change.seq) != change), None)
+
+
+# --- the ledger ----------------------------------------------------------------------------------------------------
+
+
+def _is_sound(path: Path, shown: int, digest: str) -> bool:
+    """Whether the ledger is whole and leads to where the board stands."""
+    found = shown == 0
+    try:
+        with closing(FileLedger(path)) as ledger:
+            for entry in ledger.after(0):
+                found = found or (entry.position, entry.digest) == (shown, digest)
+            return found and ledger.integrity() == "ok"
+    except _NO_DAMAGE:
+        raise
+    except StorageError:
+        return False
+
+
+def _entries(paths: BoardPaths, board: sqlite3.Connection) -> Iterator[tuple[int, Change]]:
+    """Every change that was merged, in ledger order, each with the time of its entry."""
+    shards: dict[str, dict[int, Change]] = {}
+    for profile, seq, at_ms, *kept in board.execute(_ORDER):
+        if kept[0] is not None:
+            yield at_ms, Change(profile, seq, *kept)
+            continue
+        if profile not in shards:
+            shards[profile] = _merged_changes(paths, profile)
+        if seq not in shards[profile]:
+            problem = f"{paths.shard(profile)} lacks change {seq}, which was merged"
+            raise BeyondRepair(path=paths.ledger, problem=problem)
+        yield at_ms, shards[profile][seq]
+
+
+def _merged_changes(paths: BoardPaths, profile: str) -> dict[int, Change]:
+    """The shard's changes by their seq, without those that were rewritten; none if there is no such shard."""
+    with _until_damage():
+        held = _changes_of(paths, profile)
+        digests = {change.seq: change.digest for change in held}
+        # Behind a repair, the first change continues a shard that is no more; the ledger's own chain covers it.
+        return {
+            change.seq: change
+            for change in held
+            if change.seq == 1 or change.digest == chain(digests.get(change.seq - 1, ""), *change[:7])
+        }
+    return {}
+
+
+def _write_ledger(path: Path, lock: FileLock, entries: Iterator[tuple[int, Change]]) -> tuple[int, str]:
+    sqlite.discard(path)
+    with closing(FileLedger(path, lock)) as ledger:
+        for at_ms, group in groupby(entries, key=lambda entry: entry[0]):
+            ledger.append([change for _, change in group], at_ms)
+        return ledger.head()
+
+
+# --- a shard -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Old:
+    """What a shard holds: all its changes as far as they can be read, and, behind what was merged, those that a pass
+    would take. ``sound``: neither they nor what was merged nor the file gives cause for a repair."""
+
+    held: list[Change]
+    rest: list[Change]
+    sound: bool = False
+
+
+def _examine(path: Path, profile: str, merged: list[Change], marks: dict, lock: FileLock) -> _Old:
+    old = _Old([], [])
+    with _until_damage(), _opened(path, lock) as shard:
+        with _until_damage(), sqlite.explained(path):
+            why = take_all(shard, profile, lambda other: marks.get(other, (0, "")), old.rest)
+            old.sound = why is None and integrity(shard, path) == "ok"
+        with sqlite.explained(path):
+            old.held.extend(Change(*row) for row in shard.execute(_CHANGES, (profile,)))
+    old.sound = old.sound and old.held == merged + old.rest
+    return old
+
+
+def _changes_of(paths: BoardPaths, profile: str) -> list[Change]:
+    path = paths.shard(profile)
+    with closing(FileLock(paths.shard_lock(profile))) as lock:
+        lock.acquire(SHARD_LOCK_WAIT_S)
+        with _opened(path, lock) as shard, sqlite.explained(path):
+            return [Change(*row) for row in shard.execute(_CHANGES, (profile,))]
+
+
+@contextmanager
+def _opened(path: Path, lock: FileLock) -> Iterator[sqlite3.Connection]:
+    """The shard for reading, once a killed writer's journal is rolled back. ``lock``: the shard's, held."""
+    try:
+        shard = sqlite.open_reader(path, sqlite.SHARD)
+    except StorageError as error:
+        if not sqlite.is_hot_journal(error.__cause__):
+            raise
+        sqlite.roll_back_hot_journal(path, lock)
+        shard = sqlite.open_reader(path, sqlite.SHARD)
+    with closing(shard):
+        yield shard
+
+
+@contextmanager
+def _until_damage() -> Iterator[None]:
+    """Reading a damaged file ends where it cannot be read."""
+    try:
+        yield
+    except _NO_DAMAGE:
+        raise
+    except StorageError:
+        pass
+
+
+def _merged_of(paths: BoardPaths, profile: str) -> list[Change]:
+    with closing(FileLedger(paths.ledger)) as ledger:
+        return [
+            Change(*entry[1:8], entry.change_digest)
+            for entry in ledger.after(0)
+            if entry.profile == profile
+        ]
+
+
+def _write_shard(path: Path, lock: FileLock, profile: str, changes: list[Change], runs: list[int]) -> None:
+    sqlite.discard(path)
+    now_ms = time.time_ns() // 1_000_000
+    shard = sqlite.open_writer(path, sqlite.SHARD, lock)
+    with closing(shard), sqlite.explained(path), sqlite.transaction(shard):
+        shard.execute("INSERT INTO meta VALUES (1, ?, ?)", (profile, secrets.token_hex(16)))
+        shard.executemany("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", [change[1:] for change in changes])
+        shard.executemany("INSERT INTO liveness VALUES (?, ?)", [(run_id, now_ms) for run_id in runs])
+
+
+def _making(path: Path) -> Path:
+    return path.with_name(path.name + ".repair")
