@@ -1,7 +1,7 @@
 """The invariants of docs/design.md, "Invariants", as checks of a board's files.
 
-``Evidence`` is what the files say: it is read through shards.sqlite and judged here, in plain Python that knows the
-rule but none of the code that keeps it. Each check raises AssertionError with what it found.
+``Evidence`` (tests/evidence.py) is what the files say; it is judged here, in plain Python that knows the rule but none
+of the code that keeps it. Each check raises AssertionError with what it found.
 """
 
 from __future__ import annotations
@@ -9,186 +9,135 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from coordinator.ledger import Entry, FileLedger
+from coordinator.ledger import Entry
 from coordinator.passes import replay
 from coordinator.state import BoardState
 from coordinator.verify import verify
 from shards import sqlite
-from shards.changes import ADDING, KINDS, chain, genesis
-from shards.errors import FileMissing
-from shards.locks import FileLock
-from shards.names import COORDINATOR, BoardPaths
+from shards.changes import chain, genesis
+from shards.names import COORDINATOR
+from tests.evidence import (
+    CLAIMS,
+    Chat,
+    Dot,
+    Evidence,
+    Known,
+    Shown,
+    Standing,
+    covers,
+    dump,
+    final,
+    made_by,
+    walk,
+)
 
-Dot = tuple[str, int]
+# The chat of a dead letter, and the events in it.
+Letter = tuple[Chat, list[int]]
 
 TERMINAL = ("done", "archived")
-CLAIMS = ("claim", "claim_next")
-# Applied changes of these kinds end the open run of their task, if there is one.
-ENDS_RUN = frozenset({"complete", "block", "release", "expire", "archive", "schedule", "fail", "reclaim"})
 CONCURRENCY = ("stale", "late", "not_your_run")
 
-_NOT_REPLAYED = ("_sqlite_migrations",)
+# Of these tables the rows are counted; an id is given once, whatever is deleted.
+COUNTED = ("task_events", "task_runs", "task_comments", "task_attachments", "merge_dead_letters")
+# What never changes of a row that has such an id.
+_LASTING = ("task_id", "kind", "created_at", "started_at", "author", "stored_path", "chat_id", "profile")
 # Given in the ledger's order, so two orders of the same changes differ in them and in nothing else.
 _GIVEN_BY_ORDER = frozenset({"last_event_id", "id"})
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the process that wrote a change really knew: every entry up to a position, and its own changes."""
-
-    position: int
-    own: frozenset[Dot]
-
-    def covers(self, entry: Entry) -> bool:
-        return entry.position <= self.position or (entry.profile, entry.seq) in self.own
+# What is kept of a task that was deleted: that there was one, and what was refused on it.
+_OUTLIVES_A_TASK = ("merge_tombstones", "merge_kept")
 
 
 @dataclass
-class Standing:
-    """Where a task stands, derived from the ledger and the verdicts alone."""
+class Memory:
+    """What was seen of the board at earlier looks, for what one look cannot judge. ``lives``: each subscription since
+    it was made, by the position of the change that made it: its cursor, and the events that were ahead of it."""
 
-    creator: str
-    assignee: str | None
-    owner: str
-    epoch: int = 1
-    run_id: int | None = None
-    run_profile: str | None = None
-    run_claimer: str | None = None
-    vector: dict[str, int] = field(default_factory=dict)
-    applied: list[Entry] = field(default_factory=list)
-
-    def settle(self) -> None:
-        owner = self.run_profile or self.assignee or self.creator
-        if owner != self.owner:
-            self.owner, self.epoch = owner, self.epoch + 1
-
-
-@dataclass
-class Evidence:
-    """What the files of a board say at one moment. The board may be missing; then nothing is merged."""
-
-    paths: BoardPaths
-    entries: list[Entry]
-    tables: dict[str, list[dict[str, Any]]]
-    shards: dict[str, list[tuple]]
-    shard_ids: dict[str, str]
-
-    @classmethod
-    def read(cls, paths: BoardPaths) -> Evidence:
-        entries = ledger_entries(paths) if paths.ledger.exists() else []
-        shards, shard_ids = {}, {}
-        for profile, _ in paths.shards():
-            shards[profile], shard_ids[profile] = _shard(paths, profile)
-        tables = board_tables(paths) if paths.board.exists() else {}
-        return cls(paths, entries, tables, shards, shard_ids)
-
-    @property
-    def position(self) -> int:
-        """How many entries the board shows."""
-        rows = self.tables.get("merge_state")
-        return rows[0]["position"] if rows else 0
-
-    @property
-    def verdicts(self) -> dict[Dot, dict[str, Any]]:
-        return {(row["profile"], row["seq"]): row for row in self.tables.get("merge_verdicts", [])}
-
-    @property
-    def watermarks(self) -> dict[str, tuple[int, str]]:
-        return {row["profile"]: (row["seq"], row["digest"]) for row in self.tables.get("merge_watermarks", [])}
-
-    def shown(self) -> Iterable[tuple[Entry, dict[str, Any], str, dict[str, Any]]]:
-        """Each entry that the board shows: ``(entry, its verdict's row, its task's id, its body)``."""
-        verdicts = self.verdicts
-        for entry in self.entries[: self.position]:
-            verdict = verdicts.get((entry.profile, entry.seq))
-            assert verdict, f"entry {entry.position}, {entry.kind} by {entry.profile}, is shown without a verdict"
-            answer = json.loads(verdict["answer"]) if verdict["answer"] else {}
-            task_id = answer["task_id"] if entry.kind == "claim_next" and is_applied(verdict) else entry.task_id
-            yield entry, verdict, task_id, json.loads(entry.body)
-
-
-def is_applied(verdict: Mapping[str, Any]) -> bool:
-    return verdict["verdict"] == "applied"
-
-
-def is_deciding(entry: Entry) -> bool:
-    return KINDS[entry.kind].law != ADDING
-
-
-def covers(seen: Mapping[str, int], vector: Mapping[str, int]) -> bool:
-    return all(seen.get(profile, 0) >= seq for profile, seq in vector.items())
-
-
-def board_tables(paths: BoardPaths) -> dict[str, list[dict[str, Any]]]:
-    """Every table of the board."""
-    connection = sqlite.open_reader(paths.board, sqlite.BOARD)
-    try:
-        with sqlite.snapshot(connection):
-            return dump(connection)
-    finally:
-        connection.close()
-
-
-def dump(connection) -> dict[str, list[dict[str, Any]]]:
-    """Every table of an open board, its rows in one order."""
-    connection.row_factory = None
-    tables = {}
-    for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
-        if name not in _NOT_REPLAYED:
-            cursor = connection.execute(f"SELECT * FROM {name}")
-            columns = [column[0] for column in cursor.description]
-            rows = [dict(zip(columns, row, strict=True)) for row in cursor]
-            tables[name] = sorted(rows, key=lambda row: json.dumps(list(row.values())))
-    return tables
+    position: int = 0
+    rows: dict[tuple[str, int], tuple] = field(default_factory=dict)
+    given: dict[str, int] = field(default_factory=dict)
+    lives: dict[tuple[Chat, int], tuple[int, frozenset[int]]] = field(default_factory=dict)
 
 
 # --- one function for each invariant -------------------------------------------------------------------------------
 
 
 def single_owner(evidence: Evidence) -> None:
-    """At any position a task has one owner; an epoch is never held by two profiles."""
+    """At any position a task has one owner; an epoch is never held by two profiles. A deleted task is gone for good."""
     holders: dict[tuple[str, int], str] = {}
-    standings: dict[str, Standing] = {}
-    for entry, verdict, task_id, body in evidence.shown():
-        _follow(standings, entry, verdict, task_id, body)
-        if task_id in standings:
-            task = standings[task_id]
-            holder = holders.setdefault((task_id, task.epoch), task.owner)
-            assert holder == task.owner, f"epoch {task.epoch} of {task_id} is held by {holder} and {task.owner}"
-    for row in evidence.tables.get("merge_tasks", []):
-        task = standings.get(row["task_id"])
-        assert task, f"the board has {row['task_id']}, which no applied change made"
-        found = {name: row[name] for name in ("creator", "owner", "epoch", "run_profile", "run_claimer")}
-        derived = {name: getattr(task, name) for name in found}
-        assert found == derived, f"{row['task_id']}: the board says {found}, the ledger {derived}"
-    assert len(standings) == len(evidence.tables.get("merge_tasks", [])), "a task that was made is not on the board"
+    gone: dict[str, int] = {}
+    for shown, standings in walk(evidence):
+        if shown.task_id in gone:
+            assert shown.reason in ("gone", "taken_id"), f"{shown}: {shown.reason}, and the task was deleted"
+        if shown.applied:
+            taken = set(made_by(shown)) & (standings.keys() | gone.keys())
+            assert not taken, f"{shown}: applied, and there is or was {taken} already"
+        if shown.applied and shown.entry.kind == "delete":
+            gone[shown.task_id] = shown.entry.position
+        if (task := standings.get(shown.task_id)) is not None:
+            _one_holder(holders, shown.task_id, task)
+    standings = final(evidence)
+    for task_id, task in standings.items():
+        _one_holder(holders, task_id, task)
+    columns = ("creator", "owner", "epoch", "run_profile", "run_claimer", "due_s")
+    found = {row["task_id"]: {name: row[name] for name in columns} for row in evidence.rows("merge_tasks")}
+    derived = {task_id: {name: getattr(task, name) for name in columns} for task_id, task in standings.items()}
+    wrong = {task_id for task_id in found.keys() | derived.keys() if found.get(task_id) != derived.get(task_id)}
+    assert not wrong, "; ".join(f"{each}: on the board {found.get(each)}, by the ledger {derived.get(each)}"
+                                for each in wrong)  # fmt: skip
+    assert {row["id"] for row in evidence.rows("tasks")} == set(found), "tasks and merge_tasks name other tasks"
+    _check_gone(evidence, gone)
+
+
+def _one_holder(holders: dict[tuple[str, int], str], task_id: str, task: Standing) -> None:
+    holder = holders.setdefault((task_id, task.epoch), task.owner)
+    assert holder == task.owner, f"epoch {task.epoch} of {task_id} is held by {holder} and {task.owner}"
+
+
+def _check_gone(evidence: Evidence, gone: Mapping[str, int]) -> None:
+    found = {row["task_id"]: row["position"] for row in evidence.rows("merge_tombstones")}
+    assert found == gone, f"tombstones {found}, deleted {gone}"
+    for table, rows in evidence.tables.items():
+        if table not in _OUTLIVES_A_TASK:
+            for row in rows:
+                left = {row.get(column) for column in ("task_id", "parent_id", "child_id")} & gone.keys()
+                assert not left, f"{table} still has {row}, and {left} was deleted"
 
 
 def one_winner(evidence: Evidence) -> None:
-    """Of all claims on one opening of a task, exactly one is applied."""
-    open_runs: dict[str, Entry] = {}
-    runs = Counter()
-    for entry, verdict, task_id, _ in evidence.shown():
-        if not is_applied(verdict):
+    """Of all claims on one opening of a task (to do it, or to review it), exactly one is applied."""
+    for shown, standings in walk(evidence):
+        if shown.applied and shown.entry.kind in CLAIMS:
+            task = standings[shown.task_id]
+            assert task.run_id is None, f"{shown}: applied while run {task.run_id}, by {task.run_claimer}, is open"
+    derived = {task_id: task.run_id for task_id, task in final(evidence).items() if task.run_id}
+    runs = {row["task_id"]: row["id"] for row in evidence.rows("task_runs") if row["ended_at"] is None}
+    assert runs == derived, f"open runs on the board {runs}, by the ledger {derived}"
+    current = {row["id"]: row["current_run_id"] for row in evidence.rows("tasks") if row["current_run_id"]}
+    assert current == derived, f"current runs {current}, open runs by the ledger {derived}"
+    running = {row["id"] for row in evidence.rows("tasks") if row["status"] == "running"}
+    assert running == set(derived), f"running {running}, with an open run {set(derived)}"
+
+
+def capacity(evidence: Evidence) -> None:
+    """A claim is applied only below the limits as they are at its position, of the board and of a profile."""
+    limits: dict[str, int] = {}
+    for shown, standings in walk(evidence):
+        if not shown.applied:
             continue
-        if entry.kind in CLAIMS:
-            other = open_runs.get(task_id)
-            assert other is None, (
-                f"{task_id}: the claim at {entry.position} by {entry.profile} is applied while the run that "
-                f"{other.profile} claimed at {other.position} is open"
-            )
-            open_runs[task_id] = entry
-            runs[task_id] += 1
-        elif entry.kind in ENDS_RUN:
-            open_runs.pop(task_id, None)
-    found = {row["task_id"] for row in evidence.tables.get("task_runs", []) if row["ended_at"] is None}
-    assert found == set(open_runs), f"open runs on the board {found}, by the ledger {set(open_runs)}"
-    running = {row["id"]: row["current_run_id"] for row in evidence.tables.get("tasks", []) if row["current_run_id"]}
-    assert set(running) == found, f"tasks with a current run {set(running)}, with an open run {found}"
+        if shown.entry.kind == "settings":
+            limits = {name: limit for name, limit in {**limits, **shown.body}.items() if limit is not None}
+        elif shown.entry.kind in CLAIMS:
+            runs_as = shown.body.get("runs_as") or shown.entry.profile
+            open_runs = Counter(task.run_profile for task in standings.values() if task.run_id)
+            whole, own = limits.get("max_in_progress"), limits.get("max_in_progress_per_profile")
+            assert whole is None or open_runs.total() < whole, f"{shown}: applied, {open_runs} are open of {whole}"
+            assert own is None or open_runs[runs_as] < own, f"{shown}: applied, {open_runs} are open, {own} each"
+    found = {row["name"]: row["value"] for row in evidence.rows("merge_settings")}
+    assert found == limits, f"limits on the board {found}, by the ledger {limits}"
 
 
 def no_lost_change(
@@ -226,6 +175,27 @@ def exactly_once(evidence: Evidence) -> None:
     assert marks == dict(counted) == dict(merged), f"watermarks {marks}, verdicts {counted}, entries shown {merged}"
     dots = Counter((entry.profile, entry.seq) for entry in evidence.entries)
     assert all(count == 1 for count in dots.values()), f"merged twice: {[dot for dot in dots if dots[dot] > 1]}"
+    keys = Counter(
+        row["idempotency_key"] for row in evidence.rows("tasks")
+        if row["idempotency_key"] is not None and row["status"] != "archived"
+    )  # fmt: skip
+    assert all(count == 1 for count in keys.values()), f"live tasks with one key: {keys}"
+
+
+def never_reused(evidence: Evidence, memory: Memory) -> None:
+    """An id that was given to an event, run, comment, attachment or dead letter is never given to another."""
+    for kind_of_id, ids in _answered_ids(evidence).items():
+        assert ids == sorted(set(ids)), f"{kind_of_id} were given out of order or twice: {ids}"
+    for table in COUNTED:
+        for row in evidence.rows(table):
+            lasting = tuple(row.get(name) for name in _LASTING)
+            before = memory.rows.setdefault((table, row["id"]), lasting)
+            assert before == lasting, f"{table} {row['id']} was {before}, and now it is {lasting}"
+    if evidence.position >= memory.position:
+        given = {row["name"]: row["seq"] for row in evidence.rows("sqlite_sequence")}
+        fell = {name: seq for name, seq in memory.given.items() if given.get(name, 0) < seq}
+        assert not evidence.tables or not fell, f"the next ids fell from {fell} to {given}"
+        memory.given.update(given)
 
 
 def contiguous(evidence: Evidence) -> None:
@@ -273,16 +243,16 @@ def rebuild_equals_board(evidence: Evidence, chance: random.Random) -> None:
 def owner_never_stale(evidence: Evidence) -> None:
     """A change by the owner of an open run on that run is never refused for concurrency; and nobody is refused as
     stale who owned the task or had seen everything."""
-    for entry, verdict, task, body in _walk(evidence):
-        if task is None or is_applied(verdict):
+    for shown, standings in walk(evidence):
+        task = standings.get(shown.task_id)
+        if task is None or shown.applied:
             continue
-        about = f"{entry.kind} at {entry.position} by {entry.profile} on {entry.task_id}"
-        authors = (task.run_profile, task.run_claimer)
-        if task.run_id and body.get("run_id") == task.run_id and entry.profile in authors:
-            assert verdict["reason"] not in CONCURRENCY, f"{about}: {verdict['reason']} on the author's own open run"
-        if verdict["reason"] == "stale":
-            assert entry.profile != task.owner, f"{about}: stale, and its author owned the task"
-            assert not covers(json.loads(entry.seen), task.vector), f"{about}: stale, and it had seen everything"
+        profile = shown.entry.profile
+        if task.run_id and shown.body.get("run_id") == task.run_id and profile in (task.run_profile, task.run_claimer):
+            assert shown.reason not in CONCURRENCY, f"{shown}: {shown.reason} on the author's own open run"
+        if shown.reason == "stale":
+            assert profile != task.owner, f"{shown}: stale, and its author owned the task"
+            assert not covers(json.loads(shown.entry.seen), task.vector), f"{shown}: stale, and it had seen everything"
 
 
 def nothing_overwritten(evidence: Evidence, known: Mapping[Dot, Known] | None = None) -> None:
@@ -290,43 +260,133 @@ def nothing_overwritten(evidence: Evidence, known: Mapping[Dot, Known] | None = 
 
     ``known``: what the authors really knew, where the test watched them; without it, what the changes say they saw.
     A change of an open run by one of its authors, and the coordinator's choice of a task, have seen what there is.
+    The coordinator's own ``due`` says which time it relies on. A change that names no task overwrites none.
     """
-    for entry, verdict, task, body in _walk(evidence):
-        if task is None or not is_applied(verdict) or not is_deciding(entry) or entry.kind == "claim_next":
+    for shown, standings in walk(evidence):
+        entry, task = shown.entry, standings.get(shown.task_id)
+        if task is None or not shown.applied or not shown.is_deciding or entry.kind == "claim_next":
             continue
-        about = f"{entry.kind} at {entry.position} by {entry.profile} on {entry.task_id}"
-        if body.get("run_id") is not None:
-            assert body["run_id"] == task.run_id, f"{about}: applied, and its run was over"
+        if entry.kind == "due":
+            assert shown.body["due_s"] == task.due_s, f"{shown}: applied, and the task waits for {task.due_s}"
+        elif shown.body.get("run_id") is not None:
+            assert shown.body["run_id"] == task.run_id, f"{shown}: applied, and its run was over"
             authors = (task.run_profile, task.run_claimer, COORDINATOR)
-            assert entry.profile in authors, f"{about}: applied on the run of {authors[:2]}"
-            continue
-        if entry.profile == task.owner:
-            continue
-        seen = json.loads(entry.seen)
-        assert covers(seen, task.vector), f"{about}: applied with {seen} seen of {task.vector}, owner {task.owner}"
-        knew = (known or {}).get((entry.profile, entry.seq))
-        missed = [other for other in task.applied if knew is not None and not knew.covers(other)]
-        assert not missed, f"{about}: applied, and its author knew nothing of {missed[0]}"
-    standings = {task_id: task.vector for task_id, task in _final(evidence).items()}
-    found = {row["task_id"]: json.loads(row["vector"]) for row in evidence.tables.get("merge_tasks", [])}
+            assert entry.profile in authors, f"{shown}: applied on the run of {authors[:2]}"
+        elif entry.profile != task.owner:
+            _had_seen(shown, task, (known or {}).get((entry.profile, entry.seq)))
+    standings = {task_id: task.vector for task_id, task in final(evidence).items()}
+    found = {row["task_id"]: json.loads(row["vector"]) for row in evidence.rows("merge_tasks")}
     assert found == standings, f"task vectors on the board {found}, by the ledger {standings}"
 
 
+def _had_seen(shown: Shown, task: Standing, knew: Known | None) -> None:
+    seen = json.loads(shown.entry.seen)
+    assert covers(seen, task.vector), f"{shown}: applied with {seen} seen of {task.vector}, owner {task.owner}"
+    missed = [other for other in task.applied if knew is not None and not knew.covers(other)]
+    assert not missed, f"{shown}: applied, and its author knew nothing of {missed[0]}"
+
+
 def promotion(evidence: Evidence) -> None:
-    """A task is ready only when all its parents are terminal, and waits only for parents that are not; the link
-    graph has no cycle."""
-    status = {row["id"]: row["status"] for row in evidence.tables.get("tasks", [])}
+    """A task is ready only when all its parents are terminal, or when it was forced; it waits only for parents that
+    are not, or if its plan said that it shall wait for somebody. The link graph has no cycle."""
+    status = {row["id"]: row["status"] for row in evidence.rows("tasks")}
+    forced = {row["task_id"] for row in evidence.rows("merge_tasks") if row["forced"]}
     parents = defaultdict(set)
-    for row in evidence.tables.get("task_links", []):
+    for row in evidence.rows("task_links"):
         parents[row["child_id"]].add(row["parent_id"])
+    applied = [shown for shown in evidence.shown() if shown.applied]
+    asked = {shown.task_id for shown in applied if shown.entry.kind == "promote" and shown.body.get("force")}
+    assert forced <= asked, f"{forced - asked} are forced, and nobody asked for it"
+    held = {task_id for shown in applied if not shown.body.get("auto_promote", True) for task_id in made_by(shown)}
     for task_id, now in status.items():
         waits_for = [parent for parent in parents[task_id] if status[parent] not in TERMINAL]
-        assert now != "ready" or not waits_for, f"{task_id} is ready and waits for {waits_for}"
-        assert now != "todo" or waits_for, f"{task_id} is todo and waits for nobody"
+        assert now != "ready" or not waits_for or task_id in forced, f"{task_id} is ready and waits for {waits_for}"
+        assert now != "todo" or waits_for or task_id in held, f"{task_id} is todo and waits for nobody"
+        assert now != "todo" or task_id not in forced, f"{task_id} is todo, and it was forced"
     while leaves := [task_id for task_id in list(parents) if not parents[task_id] & parents.keys()]:
         for task_id in leaves:
             del parents[task_id]
     assert not parents, f"these wait for each other: {sorted(parents)}"
+
+
+def delivery(evidence: Evidence, memory: Memory) -> None:
+    """Each event of a subscription is acknowledged, kept in a dead letter, or still ahead of the cursor; the cursor
+    never moves back, and only a ``delivered`` of the profile that delivers moves it."""
+    chats, letters = _delivered(evidence)
+    found = {chat: row["notifier_profile"] for chat, row in evidence.cursors.items()}
+    derived = {chat: life.profile for chat, life in chats.items()}
+    assert found == derived, f"subscriptions on the board {found}, by the ledger {derived}"
+    kept = {
+        row["id"]: ((row["task_id"], row["platform"], row["chat_id"], row["thread_id"]), json.loads(row["event_ids"]))
+        for row in evidence.rows("merge_dead_letters")
+    }
+    assert kept == letters, f"dead letters on the board {kept}, by the ledger {letters}"
+    for chat, life in chats.items():
+        cursor = evidence.cursors[chat]["last_event_id"]
+        assert life.cursor in (None, cursor), f"the cursor of {chat} is at {cursor}, by the ledger at {life.cursor}"
+        _follow_cursor(evidence, memory, chat, life, cursor)
+    memory.position = max(memory.position, evidence.position)
+
+
+@dataclass
+class _Life:
+    """A subscription since it was made at ``position``. ``cursor``: None while only the board knows it."""
+
+    position: int
+    profile: str
+    cursor: int | None
+    moved_at: int = 0
+
+
+def _delivered(evidence: Evidence) -> tuple[dict[Chat, _Life], dict[int, Letter]]:
+    """The subscriptions and the dead letters that there must be, by the ledger."""
+    chats: dict[Chat, _Life] = {}
+    letters: dict[int, Letter] = {}
+    for shown in evidence.shown():
+        kind, body, profile = shown.entry.kind, shown.body, shown.entry.profile
+        if not shown.applied:
+            continue
+        if kind == "subscribe":
+            life = _Life(shown.entry.position, body.get("notifier_profile") or profile,
+                         0 if body.get("from_start") else None)  # fmt: skip
+            chats.setdefault(shown.chat, life)
+        elif kind == "unsubscribe":
+            chats.pop(shown.chat, None)
+        elif kind == "delete":
+            chats = {chat: life for chat, life in chats.items() if chat[0] != shown.task_id}
+            letters = {number: letter for number, letter in letters.items() if letter[0][0] != shown.task_id}
+        elif kind == "delivered" and shown.chat in chats:
+            assert profile == chats[shown.chat].profile, f"{shown}: applied, {chats[shown.chat].profile} delivers"
+            _follow_delivered(shown, chats[shown.chat], letters)
+    return chats, letters
+
+
+def _follow_delivered(shown: Shown, life: _Life, letters: dict[int, Letter]) -> None:
+    body, answer = shown.body, shown.answer
+    if body.get("letter_id") is not None:
+        if answer["buried"]:
+            assert "error" not in body, f"{shown}: buried, and it was not told"
+            told = letters.pop(body["letter_id"])[0]
+            assert told == shown.chat, f"{shown}: buried what {told} is still to be told"
+        return
+    before, life.cursor = life.cursor or 0, answer["last_event_id"]
+    life.moved_at = shown.entry.position
+    assert life.cursor >= before, f"{shown}: the cursor moved back from {before} to {life.cursor}"
+    if "error" in body:
+        letters[answer["letter_id"]] = (shown.chat, body.get("events") or [min(body["upto"], life.cursor)])
+
+
+def _follow_cursor(evidence: Evidence, memory: Memory, chat: Chat, life: _Life, cursor: int) -> None:
+    """Against the last look: nothing that was ahead of the cursor is lost, and it stands or moved forward."""
+    here = frozenset(row["id"] for row in evidence.rows("task_events") if row["task_id"] == chat[0])
+    before, ahead = memory.lives.get((chat, life.position), (cursor, frozenset()))
+    if evidence.position < memory.position:  # the board was deleted, and is caught up again only so far
+        return
+    assert cursor >= before, f"the cursor of {chat} moved back from {before} to {cursor}"
+    assert cursor == before or life.moved_at, f"the cursor of {chat} moved from {before} to {cursor} by itself"
+    lost = {event for event in ahead - here if event > cursor}
+    assert not lost, f"{chat} is still to be told of {lost}, and they are gone"
+    memory.lives[chat, life.position] = (cursor, frozenset(event for event in here if event > cursor))
 
 
 def additions_commute(one: Evidence, other: Evidence) -> None:
@@ -339,8 +399,8 @@ def additions_commute(one: Evidence, other: Evidence) -> None:
 def isolation(damaged: Evidence, whole: Evidence, profile: str) -> None:
     """Whatever is done to the shard of ``profile`` changes nothing on tasks that it neither owns nor claims, and
     delays no other shard: ``damaged`` is the board beside ``whole``, where nothing was done to it."""
-    theirs = {task_id for task_id, task in _final(whole).items()
-              if profile not in {entry.profile for entry in task.applied} | {task.owner}}  # fmt: skip
+    theirs = {task_id for task_id, task in final(whole).items()
+              if profile not in {entry.profile for entry in task.applied} | {task.owner, task.creator}}  # fmt: skip
     assert _marks_without(damaged, profile) == _marks_without(whole, profile), "another shard was held up"
     for name, key in (("tasks", "id"), ("merge_tasks", "task_id"), ("task_links", "child_id")):
         left, right = (
@@ -350,18 +410,33 @@ def isolation(damaged: Evidence, whole: Evidence, profile: str) -> None:
         assert left == right, _difference(name, left, right)
 
 
-def check(evidence: Evidence, known: Mapping[Dot, Known] | None = None) -> None:
-    """Every invariant that one look at the files can judge."""
+def check(evidence: Evidence, known: Mapping[Dot, Known] | None = None, memory: Memory | None = None) -> None:
+    """Every invariant that a look at the files can judge, beside what ``memory`` has of the looks before."""
     contiguous(evidence)
     exactly_once(evidence)
     single_owner(evidence)
     one_winner(evidence)
+    capacity(evidence)
     owner_never_stale(evidence)
     nothing_overwritten(evidence, known)
     promotion(evidence)
+    memory = Memory() if memory is None else memory
+    never_reused(evidence, memory)
+    delivery(evidence, memory)
 
 
 # --- how -----------------------------------------------------------------------------------------------------------
+
+
+def _answered_ids(evidence: Evidence) -> dict[str, list[int]]:
+    """The ids that changes were given, in the ledger's order."""
+    given = defaultdict(list)
+    for shown in evidence.shown():
+        if shown.applied and shown.entry.kind in (*CLAIMS, "comment", "attach", "delivered"):
+            for name in ("run_id", "comment_id", "attachment_id", "letter_id"):
+                if name in shown.answer:
+                    given[name].append(shown.answer[name])
+    return given
 
 
 def heads_at(entries: Sequence[Entry], position: int) -> dict[str, tuple[int, str]]:
@@ -382,40 +457,6 @@ def unordered(tables: Mapping[str, list[dict[str, Any]]]) -> dict[str, Counter]:
     }
 
 
-def _walk(evidence: Evidence) -> Iterable[tuple[Entry, dict[str, Any], Standing | None, dict[str, Any]]]:
-    """Each entry that is shown, with where its task stood before it; None if there was no such task."""
-    standings: dict[str, Standing] = {}
-    for entry, verdict, task_id, body in evidence.shown():
-        yield entry, verdict, standings.get(task_id), body
-        _follow(standings, entry, verdict, task_id, body)
-
-
-def _final(evidence: Evidence) -> dict[str, Standing]:
-    standings: dict[str, Standing] = {}
-    for entry, verdict, task_id, body in evidence.shown():
-        _follow(standings, entry, verdict, task_id, body)
-    return standings
-
-
-def _follow(standings: dict[str, Standing], entry: Entry, verdict: dict, task_id: str, body: dict) -> None:
-    if not is_applied(verdict) or not is_deciding(entry):
-        return
-    if entry.kind == "create":
-        assignee = body.get("assignee")
-        standings[task_id] = Standing(entry.profile, assignee, assignee or entry.profile)
-    task = standings[task_id]
-    if entry.kind == "assign":
-        task.assignee = body.get("assignee")
-    elif entry.kind in CLAIMS:
-        task.run_id = json.loads(verdict["answer"])["run_id"]
-        task.run_profile, task.run_claimer = body.get("runs_as") or entry.profile, entry.profile
-    elif entry.kind in ENDS_RUN:
-        task.run_id = task.run_profile = task.run_claimer = None
-    task.settle()
-    task.vector[entry.profile] = entry.seq
-    task.applied.append(entry)
-
-
 def _replay_in_pieces(state: BoardState, entries: Sequence[Entry], chance: random.Random) -> None:
     """Replay in batches of any size, some of them undone before their end and played again."""
     at = 0
@@ -434,33 +475,6 @@ def _replay_cut_short(state: BoardState, batch: Sequence[Entry]) -> None:
     except AttributeError:
         return
     raise AssertionError("a replay over its end did not fail")
-
-
-def ledger_entries(paths: BoardPaths) -> list[Entry]:
-    ledger = FileLedger(paths.ledger)
-    try:
-        return list(ledger.after(0))
-    finally:
-        ledger.close()
-
-
-def _shard(paths: BoardPaths, profile: str) -> tuple[list[tuple], str]:
-    """The rows of a shard and its id, read under its lock."""
-    lock = FileLock(paths.shard_lock(profile))
-    lock.acquire(10)
-    try:
-        try:
-            connection = sqlite.open_reader(paths.shard(profile), sqlite.SHARD)
-        except FileMissing:
-            return [], ""  # its first transaction was never committed
-        try:
-            rows = connection.execute("SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes ORDER BY seq")
-            meta = connection.execute("SELECT shard_id FROM meta").fetchone()
-            return rows.fetchall(), meta[0] if meta else ""
-        finally:
-            connection.close()
-    finally:
-        lock.close()
 
 
 def _marks_without(evidence: Evidence, profile: str) -> dict[str, tuple[int, str]]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from coordinator import collect
 from coordinator.refusal import REASONS
-from shards.changes import ADDING, KINDS
+from coordinator.rules import NO_TASK_YET, RULES, capacity, failures
+from shards import Gateway, attachments, deliveries, filesystems, gateway, sqlite
+from shards.bodies import ADDING, COORDINATOR_KINDS, KINDS, NESTING_LIMIT
+from shards.records import STATUSES
+from tests import invariants
+from tests.rules.test_table import HEADER, LINES, SHORT
 
 ROOT = Path(__file__).parents[2]
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
@@ -19,7 +27,7 @@ SOURCES = [
     if path.parent != Path(__file__).parent
 ]
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", DESIGN, re.M | re.S))
-INVARIANTS = re.findall(r"^\| `(\w+)` \|.*\| (?:`(\S+)`|planned) \|$", SECTIONS["Invariants"], re.M)
+INVARIANTS = re.findall(r"^\| `(\w+)` \|.*\| `(\S+)` \|$", SECTIONS["Invariants"], re.M)
 
 
 def test_every_reason_is_explained_and_nothing_else() -> None:
@@ -45,15 +53,74 @@ def test_every_law_that_the_code_refers_to_exists() -> None:
     assert referred and referred <= set(laws)
 
 
-def test_the_adding_changes_are_those_of_the_rule() -> None:
-    (listed,) = re.findall(r"\*\*Adding\*\* changes \(([^)]+)\)", SECTIONS["The rule"])
-    assert sorted(re.findall(r"`(\w+)`", listed)) == sorted(kind for kind, body in KINDS.items() if body.law == ADDING)
+def test_the_kinds_of_changes_are_those_of_the_rule() -> None:
+    bound = {kind for kind, body in KINDS.items() if "run_id" in body.__struct_fields__}
+    for words, kinds in {
+        r"\*\*Adding\*\* changes": {kind for kind, body in KINDS.items() if body.law == ADDING},
+        r"\*\*Run-bound\*\* changes": bound,
+        r"Changes \*\*without a task\*\*": NO_TASK_YET,
+        r"\*\*coordinator's\s+own\*\* changes": COORDINATOR_KINDS,
+    }.items():
+        (listed,) = re.findall(rf"{words} \(([^)]+)\)", SECTIONS["The rule"])
+        assert sorted(quoted(listed)) == sorted(kinds), words
 
 
-def test_the_run_bound_changes_are_those_of_the_rule() -> None:
-    (listed,) = re.findall(r"\*\*Run-bound\*\* changes \(([^)]+)\)", SECTIONS["The rule"])
-    bound = [kind for kind, body in KINDS.items() if "run_id" in body.__struct_fields__]
-    assert sorted(re.findall(r"`(\w+)`", listed)) == sorted(bound)
+def test_every_package_is_introduced() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    introduced = re.findall(r"^\*\*([\w.]+)\*\* ", SECTIONS["The packages"], re.M)
+    assert sorted(introduced) == sorted(project["tool"]["setuptools"]["packages"])
+
+
+def test_the_statuses_are_those_of_the_tested_table() -> None:
+    """Each row of tests/rules/test_table.py is in one of the two tables, unless it says the same of every status."""
+    head, *rows = [cells for cells in table("Statuses") if len(cells) == len(STATUSES) + 1]
+    assert tuple(head[1:]) == STATUSES
+    shown = {change: cells for change, *cells in rows}
+    running = dict(cells for cells in table("Statuses") if len(cells) == 2 and cells[0])
+    tested = {named(name): [shown_as(cell) for cell in cells] for name, *cells in LINES if len(set(cells)) > 1}
+    there = HEADER.index("running")
+    bound = {name: cells for name, cells in tested.items() if {*cells[:there], *cells[there + 1 :]} == {"`late`"}}
+    assert running == {name: cells[there] for name, cells in bound.items()}
+    assert shown == {name: cells for name, cells in tested.items() if name not in {*bound, "`claim_next`"}}
+
+
+def test_every_way_to_fail_is_listed() -> None:
+    (outcomes,) = re.findall(r"Literal\[([^]]+)\]", str(KINDS["fail"].__annotations__["outcome"]))
+    listed = [name for cells in table("Attempts") for name in quoted(cells[0])]
+    assert sorted(listed) == sorted(re.findall(r"\w+", outcomes))
+
+
+@pytest.mark.parametrize(
+    ("section", "figure"),
+    [
+        ("A pass", f"{collect.CHANGES_PER_PASS:,} changes"),
+        ("A pass", f"at least {collect.LEAST_SHARE} of each"),
+        ("A pass", f"{collect.BYTES_PER_SHARD // 2**20} MiB"),
+        ("A pass", f"for {collect.PATIENCE_MS} ms"),
+        ("Attempts", f"for {failures.RATE_LIMIT_COOLDOWN_S} s"),
+        ("Capacity", f"for {capacity.TURN_KEPT_S} s,"),
+        ("Capacity", f"for {gateway.ASK_AGAIN_S:g} s unless"),
+        ("Notifications", f"({deliveries.DELIVERY_LEASE_S} s)"),
+        ("Attachments", f"{attachments.LIMIT_BYTES // 2**20} MiB"),
+        ("Losing a file", f"the newest {sqlite.ASIDE_KEPT} of each"),
+        ("SQLite laws", f"metadata {NESTING_LIMIT} levels"),
+    ],
+)
+def test_the_figures_are_those_of_the_code(section: str, figure: str) -> None:
+    assert figure in " ".join(SECTIONS[section].split())
+
+
+def test_every_call_of_a_gateway_is_said_to_wait_or_not() -> None:
+    said = quoted(SECTIONS["What waits for a verdict and what does not"])
+    reads = {"deliveries", "open_run"}
+    assert {name for name in vars(Gateway) if not name.startswith("_")} - reads <= set(said)
+
+
+def test_the_filesystems_that_are_refused() -> None:
+    (listed,) = re.findall(r"`shards/filesystems\.py`: ([^)]+) and others", SECTIONS["SQLite laws"])
+    names = {"NFS": "nfs4", "SMB": "smb3", "9p": "9p", "virtiofs": "virtiofs"}
+    assert set(listed.split(", ")) == set(names)
+    assert all(filesystems.NOT_SHARED.fullmatch(kind) for kind in names.values())
 
 
 @pytest.mark.parametrize(("name", "place"), INVARIANTS)
@@ -61,7 +128,39 @@ def test_every_invariant_is_checked_where_the_table_says(name: str, place: str) 
     found = {
         path for path in SOURCES if re.search(rf"^\s*def (test_)?{name}\(", path.read_text(encoding="utf-8"), re.M)
     }
-    if not place:
-        assert found == set(), f"{name} is planned no longer"
-        return
     assert any(path.is_relative_to(ROOT / place) for path in found), f"{name} is not in {place}"
+
+
+def test_every_invariant_that_is_checked_is_in_the_table() -> None:
+    assert len(INVARIANTS) == len(table("Invariants")) - 1
+    called = re.findall(r"^    (\w+)\(", inspect.getsource(invariants.check), re.M)
+    assert called
+    assert set(called) <= {name for name, _ in INVARIANTS}
+
+
+# --- how ---------------------------------------------------------------------------------------------------------
+
+
+def table(section: str) -> list[list[str]]:
+    """The cells of each line of a section's tables."""
+    rows = [line for line in SECTIONS[section].splitlines() if line.startswith("|") and not line.startswith("|---")]
+    return [[cell.strip() for cell in row.strip().removeprefix("|").removesuffix("|").split("|")] for row in rows]
+
+
+def quoted(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def named(row: str) -> str:
+    """How the page names a row of the tested table: the kind, and which of its forms."""
+    kind = row if row in RULES else row.split("_")[0]
+    form = row.removeprefix(kind).removeprefix("_")
+    return f"`{kind}`, {form}" if form else f"`{kind}`"
+
+
+def shown_as(cell: str) -> str:
+    """How the page shows a cell of the tested table."""
+    word = SHORT.get(cell, cell)
+    if word in REASONS:
+        return "-" if word == "wrong_status" else f"`{word}`"
+    return "·" if word == "." else word

@@ -93,8 +93,7 @@ class BoardMachine(RuleBasedStateMachine):
         """Every invariant that one look can judge, after each step that may have merged something."""
         if getattr(self, "merged", False):
             self.merged = False
-            runs = self.world.check().tables.get("task_runs", [])
-            self.pool.runs = sorted((row["id"], row["task_id"]) for row in runs)
+            self.pool.learn(self.world.check())
 
     def teardown(self) -> None:
         """Everything is merged in the end, and the replay of the ledger is the board."""

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from coordinator.collect import QUARANTINED, Collector
 from coordinator.verify import verify
 from shards import sqlite
-from shards.changes import (
+from shards.bodies import (
     LIMIT_BYTES,
     NESTING_LIMIT,
     Assign,
+    Attach,
     Block,
     Body,
     Claim,
@@ -27,21 +28,32 @@ from shards.changes import (
     Comment,
     Complete,
     Create,
+    Decompose,
+    Delete,
+    Delivered,
+    Detach,
     Edit,
+    Gc,
     Link,
+    PlannedChild,
     Progress,
+    Promote,
     Release,
+    Reopen,
+    Review,
+    Schedule,
+    Settings,
     Subscribe,
+    Unblock,
     Unlink,
     Unsubscribe,
-    chain,
-    genesis,
 )
+from shards.changes import chain, genesis
 from shards.errors import Damaged, InvalidChange, LedgerBehind
 from shards.locks import FileLock
-from shards.names import BoardPaths
+from shards.names import COORDINATOR, BoardPaths
 from tests import invariants
-from tests.invariants import Evidence
+from tests.evidence import Evidence, board_tables, ledger_entries
 from tests.simulation.changes import Pool, any_kind, drawn
 from tests.simulation.world import CRASH_POINTS, World
 
@@ -283,6 +295,25 @@ def test_nothing_overwritten_after_a_write_that_failed(world: World) -> None:
     assert verdict_of(world.check_all(), "ann", seq) == "stale"
 
 
+@pytest.mark.parametrize("again_in_s", [None, 5, 1_000])
+def test_nothing_overwritten_by_an_appointment(world: World, again_in_s: int | None) -> None:
+    """The coordinator's word that a task is due counts only if the task still waits for that very time."""
+    ann, *_ = world.writers
+    now_s = world.now_ms // 1000
+    world.write(ann, TASK, Create(title="t"))
+    world.write(ann, TASK, Schedule(due_s=now_s + 10))
+    world.make_pass()
+    world.now_ms += 20_000
+    world.write(ann, TASK, Unblock())
+    if again_in_s is not None:
+        world.write(ann, TASK, Schedule(due_s=now_s + again_in_s))
+    world.make_pass()
+    evidence = world.check()
+    assert verdict_of(evidence, COORDINATOR, 1) == "wrong_status"
+    later = now_s + 1_000 if again_in_s == 1_000 else None
+    assert [row["due_s"] for row in world.check_all().rows("merge_tasks")] == [later]
+
+
 ADDITIONS = [
     (0, TASK, Comment(text="one")),
     (1, TASK, Comment(text="two")),
@@ -293,6 +324,10 @@ ADDITIONS = [
     (0, OTHER, Subscribe(platform="p", chat_id="1")),
     (2, TASK, Subscribe(platform="p", chat_id="2", notifier_profile="ann")),
     (4, PARENT, Unsubscribe(platform="p", chat_id="3")),
+    (3, TASK, Attach(filename="f", stored_path="s", size=1)),
+    (1, OTHER, Detach(attachment_id=1)),
+    (0, OLD_PARENT, Delivered(platform="p", chat_id="4", upto=1)),
+    (1, OLD_PARENT, Delivered(platform="p", chat_id="5", upto=1, error="no", attempts=6)),
 ]
 
 
@@ -340,6 +375,194 @@ def test_promotion_no_cycle(world: World, edges: list[tuple[str, str]]) -> None:
     assert reasons == ["cycle"]
 
 
+def test_promotion_of_a_forced_task(world: World) -> None:
+    """Who forced a gate may go on; who did not waits, also for a parent that is opened again."""
+    ann, *_ = world.writers
+    for task_id, parents in ((PARENT, ()), (TASK, (PARENT,)), (OTHER, (PARENT,))):
+        world.write(ann, task_id, Create(title="t", parents=parents))
+    world.make_pass()
+    refused = world.write(ann, OTHER, Promote())
+    world.write(ann, TASK, Promote(force=True))
+    world.write(ann, TASK, Claim())
+    world.make_pass()
+    world.write(ann, PARENT, Complete())
+    world.make_pass()
+    invariants.promotion(world.check())
+    assert _statuses(world) == {PARENT: "done", TASK: "running", OTHER: "ready"}
+    world.write(ann, PARENT, Reopen())
+    world.write(ann, TASK, Release(run_id=1))
+    evidence = world.check_all()
+    invariants.promotion(evidence)
+    assert verdict_of(evidence, "ann", refused) == "parents_open"
+    assert _statuses(world) == {PARENT: "ready", TASK: "ready", OTHER: "todo"}
+
+
+def test_promotion_of_a_plan(world: World) -> None:
+    """A plan's tasks wait for each other, the planned one for all of them; a plan with a circle makes nothing."""
+    ann, _, bob, *_ = world.writers
+    for task_id in (TASK, OTHER):
+        world.write(ann, task_id, Create(title="t", starts="triage"))
+    world.make_pass()
+    first, second, third, fourth = (f"t_{number:08x}" for number in range(11, 15))
+    children = (PlannedChild(first, "a", assignee="bob"), PlannedChild(second, "b", parents=(0,)))
+    world.write(ann, TASK, Decompose(children=children))
+    circle = (PlannedChild(third, "a", parents=(1,)), PlannedChild(fourth, "b", parents=(0,)))
+    refused = world.write(ann, OTHER, Decompose(children=circle))
+    world.make_pass()
+    assert _statuses(world) == {TASK: "todo", OTHER: "triage", first: "ready", second: "todo"}
+    world.write(bob, first, Complete())
+    world.make_pass()
+    world.write(bob, second, Complete())
+    evidence = world.check_all()
+    invariants.promotion(evidence)
+    assert verdict_of(evidence, "ann", refused) == "cycle"
+    assert _statuses(world) == {TASK: "ready", OTHER: "triage", first: "done", second: "done"}
+
+
+@given(st.permutations(["claim", "edit", "comment", "delete", "create", "subscribe"]))
+@quick
+def test_single_owner_of_a_deleted_task(order: list[str]) -> None:
+    """Behind its deletion nothing applies to a task, in whatever order it was written, and its id is never used."""
+    bodies = {"claim": Claim(), "edit": Edit(title="e"), "comment": Comment(text="c"), "delete": Delete(),
+              "create": Create(title="again"), "subscribe": Subscribe(platform="p", chat_id="1")}  # fmt: skip
+    with a_world() as world:
+        ann = world.writers[0]
+        world.write(ann, TASK, Create(title="t"))
+        world.make_pass()
+        seqs = {name: world.write(ann, TASK, bodies[name]) for name in order}
+        evidence = world.check_all()
+        invariants.single_owner(evidence)
+        behind = order[order.index("delete") + 1 :]
+        verdicts = [verdict_of(evidence, "ann", seqs[name]) for name in behind]
+        assert verdicts == ["taken_id" if name == "create" else "gone" for name in behind]
+        assert not evidence.rows("tasks") and not evidence.rows("task_events")
+
+
+@given(st.permutations(range(6)), st.booleans(), st.sampled_from([0, 1, 2, 4]), st.sampled_from([1, 2, None]))
+@quick
+def test_capacity(order: list[int], at_once: bool, total: int, own: int | None) -> None:
+    """However many claim at once, no more runs are open than the limits allow; a lower limit ends no run."""
+    with a_world() as world:
+        for number in range(6):
+            world.write(world.writers[number], f"t_{number:08x}", Create(title="t"))
+        world.write(world.writers[0], "", Settings(max_in_progress=total, max_in_progress_per_profile=own))
+        world.make_pass()
+        for writer in order:
+            world.write(world.writers[writer], f"t_{writer:08x}", Claim())
+            if not at_once:
+                world.make_pass()
+        world.make_pass()
+        world.write(world.writers[0], "", Settings(max_in_progress=0))
+        world.write(world.writers[0], "", ClaimNext())
+        evidence = world.check_all()
+        invariants.capacity(evidence)
+        expected = min(total, 6 if own is None else 3 * own)
+        assert _count(evidence, "tasks", "status", "running") == expected
+
+
+def test_capacity_of_reviews(world: World) -> None:
+    """A review is a run like another: it takes a place, and whoever else claims it is too late."""
+    ann, _, bob, _, cyd, _ = world.writers
+    for task_id in (TASK, OTHER):
+        world.write(ann, task_id, Create(title="t"))
+    world.write(ann, TASK, Review(summary="look"))
+    world.write(ann, "", Settings(max_in_progress=1))
+    world.make_pass()
+    world.write(bob, TASK, Claim())
+    world.make_pass()
+    lost = world.write(cyd, TASK, Claim())
+    full = world.write(cyd, OTHER, Claim())
+    evidence = world.check_all()
+    invariants.one_winner(evidence)
+    assert [verdict_of(evidence, "cyd", seq) for seq in (lost, full)] == ["wrong_status", "at_capacity"]
+
+
+def test_capacity_when_the_clock_is_set_back(world: World) -> None:
+    """Room is kept for whoever asked in vain a moment ago, and for nobody who asks only in the future."""
+    ann, _, bob, *_ = world.writers
+    for task_id in (TASK, OTHER, PARENT):
+        world.write(ann, task_id, Create(title="t"))
+    world.write(ann, "", Settings(max_in_progress=1))
+    world.write(ann, TASK, Claim())
+    world.make_pass()
+    world.write(bob, OTHER, Claim())
+    world.make_pass()
+    world.write(ann, "", Settings(max_in_progress=2))
+    kept_for_bob = world.write(ann, OTHER, Claim())
+    world.make_pass()
+    world.now_ms -= 2_000_000
+    taken = world.write(ann, OTHER, Claim())
+    evidence = world.check_all()
+    assert [verdict_of(evidence, "ann", seq) for seq in (kept_for_bob, taken)] == ["at_capacity", "applied"]
+
+
+@given(st.permutations(["ann", "bob", "back", "forward"]), st.booleans())
+@quick
+def test_delivery(order: list[str], from_start: bool) -> None:
+    """Only the profile that delivers to a chat moves its cursor, and only forward."""
+    with a_world() as world:
+        ann, _, bob, *_ = world.writers
+        world.write(ann, TASK, Create(title="t"))
+        world.write(ann, TASK, Subscribe(platform="p", chat_id="1", from_start=from_start))
+        for _ in range(4):
+            world.write(ann, TASK, Comment(text="c"))
+        world.make_pass()
+        said = {"ann": (ann, 3), "bob": (bob, 5), "back": (ann, 2), "forward": (ann, 4)}
+        seqs = {}
+        for name in order:
+            writer, upto = said[name]
+            seqs[name] = world.write(writer, TASK, Delivered(platform="p", chat_id="1", upto=upto))
+            world.make_pass()
+            invariants.delivery(world.check(), world.memory)
+        evidence = world.check_all()
+        assert verdict_of(evidence, "bob", seqs["bob"]) == "not_your_chat"
+        assert evidence.cursors[TASK, "p", "1", ""]["last_event_id"] == 4
+
+
+def test_delivery_of_a_dead_letter(world: World) -> None:
+    """What could not be told is kept until it is told, and only whoever delivers to that chat can say that it was."""
+    ann, _, bob, *_ = world.writers
+    world.write(ann, TASK, Create(title="t"))
+    world.make_pass()
+    for writer, chat_id in ((ann, "1"), (bob, "2")):
+        world.write(writer, TASK, Subscribe(platform="p", chat_id=chat_id, from_start=True))
+    world.make_pass()
+    world.write(bob, TASK, Delivered(platform="p", chat_id="2", upto=1, events=(1,), error="no", attempts=6))
+    world.make_pass()
+    world.write(ann, TASK, Delivered(platform="p", chat_id="1", upto=1, letter_id=1))
+    world.make_pass()
+    world.write(ann, TASK, Delivered(platform="p", chat_id="1", upto=1, letter_id=1, error="never"))
+    world.make_pass()
+    evidence = world.check()
+    invariants.delivery(evidence, world.memory)
+    assert [(row["chat_id"], row["error"]) for row in evidence.rows("merge_dead_letters")] == [("2", "no")]
+    world.write(bob, TASK, Delivered(platform="p", chat_id="2", upto=1, letter_id=1))
+    assert not world.check_all().rows("merge_dead_letters")
+
+
+def test_delivery_is_not_forgotten(world: World) -> None:
+    """What a chat is still to be told of outlives the sweeping of old events, and no event's id comes back."""
+    ann, *_ = world.writers
+    for task_id in (TASK, OTHER):
+        world.write(ann, task_id, Create(title="t"))
+        world.write(ann, task_id, Complete())
+    world.make_pass()
+    world.write(ann, TASK, Subscribe(platform="p", chat_id="1", from_start=True))
+    world.make_pass()
+    world.check()
+    world.write(ann, "", Gc(events_before_s=world.now_ms // 1000 + 1))
+    world.write(ann, OTHER, Delete())
+    world.make_pass()
+    left = world.check().rows("task_events")
+    assert [row["task_id"] for row in left] == [TASK, TASK]
+    world.write(ann, TASK, Delete())
+    world.write(ann, PARENT, Create(title="t"))
+    world.delete_board()
+    evidence = world.check_all()
+    invariants.never_reused(evidence, world.memory)
+    assert [row["id"] for row in evidence.rows("task_events")] == [5]
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_isolation(tmp_path: Path, seed: int) -> None:
     """Whatever bytes of a shard are damaged, the pass goes on: the other shards are merged in it, and the tasks that
@@ -359,7 +582,7 @@ def test_isolation_of_every_text_of_a_schema(tmp_path: Path) -> None:
     original = (tmp_path / "kanban.ann.db").read_bytes()
     places = [original.index(b"CREATE TABLE") + 20, original.index(b"liveness") + 2]
     places += [at - 1 for at in range(len(original)) if original[at : at + 10] == TASK.encode()]
-    marks = invariants.Evidence.read(BoardPaths(tmp_path)).watermarks
+    marks = Evidence.read(BoardPaths(tmp_path)).watermarks
     states = set()
     for at in places:
         for flipped in (at, at - 1, at - 2, at - 3):
@@ -413,6 +636,14 @@ def test_isolation_of_nested_metadata(world: World) -> None:
 # --- how -----------------------------------------------------------------------------------------------------------
 
 
+def _statuses(world: World) -> dict[str, str]:
+    return {row["id"]: row["status"] for row in board_tables(world.paths)["tasks"]}
+
+
+def _count(evidence: Evidence, table: str, column: str, value: object) -> int:
+    return sum(row[column] == value for row in evidence.rows(table))
+
+
 def _meddling(name: str) -> Body:
     return {
         "comment": Comment(text="hm"),
@@ -430,6 +661,9 @@ def _with_additions(order: list[tuple[int, str, Body]], passes: set[int]) -> Ite
         for task_id in (TASK, PARENT, OTHER, OLD_PARENT):
             world.write(world.writers[0], task_id, Create(title="t"))
         world.write(world.writers[0], PARENT, Subscribe(platform="p", chat_id="3"))
+        for chat_id in "45":
+            world.write(world.writers[0], OLD_PARENT, Subscribe(platform="p", chat_id=chat_id, from_start=True))
+        world.write(world.writers[0], OTHER, Attach(filename="f", stored_path="s", size=1))
         world.write(world.writers[0], TASK, Link(parent=OLD_PARENT))
         world.make_pass()
         for index, (writer, task_id, body) in enumerate(order):
@@ -462,8 +696,8 @@ def _merged_later(folder: Path) -> Evidence:
             world.make_pass()
             world.now_ms += 1_000_000
         world.make_pass()
-        tables = invariants.board_tables(world.paths)
-        return Evidence(world.paths, invariants.ledger_entries(world.paths), tables, {}, {})
+        tables = board_tables(world.paths)
+        return Evidence(world.paths, ledger_entries(world.paths), tables, {}, {})
 
 
 def _flip_bits(path: Path, chance: random.Random) -> None:

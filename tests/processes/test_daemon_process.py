@@ -155,3 +155,17 @@ def _one_task(home: str) -> str:
     with Board.open(home=home) as board:
         assert board.task(task_id).status == "ready"
     return task_id
+
+
+def test_once_goes_on_where_a_daemon_ends(home, start, daemon, assert_clean) -> None:
+    """``--once`` asks the daemon; if that dies before it merged, the pass is made here."""
+    daemon.send_signal(signal.SIGSTOP)
+    with Gateway("amy", home=home) as amy:
+        amy.create("left behind")
+    once = start("-m", "coordinator", "--home", home, "--once", "--json")
+    daemon.kill()
+    daemon.wait()
+    answer, errors = once.communicate()
+    assert once.returncode == 0, errors
+    assert json.loads(answer) | {"daemon": None} == {"merged": {"amy": 1}, "refused": [], "left": [], "daemon": None}
+    assert_clean()

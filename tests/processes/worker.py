@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -106,13 +107,42 @@ def fork(home: str, profile: str) -> None:
     board.close()
 
 
-def patient_daemon(home: str, profile: str) -> None:
-    """A daemon whose sweep is an hour away, so that only a bell or a signal wakes it."""
+def patient_daemon(home: str, profile: str, *words: str) -> None:
+    """A daemon whose sweep is an hour away, so that only a bell or a signal wakes it; ``words`` of its command."""
     from coordinator import daemon
     from coordinator.cli import main
 
     daemon.SWEEP_S = 3_600
-    main(["--home", home, "daemon"], "kanban-merge")
+    main(["--home", home, "daemon", *words], "kanban-merge")
+
+
+def patient_kanban(home: str, profile: str, *words: str) -> None:
+    """``kanban`` with these words, which looks at the board once an hour unless it is rung. Says when it begins to
+    wait, and at SIGUSR1 how often it looked."""
+    from shards import board
+    from shards.bell import Bell
+    from shards.cli import main
+
+    board.LOST_BELL_S = 3_600
+    looks = 0
+    waits = False
+    true_events, true_wait = board.Board.events, Bell.wait
+
+    def events(*args: object, **how: object):
+        nonlocal looks
+        looks += 1
+        return true_events(*args, **how)
+
+    def wait(bell: Bell, longest_s: float) -> bool:
+        nonlocal waits
+        if not waits:
+            waits = True
+            say(waiting=True)
+        return true_wait(bell, longest_s)
+
+    board.Board.events, Bell.wait = events, wait
+    signal.signal(signal.SIGUSR1, lambda *_: say(looks=looks))
+    main(["--home", home, *words], "kanban")
 
 
 def endless() -> Iterator[int]:
@@ -143,5 +173,5 @@ def say(**facts: object) -> None:
 
 
 if __name__ == "__main__":
-    verbs = {verb.__name__: verb for verb in (race, work, append, threads, fork, patient_daemon)}
+    verbs = {verb.__name__: verb for verb in (race, work, append, threads, fork, patient_daemon, patient_kanban)}
     verbs[sys.argv[1]](*sys.argv[2:])

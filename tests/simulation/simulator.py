@@ -60,10 +60,18 @@ class Simulation:
         if self._chance.random() < 0.4:
             self._pool.focus = self._pool.task(self._chance)
             writers, fresh, count = self._race(), 0.1, 6
+        elif self._chance.random() < 0.5:
+            writers = self._world.writers
         for _ in range(count):
             task_id, body = drawn(any_kind(self._chance), self._pool, self._chance)
-            self._world.write(self._chance.choice(writers), task_id, body, fresh=self._chance.random() < fresh)
+            writer = self._author(writers, task_id)
+            self._world.write(writer, task_id, body, fresh=self._chance.random() < fresh)
         self._pool.focus = None
+
+    def _author(self, writers: list[Writer], task_id: str) -> Writer:
+        """One of ``writers``, often one whose profile owns the task."""
+        owners = [each for each in writers if each.profile == self._pool.owners.get(task_id)]
+        return self._chance.choice(owners if owners and self._chance.random() < 0.5 else writers)
 
     def _race(self) -> list[Writer]:
         """Two processes, often of one profile, that have both read the task in focus."""
@@ -111,9 +119,7 @@ class Simulation:
         self._look_around()
 
     def _look_around(self) -> None:
-        evidence = self._world.check()
-        runs = evidence.tables.get("task_runs", [])
-        self._pool.runs = sorted((row["id"], row["task_id"]) for row in runs)
+        self._pool.learn(self._world.check())
 
     def _crash(self) -> str | None:
         return self._chance.choice(CRASH_POINTS) if self._chance.random() < 0.25 else None

@@ -13,16 +13,19 @@ import pytest
 
 import coordinator.decide
 import coordinator.passes
+import coordinator.rows.tasks
 import shards.shard
-from coordinator.rules import RULES, runs
+from coordinator.rules import RULES, outcomes, runs
 from coordinator.state import BoardState
+from shards.bodies import Promote
+from shards.names import COORDINATOR
 from tests import invariants
 from tests.simulation.simulator import Simulation
 
 # Each of these notices within so many seeds; most within the first.
 SEEDS = range(12)
 # The history in which a change claims to have seen an undecided claim_next (test_invariants has the short one).
-SEED_OF_CLAIM_NEXT = 12
+SEED_OF_CLAIM_NEXT = 82
 
 
 @contextmanager
@@ -39,7 +42,12 @@ def nobody_saw_enough() -> Iterator[None]:
 
 @contextmanager
 def owners_are_asked_too() -> Iterator[None]:
+    original = coordinator.decide._check_may_decide
+
     def checked(entry, body, task) -> None:
+        original(entry, body, task)
+        if entry.profile == COORDINATOR:
+            return
         missed = coordinator.decide.vectors.unseen(coordinator.decide.vectors.decode(entry.seen), task.vector)
         if missed:
             raise coordinator.decide.Refusal("stale", "even the owner must have seen everything")
@@ -108,6 +116,89 @@ def watermarks_run_ahead() -> Iterator[None]:
 
 
 @contextmanager
+def there_is_always_room() -> Iterator[None]:
+    with patch.object(runs, "check_capacity", lambda board, profile: None):
+        yield
+
+
+@contextmanager
+def gates_are_open() -> Iterator[None]:
+    original = outcomes.promote
+
+    def promote(board, entry, body, task) -> dict:
+        answer = original(board, entry, Promote(force=True), task)
+        task["forced"] = 1
+        return answer
+
+    with patch.dict(RULES, promote=promote):
+        yield
+
+
+@contextmanager
+def graves_are_not_marked() -> Iterator[None]:
+    with patch.object(BoardState, "is_deleted", lambda self, task_id: False):
+        yield
+
+
+@contextmanager
+def what_was_of_a_deleted_task_stays() -> Iterator[None]:
+    with patch.object(coordinator.rows.tasks, "OF_A_TASK", ("merge_tasks", "kanban_notify_subs")):
+        yield
+
+
+@contextmanager
+def the_next_id_is_above_the_last_that_is_there() -> Iterator[None]:
+    original = BoardState.begin_entry
+
+    def begin_entry(self, entry) -> None:
+        for table in self._next_id:
+            self._next_id[table] = self._value(f"SELECT coalesce(max(id), 0) + 1 FROM {table}")
+        original(self, entry)
+
+    with patch.object(BoardState, "begin_entry", begin_entry):
+        yield
+
+
+@contextmanager
+def anybody_may_say_that_a_chat_was_told() -> Iterator[None]:
+    original = BoardState.move_cursor
+    with (
+        patch.object(BoardState, "deliverer", lambda self, chat: self.saying),
+        patch.object(BoardState, "begin_entry", _remembering_who(BoardState.begin_entry)),
+        patch.object(BoardState, "move_cursor", lambda self, *given: original(self, *given) or 0),
+    ):
+        yield
+
+
+def _remembering_who(original: Callable) -> Callable:
+    def begin_entry(self, entry) -> None:
+        self.saying = entry.profile
+        original(self, entry)
+
+    return begin_entry
+
+
+@contextmanager
+def cursors_go_anywhere() -> Iterator[None]:
+    def move_cursor(self, chat, upto: int) -> int:
+        chosen = "task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ?"
+        self._execute(f"UPDATE kanban_notify_subs SET last_event_id = ? WHERE {chosen}", (upto, *chat))
+        return upto
+
+    with patch.object(BoardState, "move_cursor", move_cursor):
+        yield
+
+
+@contextmanager
+def old_events_go_untold() -> Iterator[None]:
+    def forget_events(self, before_s: int) -> int:
+        return self._execute("DELETE FROM task_events WHERE created_at < ?", (before_s,)).rowcount
+
+    with patch.object(BoardState, "forget_events", forget_events):
+        yield
+
+
+@contextmanager
 def vectors_are_not_kept() -> Iterator[None]:
     with patch.object(BoardState, "stamp", lambda self, task, entry: None):
         yield
@@ -127,6 +218,14 @@ def vectors_are_not_kept() -> Iterator[None]:
         (the_newest_change_is_left, "no_lost_change"),
         (deciding_depends_on_more_than_the_entry, "rebuild_equals_board"),
         (watermarks_run_ahead, "exactly_once"),
+        (there_is_always_room, "capacity"),
+        (gates_are_open, "promotion"),
+        (graves_are_not_marked, "single_owner"),
+        (what_was_of_a_deleted_task_stays, "single_owner"),
+        (the_next_id_is_above_the_last_that_is_there, "never_reused"),
+        (anybody_may_say_that_a_chat_was_told, "delivery"),
+        (cursors_go_anywhere, "delivery"),
+        (old_events_go_untold, "delivery"),
     ],
     ids=lambda each: each if isinstance(each, str) else each.__name__,
 )
@@ -156,11 +255,11 @@ def test_an_unseen_claim_next_is_noticed(tmp_path: Path) -> None:
 def _only(invariant: str) -> Iterator[None]:
     """Judge by this invariant alone, so that none hides behind another."""
     judged = getattr(invariants, invariant)
-    takes_known = invariant == "nothing_overwritten"
+    remembers = {"nothing_overwritten": "known", "never_reused": "memory", "delivery": "memory"}.get(invariant)
 
-    def check(evidence, known=None) -> None:
+    def check(evidence, known, memory) -> None:
         if invariant in _CHEAP:
-            judged(*((evidence, known) if takes_known else (evidence,)))
+            judged(evidence, *({"known": known, "memory": memory}[remembers],) if remembers else ())
 
     with patch.object(invariants, "check", check):
         if invariant != "no_lost_change":
@@ -170,4 +269,7 @@ def _only(invariant: str) -> Iterator[None]:
             yield
 
 
-_CHEAP = ("exactly_once", "single_owner", "one_winner", "owner_never_stale", "nothing_overwritten", "promotion")
+_CHEAP = (
+    "exactly_once", "single_owner", "one_winner", "capacity", "owner_never_stale", "nothing_overwritten", "promotion",
+    "never_reused", "delivery",
+)  # fmt: skip

@@ -22,14 +22,15 @@ from coordinator.passes import Coordinator, Report
 from coordinator.state import BoardState
 from shards import sqlite
 from shards.board import Board
-from shards.changes import Body
+from shards.bodies import Body
 from shards.errors import DiskFull
 from shards.locks import FileLock
 from shards.names import BoardPaths
 from shards.shard import Shard
 from shards.vectors import Eyes
 from tests import invariants
-from tests.invariants import Dot, Evidence, Known
+from tests.evidence import Dot, Evidence, Known
+from tests.invariants import Memory
 
 PROFILES = ("ann", "bob", "cyd")
 START_MS = 1_700_000_000_000
@@ -108,6 +109,7 @@ class World:
         self.known: dict[Dot, Known] = {}
         self.acknowledged: dict[Dot, str] = {}
         self.remembered: dict[Dot, tuple] = {}
+        self.memory = Memory()
         self.passes = 0
         self.kills = 0
         self.board = Board(self.paths)
@@ -202,7 +204,7 @@ class World:
             for row in rows:
                 if self.acknowledged.get((profile, row[0])) == "":
                     self.acknowledged[profile, row[0]] = row[6]
-        invariants.check(evidence, self.known)
+        invariants.check(evidence, self.known, self.memory)
         invariants.no_lost_change(evidence, self.acknowledged, self.remembered)
         return evidence
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from shards import Gateway
+from tests.unit.verbs import Shell
 
 Run = Callable[..., subprocess.CompletedProcess]
 
@@ -23,6 +24,12 @@ def kanban(home: str) -> Run:
 def kanban_merge(home: str) -> Run:
     """``kanban_merge(*words)``: the ``kanban-merge`` command on the board of ``home``."""
     return _command("coordinator", home)
+
+
+@pytest.fixture
+def shell(home: str) -> Shell:
+    """The ``kanban`` command on the board of ``home``, inside this process."""
+    return Shell(home)
 
 
 @pytest.fixture

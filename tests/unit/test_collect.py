@@ -11,7 +11,7 @@ import pytest
 
 from coordinator import collect
 from coordinator.collect import BUSY, QUARANTINED, Collected, Collector
-from shards.changes import Comment, Create
+from shards.bodies import Comment, Create
 from shards.locks import FileLock
 from shards.names import BoardPaths, new_task_id
 from shards.shard import Shard
@@ -73,7 +73,8 @@ def test_everything_new_once(paths: BoardPaths, collected) -> None:
 
 
 def test_a_large_shard_comes_in_parts(paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect, "CHANGES_PER_SHARD", 3)
+    monkeypatch.setattr(collect, "CHANGES_PER_PASS", 1)
+    monkeypatch.setattr(collect, "LEAST_SHARE", 3)
     _append(paths, "amy", 7)
     _append(paths, "bob", 1)
     sizes = []

@@ -10,10 +10,11 @@ from collections.abc import Callable
 import pytest
 
 from coordinator import daemon as daemons
-from coordinator.daemon import Daemon
+from coordinator.daemon import Daemon, HomeDaemon, Troubles
 from coordinator.lock import holder
 from coordinator.passes import Coordinator, Report
 from shards import Gateway
+from shards.boards import create_board
 from shards.errors import DiskFull
 from shards.names import BoardPaths
 
@@ -25,11 +26,11 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     return lambda: caplog.messages
 
 
-def test_each_trouble_is_said_once_and_once_more_when_it_is_over(paths: BoardPaths, said) -> None:
-    daemon = Daemon(paths)
+def test_each_trouble_is_said_once_and_once_more_when_it_is_over(said) -> None:
+    known = Troubles("board x: ")
     for troubles in ({"a"}, {"a"}, {"a", "b"}, {"b"}, set(), set()):
-        daemon._say_what_changed(troubles)
-    assert said() == ["a", "b", "over: a", "over: b"]
+        known.are(troubles)
+    assert said() == ["board x: a", "board x: b", "over: board x: a", "over: board x: b"]
 
 
 def test_a_failing_pass_does_not_end_it(home, paths, said, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,3 +87,26 @@ def test_it_gives_the_signals_back(paths: BoardPaths) -> None:
     stopper.join()
     assert {number: signal.getsignal(number) for number in daemons.STOP_SIGNALS} == former
     assert not paths.coordinator_bell.exists()
+
+
+def test_a_fault_of_this_program_on_one_board_stops_no_other(home, paths, said, monkeypatch) -> None:
+    """A board whose pass raises what nobody foresaw is let go and taken again; the other one is served."""
+    monkeypatch.setattr(daemons, "SWEEP_S", 0.001)
+    create_board(paths.folder, "cursed")
+    daemon, passes = HomeDaemon(paths.folder), []
+    true_pass = Coordinator.make_pass
+
+    def make_pass(coordinator: Coordinator) -> Report:
+        passes.append(coordinator.paths.slug)
+        if passes.count("default") >= 3 and passes.count("cursed") >= 3:
+            daemon.stop()
+        if coordinator.paths.slug == "cursed":
+            raise ZeroDivisionError("a fault")
+        return true_pass(coordinator)
+
+    monkeypatch.setattr(Coordinator, "make_pass", make_pass)
+    daemon.run()
+    fault = "board cursed: ZeroDivisionError('a fault'); `kanban-merge --board cursed daemon` says where"
+    assert said().count(fault) == 1
+    for slug in ("default", "cursed"):
+        assert holder(BoardPaths.of(paths.folder, slug)) is None

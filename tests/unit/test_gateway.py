@@ -178,3 +178,30 @@ def test_a_dispatcher_claims_for_anothers_worker(home: str, gateway: Gateway) ->
     assert (run.profile, run.claim_lock) == ("pixiel", "host:1")
     with Gateway("pixiel", home=home) as worker:
         assert worker.complete(run, result="r").verdict == "applied"
+
+
+def test_a_task_is_what_its_reader_had_seen(home: str) -> None:
+    """A change to a Task that somebody changed since it was read is refused; by its id, the newest state is read."""
+    with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
+        task_id = amy.create("shared", assignee="carol")
+        amy.sync()
+        read = bob.board.task(task_id)
+        amy.edit(task_id, title="changed")
+        with pytest.raises(Refused) as refused:
+            bob.edit(read, title="overwritten")
+        assert refused.value.reason == "stale"
+        assert refused.value.answer["missed"] == {"amy": 2}
+        bob.edit(task_id, title="changed again")
+        assert bob.board.task(task_id).title == "changed again"
+
+
+def test_an_idle_worker_on_a_full_board_asks_rarely(home: str) -> None:
+    """Each refusal is kept for ever, so asking again and again writes one; room is asked for when there is some."""
+    with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
+        amy.set_limits(max_in_progress=1)
+        run = amy.claim(amy.create("first"))
+        amy.create("second")
+        assert [bob.claim_next() for _ in range(5)] == [None] * 5
+        assert [refusal.reason for refusal in bob.board.refusals()] == ["at_capacity"]
+        amy.complete(run)
+        assert bob.claim_next() is not None

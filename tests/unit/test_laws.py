@@ -14,7 +14,8 @@ import migrations
 import shards
 from coordinator.refusal import REASONS, Refusal
 from coordinator.rules import NO_TASK_YET, RULES
-from shards.changes import COORDINATOR_KINDS, KIND_OF, KINDS
+from shards.bodies import COORDINATOR_KINDS, KINDS
+from shards.changes import KIND_OF
 
 PACKAGES = {package.__name__: Path(package.__file__).parent for package in (shards, coordinator, migrations)}
 MODULES = [
@@ -73,8 +74,11 @@ def test_shards_never_import_coordinator(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES)
 def test_no_lock_file_is_unlinked(path: Path) -> None:
-    """Law 2: the only files that are ever unlinked are bells (and the demo's own board)."""
-    if path.name in ("bell.py", "demo.py", "demo_worker.py"):
+    """Law 2: the only files that are ever unlinked are bells, attachments, boards that a user deletes, the demo's
+    own board, and databases that were never finished or were set aside long ago."""
+    if path.name in ("bell.py", "attachments.py", "gateway.py", "boards.py", "sqlite.py"):
+        return
+    if path.parent.name in ("demo", "verbs"):
         return
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):

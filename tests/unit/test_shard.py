@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from shards import Board, Gateway
-from shards.changes import Assign, Comment, Create, chain, genesis
+from shards.bodies import Assign, Comment, Create
+from shards.changes import chain, genesis
 from shards.errors import InvalidChange, NewerSchema, ShardBehind, ShardOfAnother, StorageError, TooLarge
 from shards.names import BoardPaths, new_task_id
 from shards.shard import Shard
@@ -21,7 +22,7 @@ NOTHING = Eyes()
 FULL = """
 import resource, sys
 from shards.errors import StorageError
-from shards.changes import Comment
+from shards.bodies import Comment
 from shards.names import BoardPaths
 from shards.shard import Shard
 from shards.vectors import Eyes

@@ -209,3 +209,44 @@ def _plainly(path: Path, script: str) -> None:
          path, script],
         check=True,
     )  # fmt: skip
+
+
+class _Meddling:
+    """A connection beside which another process makes the file, as soon as its mark was read."""
+
+    def __init__(self, connection: sqlite3.Connection, make) -> None:
+        self._connection = connection
+        self._make = make
+
+    def __getattr__(self, name: str):
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str):
+        answer = self._connection.execute(sql).fetchall()
+        if "application_id" in sql:
+            self._make()
+        return iter(answer) if "sqlite_schema" in sql else _Fetched(answer)
+
+
+class _Fetched(list):
+    def fetchone(self):
+        return self[0]
+
+
+def test_a_file_that_is_being_made_is_no_strangers(tmp_path: Path) -> None:
+    """Whoever opens a board at the moment at which another process makes it sees it empty, or whole."""
+    path = tmp_path / "kanban.db"
+    empty = sqlite3.connect(path)
+    empty.execute("PRAGMA journal_mode=WAL")
+    empty.close()
+
+    def make() -> None:
+        lock = FileLock(tmp_path / "kanban-coordinator.lock")
+        lock.acquire(1)
+        sqlite.open_writer(path, sqlite.BOARD, lock).close()
+        lock.close()
+
+    reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+    assert sqlite._check_identity(_Meddling(reader, make), path, sqlite.BOARD) == 0
+    assert sqlite._check_identity(reader, path, sqlite.BOARD) == sqlite.BOARD.schema
+    reader.close()

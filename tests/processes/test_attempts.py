@@ -1,0 +1,263 @@
+"""Attempts: who may say that a run is over because nobody heard of it, and when."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from coordinator.passes import Coordinator
+from coordinator.verify import verify
+from shards import Board, Gateway, Refused, sqlite
+from shards.errors import Undecided
+from shards.locks import FileLock
+from shards.names import BoardPaths
+from tests.processes.test_deliveries_process import awaited
+from tests.processes.test_idempotent_create import ACTOR, heard
+
+# Beats come every second; only a stall of two more would make a live worker look dead.
+LEASE_S = 3
+
+
+class Clock:
+    """The coordinator's clock and the shards'."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_700_000_000
+
+    def time_ns(self) -> int:
+        return self.now_s * 1_000_000_000
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("coordinator.passes.time", made)
+    monkeypatch.setattr("shards.shard.time", made)
+    return made
+
+
+@pytest.fixture
+def coordinator(paths: BoardPaths, clock: Clock) -> Iterator[Coordinator]:
+    """The only coordinator; a pass is made when the test says so, at the clock's time."""
+    lock = FileLock(paths.coordinator_lock)
+    lock.acquire(10)
+    try:
+        with Coordinator(paths, lock) as opened:
+            yield opened
+            opened.make_passes()
+    finally:
+        lock.close()
+    assert verify(paths).clean
+
+
+@pytest.fixture
+def claimed(paths: BoardPaths, home: str, clock: Clock) -> tuple[str, int]:
+    """A task that bingge's dispatcher claimed for pixiel's worker with a lease of 60 s, and its run."""
+    with Gateway("bingge", home=home) as bingge:
+        task_id = bingge.create("work", assignee="pixiel")
+        return task_id, bingge.claim(task_id, runs_as="pixiel", lease_s=60).id
+
+
+def sign_of_life(home: str, profile: str, run_id: int) -> None:
+    with Gateway(profile, home=home) as gateway:
+        gateway.heartbeat(gateway.board.run(run_id))
+
+
+def expired(coordinator: Coordinator) -> list[str]:
+    """The tasks whose runs expire in this pass."""
+    return [it.entry.task_id for it in coordinator.make_pass().decisions if it.entry.kind == "expire" and it.applied]
+
+
+@contextmanager
+def busy(paths: BoardPaths, profile: str) -> Iterator[FileLock]:
+    """Another process of the profile writes its shard."""
+    lock = FileLock(paths.shard_lock(profile))
+    lock.acquire(10)
+    try:
+        yield lock
+    finally:
+        lock.close()
+
+
+def test_a_lease_runs_out(claimed, coordinator, clock) -> None:
+    """Not before its last second is over, and once."""
+    task_id, _ = claimed
+    clock.now_s += 60
+    assert expired(coordinator) == []
+    clock.now_s += 1
+    assert expired(coordinator) == [task_id]
+    clock.now_s += 60
+    assert expired(coordinator) == []
+
+
+@pytest.mark.parametrize("profile", ["pixiel", "bingge"])
+def test_a_sign_of_life_counts_from_when_it_was_given(home, claimed, coordinator, clock, profile: str) -> None:
+    """By the worker or by the dispatcher; it is in a shard, and no entry of the ledger."""
+    task_id, run_id = claimed
+    clock.now_s += 50
+    sign_of_life(home, profile, run_id)
+    position = coordinator._ledger.head()[0]
+    clock.now_s += 60
+    assert expired(coordinator) == []
+    assert coordinator._ledger.head()[0] == position
+    clock.now_s += 1
+    assert expired(coordinator) == [task_id]
+
+
+def test_a_stranger_s_sign_of_life_does_not_count(home, claimed, coordinator, clock) -> None:
+    task_id, run_id = claimed
+    clock.now_s += 50
+    sign_of_life(home, "mafei", run_id)
+    clock.now_s += 11
+    assert expired(coordinator) == [task_id]
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.parametrize("profile", ["pixiel", "bingge"])
+def test_never_while_a_shard_of_the_run_is_busy(
+    home, paths, claimed, coordinator, clock, profile: str, is_known: bool
+) -> None:
+    """Somebody may be writing a sign of life this very moment, also where nothing new was to be collected; a
+    stranger's busy shard holds up nothing."""
+    task_id, run_id = claimed
+    sign_of_life(home, "pixiel", run_id)
+    if is_known:
+        for each in ("pixiel", "bingge"):
+            os.utime(paths.shard(each), (0, 0))  # so long unchanged that no pass reads it again
+        assert expired(coordinator) == []
+    clock.now_s += 3_600
+    with busy(paths, profile):
+        for _ in range(3):
+            assert expired(coordinator) == []
+    with busy(paths, "mafei"):
+        assert expired(coordinator) == [task_id]
+
+
+@pytest.mark.parametrize("profile", ["pixiel", "bingge"])
+def test_never_while_a_shard_of_the_run_is_quarantined(
+    home, paths, claimed, coordinator, clock, profile: str
+) -> None:
+    """What it holds cannot be read; a person can still reclaim the task."""
+    task_id, run_id = claimed
+    sign_of_life(home, "pixiel", run_id)
+    with busy(paths, profile) as lock:
+        connection = sqlite.open_writer(paths.shard(profile), sqlite.SHARD, lock)
+        forged = (9, task_id, "nonsense", "{}", "{}", 0, "")
+        connection.execute("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", forged)
+        connection.close()
+    clock.now_s += 3_600
+    assert expired(coordinator) == []
+    with Gateway("mafei", home=home, patience_s=0.01) as mafei, pytest.raises(Undecided):
+        mafei.reclaim(task_id)
+    coordinator.make_pass()
+    with Board(paths) as board:
+        assert board.run(run_id).outcome == "reclaimed"
+    with busy(paths, profile) as lock:
+        connection = sqlite.open_writer(paths.shard(profile), sqlite.SHARD, lock)
+        connection.execute("DELETE FROM changes WHERE seq = 9")
+        connection.close()
+
+
+@pytest.mark.parametrize("profile", ["pixiel", "bingge"])
+def test_never_before_what_the_shards_hold_is_merged(home, claimed, coordinator, clock, profile: str) -> None:
+    """A change that was not merged yet may be the run's end, or a word of progress: it comes first."""
+    task_id, run_id = claimed
+    clock.now_s += 3_600
+    with Gateway(profile, home=home) as gateway:
+        gateway.comment(task_id, "nearly there")
+        assert expired(coordinator) == []
+        assert expired(coordinator) == [task_id]
+        assert gateway.board.run(run_id).outcome == "reclaimed"
+
+
+def test_progress_keeps_the_lease(home, paths, claimed, coordinator, clock) -> None:
+    task_id, run_id = claimed
+    clock.now_s += 3_600
+    with Gateway("pixiel", home=home) as worker:
+        worker.heartbeat(worker.board.run(run_id), note="halfway")
+    assert expired(coordinator) == []
+    assert expired(coordinator) == []
+    with Board(paths) as board:
+        assert board.task(task_id).claim_expires == clock.now_s + 60
+    clock.now_s += 61
+    assert expired(coordinator) == [task_id]
+
+
+def test_what_was_merged_late_still_counts(home, paths, claimed, coordinator, clock) -> None:
+    """The worker completed in time, and no coordinator was there: its result is taken, not its lease."""
+    task_id, run_id = claimed
+    with Gateway("pixiel", home=home, patience_s=0.01) as worker, pytest.raises(Undecided):
+        worker.complete(worker.board.run(run_id), result="in time")
+    clock.now_s += 3_600
+    assert expired(coordinator) == []
+    with Board(paths) as board:
+        assert (board.task(task_id).status, board.task(task_id).result) == ("done", "in time")
+
+
+def test_scheduled_tasks_fall_due(home, paths, clock) -> None:
+    """By the coordinator's word, at the time that was named."""
+    with Gateway("bingge", home=home) as bingge:
+        task_id = bingge.create("later")
+        bingge.schedule(task_id, due_s=clock.now_s + 10)
+        clock.now_s += 9
+        bingge.comment(task_id, "any change makes a pass")
+        bingge.sync()
+        assert bingge.board.task(task_id).status == "scheduled"
+        clock.now_s += 1
+        bingge.comment(task_id, "another one")
+        bingge.sync()
+        assert bingge.board.task(task_id).status == "ready"
+        (due,) = bingge.board.events(task_id=task_id, kinds=("unblocked",))
+        assert (due.payload, due.created_at) == ({"reason": "due"}, clock.now_s)
+    assert verify(paths).clean
+
+
+def test_an_idle_worker_writes_nothing_while_its_task_cools_down(home) -> None:
+    """Asking again and again for a task that waits out a rate limit leaves no refusals behind."""
+    with Gateway("amy", home=home) as amy:
+        task_id = amy.create("limited")
+        amy.fail(amy.claim(task_id), "rate_limited", cooldown_s=3_600)
+        position = amy.board.position()
+        assert [amy.claim_next() for _ in range(3)] == [None, None, None]
+        assert amy.board.position() == position
+        with pytest.raises(Refused, match="waits out a rate limit"):
+            amy.claim(task_id)
+
+
+def test_a_heartbeat_keeps_a_short_lease_alive(home, start, daemon, assert_clean) -> None:
+    """Of two workers with the same short lease, the silent one loses its run while the other one, that began before
+    it, keeps its own; until it is killed. What is said for it then comes late, and is kept."""
+    with Gateway("planner", home=home) as planner:
+        beating, silent = planner.create("beating"), planner.create("silent")
+        planner.sync()
+        alive = start(ACTOR, "beat", home, "amy", beating, LEASE_S)
+        run_id = heard(alive)["run"]
+        quiet = start(ACTOR, "claim", home, "bob", silent, LEASE_S)
+        heard(quiet)
+        awaited(lambda: planner.board.task(silent).status == "ready")
+        assert planner.board.task(beating).current_run_id == run_id
+        assert planner.board.events(task_id=beating, kinds=("heartbeat", "reclaimed")) == []
+        run = planner.board.run(run_id)
+        alive.kill()
+        awaited(lambda: planner.board.task(beating).status == "ready")
+        (reclaimed,) = planner.board.events(task_id=beating, kinds=("reclaimed",))
+        assert reclaimed.payload["last_heartbeat_at"] >= run.started_at
+    refuse_late(home, beating, run_id)
+    assert_clean()
+
+
+def refuse_late(home: str, task_id: str, run_id: int) -> None:
+    with Gateway("amy", home=home) as amy:
+        run = amy.board.run(run_id)
+        assert (run.outcome, run.error) == ("reclaimed", f"no sign of life for {LEASE_S} s")
+        late: list[Callable] = [lambda: amy.heartbeat(run), lambda: amy.complete(run, result="too late", summary="s")]
+        for say in late:
+            with pytest.raises(Refused) as raised:
+                say()
+            assert raised.value.reason == "late"
+        kept = amy.board.events(task_id=task_id, kinds=("late_refused",))
+        assert [(event.payload["result"], event.run_id) for event in kept] == [("too late", run_id)]
+        assert amy.board.task(task_id).status == "ready"

@@ -1,0 +1,191 @@
+"""What each kind of change does to a task of each status: the status it has then, or why the change is refused.
+
+The table is written to be checked by a reader against Hermes's transitions. In all of it, whoever decides has seen
+everything, tasks have no parents except those that are ``todo`` (they wait for one), and a run-bound change names the
+task's open run if there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from coordinator.refusal import REASONS
+from coordinator.rules import RULES
+from shards import bodies
+from shards.bodies import Body
+from shards.changes import KIND_OF
+from shards.names import COORDINATOR
+from shards.records import STATUSES
+from tests.rules.game import Game
+
+DUE_S = 2_000_000
+NO_RUN = 99
+
+# "." leaves the status as it is; "-" is "wrong_status"; "deleted" is no status: the task is gone.
+TABLE = """
+                 triage    todo          scheduled ready     running   blocked   review    done      archived
+create           taken_id  taken_id      taken_id  taken_id  taken_id  taken_id  taken_id  taken_id  taken_id
+assign           .         .             .         .         -         .         .         .         .
+edit             .         .             .         .         .         .         .         .         .
+edit_result      -         -             -         -         -         -         -         .         -
+specify          ready     -             -         -         -         -         -         -         -
+decompose        todo      -             -         -         -         -         -         -         -
+claim            -         -             -         running   -         -         running   -         -
+claim_next       no_task   no_task       no_task   running   no_task   no_task   no_task   no_task   no_task
+spawned          late      late          late      late      .         late      late      late      late
+progress         late      late          late      late      .         late      late      late      late
+release          late      late          late      late      ready     late      late      late      late
+reclaim          -         -             -         -         ready     -         -         -         -
+fail             late      late          late      late      ready     late      late      late      late
+complete         -         -             -         done      done      done      done      -         -
+complete_run     late      late          late      late      done      late      late      late      late
+review           -         -             -         review    review    -         -         -         -
+review_run       late      late          late      late      review    late      late      late      late
+block            -         -             -         blocked   blocked   -         -         -         -
+block_run        late      late          late      late      blocked   late      late      late      late
+block_dependency -         -             -         ready     ready     -         -         -         -
+schedule         -         scheduled     -         scheduled scheduled scheduled -         -         -
+schedule_run     late      late          late      late      scheduled late      late      late      late
+unblock          -         -             ready     -         -         ready     -         -         -
+promote          -         parents_open  -         -         -         ready     -         -         -
+promote_force    -         ready         -         -         -         ready     -         -         -
+reopen_ready     ready     parents_open  ready     -         ready     ready     ready     ready     ready
+reopen_todo      ready     -             ready     ready     ready     ready     ready     ready     ready
+reopen_triage    -         triage        triage    triage    triage    triage    triage    triage    triage
+archive          archived  archived      archived  archived  archived  archived  archived  archived  -
+delete           deleted   deleted       deleted   deleted   deleted   deleted   deleted   deleted   deleted
+delete_archived  -         -             -         -         -         -         -         -         deleted
+comment          .         .             .         .         .         .         .         .         .
+link             .         .             .         todo      .         .         .         .         .
+unlink           .         ready         .         .         .         .         .         .         .
+attach           .         .             .         .         .         .         .         .         .
+detach           .         .             .         .         .         .         .         .         .
+subscribe        .         .             .         .         .         .         .         .         .
+unsubscribe      .         .             .         .         .         .         .         .         .
+adopt            no_chat   no_chat       no_chat   no_chat   no_chat   no_chat   no_chat   no_chat   no_chat
+delivered        .         .             .         .         .         .         .         .         .
+resend           no_chat   no_chat       no_chat   no_chat   no_chat   no_chat   no_chat   no_chat   no_chat
+settings         .         .             .         .         .         .         .         .         .
+gc               .         .             .         .         .         .         .         .         .
+expire           late      late          late      late      ready     late      late      late      late
+due              -         -             ready     -         -         -         -         -         -
+"""
+SHORT = {"-": "wrong_status", "no_task": "nothing_ready", "no_chat": "no_subscription"}
+
+HEADER, *LINES = [line.split() for line in TABLE.strip().splitlines()]
+CHANGES: dict[str, Callable[[Game, str, int], Body]] = {
+    "create": lambda game, parent, run: bodies.Create(title="again"),
+    "assign": lambda game, parent, run: bodies.Assign(assignee="pixiel"),
+    "edit": lambda game, parent, run: bodies.Edit(title="new words", priority=3),
+    "edit_result": lambda game, parent, run: bodies.Edit(result="better"),
+    "specify": lambda game, parent, run: bodies.Specify(title="clear now"),
+    "decompose": lambda game, parent, run: bodies.Decompose(
+        children=(bodies.PlannedChild(id=game.id(), title="a part"),)
+    ),
+    "claim": lambda game, parent, run: bodies.Claim(),
+    "claim_next": lambda game, parent, run: bodies.ClaimNext(),
+    "spawned": lambda game, parent, run: bodies.Spawned(run_id=run, pid=4_242),
+    "progress": lambda game, parent, run: bodies.Progress(run_id=run, note="halfway"),
+    "release": lambda game, parent, run: bodies.Release(run_id=run),
+    "reclaim": lambda game, parent, run: bodies.Reclaim(),
+    "fail": lambda game, parent, run: bodies.Fail(run_id=run, outcome="crashed"),
+    "complete": lambda game, parent, run: bodies.Complete(),
+    "complete_run": lambda game, parent, run: bodies.Complete(run_id=run),
+    "review": lambda game, parent, run: bodies.Review(),
+    "review_run": lambda game, parent, run: bodies.Review(run_id=run),
+    "block": lambda game, parent, run: bodies.Block(block="capability"),
+    "block_run": lambda game, parent, run: bodies.Block(run_id=run, block="capability"),
+    "block_dependency": lambda game, parent, run: bodies.Block(block="dependency"),
+    "schedule": lambda game, parent, run: bodies.Schedule(due_s=DUE_S),
+    "schedule_run": lambda game, parent, run: bodies.Schedule(run_id=run),
+    "unblock": lambda game, parent, run: bodies.Unblock(),
+    "promote": lambda game, parent, run: bodies.Promote(),
+    "promote_force": lambda game, parent, run: bodies.Promote(force=True),
+    "reopen_ready": lambda game, parent, run: bodies.Reopen(to="ready"),
+    "reopen_todo": lambda game, parent, run: bodies.Reopen(to="todo"),
+    "reopen_triage": lambda game, parent, run: bodies.Reopen(to="triage"),
+    "archive": lambda game, parent, run: bodies.Archive(),
+    "delete": lambda game, parent, run: bodies.Delete(),
+    "delete_archived": lambda game, parent, run: bodies.Delete(archived_only=True),
+    "comment": lambda game, parent, run: bodies.Comment(text="well"),
+    "link": lambda game, parent, run: bodies.Link(parent=game.make("mafei", assignee="mafei")),
+    "unlink": lambda game, parent, run: bodies.Unlink(parent=parent),
+    "attach": lambda game, parent, run: bodies.Attach(filename="a.txt", stored_path="/kept/a.txt", size=1),
+    "detach": lambda game, parent, run: bodies.Detach(attachment_id=1),
+    "subscribe": lambda game, parent, run: bodies.Subscribe(platform="telegram", chat_id="42"),
+    "unsubscribe": lambda game, parent, run: bodies.Unsubscribe(platform="telegram", chat_id="42"),
+    "adopt": lambda game, parent, run: bodies.Adopt(platform="telegram", chat_id="42"),
+    "delivered": lambda game, parent, run: bodies.Delivered(platform="telegram", chat_id="42", upto=1),
+    "resend": lambda game, parent, run: bodies.Resend(letter_id=1),
+    "settings": lambda game, parent, run: bodies.Settings(max_in_progress=9),
+    "gc": lambda game, parent, run: bodies.Gc(events_before_s=DUE_S),
+    "expire": lambda game, parent, run: bodies.Expire(run_id=run, last_sign_ms=0),
+    "due": lambda game, parent, run: bodies.Due(due_s=DUE_S),
+}
+
+
+def standing(game: Game, status: str, worker: str, parent: str) -> tuple[str, int]:
+    """A task of ``status``, assigned to ``worker``; returns its id and the id of its open run, or one of no run."""
+    if status in ("triage", "blocked"):
+        return game.make(assignee=worker, starts=status), NO_RUN
+    if status == "todo":
+        return game.make(assignee=worker, parents=(parent,)), NO_RUN
+    task_id = game.make(assignee=worker)
+    if status == "running":
+        return task_id, game.apply(worker, task_id, bodies.Claim())["run_id"]
+    ways = {
+        "scheduled": bodies.Schedule(due_s=DUE_S),
+        "review": bodies.Review(),
+        "done": bodies.Complete(),
+        "archived": bodies.Archive(),
+    }
+    if status in ways:
+        game.apply(worker, task_id, ways[status])
+    return task_id, NO_RUN
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line[0])
+def test_each_kind_on_each_status(game: Game, line: list[str]) -> None:
+    name, *cells = line
+    parent = game.make("mafei", assignee="mafei")
+    for status, cell in zip(HEADER, cells, strict=True):
+        worker = f"worker-of-{status}"
+        task_id, run_id = standing(game, status, worker, parent)
+        assert game.status(task_id) == status
+        body = CHANGES[name](game, parent, run_id)
+        kind = KIND_OF[type(body)]
+        author = COORDINATOR if kind in bodies.COORDINATOR_KINDS else worker
+        where = "" if kind in bodies.TASKLESS_KINDS else task_id
+        expected = SHORT.get(cell, cell)
+        if expected in REASONS:
+            leaves = "late_refused" if (kind, expected) == ("progress", "late") else None
+            game.refuse(author, where, body, expected, leaves=leaves)
+            expected = status
+        else:
+            game.apply(author, where, body)
+        found = game.rows("SELECT status FROM tasks WHERE id = ?", task_id)
+        shown = found[0]["status"] if found else "deleted"
+        assert shown == (status if expected == "." else expected), f"{name} on {status}"
+
+
+def test_the_table_is_whole() -> None:
+    """Every status is a column, every kind has a row."""
+    assert tuple(HEADER) == STATUSES
+    assert [line[0] for line in LINES] == list(CHANGES)
+    assert {name.split("_")[0] if name not in RULES else name for name, *_ in LINES} == set(RULES)
+
+
+def test_no_task_and_gone(game: Game) -> None:
+    """On a task that never was, and on one that was deleted, every kind that needs one says so."""
+    never, gone = game.id(), game.make()
+    game.apply("bingge", gone, bodies.Delete())
+    for change in CHANGES.values():
+        body = change(game, never, NO_RUN)
+        kind = KIND_OF[type(body)]
+        if kind in ("create", *bodies.TASKLESS_KINDS):
+            continue
+        author = COORDINATOR if kind in bodies.COORDINATOR_KINDS else "bingge"
+        game.refuse(author, never, body, "unknown_task")
+        game.refuse(author, gone, body, "gone")

@@ -1,0 +1,174 @@
+"""Attachments: the bytes beside the board, their rows on it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from coordinator.verify import verify
+from shards import Gateway, attachments
+from shards.errors import AttachmentTooLarge, Refused, StorageError, UnknownTask
+from shards.names import new_task_id
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    found = tmp_path / "elsewhere" / "report.txt"
+    found.parent.mkdir()
+    found.write_text("words")
+    return found
+
+
+def kept(gateway: Gateway) -> list[Path]:
+    """Every file below the attachments folder, whole or half made."""
+    return sorted(path for path in gateway.paths.attachments.rglob("*") if path.is_file())
+
+
+def test_attach(gateway: Gateway, paths, file: Path) -> None:
+    """A copy is kept in the task's folder, and the row and the event say what it is."""
+    task_id = gateway.create("x")
+    number = gateway.attach(task_id, file, content_type="text/plain", uploaded_by="Olga")
+    found = gateway.board.attachment(number)
+    assert (found.filename, found.size, found.content_type, found.uploaded_by) == (
+        "report.txt", 5, "text/plain", "Olga"
+    )  # fmt: skip
+    assert Path(found.stored_path).parent == paths.attachments / task_id
+    file.write_text("changed afterwards")
+    assert Path(found.stored_path).read_text() == "words"
+    assert gateway.board.attachments(task_id) == [found]
+    assert gateway.board.events(task_id=task_id)[-1].payload == {"filename": "report.txt", "size": 5, "by": "Olga"}
+    assert kept(gateway) == [Path(found.stored_path)]
+    assert verify(paths).clean
+
+
+def test_two_files_of_one_name(gateway: Gateway, file: Path) -> None:
+    """Neither takes the other's place."""
+    task_id = gateway.create("x")
+    numbers = [gateway.attach(task_id, file) for _ in range(3)]
+    stored = [Path(gateway.board.attachment(number).stored_path) for number in numbers]
+    assert [path.name for path in stored] == ["report.txt", "report-1.txt", "report-2.txt"]
+    assert {path.read_text() for path in stored} == {"words"}
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("..\\..\\evil.exe", "evil.exe"),
+        (".hidden", "hidden"),
+        ("..", "attachment"),
+        ("a\nb\x00c.txt", "abc.txt"),
+        ("x" * 300 + ".txt", "x" * 196 + ".txt"),
+        ("übersicht.md", "übersicht.md"),
+    ],
+)
+def test_a_name_is_a_name_and_nothing_else(gateway: Gateway, paths, file: Path, name: str, stored: str) -> None:
+    """Whatever it is called, the copy lies in the task's own folder."""
+    task_id = gateway.create("x")
+    found = gateway.board.attachment(gateway.attach(task_id, file, name=name))
+    assert (found.filename, Path(found.stored_path)) == (stored, paths.attachments / task_id / stored)
+
+
+def test_the_limit(gateway: Gateway, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the limit's size is kept, one that is larger is refused before anything is copied."""
+    monkeypatch.setattr(attachments, "LIMIT_BYTES", 5)
+    task_id = gateway.create("x")
+    gateway.attach(task_id, file)
+    file.write_text("longer")
+    with pytest.raises(AttachmentTooLarge) as raised:
+        gateway.attach(task_id, file)
+    assert (raised.value.size_bytes, raised.value.limit_bytes, raised.value.exit_code) == (6, 5, 2)
+    assert len(kept(gateway)) == 1
+
+
+def test_hermes_s_limit() -> None:
+    assert attachments.LIMIT_BYTES == 25 * 1024 * 1024
+
+
+@pytest.mark.parametrize("missing", ["nothing", "folder"])
+def test_what_cannot_be_attached(gateway: Gateway, tmp_path: Path, missing: str) -> None:
+    """A file that is not there, or that is a folder, leaves nothing behind."""
+    (tmp_path / "folder").mkdir()
+    task_id = gateway.create("x")
+    with pytest.raises(StorageError):
+        gateway.attach(task_id, tmp_path / missing)
+    assert kept(gateway) == []
+    assert gateway.board.attachments(task_id) == []
+
+
+def test_no_such_task(gateway: Gateway, file: Path) -> None:
+    with pytest.raises(UnknownTask):
+        gateway.attach(new_task_id(), file)
+    assert kept(gateway) == []
+
+
+def test_detach(gateway: Gateway, file: Path) -> None:
+    """Row and bytes go; the file that was copied stays; detaching twice changes nothing."""
+    task_id = gateway.create("x")
+    number, other = gateway.attach(task_id, file), gateway.attach(task_id, file)
+    assert gateway.detach(task_id, number)
+    assert not gateway.detach(task_id, number)
+    assert [found.id for found in gateway.board.attachments(task_id)] == [other]
+    assert [path.name for path in kept(gateway)] == ["report-1.txt"]
+    assert file.exists()
+
+
+def test_detach_of_another_task_s_file(gateway: Gateway, file: Path) -> None:
+    number = gateway.attach(gateway.create("x"), file)
+    assert not gateway.detach(gateway.create("y"), number)
+    assert len(kept(gateway)) == 1
+
+
+def test_deleting_a_task_deletes_its_files(gateway: Gateway, file: Path) -> None:
+    """Rows and bytes, and nobody else's."""
+    task_id, other = gateway.create("x"), gateway.create("y")
+    gateway.attach(task_id, file)
+    gateway.attach(task_id, file)
+    left = gateway.attach(other, file)
+    gateway.delete(task_id)
+    assert kept(gateway) == [Path(gateway.board.attachment(left).stored_path)]
+    assert file.exists()
+
+
+def test_a_refused_delete_keeps_the_files(gateway: Gateway, file: Path) -> None:
+    task_id = gateway.create("x")
+    gateway.attach(task_id, file)
+    with pytest.raises(Refused) as raised:
+        gateway.delete(task_id, archived_only=True)
+    assert raised.value.reason == "wrong_status"
+    assert len(kept(gateway)) == 1
+
+
+def test_what_lies_elsewhere_is_left_alone(paths, tmp_path: Path) -> None:
+    """A row may name any path (an import's, or a forged one); only the board's own folder is cleaned."""
+    outside = tmp_path / "outside.txt"
+    outside.write_text("mine")
+    paths.attachments.mkdir(parents=True)
+    inside = paths.attachments / "link.txt"
+    os.symlink(outside, inside)
+    for path in (outside, paths.attachments / ".." / ".." / outside.name, inside):
+        attachments.remove(paths, str(path))
+    assert outside.read_text() == "mine"
+
+
+def test_a_file_that_is_gone_already(gateway: Gateway, file: Path) -> None:
+    task_id = gateway.create("x")
+    number = gateway.attach(task_id, file)
+    Path(gateway.board.attachment(number).stored_path).unlink()
+    assert gateway.detach(task_id, number)
+
+
+def test_a_failing_disk_leaves_nothing(gateway: Gateway, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that were not written durably are not the board's."""
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    task_id = gateway.create("x")
+    gateway.sync()
+    monkeypatch.setattr(attachments.os, "fsync", fail)
+    with pytest.raises(StorageError):
+        gateway.attach(task_id, file)
+    assert kept(gateway) == []

@@ -1,0 +1,54 @@
+"""Where a WAL is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shards import sqlite
+from shards.errors import NoSharedMemory
+from shards.filesystems import not_shared
+from shards.locks import FileLock
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:30 / /srv/team rw - nfs4 server:/team rw
+31 22 0:31 / /srv/team/local rw - xfs /dev/vdb rw
+32 22 0:32 / /mnt/with\\040blank rw - 9p host rw
+33 22 0:33 / /home/me/cloud rw - fuse.sshfs me@there: rw
+34 22 0:34 / /home/me/ntfs rw - fuseblk /dev/sdb1 rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("/var/lib/board", None),
+        ("/srv/team/board", "nfs4"),
+        ("/srv/teams", None),
+        ("/srv/team/local/board", None),
+        ("/mnt/with blank/board", "9p"),
+        ("/home/me/cloud/board", "fuse.sshfs"),
+        ("/home/me/ntfs/board", None),
+    ],
+)
+def test_the_innermost_mount_decides(tmp_path: Path, place: str, kind: str | None) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS)
+    assert not_shared(Path(place), mounts) == kind
+
+
+def test_without_a_list_nothing_is_known(tmp_path: Path) -> None:
+    assert not_shared(tmp_path, tmp_path / "missing") is None
+
+
+def test_no_wal_is_begun_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 3: the file is refused with a sentence, and nothing of it is left behind."""
+    monkeypatch.setattr(sqlite, "not_shared", lambda path: "nfs4")
+    lock = FileLock(tmp_path / "board.lock")
+    lock.acquire(1)
+    with pytest.raises(NoSharedMemory, match="nfs4"):
+        sqlite.open_writer(tmp_path / "kanban.db", sqlite.BOARD, lock)
+    lock.close()
+    assert not (tmp_path / "kanban.db").exists()
