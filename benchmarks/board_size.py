@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks.common import coordinator_of, make_board, say, spread
-from shards.changes import Claim
+from shards.bodies import Claim
 from shards.shard import Shard
 from shards.vectors import Eyes
 

@@ -15,7 +15,7 @@ import psutil
 from coordinator.lock import COMMAND, DAEMON, holder, take
 from coordinator.passes import Coordinator
 from shards import sqlite
-from shards.changes import Body, Create
+from shards.bodies import Body, Create
 from shards.names import BoardPaths, new_task_id
 from shards.shard import Shard
 from shards.vectors import Eyes

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from benchmarks.common import coordinator_of, fill_shard, running_daemon, say
-from shards.changes import Create
+from shards.bodies import Create
 from shards.names import BoardPaths, new_task_id
 
 

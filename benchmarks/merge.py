@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.common import coordinator_of, fill_shard, say
 from coordinator.lock import COMMAND, take
 from coordinator.verify import rebuild, verify
-from shards.changes import Claim, Comment, Complete, Create, Subscribe
+from shards.bodies import Claim, Comment, Complete, Create, Subscribe
 from shards.names import BoardPaths, new_task_id
 
 PROFILES = ("default", "bingge", "pixiel", "mafei")
