@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import board_size, fairness, idle, merge, round_trip, start_up
+from benchmarks import board_size, fairness, idle, merge, push, round_trip, start_up
 
 NewFolder = Callable[[], Path]
 
@@ -57,6 +57,14 @@ def run_merge(new_folder: NewFolder, changes: int) -> None:
     merge.measure(new_folder(), changes)
 
 
+@main.command("push")
+@click.option("--events", type=click.IntRange(10), default=500)
+@click.pass_obj
+def run_push(new_folder: NewFolder, events: int) -> None:
+    """From a call to its event in somebody else's hands, with an idle daemon."""
+    push.measure(new_folder(), events)
+
+
 @main.command("idle")
 @click.option("--shards", type=click.IntRange(1), default=50)
 @click.option("--seconds", type=click.FloatRange(1), default=20.0)
@@ -82,6 +90,7 @@ def run_smoke(ctx: click.Context) -> None:
     ctx.invoke(run_fairness, gateways=2, seconds=0.5)
     ctx.invoke(run_board_size, small=50, large=200, passes=10)
     ctx.invoke(run_merge, changes=200)
+    ctx.invoke(run_push, events=10)
     ctx.invoke(run_idle, shards=3, seconds=1.0)
     ctx.invoke(run_start_up, runs=2)
 
