@@ -11,17 +11,17 @@ import os
 import secrets
 import sqlite3
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 
 from shards import sqlite
-from shards.bodies import ADDING, KINDS, Body
+from shards.bodies import Body
 from shards.changes import KIND_OF, chain, encode_body, genesis
 from shards.errors import ShardBehind, ShardOfAnother
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile
+from shards.tail import Tail
 from shards.vectors import Eyes, encode
 
 # How long an append waits for the other processes of its own profile.
@@ -30,8 +30,6 @@ LOCK_WAIT_S = 30.0
 LIVENESS_KEPT_MS = 7 * 24 * 3600 * 1000
 
 _INSERT = "INSERT INTO changes (seq, task_id, kind, body, seen, at_ms, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
-# A claim_next names no task; until it is decided, it may be on any.
-_UNMERGED = "SELECT seq, kind FROM changes WHERE seq > ? AND task_id IN (?, '') ORDER BY seq"
 
 
 _ATTEMPT = "task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ? AND letter_id = ?"
@@ -61,8 +59,7 @@ class Shard:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._pid = os.getpid()
-        # This process's own changes that it has not seen merged yet, oldest first.
-        self._mine: OrderedDict[int, None] = OrderedDict()
+        self._tail = Tail()
 
     def append(self, task_id: str, body: Body, eyes: Eyes) -> int:
         """Append one change and return its seq. Durable on return.
@@ -81,7 +78,7 @@ class Shard:
                 at_ms = time.time_ns() // 1_000_000
                 digest = chain(digest, self.profile, seq, task_id, kind, text, seen, at_ms)
                 connection.execute(_INSERT, (seq, task_id, kind, text, seen, at_ms, digest))
-            self._mine[seq] = None
+            self._tail.add_mine(seq, task_id, kind)
         return seq
 
     def sign_of_life(self, run_id: int, eyes: Eyes) -> None:
@@ -124,7 +121,8 @@ class Shard:
         if not self.path.exists():
             return False
         with self._writing(eyes) as connection:
-            return any(kind == "create" for _, kind in connection.execute(_UNMERGED, (eyes.merged_seq, task_id)))
+            self._tail.read(connection, eyes)
+            return self._tail.has_create(task_id)
 
     def head(self, eyes: Eyes) -> int:
         """The seq of the newest change, by whichever process of this profile; 0 for an empty shard."""
@@ -156,7 +154,7 @@ class Shard:
             raise ShardBehind(path=self.path, head=0, merged=eyes.merged_seq)
         if self._connection is not None and found != self._identity:
             self._close_connection()
-            self._mine.clear()  # in another file the same seqs may be another process's
+            self._tail.clear()
         if self._connection is None:
             connection = sqlite.open_writer(self.path, sqlite.SHARD, self._lock)
             try:
@@ -206,18 +204,10 @@ class Shard:
             raise ShardBehind(path=self.path, head=head, merged=eyes.merged_seq)
 
     def _seen(self, connection: sqlite3.Connection, task_id: str, eyes: Eyes) -> dict[str, int]:
-        """The task's vector as this process knows it: the board's, and then its own changes that the board lacks.
-
-        A change by another process of this profile that the board does not show ends the list: this process has
-        not seen it, and a vector says "all of this profile's up to here".
-        """
-        while self._mine and next(iter(self._mine)) <= eyes.merged_seq:
-            self._mine.popitem(last=False)
+        """The task's vector as this process knows it: the board's, and then its own changes that the board lacks."""
         seen = dict(eyes.vector)
-        for seq, kind in connection.execute(_UNMERGED, (eyes.merged_seq, task_id)) if self._mine else ():
-            if kind in KINDS and KINDS[kind].law == ADDING:  # a newer program of this profile may know more kinds
-                continue
-            if seq not in self._mine:
-                break
-            seen[self.profile] = seq
+        self._tail.read(connection, eyes)
+        mine = None if eyes.exactly else self._tail.seen(task_id, eyes)
+        if mine is not None:
+            seen[self.profile] = mine
         return seen

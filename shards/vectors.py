@@ -14,12 +14,13 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 @dataclass(frozen=True)
 class Eyes:
     """What a process knows from one read of the board: whether the task is there, the task's vector, and how far the
-    process's own shard was merged then."""
+    process's own shard was merged then. ``exactly``: it decides by that vector, and by nothing that it wrote since."""
 
     has_task: bool = False
     vector: Vector = field(default_factory=dict)
     merged_seq: int = 0
     merged_digest: str = ""
+    exactly: bool = False
 
 
 def covers(seen: Vector, vector: Vector) -> bool:

@@ -164,7 +164,7 @@ class Writer:
             eyes = self._eyes(task_id)
             if not eyes.has_task:
                 raise UnknownTask(task_id=task_id)
-        return eyes if isinstance(task, str) else replace(eyes, vector=task.vector)
+        return eyes if isinstance(task, str) else replace(eyes, vector=task.vector, exactly=True)
 
     def _eyes(self, task_id: str = "") -> Eyes:
         return self.board.eyes(task_id, self.profile)

@@ -15,6 +15,7 @@ import coordinator.decide
 import coordinator.passes
 import coordinator.rows.tasks
 import shards.shard
+import shards.tail
 from coordinator.rules import RULES, outcomes, runs
 from coordinator.state import BoardState
 from shards.bodies import Promote
@@ -246,8 +247,7 @@ def test_a_broken_rule_is_noticed(tmp_path: Path, mutation: Callable, invariant:
 
 def test_an_unseen_claim_next_is_noticed(tmp_path: Path) -> None:
     """The seed that found it finds it again where a shard overlooks the undecided ``claim_next`` of its profile."""
-    overlooking = "SELECT seq, kind FROM changes WHERE seq > ? AND task_id = ? ORDER BY seq"
-    with patch.object(shards.shard, "_UNMERGED", overlooking), pytest.raises(AssertionError, match="knew nothing of"):
+    with patch.object(shards.tail, "ANY_TASK", "of no task"), pytest.raises(AssertionError, match="knew nothing of"):
         Simulation(tmp_path, SEED_OF_CLAIM_NEXT).run()
 
 

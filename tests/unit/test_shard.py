@@ -6,10 +6,11 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
-from shards import Board, Gateway
+from shards import Board, Gateway, sqlite
 from shards.bodies import Assign, Comment, Create
 from shards.changes import chain, genesis
 from shards.errors import InvalidChange, NewerSchema, ShardBehind, ShardOfAnother, StorageError, TooLarge
@@ -166,3 +167,34 @@ def _plainly(paths: BoardPaths, profile: str) -> tuple[list[list], str, list[lis
 def _script(paths: BoardPaths, profile: str, script: str) -> None:
     program = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])"
     subprocess.run([sys.executable, "-c", program, paths.shard(profile), script], check=True)
+
+
+def test_what_a_vector_from_an_older_read_says(paths: BoardPaths) -> None:
+    """Eyes older than what the tail still knows, or a Task that was read, claim nothing that came behind them."""
+    shard = Shard(paths, "amy")
+    task_id = new_task_id()
+    first = shard.append(task_id, Create(title="x"), Eyes())
+    shard.append(task_id, Assign(assignee="bob"), Eyes())
+    assert _seen(paths) == {"amy": first}
+    digest = _digest(paths, 2)
+    shard.append(task_id, Assign(assignee="eve"), Eyes(True, {"amy": 2}, 2, digest))
+    assert _seen(paths) == {"amy": 2}
+    shard.append(task_id, Assign(assignee="bob"), Eyes(True, {"amy": 2}, 2, digest, exactly=True))
+    assert _seen(paths) == {"amy": 2}
+    shard.append(task_id, Assign(assignee="dan"), Eyes(True, {"amy": 1}, 1, _digest(paths, 1)))
+    assert _seen(paths) == {"amy": 1}
+    shard.close()
+
+
+def _seen(paths: BoardPaths) -> dict[str, int]:
+    """What the newest change of amy's says that its author had seen."""
+    return json.loads(_rows(paths, "SELECT seen FROM changes ORDER BY seq DESC LIMIT 1")[0][0])
+
+
+def _digest(paths: BoardPaths, seq: int) -> str:
+    return _rows(paths, f"SELECT digest FROM changes WHERE seq = {seq}")[0][0]
+
+
+def _rows(paths: BoardPaths, sql: str) -> list[tuple]:
+    with closing(sqlite.open_reader(paths.shard("amy"), sqlite.SHARD)) as shard:
+        return shard.execute(sql).fetchall()
