@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 from benchmarks.common import coordinator_of, make_board, say, spread
+from coordinator.passes import Coordinator
+from shards import Board
 from shards.bodies import Claim
 from shards.shard import Shard
 from shards.vectors import Eyes
@@ -33,8 +35,6 @@ def measure(folder: Path, small: int, large: int, passes: int) -> None:
     say("the large board", f"{statistics.median(times[large]) / statistics.median(times[small]):.2f}", "of the small")
 
 
-def _task_ids(coordinator, count: int) -> list[str]:
-    from shards import Board
-
+def _task_ids(coordinator: Coordinator, count: int) -> list[str]:
     with Board(coordinator.paths) as board:
         return [task.id for task in board.tasks(limit=count)]

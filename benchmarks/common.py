@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from coordinator.lock import COMMAND, DAEMON, holder, take
 from coordinator.passes import Coordinator
 from shards import sqlite
 from shards.bodies import Body, Create
-from shards.names import BoardPaths, new_task_id
+from shards.locks import FileLock
+from shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
 from shards.shard import Shard
 from shards.vectors import Eyes
 
@@ -60,7 +62,7 @@ def fill_shard(paths: BoardPaths, profile: str, changes: Sequence[tuple[str, Bod
 
 def make_board(folder: Path, tasks: int) -> BoardPaths:
     """A board with ``tasks`` ready tasks, merged."""
-    paths = BoardPaths.of(folder, "default")
+    paths = BoardPaths.of(folder, DEFAULT_BOARD)
     paths.make_folder()
     creates = [(new_task_id(), Create(title=f"task {number}", assignee="bingge")) for number in range(tasks)]
     fill_shard(paths, "default", creates)
@@ -80,10 +82,8 @@ def coordinator_of(paths: BoardPaths) -> Iterator[Coordinator]:
         lock.close()
 
 
-def one_commit(folder: Path) -> sqlite.sqlite3.Connection:
+def one_commit(folder: Path) -> sqlite3.Connection:
     """A file that is written as a shard is, to measure what one commit of this disk costs."""
-    from shards.locks import FileLock
-
     lock = FileLock(folder / "commit.lock")
     lock.acquire(1)
     connection = sqlite.open_writer(folder / "commit.db", sqlite.SHARD, lock)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from benchmarks.common import running_daemon, say
 from shards import Board, Gateway
-from shards.names import BoardPaths
+from shards.names import DEFAULT_BOARD, BoardPaths
 
 
 def measure(folder: Path, gateways: int, seconds: float) -> None:
     """Print how many creates each of ``gateways`` processes got durable in ``seconds``, and how far merging fell
     behind meanwhile."""
-    paths = BoardPaths.of(folder, "default")
+    paths = BoardPaths.of(folder, DEFAULT_BOARD)
     with running_daemon(paths):
         begin = time.time() + 1.0
         command = [sys.executable, "-m", "benchmarks.fairness", str(folder), str(begin), str(seconds)]
@@ -34,8 +34,8 @@ def measure(folder: Path, gateways: int, seconds: float) -> None:
     say("merged when the last one stopped", f"{merged / sum(written):.2f}", "of what was written")
 
 
-def write(home: str, begin: float, seconds: float, profile: str) -> int:
-    """One gateway: create tasks from ``begin`` (seconds since 1970) on; returns how many."""
+def write(home: str, begin: float, seconds: float, profile: str) -> None:
+    """One gateway: create tasks from ``begin`` (seconds since 1970) on, and print how many."""
     count = 0
     with Gateway(profile, home=home) as kanban:
         time.sleep(max(0.0, begin - time.time()))
@@ -43,7 +43,6 @@ def write(home: str, begin: float, seconds: float, profile: str) -> int:
             kanban.create(f"task {count}")
             count += 1
         print(json.dumps(count), flush=True)
-    return count
 
 
 if __name__ == "__main__":

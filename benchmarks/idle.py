@@ -7,12 +7,12 @@ from pathlib import Path
 
 from benchmarks.common import coordinator_of, fill_shard, running_daemon, say
 from shards.bodies import Create
-from shards.names import BoardPaths, new_task_id
+from shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
 
 
 def measure(folder: Path, shards: int, seconds: float) -> None:
     """Print the share of a CPU, and the memory, that a daemon over ``shards`` quiet shards takes."""
-    paths = BoardPaths.of(folder, "default")
+    paths = BoardPaths.of(folder, DEFAULT_BOARD)
     for number in range(shards):
         fill_shard(paths, f"profile-{number}", [(new_task_id(), Create(title="task"))])
     with coordinator_of(paths) as coordinator:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.common import coordinator_of, fill_shard, say
 from coordinator.lock import COMMAND, take
 from coordinator.verify import rebuild, verify
-from shards.bodies import Claim, Comment, Complete, Create, Subscribe
-from shards.names import BoardPaths, new_task_id
+from shards.bodies import Body, Claim, Comment, Complete, Create, Subscribe
+from shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
 
 PROFILES = ("default", "bingge", "pixiel", "mafei")
 
 
 def measure(folder: Path, changes: int) -> None:
     """Print the rates for ``changes`` changes of four profiles: create, subscribe, comment, claim, complete."""
-    paths = BoardPaths.of(folder, "default")
+    paths = BoardPaths.of(folder, DEFAULT_BOARD)
     for profile in PROFILES:
         fill_shard(paths, profile, list(_work(changes // len(PROFILES))))
     with coordinator_of(paths) as coordinator:
@@ -34,7 +35,7 @@ def measure(folder: Path, changes: int) -> None:
     say("verified a second", f"{found.entries / found.seconds:,.0f}", f"{found.rows:,} rows, clean={found.clean}")
 
 
-def _work(count: int):
+def _work(count: int) -> Iterator[tuple[str, Body]]:
     for number in range(count // 5):
         task_id = new_task_id()
         yield task_id, Create(title=f"task {number}", priority=number % 5)

@@ -9,6 +9,7 @@ from queue import Queue
 
 from benchmarks.common import make_board, running_daemon, say, spread
 from shards import Board, Gateway
+from shards.names import BoardPaths
 
 PAUSE_S = 0.005
 
@@ -31,7 +32,7 @@ def measure(folder: Path, events: int) -> None:
     say("comment, from call to a follower", "", spread(times))
 
 
-def _follow(paths, after: int, events: int, seen: Queue[float]) -> None:
+def _follow(paths: BoardPaths, after: int, events: int, seen: Queue[float]) -> None:
     with Board(paths) as board:
         bell = board.bell()
         following = board.follow(bell, after)

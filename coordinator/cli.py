@@ -14,7 +14,7 @@ import click
 
 from coordinator import lock as locks
 from coordinator.collect import QUARANTINED, Collected, look
-from coordinator.lock import COMMAND
+from coordinator.lock import COMMAND, LOCK_WAIT_S
 from shards import text
 from shards.board import Board
 from shards.boards import boards
@@ -24,9 +24,7 @@ from shards.names import BoardPaths, root_folder
 
 if TYPE_CHECKING:
     from coordinator.once import Merged
-
-# A gateway's own pass takes milliseconds; a coordinator that stays is not waited for.
-LOCK_WAIT_S = 5.0
+    from coordinator.passes import Progress
 
 all_boards_option = click.option("--all-boards", is_flag=True, help="Every board of the home, not one.")
 
@@ -98,7 +96,7 @@ def verify(ctx: click.Context, as_json: bool) -> None:
     """Check every file, replay the ledger, and compare the board with it row for row."""
     from coordinator.verify import verify as check
 
-    with _progress("replaying", as_json) as progress:
+    with _ProgressBar("replaying", as_json) as progress:
         found = check(ctx.obj, progress)
     if as_json:
         text.print_json({**vars(found), "clean": found.clean, "findings": [vars(each) for each in found.findings]})
@@ -127,7 +125,7 @@ def rebuild(paths: BoardPaths, as_json: bool) -> None:
 
     lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
     try:
-        with _progress("replaying", as_json) as progress:
+        with _ProgressBar("replaying", as_json) as progress:
             done = replay(paths, lock, progress)
     finally:
         lock.close()
@@ -318,7 +316,7 @@ def _status_rows(paths: BoardPaths, marks: dict[str, tuple[int, str]], collected
     return rows
 
 
-class _progress:
+class _ProgressBar:
     """A progress bar on standard error for replays that take a while; nothing for programs."""
 
     def __init__(self, label: str, hidden: bool) -> None:
@@ -326,7 +324,7 @@ class _progress:
         self._hidden = hidden or not sys.stderr.isatty()
         self._started = time.monotonic()
 
-    def __enter__(self):
+    def __enter__(self) -> Progress:
         return self._tell
 
     def __exit__(self, *exc_info: object) -> None:

@@ -36,6 +36,7 @@ class Decision:
 
     @property
     def applied(self) -> bool:
+        """Whether the entry was applied, and not refused."""
         return self.reason is None
 
 

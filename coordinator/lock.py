@@ -16,6 +16,8 @@ from shards.names import BoardPaths
 DAEMON = "daemon"
 COMMAND = "kanban-merge"
 GATEWAY = "gateway"
+# How long a command waits: a gateway's own pass takes milliseconds; a coordinator that stays is not waited for.
+LOCK_WAIT_S = 5.0
 
 
 @dataclass(frozen=True)

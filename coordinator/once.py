@@ -10,15 +10,13 @@ import tenacity
 
 from coordinator import lock as locks
 from coordinator.collect import Left, look
-from coordinator.lock import COMMAND, DAEMON
+from coordinator.lock import COMMAND, DAEMON, LOCK_WAIT_S
 from coordinator.passes import Coordinator
 from shards.bell import Ringer
 from shards.board import Board
 from shards.errors import Undecided
 from shards.names import BoardPaths
 
-# A gateway's own pass takes milliseconds; a coordinator that stays is not waited for.
-LOCK_WAIT_S = 5.0
 ASK_DAEMON_S = 30.0
 LOOK_EVERY_S = 0.1
 

@@ -42,6 +42,7 @@ class Report:
 
     @property
     def refused(self) -> list[Decision]:
+        """The decisions that refused a change."""
         return [decision for decision in self.decisions if not decision.applied]
 
 
@@ -181,4 +182,3 @@ def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
     finally:
         lock.release()
     return True
-

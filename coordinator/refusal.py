@@ -8,7 +8,7 @@ REASONS = frozenset(
         "stale",  # rule 2: not the owner, and had not seen everything
         "unknown_task",
         "unknown_parent",
-        "wrong_status",  # rule 4: not legal where the task stands
+        "wrong_status",  # rule 6: not legal where the task stands
         "late",  # rule 3: that run is over
         "not_your_run",  # rule 3: the run belongs to other profiles
         "gone",  # the task was deleted

@@ -89,7 +89,7 @@ def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
 
 
 def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
-    """Make a new incarnation of the profile's shard, of what the ledger holds of it and what a pass would still take.
+    """Make the profile's shard again, of what the ledger holds of it and what a pass would still take.
 
     Runs of the profile that are open count as alive now: their signs of life are not trusted, and not known if the
     shard is lost. What was being delivered is not known either, and may be sent again under the same key.

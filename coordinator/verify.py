@@ -46,6 +46,7 @@ class Verification:
 
     @property
     def clean(self) -> bool:
+        """Whether everything is as it must be."""
         return not self.findings
 
 
@@ -94,18 +95,18 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
     try:
         entries = catch_up(BoardState(scratch), ledger, progress=progress)
         try:
-            _put_in_place(scratch, paths.board, lock)
+            _copy_onto(scratch, paths.board, lock)
             return Rebuilt(entries, None)
         except Damaged:
             aside = sqlite.set_aside(paths.board, lock)
-            _put_in_place(scratch, paths.board, lock)
+            _copy_onto(scratch, paths.board, lock)
             return Rebuilt(entries, aside)
     finally:
         scratch.close()
         ledger.close()
 
 
-def _put_in_place(scratch: sqlite3.Connection, path: Path, lock: FileLock) -> None:
+def _copy_onto(scratch: sqlite3.Connection, path: Path, lock: FileLock) -> None:
     board = sqlite.open_writer(path, sqlite.BOARD, lock)
     try:
         with sqlite.explained(path):
@@ -200,4 +201,3 @@ def _what_differs(paths: BoardPaths, profile: str) -> str | None:
     except KanbanError as error:
         return str(error)
     return None if seq is None else f"its change {seq} is not the one that was merged"
-

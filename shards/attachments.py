@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shards.errors import AttachmentTooLarge, StorageError
+from shards.filesystems import sync_folder
 from shards.names import BoardPaths
 
 # Hermes's limit for one file.
@@ -61,16 +62,8 @@ def _copy(source: Path, folder: Path, filename: str) -> Path:
         finally:
             Path(copy.name).unlink()
     for named_in in (folder, folder.parent, folder.parent.parent):  # each of them may be new
-        _sync_folder(named_in)
+        sync_folder(named_in)
     return kept
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _link_free_name(copy: Path, folder: Path, filename: str) -> Path:

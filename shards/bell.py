@@ -95,6 +95,7 @@ class Ringer:
                 self.ring(folder / name)
 
     def close(self) -> None:
+        """Close the socket; no bell can be rung after that."""
         self._socket.close()
 
 

@@ -26,6 +26,7 @@ from shards.errors import (
     KanbanError,
     StorageError,
 )
+from shards.filesystems import sync_folder
 from shards.locks import FileLock
 from shards.names import DEFAULT_BOARD, BoardPaths, check_board
 
@@ -193,7 +194,7 @@ def _put_away(paths: BoardPaths) -> Path:
             kept = archive / name
             if not kept.exists():
                 paths.folder.rename(kept)
-                _sync_folder(archive)
+                sync_folder(archive)
                 return kept
     except OSError as error:
         raise StorageError(path=paths.folder, problem=f"it cannot be moved: {error.strerror}") from error
@@ -257,15 +258,7 @@ def _replace(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         fresh.unlink(missing_ok=True)
         raise StorageError(path=path, problem=f"it cannot be written: {error.strerror}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

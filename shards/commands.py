@@ -38,7 +38,8 @@ Exit codes:
 NEEDS_ATTENTION = 6
 # Larger numbers are no ids and no counts, and SQLite could not hold all of them.
 LARGEST = 2**53
-
+# How a call says that a task is nobody's.
+NOBODY = ("none", "-", "null")
 
 
 class _Whole(click.ParamType):
@@ -80,9 +81,6 @@ board_option = click.option("--board", metavar="SLUG", help="Which board; else t
 home_option = click.option(
     "--home", metavar="DIR", type=click.Path(file_okay=False), help="The Hermes home, in place of ~/.hermes."
 )
-
-
-NOBODY = ("none", "-", "null")
 
 
 class NoProfile(UsageError):
@@ -189,6 +187,7 @@ def once_more(verb: Callable) -> Callable:
 
 
 def answer(as_json: bool, value: dict, said: str) -> None:
+    """Print ``value`` for programs, or ``said`` for people."""
     text.print_json(value) if as_json else click.echo(said)
 
 
@@ -215,10 +214,10 @@ def each(
             if not as_json:
                 click.secho(str(error), fg="red", err=True)
             continue
-        answer = (verdict.answer or {}) if verdict else {}
-        answers.append({"ok": True, "task_id": task_id, **answer})
+        facts = (verdict.answer or {}) if verdict else {}
+        answers.append({"ok": True, "task_id": task_id, **facts})
         if not as_json:
-            click.echo(f"{said} {task_id}" if isinstance(said, str) else said(task_id, answer))
+            click.echo(f"{said} {task_id}" if isinstance(said, str) else said(task_id, facts))
     if as_json:
         text.print_json(answers if len(task_ids) > 1 else answers[0])
     if last is not None:
@@ -285,6 +284,7 @@ def moment(told: str) -> int:
 
 
 def json_object(given: str) -> dict[str, Any]:
+    """The object of ``--metadata``. Raises InvalidChange if ``given`` is no JSON object."""
     try:
         value = json.loads(given)
     except (ValueError, RecursionError) as error:
@@ -295,6 +295,7 @@ def json_object(given: str) -> dict[str, Any]:
 
 
 def table(headers: tuple[str, ...], rows: list, nothing: str) -> None:
+    """Print ``rows`` as a table, or ``nothing`` if there are none."""
     text.print_table(headers, rows) if rows else click.echo(nothing)
 
 

@@ -80,11 +80,11 @@ class Delivery:
     def _say(self, error: str | None) -> int:
         """Write how it ended, and return the change's seq; 0 if the task was deleted meanwhile, and the chat's
         subscription with it. A dead letter is on the board until this is merged, so that is waited for."""
-        chat = self.subscription
+        task_id, platform, chat_id, thread_id = self.subscription.chat
         change = Delivered(
-            platform=chat.platform,
-            chat_id=chat.chat_id,
-            thread_id=chat.thread_id,
+            platform=platform,
+            chat_id=chat_id,
+            thread_id=thread_id,
             upto=self.events[-1].id,
             events=tuple(event.id for event in self.events) if error is not None else (),
             error=error,
@@ -93,8 +93,8 @@ class Delivery:
         )
         try:
             if self.letter_id:
-                return self._gateway.ask(chat.task_id, change).seq
-            return self._gateway.write(chat.task_id, change)
+                return self._gateway.ask(task_id, change).seq
+            return self._gateway.write(task_id, change)
         except (Refused, UnknownTask):
             return 0
 
@@ -105,35 +105,35 @@ class Delivery:
 def pending_deliveries(gateway: Gateway, kinds: Sequence[str], lease_s: int) -> Iterator[Delivery]:
     """Every delivery of ``gateway``'s profile that is due, each leased to the caller as it is given out."""
     merged_seq, _ = gateway.board.watermarks().get(gateway.profile, (0, ""))
-    for chat in gateway.board.undelivered(gateway.profile):
-        if not chat.notifier_profile and not _adopted(gateway, chat):
+    for subscription in gateway.board.undelivered(gateway.profile):
+        if not subscription.notifier_profile and not _adopted(gateway, subscription):
             continue
-        while delivery := _next_of(gateway, chat, merged_seq, kinds, lease_s):
+        while delivery := _next_of(gateway, subscription, merged_seq, kinds, lease_s):
             yield delivery
     for letter in gateway.board.dead_letters(profile=gateway.profile):
         events = tuple(filter(None, map(gateway.board.event, letter.event_ids)))
-        chat = _chat_of(gateway, letter.task_id, letter.platform, letter.chat_id, letter.thread_id)
-        if letter.resend and events and chat:
-            attempt = _leased(gateway, (*chat.chat, letter.id), 0, events[-1].id, lease_s)
+        subscription = _subscription_of(gateway, letter.task_id, letter.platform, letter.chat_id, letter.thread_id)
+        if letter.resend and events and subscription:
+            attempt = _leased(gateway, (*subscription.chat, letter.id), 0, events[-1].id, lease_s)
             if attempt:
-                yield Delivery(chat, events, attempt, letter.id, gateway)
+                yield Delivery(subscription, events, attempt, letter.id, gateway)
 
 
 def _next_of(
-    gateway: Gateway, chat: Subscription, merged_seq: int, kinds: Sequence[str], lease_s: int
+    gateway: Gateway, subscription: Subscription, merged_seq: int, kinds: Sequence[str], lease_s: int
 ) -> Delivery | None:
-    wanted = (chat.delivery_metadata or {}).get("kinds") or kinds
-    events = gateway.board.events(after=chat.last_event_id, task_id=chat.task_id, kinds=wanted)
+    wanted = (subscription.delivery_metadata or {}).get("kinds") or kinds
+    events = gateway.board.events(after=subscription.last_event_id, task_id=subscription.task_id, kinds=wanted)
     if not events:
         return None
-    known = gateway.attempt((*chat.chat, 0))
+    known = gateway.attempt((*subscription.chat, 0))
     if known.acknowledged_seq > merged_seq:
         events = [event for event in events if event.id > known.acknowledged]
     told = _together(events, known)
     if not told:
         return None
-    attempt = _leased(gateway, (*chat.chat, 0), known.acknowledged, told[-1].id, lease_s)
-    return Delivery(chat, tuple(told), attempt, 0, gateway) if attempt else None
+    attempt = _leased(gateway, (*subscription.chat, 0), known.acknowledged, told[-1].id, lease_s)
+    return Delivery(subscription, tuple(told), attempt, 0, gateway) if attempt else None
 
 
 def _together(events: list[Event], known: Attempt) -> list[Event]:
@@ -150,17 +150,17 @@ def _leased(gateway: Gateway, key: tuple, acknowledged: int, upto: int, lease_s:
     return gateway.lease_attempt(key, acknowledged, upto, now_ms, now_ms + lease_s * 1_000)
 
 
-def _adopted(gateway: Gateway, chat: Subscription) -> bool:
+def _adopted(gateway: Gateway, subscription: Subscription) -> bool:
     """Become the one profile that delivers to a chat that has none; the first to ask is it."""
-    change = Adopt(platform=chat.platform, chat_id=chat.chat_id, thread_id=chat.thread_id)
+    change = Adopt(platform=subscription.platform, chat_id=subscription.chat_id, thread_id=subscription.thread_id)
     try:
-        gateway.ask(chat.task_id, change)
+        gateway.ask(subscription.task_id, change)
     except (Refused, UnknownTask):
         return False
     return True
 
 
-def _chat_of(gateway: Gateway, task_id: str, *chat: str) -> Subscription | None:
+def _subscription_of(gateway: Gateway, task_id: str, *chat: str) -> Subscription | None:
     return next((found for found in gateway.board.subscriptions(task_id) if found.chat == (task_id, *chat)), None)
 
 

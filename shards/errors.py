@@ -27,8 +27,10 @@ class Refused(KanbanError):
     """{sentence}"""
 
     # The coordinator's verdict on a change. ``reason`` is a word of the closed set in docs/design.md ("Verdicts").
+    # ``answer`` holds the facts of the refusal.
     reason: str
     sentence: str
+    answer: dict
 
 
 class UnknownTask(KanbanError):

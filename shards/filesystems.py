@@ -1,7 +1,8 @@
-"""Filesystems on which processes cannot share memory or locks, so that a WAL there is not safe.
+"""Filesystems: how a name in a folder is made durable, and where processes cannot share memory or locks.
 
-SQLite notices some of them by itself (it falls back to another journal), but not all: a network filesystem may map
-memory and still keep each host's view apart. So they are told by name, where the system says the name.
+A WAL is not safe on those. SQLite notices some of them by itself (it falls back to another journal), but not all: a
+network filesystem may map memory and still keep each host's view apart. So they are told by name, where the system
+says the name.
 """
 
 from __future__ import annotations
@@ -36,3 +37,12 @@ def not_shared(path: Path, mounts: Path = MOUNTS) -> str | None:
         if inside and len(point) >= longest:
             longest, kind = len(point), after.split(" ")[0]
     return kind if NOT_SHARED.fullmatch(kind) else None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make durable which names ``folder`` holds: syncing a file alone keeps its content, not its name."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -19,7 +19,6 @@ from shards.bodies import (
     Assign,
     Attach,
     Block,
-    Body,
     Claim,
     ClaimNext,
     Comment,
@@ -111,8 +110,7 @@ class Gateway(Writer):
         for parent in parents:
             self._look_at(parent)
         task_id = new_task_id()
-        change = _built(
-            Create,
+        change = Create(
             title=title,
             body=body,
             assignee=assignee,
@@ -135,17 +133,17 @@ class Gateway(Writer):
 
     def assign(self, task: str | Task, assignee: str | None) -> Verdict:
         """Hand the task over; None leaves it to its creator. Raises Refused, UnknownTask."""
-        return self.ask(task, _built(Assign, assignee=assignee))
+        return self.ask(task, Assign(assignee=assignee))
 
     def edit(self, task: str | Task, **fields: Any) -> Verdict:
         """New values for ``fields`` (shards.bodies.Edit). Raises Refused, UnknownTask, InvalidChange."""
-        return self.ask(task, _built(Edit, **fields))
+        return self.ask(task, Edit(**fields))
 
     def specify(self, task: str | Task, **fields: Any) -> Verdict:
         """Say what a task in triage is about: ``title``, ``body``, ``assignee``. Raises Refused, UnknownTask.
 
         With an ``author``, a comment by that name says that it was done."""
-        return self.ask(task, _built(Specify, **fields))
+        return self.ask(task, Specify(**fields))
 
     def decompose(self, task: str | Task, children: Sequence[dict[str, Any]], **how: Any) -> list[str]:
         """Turn a task in triage into a graph of tasks that it waits for; returns their ids, in the given order.
@@ -153,16 +151,16 @@ class Gateway(Writer):
         ``children``: fields of shards.bodies.PlannedChild without the id; ``parents`` are numbers of siblings, from 0.
         ``how``: root_assignee, author, auto_promote. Applied whole or refused whole. Raises Refused, UnknownTask.
         """
-        planned = tuple(_built(PlannedChild, id=new_task_id(), **child) for child in children)
-        return self.ask(task, _built(Decompose, children=planned, **how)).answer["child_ids"]
+        planned = tuple(PlannedChild(id=new_task_id(), **child) for child in children)
+        return self.ask(task, Decompose(children=planned, **how)).answer["child_ids"]
 
     def promote(self, task: str | Task, reason: str | None = None, *, force: bool = False) -> Verdict:
         """A waiting or blocked task is ready now; with ``force``, even if its parents are not done. Raises Refused."""
-        return self.ask(task, _built(Promote, reason=reason, force=force))
+        return self.ask(task, Promote(reason=reason, force=force))
 
     def reopen(self, task: str | Task, to: str = "ready", reason: str | None = None) -> Verdict:
         """Back to ``to`` (triage, todo or ready), whatever became of the task. Raises Refused, UnknownTask."""
-        return self.ask(task, _built(Reopen, to=to, reason=reason))
+        return self.ask(task, Reopen(to=to, reason=reason))
 
     def archive(self, task: str | Task) -> Verdict:
         """Out of sight. Raises Refused, UnknownTask."""
@@ -170,18 +168,18 @@ class Gateway(Writer):
 
     def delete(self, task: str | Task, *, archived_only: bool = False) -> None:
         """The task and everything of it is gone, its attachments too. Raises Refused, UnknownTask."""
-        verdict = self.ask(task, _built(Delete, archived_only=archived_only))
+        verdict = self.ask(task, Delete(archived_only=archived_only))
         for stored_path in verdict.answer["files"]:
             attachments.remove(self.paths, stored_path)
 
     def set_limits(self, **limits: int | None) -> dict[str, int]:
         """Set limits of the board (shards.bodies.Settings); None lifts one. Returns all that are set."""
-        return self._decided("", _built(Settings, **limits), self._eyes()).answer
+        return self._decided("", Settings(**limits), self._eyes()).answer
 
     def forget_events(self, before_s: int) -> int:
         """Remove the events before ``before_s`` (seconds since 1970) of finished tasks; returns how many. Those that
         a chat is still to be told of stay."""
-        return self._decided("", _built(Gc, events_before_s=before_s), self._eyes()).answer["events"]
+        return self._decided("", Gc(events_before_s=before_s), self._eyes()).answer["events"]
 
     # --- runs --------------------------------------------------------------------------------------------------
 
@@ -193,7 +191,7 @@ class Gateway(Writer):
         ``runs_as``: the profile whose worker does it; None means this one. ``lease_s``: seconds that the run is
         believed alive without a sign of life. ``claimer``: shown as Hermes's ``claim_lock``.
         """
-        change = _built(Claim, runs_as=runs_as, lease_s=lease_s, claimer=claimer)
+        change = Claim(runs_as=runs_as, lease_s=lease_s, claimer=claimer)
         return self._run_of(self.ask(task, change))
 
     def claim_next(
@@ -202,7 +200,7 @@ class Gateway(Writer):
         """Open a run on the best ready task that is assigned to ``runs_as`` or to nobody; None if there is none."""
         if not self._has_ready(runs_as or self.profile) or self._asked_in_vain.is_recent(self.board.open_runs()):
             return None
-        change = _built(ClaimNext, runs_as=runs_as, lease_s=lease_s, claimer=claimer)
+        change = ClaimNext(runs_as=runs_as, lease_s=lease_s, claimer=claimer)
         try:
             return self._run_of(self._decided("", change, self._eyes()))
         except Refused as refused:
@@ -222,7 +220,7 @@ class Gateway(Writer):
             outcome = found.outcome if found else "not there"
             raise Refused(reason="late", sentence=f"run {run.id} of {run.task_id} is over ({outcome})", answer={})
         if note is not None:
-            self.write(run.task_id, _built(Progress, run_id=run.id, note=note))
+            self.write(run.task_id, Progress(run_id=run.id, note=note))
         now = time.monotonic()
         lease_s = found.claim_expires - (found.last_heartbeat_at or found.started_at)
         if now - self._signs.get(run.id, float("-inf")) >= min(SIGN_OF_LIFE_EVERY_S, lease_s / 3):
@@ -231,7 +229,7 @@ class Gateway(Writer):
 
     def spawned(self, run: Run, pid: int) -> Verdict:
         """The worker of ``run`` is started, as process ``pid``. Raises Refused."""
-        return self.ask(run.task_id, _built(Spawned, run_id=run.id, pid=pid))
+        return self.ask(run.task_id, Spawned(run_id=run.id, pid=pid))
 
     def complete(
         self,
@@ -249,16 +247,14 @@ class Gateway(Writer):
         """
         task, run_id = _named(work)
         cards = tuple(created_cards)
-        change = _built(
-            Complete, run_id=run_id, result=result, summary=summary, metadata=metadata, created_cards=cards
-        )
+        change = Complete(run_id=run_id, result=result, summary=summary, metadata=metadata, created_cards=cards)
         return self._ended(self.ask(task, change), run_id)
 
     def block(self, work: Run | Task | str, reason: str | None = None, *, kind: str | None = None) -> Verdict:
         """The task cannot go on. ``work`` as in ``complete``; ``kind``: needs_input, capability, transient,
         dependency. Raises Refused, UnknownTask."""
         task, run_id = _named(work)
-        change = _built(Block, run_id=run_id, reason=reason, block=kind)
+        change = Block(run_id=run_id, reason=reason, block=kind)
         return self._ended(self.ask(task, change), run_id)
 
     def review(
@@ -266,13 +262,13 @@ class Gateway(Writer):
     ) -> Verdict:
         """The work is finished, and somebody should look at it. ``work`` as in ``complete``. Raises Refused."""
         task, run_id = _named(work)
-        change = _built(Review, run_id=run_id, summary=summary, metadata=metadata)
+        change = Review(run_id=run_id, summary=summary, metadata=metadata)
         return self._ended(self.ask(task, change), run_id)
 
     def schedule(self, work: Run | Task | str, reason: str | None = None, *, due_s: int | None = None) -> Verdict:
         """The task waits: until ``due_s`` (seconds since 1970), or until it is unblocked. Raises Refused."""
         task, run_id = _named(work)
-        change = _built(Schedule, run_id=run_id, reason=reason, due_s=due_s)
+        change = Schedule(run_id=run_id, reason=reason, due_s=due_s)
         return self._ended(self.ask(task, change), run_id)
 
     def fail(self, run: Run, outcome: str, error: str | None = None, **facts: Any) -> Verdict:
@@ -281,20 +277,20 @@ class Gateway(Writer):
         ``outcome``: crashed, timed_out, stale, spawn_failed, rate_limited, protocol_violation. ``facts``: exit_code,
         cooldown_s. The answer says whether the task is ready again or the breaker blocked it.
         """
-        change = _built(Fail, run_id=run.id, outcome=outcome, error=error, **facts)
+        change = Fail(run_id=run.id, outcome=outcome, error=error, **facts)
         return self._ended(self.ask(run.task_id, change), run.id)
 
     def reclaim(self, task: str | Task, reason: str | None = None) -> Verdict:
         """Take the task away from its open run. Raises Refused, UnknownTask."""
-        return self.ask(task, _built(Reclaim, reason=reason))
+        return self.ask(task, Reclaim(reason=reason))
 
     def release(self, run: Run, reason: str | None = None) -> Verdict:
         """Give the task back without a result: it is ready again. Raises Refused."""
-        return self._ended(self.ask(run.task_id, _built(Release, run_id=run.id, reason=reason)), run.id)
+        return self._ended(self.ask(run.task_id, Release(run_id=run.id, reason=reason)), run.id)
 
     def unblock(self, task: str | Task, reason: str | None = None) -> Verdict:
         """A blocked or scheduled task may go on. Raises Refused, UnknownTask."""
-        return self.ask(task, _built(Unblock, reason=reason))
+        return self.ask(task, Unblock(reason=reason))
 
     def open_run(self, task_id: str) -> Run:
         """The task's open run, whoever has it. Raises UnknownTask, NoOpenRun."""
@@ -308,18 +304,18 @@ class Gateway(Writer):
 
     def comment(self, task_id: str, text: str, *, author: str | None = None) -> int:
         """Say something about the task; returns the change's seq. Durable on return. Raises UnknownTask."""
-        return self.write(task_id, _built(Comment, text=text, author=author))
+        return self.write(task_id, Comment(text=text, author=author))
 
     def subscribe(self, task_id: str, *, platform: str, chat_id: str, **fields: Any) -> int:
         """Tell a chat what becomes of the task from now on; returns the change's seq. Durable on return.
 
-        ``fields``: thread_id, user_id, notifier_profile, from_start, chat_type. Raises UnknownTask.
+        ``fields``: thread_id, user_id, notifier_profile, from_start, chat_type, kinds. Raises UnknownTask.
         """
-        return self.write(task_id, _built(Subscribe, platform=platform, chat_id=chat_id, **fields))
+        return self.write(task_id, Subscribe(platform=platform, chat_id=chat_id, **fields))
 
     def unsubscribe(self, task_id: str, *, platform: str, chat_id: str, thread_id: str = "") -> int:
         """No longer tell that chat; returns the change's seq. Durable on return. Raises UnknownTask."""
-        return self.write(task_id, _built(Unsubscribe, platform=platform, chat_id=chat_id, thread_id=thread_id))
+        return self.write(task_id, Unsubscribe(platform=platform, chat_id=chat_id, thread_id=thread_id))
 
     def attach(self, task_id: str, file: str | os.PathLike, *, name: str | None = None, **fields: Any) -> int:
         """Keep a copy of ``file`` with the task; returns the attachment's id.
@@ -329,12 +325,12 @@ class Gateway(Writer):
         """
         self._look_at(task_id)
         stored = attachments.store(self.paths, task_id, file, name)
-        change = _built(Attach, filename=stored.filename, stored_path=str(stored.path), size=stored.size, **fields)
+        change = Attach(filename=stored.filename, stored_path=str(stored.path), size=stored.size, **fields)
         return self.ask(task_id, change).answer["attachment_id"]
 
     def detach(self, task_id: str, attachment_id: int) -> bool:
         """Remove an attachment and its file; returns whether there was one. Raises UnknownTask."""
-        answer = self.ask(task_id, _built(Detach, attachment_id=attachment_id)).answer
+        answer = self.ask(task_id, Detach(attachment_id=attachment_id)).answer
         if answer["detached"]:
             attachments.remove(self.paths, answer["stored_path"])
         return answer["detached"]
@@ -351,16 +347,16 @@ class Gateway(Writer):
 
     def resend(self, letter: DeadLetter) -> Verdict:
         """Deliver a dead letter after all. Raises Refused."""
-        return self.ask(letter.task_id, _built(Resend, letter_id=letter.id))
+        return self.ask(letter.task_id, Resend(letter_id=letter.id))
 
     def link(self, parent_id: str, child_id: str) -> Verdict:
         """``child_id`` waits for ``parent_id``. Raises Refused (a cycle), UnknownTask."""
         self._look_at(parent_id)
-        return self.ask(child_id, _built(Link, parent=parent_id))
+        return self.ask(child_id, Link(parent=parent_id))
 
     def unlink(self, parent_id: str, child_id: str) -> Verdict:
         """``child_id`` no longer waits for ``parent_id``. Raises Refused, UnknownTask."""
-        return self.ask(child_id, _built(Unlink, parent=parent_id))
+        return self.ask(child_id, Unlink(parent=parent_id))
 
     # --- how ---------------------------------------------------------------------------------------------------
 
@@ -382,11 +378,3 @@ class Gateway(Writer):
 
 def _named(work: Run | Task | str) -> tuple[str | Task, int | None]:
     return (work.task_id, work.id) if isinstance(work, Run) else (work, None)
-
-
-def _built(kind: type[Body], **fields: Any) -> Body:
-    """A body of ``kind``. Raises TypeError for a field it does not have, as any call with a wrong argument does."""
-    for name in ("skills",):
-        if isinstance(fields.get(name), list):
-            fields[name] = tuple(fields[name])
-    return kind(**fields)

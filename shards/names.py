@@ -106,18 +106,22 @@ class BoardPaths:
 
     @property
     def board(self) -> Path:
+        """The file that everybody reads."""
         return self.folder / "kanban.db"
 
     @property
     def ledger(self) -> Path:
+        """The file that holds every change in order."""
         return self.folder / "kanban-ledger.db"
 
     @property
     def coordinator_lock(self) -> Path:
+        """The lock of ledger and board."""
         return self.folder / "kanban-coordinator.lock"
 
     @property
     def coordinator_bell(self) -> Path:
+        """Where a daemon hangs up its bell."""
         return self.folder / "kanban-coordinator.sock"
 
     @property
@@ -140,9 +144,11 @@ class BoardPaths:
         return self.folder / "kanban" if self.slug == DEFAULT_BOARD else self.folder
 
     def shard(self, profile: str) -> Path:
+        """The shard of ``profile``. Raises InvalidName."""
         return self.folder / f"kanban.{check_profile(profile)}.db"
 
     def shard_lock(self, profile: str) -> Path:
+        """The lock of that shard. Raises InvalidName."""
         return self.folder / f"kanban.{check_profile(profile)}.lock"
 
     def shards(self) -> Iterator[tuple[str, Path]]:

@@ -126,6 +126,8 @@ class Run(_Record):
 
 @dataclass(frozen=True)
 class Comment(_Record):
+    """Something said about a task. ``created_at``: seconds since 1970, as in every record."""
+
     id: int
     task_id: str
     author: str
@@ -135,6 +137,8 @@ class Comment(_Record):
 
 @dataclass(frozen=True)
 class Event(_Record):
+    """Something that became of a task. ``payload``: its facts, by the kind of the event."""
+
     id: int
     task_id: str
     kind: str
@@ -149,6 +153,8 @@ class Event(_Record):
 
 @dataclass(frozen=True)
 class Subscription(_Record):
+    """A chat that is told of a task. ``last_event_id``: its cursor, the newest event that it was told of."""
+
     task_id: str
     platform: str
     chat_id: str
@@ -172,6 +178,8 @@ class Subscription(_Record):
 
 @dataclass(frozen=True)
 class Attachment(_Record):
+    """A file of a task. ``stored_path``: where its copy lies; ``size``: in bytes."""
+
     id: int
     task_id: str
     filename: str

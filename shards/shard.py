@@ -30,10 +30,8 @@ LOCK_WAIT_S = 30.0
 LIVENESS_KEPT_MS = 7 * 24 * 3600 * 1000
 
 _INSERT = "INSERT INTO changes (seq, task_id, kind, body, seen, at_ms, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
-
-
-_ATTEMPT = "task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ? AND letter_id = ?"
-_ATTEMPTED = "acknowledged, acknowledged_seq, upto, leased_until_ms, attempts, next_try_ms"
+_THIS_DELIVERY = "task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ? AND letter_id = ?"
+_OF_AN_ATTEMPT = "acknowledged, acknowledged_seq, upto, leased_until_ms, attempts, next_try_ms"
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ class Shard:
             raise ShardBehind(path=self.path, head=0, merged=eyes.merged_seq)
         if self._connection is not None and found != self._identity:
             self._close_connection()
-            self._tail.clear()
+            self._tail = Tail()  # in another file the same seqs may be another process's
         if self._connection is None:
             connection = sqlite.open_writer(self.path, sqlite.SHARD, self._lock)
             try:
@@ -168,7 +166,7 @@ class Shard:
 
     @staticmethod
     def _attempt(connection: sqlite3.Connection, key: tuple) -> Attempt:
-        row = connection.execute(f"SELECT {_ATTEMPTED} FROM deliveries WHERE {_ATTEMPT}", key).fetchone()
+        row = connection.execute(f"SELECT {_OF_AN_ATTEMPT} FROM deliveries WHERE {_THIS_DELIVERY}", key).fetchone()
         return Attempt(*row) if row else Attempt()
 
     @staticmethod

@@ -36,7 +36,7 @@ from shards.errors import (
     StorageError,
     StrangeSchema,
 )
-from shards.filesystems import not_shared
+from shards.filesystems import not_shared, sync_folder
 from shards.locks import FileLock
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
@@ -44,7 +44,8 @@ LONGEST_VALUE_BYTES = 16 * 1024 * 1024
 # How long a writer waits for a foreign reader (the sqlite3 shell, say) that is inside a read of the same file.
 BUSY_MS = 5_000
 STATEMENTS_KEPT = 256
-SIDECARS = ("", "-wal", "-shm", "-journal")
+# What SQLite puts beside a database file.
+SIDECARS = ("-wal", "-shm", "-journal")
 # Of each file: how many damaged ones are kept.
 ASIDE_KEPT = 5
 CACHE_KIB = 16 * 1024
@@ -142,14 +143,14 @@ def set_aside(path: Path, lock: FileLock) -> Path:
     ``lock``: the file's lock, held. Whoever still reads the old file keeps reading it.
     """
     aside = _name_aside(path, lock)
-    _move(path, aside, SIDECARS)
+    _move(path, aside, ("", *SIDECARS))
     _forget_oldest(path)
     return aside
 
 
 def discard(path: Path) -> None:
     """Remove a database that was being made when its maker was killed; nobody else knows its name."""
-    for suffix in SIDECARS:
+    for suffix in ("", *SIDECARS):
         _beside(path, suffix).unlink(missing_ok=True)
 
 
@@ -168,10 +169,10 @@ def put_in_place(made: Path, path: Path, lock: FileLock) -> Path | None:
             os.link(path, aside)
         except OSError:  # a filesystem without links: here alone, a kill leaves no file at ``path``
             path.rename(aside)
-    _move(path, aside, SIDECARS[1:])  # a journal fits no other database
+    _move(path, aside, SIDECARS)  # a journal fits no other database
     made.replace(path)
     discard(made)  # the emptied journal that it leaves
-    _sync_folder(path)
+    sync_folder(path.parent)
     _forget_oldest(path)
     return aside if had_one else None
 
@@ -279,14 +280,6 @@ def _forget_oldest(path: Path) -> None:
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

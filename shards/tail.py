@@ -34,10 +34,6 @@ class Tail:
         self._changes: OrderedDict[int, _Known] = OrderedDict()
         self._by_task: dict[str, list[int]] = {}
 
-    def clear(self) -> None:
-        """Forget everything: in another file the same seqs may be another process's."""
-        self.__init__()
-
     def read(self, connection: sqlite3.Connection, eyes: Eyes) -> None:
         """Learn what other processes appended, and forget what the board shows now."""
         self._forgotten_to = max(self._forgotten_to, eyes.merged_seq)
@@ -64,9 +60,9 @@ class Tail:
 
         ``eyes``: what was read of the board. If they are older than what is forgotten here, the answer is None.
         """
-        reached = None
         if eyes.merged_seq < self._forgotten_to:
             return None
+        reached = None
         for seq in sorted([*self._by_task.get(task_id, ()), *self._by_task.get(ANY_TASK, ())]):
             change = self._changes[seq]
             if change.kind in KINDS and KINDS[change.kind].law == ADDING:  # a newer program may know more kinds

@@ -76,6 +76,7 @@ class Outcome:
 
     @property
     def clean(self) -> bool:
+        """Whether the checks found nothing wrong."""
         return not self.checked.problems
 
 

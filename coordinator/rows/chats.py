@@ -36,6 +36,7 @@ class ChatRows(Rows):
         return self._execute(sql, (before_s,)).rowcount
 
     def add_comment(self, task_id: str, author: str, text: str) -> int:
+        """A comment of the task; returns its id."""
         return self._insert_counted(
             "task_comments", {"task_id": task_id, "author": author, "body": text, "created_at": self.now_s}
         )
@@ -49,10 +50,9 @@ class ChatRows(Rows):
         sql = insert_sql("kanban_notify_subs", tuple(columns)).replace("INSERT", "INSERT OR IGNORE", 1)
         return self._execute(sql, tuple(columns.values())).rowcount == 1
 
-    def remove_subscription(self, task_id: str, platform: str, chat_id: str, thread_id: str) -> bool:
+    def remove_subscription(self, chat: Chat) -> bool:
         """Remove a subscription; returns whether there was one."""
-        sql = "DELETE FROM kanban_notify_subs WHERE task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ?"
-        return self._execute(sql, (task_id, platform, chat_id, thread_id)).rowcount == 1
+        return self._execute(f"DELETE FROM kanban_notify_subs WHERE {_THIS_CHAT}", chat).rowcount == 1
 
     def deliverer(self, chat: Chat) -> str | None:
         """The profile whose gateway delivers to the chat; "" if none does, None if there is no subscription."""
@@ -60,6 +60,7 @@ class ChatRows(Rows):
         return self._value(sql, chat)
 
     def set_deliverer(self, chat: Chat, profile: str) -> None:
+        """From now on the gateway of ``profile`` delivers to the chat."""
         self._execute(f"UPDATE kanban_notify_subs SET notifier_profile = ? WHERE {_THIS_CHAT}", (profile, *chat))
 
     def move_cursor(self, chat: Chat, upto: int) -> int:
@@ -96,7 +97,7 @@ class ChatRows(Rows):
 
     def rest_letter(self, chat: Chat, letter_id: int, error: str, attempts: int) -> None:
         """A dead letter of the chat could not be delivered again."""
-        rest = "UPDATE merge_dead_letters SET resend = 0, error = ?, attempts = attempts + ? "
+        rest = "UPDATE merge_dead_letters SET resend = 0, error = ?, attempts = attempts + ?"
         self._execute(f"{rest} WHERE id = ? AND {_THIS_CHAT}", (error, attempts, letter_id, *chat))
 
     def bury_letter(self, chat: Chat, letter_id: int) -> bool:

@@ -19,8 +19,7 @@ class LinkRows(Rows):
 
     def children(self, task_id: str) -> list[str]:
         """The tasks that wait for this one."""
-        rows = self._execute("SELECT child_id FROM task_links WHERE parent_id = ? ORDER BY child_id", (task_id,))
-        return [child for (child,) in rows.fetchall()]
+        return self._values("SELECT child_id FROM task_links WHERE parent_id = ? ORDER BY child_id", (task_id,))
 
     def is_linked(self, parent: str, child: str) -> bool:
         """Whether ``child`` waits for ``parent`` directly."""
@@ -36,7 +35,9 @@ class LinkRows(Rows):
         return self._value(sql, (start, goal)) is not None
 
     def add_link(self, parent: str, child: str) -> None:
+        """``child`` waits for ``parent``; they are not linked yet."""
         self._execute("INSERT INTO task_links (parent_id, child_id) VALUES (?, ?)", (parent, child))
 
     def remove_link(self, parent: str, child: str) -> None:
+        """``child`` no longer waits for ``parent``."""
         self._execute("DELETE FROM task_links WHERE parent_id = ? AND child_id = ?", (parent, child))

@@ -16,6 +16,7 @@ class RunRows(Rows):
         return self._insert_counted("task_runs", columns)
 
     def update_run(self, run_id: int, columns: dict[str, Any]) -> None:
+        """New values for ``columns`` of the run."""
         self._update("task_runs", "id", run_id, columns)
 
     def latest_completed_run(self, task_id: str) -> int | None:

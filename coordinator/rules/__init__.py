@@ -23,9 +23,10 @@ from coordinator.rules import (
     subscriptions,
     tasks,
 )
+from shards.bodies import TASKLESS_KINDS
 
 # These get no task: they make one, choose one, or mean the whole board. They return ``(task or None, answer)``.
-NO_TASK_YET = frozenset({"create", "claim_next", "settings", "gc"})
+NO_TASK_YET = TASKLESS_KINDS | {"create"}
 
 RULES: dict[str, Callable] = {
     "create": tasks.create,

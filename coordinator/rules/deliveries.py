@@ -13,32 +13,32 @@ from shards.bodies import Adopt, Delivered, Resend
 
 def adopt(board: BoardState, entry: Entry, body: Adopt, task: Task) -> dict[str, Any]:
     """A subscription without a profile that delivers it gets its first and only one."""
-    key = (task.id, body.platform, body.chat_id, body.thread_id)
-    deliverer = board.deliverer(key)
+    chat = (task.id, body.platform, body.chat_id, body.thread_id)
+    deliverer = board.deliverer(chat)
     if deliverer:
         raise Refusal("not_your_chat", f"{deliverer} delivers to that chat already", notifier_profile=deliverer)
     if deliverer is None:
         raise Refusal("no_subscription", f"that chat is not subscribed to {task.id}")
-    board.set_deliverer(key, entry.profile)
+    board.set_deliverer(chat, entry.profile)
     return {"notifier_profile": entry.profile}
 
 
 def delivered(board: BoardState, entry: Entry, body: Delivered, task: Task) -> dict[str, Any]:
     """The chat was told, or telling it was given up; either way its cursor moves."""
-    key = (task.id, body.platform, body.chat_id, body.thread_id)
-    deliverer = board.deliverer(key)
+    chat = (task.id, body.platform, body.chat_id, body.thread_id)
+    deliverer = board.deliverer(chat)
     if deliverer is None:
         return {"last_event_id": None}  # unsubscribed meanwhile
     if deliverer != entry.profile:
         sentence = f"{deliverer or 'nobody yet'} delivers to that chat"
         raise Refusal("not_your_chat", sentence, notifier_profile=deliverer)
     if body.letter_id is not None:
-        return _letter_again(board, body, key)
+        return _letter_again(board, body, chat)
     upto = min(body.upto, board.last_event_id())
-    answer: dict[str, Any] = {"last_event_id": board.move_cursor(key, upto)}
+    answer: dict[str, Any] = {"last_event_id": board.move_cursor(chat, upto)}
     if body.error is not None:
         answer["letter_id"] = board.add_dead_letter(
-            key, entry.profile, body.events or (upto,), body.error, body.attempts
+            chat, entry.profile, body.events or (upto,), body.error, body.attempts
         )
     return answer
 
@@ -50,9 +50,9 @@ def resend(board: BoardState, entry: Entry, body: Resend, task: Task) -> dict[st
     return {"letter_id": body.letter_id}
 
 
-def _letter_again(board: BoardState, body: Delivered, key: Chat) -> dict[str, Any]:
+def _letter_again(board: BoardState, body: Delivered, chat: Chat) -> dict[str, Any]:
     """A dead letter that was sent again is buried, or, if that failed too, rests until somebody asks once more."""
     if body.error is None:
-        return {"buried": board.bury_letter(key, body.letter_id)}
-    board.rest_letter(key, body.letter_id, body.error, body.attempts)
+        return {"buried": board.bury_letter(chat, body.letter_id)}
+    board.rest_letter(chat, body.letter_id, body.error, body.attempts)
     return {"buried": False}

@@ -13,6 +13,10 @@ from coordinator.state import BoardState, Task
 from shards.bodies import Claim, ClaimNext, Expire, Progress, Reclaim, Release, Spawned
 
 CAN_CLAIM = ("ready", "review")
+# What a task has only while a run is open: Hermes's columns, then those of ``merge_tasks``.
+_OF_AN_OPEN_RUN = (
+    "current_run_id", "claim_lock", "claim_expires", "worker_pid", "run_profile", "run_claimer", "lease_s", "reviewing",
+)  # fmt: skip
 
 
 def claim(board: BoardState, entry: Entry, body: Claim, task: Task) -> dict[str, Any]:
@@ -124,9 +128,7 @@ def end_run(
         board.update_run(run_id, {**closing, "claim_lock": None, "claim_expires": None})
     elif synthesize:
         run_id = board.add_run({"task_id": task.id, "profile": task["assignee"], "started_at": board.now_s, **closing})
-    for column in ("current_run_id", "run_profile", "run_claimer", "lease_s", "reviewing"):
-        task[column] = None
-    for column in ("claim_lock", "claim_expires", "worker_pid"):
+    for column in _OF_AN_OPEN_RUN:
         task[column] = None
     return run_id
 

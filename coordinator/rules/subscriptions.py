@@ -31,4 +31,4 @@ def subscribe(board: BoardState, entry: Entry, body: Subscribe, task: Task) -> d
 
 def unsubscribe(board: BoardState, entry: Entry, body: Unsubscribe, task: Task) -> dict[str, Any]:
     """The chat no longer hears of the task. Unsubscribing twice changes nothing."""
-    return {"unsubscribed": board.remove_subscription(task.id, body.platform, body.chat_id, body.thread_id)}
+    return {"unsubscribed": board.remove_subscription((task.id, body.platform, body.chat_id, body.thread_id))}

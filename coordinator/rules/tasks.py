@@ -105,7 +105,7 @@ def edit(board: BoardState, entry: Entry, body: Edit, task: Task) -> None:
     _edit_run(board, given, task)
     for name, value in given.items():
         if name not in ("summary", "metadata"):
-            task[name] = _stored(name, value)
+            task[name] = value
     payload = {"fields": sorted(given)}
     if "result" in given:
         payload["result_len"] = len(given["result"] or "")
@@ -137,9 +137,3 @@ def _edit_run(board: BoardState, given: dict[str, Any], task: Task) -> None:
     if "metadata" in columns:
         columns["metadata"] = json_text(columns["metadata"])
     board.update_run(run_id, columns)
-
-
-def _stored(name: str, value: Any) -> Any:
-    if name == "skills":
-        return json_text(value)
-    return int(value) if name == "goal_mode" else value

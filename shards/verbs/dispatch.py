@@ -18,7 +18,7 @@ from shards.workspaces import make_workspace, workspace_of
 
 LIMITS = ("max_in_progress", "max_in_progress_per_profile", "failure_limit")
 # What a pass may decide because time went by, by the event that tells of it; as Hermes's dispatcher counts them.
-COUNTED = {"reclaimed": "reclaimed", "promoted": "promoted"}
+COUNTED = ("reclaimed", "promoted")
 NAMED = {"crashed": "crashed", "timed_out": "timed_out", "stale": "stale", "gave_up": "auto_blocked"}
 
 
@@ -98,7 +98,7 @@ class Dispatch:
     def __init__(self, board: Any) -> None:
         self._board = board
         self._after = board.last_event_id()
-        self.passed: dict[str, Any] = dict.fromkeys(COUNTED.values(), 0) | {name: [] for name in NAMED.values()}
+        self.passed: dict[str, Any] = dict.fromkeys(COUNTED, 0) | {name: [] for name in NAMED.values()}
         self.spawned: list[dict[str, Any]] = []
         self.unassigned: list[str] = []
         self.nonspawnable: list[str] = []
@@ -134,7 +134,7 @@ class Dispatch:
         while events := self._board.events(after=self._after, kinds=kinds):
             for event in events:
                 if event.kind in COUNTED:
-                    self.passed[COUNTED[event.kind]] += 1
+                    self.passed[event.kind] += 1
                 else:
                     self.passed[NAMED[event.kind]].append(event.task_id)
             self._after = events[-1].id

@@ -9,17 +9,17 @@ from shards.commands import Session, Spreading, answer, each, json_option, once_
 
 @click.command(cls=Spreading)
 @click.argument("task_ids", nargs=-1)
-@click.option("--rm", "purge_ids", multiple=True, metavar="TASK...",
+@click.option("--rm", "deleted_ids", multiple=True, metavar="TASK...",
               help="Delete archived tasks and everything of them, for good.")  # fmt: skip
 @json_option
 @click.pass_obj
-def archive(session: Session, task_ids: tuple[str, ...], purge_ids: tuple[str, ...], as_json: bool) -> None:
+def archive(session: Session, task_ids: tuple[str, ...], deleted_ids: tuple[str, ...], as_json: bool) -> None:
     """Put tasks out of sight. An open run ends; whatever waited for them waits no longer."""
-    if bool(task_ids) == bool(purge_ids):
+    if bool(task_ids) == bool(deleted_ids):
         raise click.UsageError("Name the tasks to archive, or, with --rm, archived ones to delete.")
     gateway = session.gateway()
-    if purge_ids:
-        each(as_json, purge_ids, "Deleted", lambda task_id: gateway.delete(task_id, archived_only=True))
+    if deleted_ids:
+        each(as_json, deleted_ids, "Deleted", lambda task_id: gateway.delete(task_id, archived_only=True))
     else:
         each(as_json, task_ids, "Archived", gateway.archive)
 

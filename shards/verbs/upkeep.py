@@ -33,7 +33,7 @@ def context(session: Session, task_id: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--severity", type=click.Choice(["warning", "error", "critical"]), help="This one and worse.")
+@click.option("--severity", type=click.Choice(list(SEVERITY_COLORS)), help="This one and worse.")
 @click.option("--task", "task_id", metavar="TASK", help="Only this task.")
 @json_option
 @click.pass_obj

@@ -106,7 +106,7 @@ def merged(grown, paths: BoardPaths) -> Iterator[dict[str, list[str]]]:
 def test_survive_any_one_file(
     grown, paths: BoardPaths, home: str, merged: dict[str, list[str]], role: str, damage: Callable
 ) -> None:
-    """DESIGN §13: nothing that was merged is lost, and the others write on before and after the repair."""
+    """docs/design.md, "Losing a file": nothing that was merged is lost, and the others write on, repaired or not."""
     file = {"board": paths.board, "ledger": paths.ledger, "shard": paths.shard("amy")}[role]
     damage(file, grown[0] / "older")
     (mine,) = (task_id for task_id, texts in merged.items() if texts[0].startswith("bob"))

@@ -25,7 +25,8 @@ from tests.simulation.simulator import Simulation
 
 # Each of these notices within so many seeds; most within the first.
 SEEDS = range(12)
-# The history in which a change claims to have seen an undecided claim_next (test_invariants has the short one).
+# The history in which a change claims to have seen an undecided claim_next; tests/model/test_ownership.py has the
+# short one.
 SEED_OF_CLAIM_NEXT = 82
 
 

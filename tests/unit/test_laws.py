@@ -43,7 +43,7 @@ def test_no_forbidden_pragma() -> None:
 
 @pytest.mark.parametrize("path", RULE_MODULES, ids=lambda path: path.name)
 def test_rules_are_pure(path: Path) -> None:
-    """§5: what decides imports no clock, no randomness, no environment, and opens no file."""
+    """docs/design.md, "A pass": what decides imports no clock, no randomness, no environment, and opens no file."""
     tree = _tree(path)
     assert {name.split(".")[0] for name in _imported(tree)} & IMPURE == set()
     calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
@@ -51,7 +51,7 @@ def test_rules_are_pure(path: Path) -> None:
 
 
 def test_deciding_is_pure() -> None:
-    """§5: nor does what the rules are called by."""
+    """Nor does what the rules are called by."""
     for name in ("decide.py", "state.py", "refusal.py"):
         imported = {module.split(".")[0] for module in _imported(_tree(PACKAGES["coordinator"] / name))}
         assert imported & (IMPURE - {"sqlite3"}) == set(), name
@@ -59,7 +59,7 @@ def test_deciding_is_pure() -> None:
 
 @pytest.mark.parametrize("path", sorted(PACKAGES["shards"].glob("*.py")), ids=lambda path: path.name)
 def test_shards_never_import_coordinator(path: Path) -> None:
-    """§11: except inside a function, where a gateway or ``init`` makes a pass itself."""
+    """docs/design.md, "The packages": except inside a function, where a gateway or ``init`` makes a pass itself."""
     tree = _tree(path)
     inside = {
         id(node)
