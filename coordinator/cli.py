@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from coordinator.once import Merged
     from coordinator.passes import Progress
 
+MISSING = "missing"
+
 all_boards_option = click.option("--all-boards", is_flag=True, help="Every board of the home, not one.")
 
 
@@ -58,6 +60,8 @@ def main(
         _tell(ctx, _merge, all_boards, as_json)
     elif ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+    elif as_json:
+        raise click.UsageError(f"Say --json behind {ctx.invoked_subcommand}.")
     elif once:
         raise click.UsageError(f"--once stands alone, without {ctx.invoked_subcommand}.")
     elif all_boards:
@@ -283,7 +287,8 @@ def _status(paths: BoardPaths) -> Told:
         "position": position,
         "shards": rows,
     }
-    return Told(value, show, any(left.state == QUARANTINED for left in collected.left))
+    missing = any(row["state"] == MISSING for row in rows)
+    return Told(value, show, missing or any(left.state == QUARANTINED for left in collected.left))
 
 
 def _print_merged(done: Merged) -> None:
@@ -304,7 +309,7 @@ def _status_rows(paths: BoardPaths, marks: dict[str, tuple[int, str]], collected
     rows = []
     for profile in sorted(present | {name for name in marks if not name.startswith("@")}):
         trouble = left.get(profile)
-        state = f"{trouble.state}: {trouble.why}" if trouble else "ok" if profile in present else "missing"
+        state = f"{trouble.state}: {trouble.why}" if trouble else "ok" if profile in present else MISSING
         rows.append(
             {
                 "profile": profile,

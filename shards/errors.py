@@ -151,8 +151,10 @@ class NewerSchema(StorageError):
 
 
 class Damaged(StorageError):
-    """{path} is damaged ({problem}). Nothing was changed; `kanban-merge verify` says what is affected, and if it is the
-    board, `kanban-merge rebuild` makes it again from its ledger."""
+    """{path} is damaged ({problem}). Nothing was changed; {cure}."""
+
+    def __init__(self, *, path: object, problem: str) -> None:
+        super().__init__(path=path, problem=problem, cure=_cure(str(path).rpartition("/")[2]))
 
 
 class CannotOpen(StorageError):
@@ -176,7 +178,7 @@ class NoSharedMemory(StorageError):
 class ShardBehind(StorageError):
     """{path} holds {head} changes, but {merged} of this profile were merged already: the file is missing or was
     replaced by an older copy. Nothing was written; put the newest copy back, or make the shard again from the ledger
-    with `kanban-merge repair PROFILE`."""
+    with `kanban-merge repair {profile}`."""
 
 
 class LedgerBehind(StorageError):
@@ -220,3 +222,14 @@ class CoordinatorRunning(KanbanError):
     """Another coordinator works on this board: {holder}. One is enough; stop that one first if this one shall run."""
 
     exit_code = 5
+
+
+def _cure(file: str) -> str:
+    """What makes a damaged file again, by its name."""
+    if file == "kanban.db":
+        return "`kanban-merge rebuild` makes it again from its ledger"
+    if file == "kanban-ledger.db":
+        return "`kanban-merge repair --ledger` makes it again from board and shards"
+    if file.startswith("kanban.") and file.endswith(".db"):
+        return f"`kanban-merge repair {file[7:-3]}` makes it again from the ledger"
+    return "put a good copy of it back"

@@ -149,7 +149,7 @@ class Shard:
     def _open(self, eyes: Eyes) -> sqlite3.Connection:
         found = sqlite.identity(self.path)
         if found is None and eyes.merged_seq:
-            raise ShardBehind(path=self.path, head=0, merged=eyes.merged_seq)
+            raise ShardBehind(path=self.path, profile=self.profile, head=0, merged=eyes.merged_seq)
         if self._connection is not None and found != self._identity:
             self._close_connection()
             self._tail = Tail()  # in another file the same seqs may be another process's
@@ -199,7 +199,7 @@ class Shard:
             return
         row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (eyes.merged_seq,)).fetchone()
         if row is None or row[0] != eyes.merged_digest:
-            raise ShardBehind(path=self.path, head=head, merged=eyes.merged_seq)
+            raise ShardBehind(path=self.path, profile=self.profile, head=head, merged=eyes.merged_seq)
 
     def _seen(self, connection: sqlite3.Connection, task_id: str, eyes: Eyes) -> dict[str, int]:
         """The task's vector as this process knows it: the board's, and then its own changes that the board lacks."""

@@ -1,4 +1,4 @@
-"""The tail of a shard: its changes that the board does not show yet, and which of them this process wrote itself.
+"""The tail of a shard: its deciding changes that the board does not show yet, and which of them this process wrote.
 
 A process has eyes of its own: it has seen its own changes, and not those of another process of its profile until the
 board shows them. The tail is read once, change by change as it grows, so an append costs the same however long the
@@ -64,15 +64,14 @@ class Tail:
             return None
         reached = None
         for seq in sorted([*self._by_task.get(task_id, ()), *self._by_task.get(ANY_TASK, ())]):
-            change = self._changes[seq]
-            if change.kind in KINDS and KINDS[change.kind].law == ADDING:  # a newer program may know more kinds
-                continue
-            if not change.is_mine:
+            if not self._changes[seq].is_mine:
                 return reached
             reached = seq
         return reached
 
     def _add(self, seq: int, change: _Known) -> None:
+        self._read_to = seq
+        if change.kind in KINDS and KINDS[change.kind].law == ADDING:  # a newer program may know more kinds
+            return  # these are nothing that one must have seen
         self._changes[seq] = change
         self._by_task.setdefault(change.task_id, []).append(seq)
-        self._read_to = seq

@@ -26,6 +26,7 @@ def complete(board: BoardState, entry: Entry, body: Complete, task: Task) -> dic
     """The task is done, and whoever waits for it may go on."""
     require(task, CAN_COMPLETE, "completed")
     _check_cards(board, entry, body, task)
+    owner = task["owner"]
     said = any(value is not None for value in (body.summary, body.metadata, body.result))
     summary = body.result if body.summary is None else body.summary
     run_id = end_run(board, task, "done", "completed", summary=summary, metadata=body.metadata, synthesize=said)
@@ -39,6 +40,8 @@ def complete(board: BoardState, entry: Entry, body: Complete, task: Task) -> dic
     task["last_failure_error"] = None
     first_line = (summary or "").split("\n", 1)[0][:SUMMARY_SHOWN]
     payload = {"result_len": len(body.result or ""), "summary": first_line or None}
+    if entry.profile != owner:
+        payload["by"] = entry.profile  # the run and the task are somebody else's
     if body.created_cards:
         payload["verified_cards"] = list(body.created_cards)
     board.add_event(task.id, "completed", payload, run_id)

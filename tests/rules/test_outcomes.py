@@ -298,3 +298,9 @@ def test_triage_ends_the_force(game: Game) -> None:
         if game.status(child) == "blocked":
             game.apply("bingge", child, Unblock())
     assert game.apply("bingge", child, Specify())["status"] == "todo"
+
+
+def test_a_completion_by_somebody_else_says_by_whom(game: Game) -> None:
+    task_id = game.make(assignee="pixiel")
+    game.apply("mafei", task_id, Complete(summary="seen everything"))
+    assert dict(game.events(task_id))["completed"]["by"] == "mafei"
