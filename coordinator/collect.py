@@ -102,6 +102,8 @@ class Collector:
 
     def last_sign_ms(self, profile: str, run_id: int) -> int | None:
         """When the run last gave a sign of life in that profile's shard; 0 if never, None if it cannot be read now."""
+        if not self.is_there(profile):
+            return 0
         path = self._paths.shard(profile)
         lock = self._lock(profile)
         if not lock.try_acquire():
@@ -276,7 +278,7 @@ def _take(
         change = _checked(profile, seq, digest, row, watermark)
         changes.append(change)
         digest = change.digest
-        size += len(change.body)
+        size += len(change.body) + len(change.seen)
     return rows.fetchone() is None
 
 

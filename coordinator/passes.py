@@ -22,7 +22,7 @@ from coordinator.state import BoardState
 from shards import sqlite
 from shards.bell import Ringer
 from shards.changes import Change
-from shards.errors import LedgerBehind
+from shards.errors import FileReplaced, LedgerBehind
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -63,11 +63,13 @@ class Coordinator:
         self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock)
         self._ledger: FileLedger | None = None
         try:
-            self._board = BoardState(self._connection)
-            if self._board.position()[0] and not paths.ledger.exists():
-                raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
-            self._ledger = FileLedger(paths.ledger, lock)
-            catch_up(self._board, self._ledger, progress=progress)
+            with sqlite.explained(paths.board):
+                self._board = BoardState(self._connection)
+                if self._board.position()[0] and not paths.ledger.exists():
+                    raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
+                self._ledger = FileLedger(paths.ledger, lock)
+                self._opened = {path: sqlite.identity(path) for path in (paths.board, paths.ledger, lock.path)}
+                catch_up(self._board, self._ledger, progress=progress)
         except BaseException:
             self.close()
             raise
@@ -76,6 +78,7 @@ class Coordinator:
 
     def make_pass(self) -> Report:
         """One pass over everything that is there now."""
+        self._check_still_there()
         with sqlite.explained(self.paths.board):
             self.catch_up()
             collected = self._collector.collect(self._board.watermark)
@@ -120,6 +123,12 @@ class Coordinator:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _check_still_there(self) -> None:
+        """A verdict written to a file that nobody else can find would be lost with this process."""
+        for path, identity in self._opened.items():
+            if sqlite.identity(path) != identity:
+                raise FileReplaced(path=path)
 
     def _read_data_version(self) -> int:
         with sqlite.explained(self.paths.board):

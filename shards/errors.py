@@ -198,6 +198,11 @@ class BeyondRepair(StorageError):
     changed."""
 
 
+class FileReplaced(StorageError):
+    """{path} was removed or replaced while this coordinator had it open, so it merges nothing more; start it again, and
+    it does or says what is needed. Nothing is lost: what was written meanwhile is in the shards."""
+
+
 class ShardOfAnother(StorageError):
     """{path} is the shard of {found}, not of {profile}: it was copied or renamed. Nothing was written; give the file
     its own name back."""

@@ -100,6 +100,8 @@ def open_reader(path: Path, role: Role) -> sqlite3.Connection:
     """Open ``path`` for reading only. Raises FileMissing and what ``open_writer`` raises."""
     if not path.exists():
         raise _missing(path, role)
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise CannotOpen(path=path, problem="it is not a regular file")
     with explained(path):
         connection = _connect(path, "ro")
         try:

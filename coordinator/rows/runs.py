@@ -28,7 +28,7 @@ class RunRows(Rows):
         """Open runs whose lease ends before ``before_s``: ``(task_id, run_id, run_profile, run_claimer, lease_s)``."""
         return self._execute(
             "SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, m.lease_s "
-            "FROM tasks t JOIN merge_tasks m ON m.task_id = t.id "
+            "FROM tasks t INDEXED BY merge_running JOIN merge_tasks m ON m.task_id = t.id "
             "WHERE t.status = 'running' AND t.claim_expires < ? ORDER BY t.claim_expires",
             (before_s,),
         )

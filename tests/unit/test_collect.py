@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,11 @@ import pytest
 
 from coordinator import collect
 from coordinator.collect import BUSY, QUARANTINED, Collected, Collector
+from coordinator.lock import COMMAND, take
+from coordinator.passes import Coordinator
+from shards import Gateway
 from shards.bodies import Comment, Create
+from shards.errors import FileReplaced
 from shards.locks import FileLock
 from shards.names import BoardPaths, new_task_id
 from shards.shard import Shard
@@ -233,3 +238,26 @@ def _why(found: Collected, profile: str) -> str:
 def _script(paths: BoardPaths, profile: str, script: str) -> None:
     program = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])"
     subprocess.run([sys.executable, "-c", program, paths.shard(profile), script], check=True)
+
+
+def test_a_pipe_in_a_shards_place_stops_nobody(paths: BoardPaths) -> None:
+    """Opening it would wait for ever, with the coordinator's lock held."""
+    os.mkfifo(paths.shard("bob"))
+    with Gateway("amy", home=paths.folder) as amy:
+        amy.create("goes on")
+        amy.sync()
+    found = collect.look(paths, dict)
+    assert [(left.profile, left.state) for left in found.left] == [("bob", collect.QUARANTINED)]
+
+
+@pytest.mark.parametrize("gone", ["board", "ledger", "coordinator_lock"])
+def test_a_coordinator_whose_file_is_gone_merges_nothing_more(paths: BoardPaths, gone: str) -> None:
+    """A verdict in a file that nobody else can find would be lost with the process; the next coordinator goes on."""
+    with Gateway("amy", home=paths.folder) as amy:
+        amy.create("first")
+    lock = take(paths, COMMAND, wait_s=1)
+    with Coordinator(paths, lock) as coordinator:
+        getattr(paths, gone).rename(paths.folder / "elsewhere")
+        with pytest.raises(FileReplaced, match="start it again"):
+            coordinator.make_pass()
+    lock.close()
