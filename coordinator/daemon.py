@@ -180,8 +180,9 @@ class HomeDaemon(Daemon):
                 self._add(Served(paths, LOCK_WAIT_BESIDE_OTHERS_S, troubles, self._unless_stopping), bells)
 
     def _pass_over(self, board: Served, bells: selectors.BaseSelector) -> bool:
-        with self._keeping_trouble_apart(board.paths):
-            return board.make_pass()
+        if board.is_there():
+            with self._keeping_trouble_apart(board.paths):
+                return board.make_pass()
         self._drop(board, bells)
         return False
 
