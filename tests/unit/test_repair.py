@@ -318,8 +318,9 @@ def test_beside_a_daemon(paths: BoardPaths, tasks: list[str], monkeypatch: pytes
     from click.testing import CliRunner
 
     from coordinator import cli
+    from coordinator.verbs import checking
 
-    monkeypatch.setattr(cli, "LOCK_WAIT_S", 0.0)
+    monkeypatch.setattr(checking, "LOCK_WAIT_S", 0.0)
     with closing(locks.take(paths, locks.DAEMON, 0)):
         found = CliRunner().invoke(cli.main, ["--home", str(paths.folder), "repair", "amy"])
     assert found.exit_code == 5

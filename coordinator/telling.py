@@ -1,0 +1,92 @@
+"""How ``kanban-merge`` tells what it found: one board or all of them, as JSON or for people, with progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from shards import text
+from shards.boards import boards
+from shards.commands import NEEDS_ATTENTION
+from shards.errors import BoardMissing, KanbanError
+from shards.names import BoardPaths, root_folder
+
+if TYPE_CHECKING:
+    from coordinator.passes import Progress
+
+all_boards_option = click.option("--all-boards", is_flag=True, help="Every board of the home, not one.")
+
+
+@dataclass
+class Told:
+    """What a command found out about one board: for programs, for people, and whether a person is needed."""
+
+    value: dict
+    show: Callable[[], None]
+    needs_attention: bool
+
+
+def tell(ctx: click.Context, ask: Callable[[BoardPaths], Told], all_boards: bool, as_json: bool) -> None:
+    """What ``ask`` finds out about the board, or about every board of the home; the trouble of one hides no other."""
+    if not all_boards:
+        told = ask(ctx.obj)
+        text.print_json(told.value) if as_json else told.show()
+        needs_attention = told.needs_attention
+    else:
+        answers = {paths.slug: _told_or_trouble(ask, paths) for paths in boards(home_of(ctx))}
+        if as_json:
+            text.print_json([{"slug": slug, **told.value} for slug, told in answers.items()])
+        for slug, told in {} if as_json else answers.items():
+            click.secho(f"== {slug}", bold=True)
+            told.show()
+        needs_attention = any(told.needs_attention for told in answers.values())
+    if needs_attention:
+        ctx.exit(NEEDS_ATTENTION)
+
+
+def _told_or_trouble(ask: Callable[[BoardPaths], Told], paths: BoardPaths) -> Told:
+    try:
+        return ask(paths)
+    except KanbanError as error:
+        value = {"error": type(error).__name__, "message": str(error)}
+        sentence = str(error)
+        unused = isinstance(error, BoardMissing)  # a home whose default board has no task yet
+        return Told(value, lambda: click.secho(sentence, fg=None if unused else "red"), not unused)
+
+
+def home_of(ctx: click.Context) -> Path:
+    """The home whose boards are meant. Raises UsageError if one board was named."""
+    given = ctx.find_root().params
+    if given["board"] is not None:
+        raise click.UsageError("--board names one board, and --all-boards means all of them.")
+    return root_folder(given["home"])
+
+
+class ProgressBar:
+    """A progress bar on standard error for replays that take a while; nothing for programs."""
+
+    def __init__(self, label: str, hidden: bool) -> None:
+        self._label, self._bar, self._done = label, None, 0
+        self._hidden = hidden or not sys.stderr.isatty()
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self._tell
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._bar is not None:
+            self._bar.render_finish()
+
+    def _tell(self, done: int, total: int) -> None:
+        if self._hidden or time.monotonic() - self._started < 0.5:
+            return
+        if self._bar is None:
+            self._bar = click.progressbar(length=total, label=self._label, file=click.get_text_stream("stderr"))
+        self._bar.update(done - self._done)
+        self._done = done

@@ -1,0 +1,88 @@
+"""Checking a board, and making its files again: ``verify``, ``rebuild``, ``repair``."""
+
+from __future__ import annotations
+
+import click
+
+from coordinator import lock as locks
+from coordinator import repair as repairs
+from coordinator.lock import COMMAND, LOCK_WAIT_S
+from coordinator.telling import ProgressBar
+from coordinator.verify import rebuild as replay
+from coordinator.verify import verify as check
+from shards import text
+from shards.commands import NEEDS_ATTENTION, json_option
+from shards.names import BoardPaths
+
+
+@click.command()
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, as_json: bool) -> None:
+    """Check every file, replay the ledger, and compare the board with it row for row."""
+    with ProgressBar("replaying", as_json) as progress:
+        found = check(ctx.obj, progress)
+    if as_json:
+        text.print_json({**vars(found), "clean": found.clean, "findings": [vars(each) for each in found.findings]})
+    else:
+        for finding in found.findings:
+            click.secho(f"{finding.where}: {finding.problem}", fg="red")
+        verdict = "clean" if found.clean else f"{len(found.findings)} findings"
+        click.echo(
+            f"{verdict}: {found.entries} ledger entries replayed, {found.rows} rows compared, "
+            f"{found.shards} shards read, {found.seconds:.1f} s"
+        )
+        if not found.clean:
+            click.echo(
+                "`kanban-merge rebuild` makes the board again from its ledger, `kanban-merge repair` the other files."
+            )
+    if not found.clean:
+        ctx.exit(NEEDS_ATTENTION)
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def rebuild(paths: BoardPaths, as_json: bool) -> None:
+    """Make the board again from its ledger. Readers stay; a daemon must be stopped first."""
+    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
+    try:
+        with ProgressBar("replaying", as_json) as progress:
+            done = replay(paths, lock, progress)
+    finally:
+        lock.close()
+    aside = "" if done.set_aside is None else f"; the damaged one is kept as {done.set_aside}"
+    if as_json:
+        text.print_json({"entries": done.entries, "set_aside": done.set_aside and str(done.set_aside)})
+    else:
+        click.echo(f"{paths.board} is made again from {done.entries} ledger entries{aside}")
+
+
+@click.command()
+@click.argument("profile", required=False)
+@click.option("--ledger", is_flag=True, help="The ledger, in place of a profile's shard.")
+@json_option
+@click.pass_obj
+def repair(paths: BoardPaths, profile: str | None, ledger: bool, as_json: bool) -> None:
+    """Make a lost or damaged file again: the shard of PROFILE from the ledger, or the ledger from board and shards.
+
+    The former file is kept beside the new one. A daemon must be stopped first; gateways may go on.
+    """
+    if (profile is None) != ledger:
+        raise click.UsageError("Name a profile whose shard is to be repaired, or say --ledger.")
+    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
+    try:
+        done = repairs.repair_ledger(paths, lock) if ledger else repairs.repair_shard(paths, lock, profile)
+    finally:
+        lock.close()
+    shown = ("seq", "task_id", "kind", "body")
+    unmerged = [{name: getattr(each, name) for name in shown} for each in done.unmerged]
+    aside = done.set_aside and str(done.set_aside)
+    if as_json:
+        text.print_json({"path": str(done.path), "rows": done.rows, "set_aside": aside, "unmerged": unmerged})
+        return
+    click.echo(f"{done.path} is made again, with {done.rows} {'entries' if ledger else 'changes'}")
+    if aside:
+        click.echo(f"the former file is kept as {aside}")
+    for each in unmerged:
+        click.secho(f"  never merged: change {each['seq']}, {each['kind']} {each['task_id']}", fg="yellow")

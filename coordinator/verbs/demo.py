@@ -1,0 +1,21 @@
+"""``kanban-merge demo``: see it work."""
+
+from __future__ import annotations
+
+import click
+
+from coordinator.demo.story import run_demo
+from shards.commands import NEEDS_ATTENTION, json_option
+
+
+@click.command()
+@click.option("--seconds", type=click.FloatRange(0.1), default=8.0, show_default=True, help="How long they work.")
+@click.option("--profiles", metavar="A,B,…", default="default,bingge,pixiel,mafei", show_default=True)
+@click.option("--keep", metavar="DIR", type=click.Path(file_okay=False), help="Leave the board in this new folder.")
+@click.option("--chaos", is_flag=True, help="Kill -9 workers and the daemon at random.")
+@json_option
+@click.pass_context
+def demo(ctx: click.Context, seconds: float, profiles: str, keep: str | None, chaos: bool, as_json: bool) -> None:
+    """Watch several profiles work on one board, on a board of its own, and see it checked."""
+    if not run_demo(profiles.split(","), seconds, keep, chaos, as_json):
+        ctx.exit(NEEDS_ATTENTION)
