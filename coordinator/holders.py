@@ -1,0 +1,88 @@
+"""Holders: which processes have a file open, and whether they may write it. Nothing is opened to find out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from shards import sqlite
+
+_FLAGS = re.compile(r"^flags:\s*([0-7]+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class FileHolder:
+    """A process that has a file open. ``writing``: through a descriptor that may write; ``deleted``: the file has
+    lost its name since."""
+
+    pid: int
+    command: str
+    path: Path
+    writing: bool
+    deleted: bool
+
+    def __str__(self) -> str:
+        return f"{self.pid} ({self.command})"
+
+
+def can_tell(processes: Path = Path("/proc")) -> bool:
+    """Whether this system says who has a file open (Linux does)."""
+    return (processes / "self" / "fd").is_dir()
+
+
+def file_holders(path: Path, processes: Path = Path("/proc")) -> list[FileHolder]:
+    """The processes that have the database ``path``, or a file that SQLite keeps beside it, open now.
+
+    This process is left out. Those of other users are seen only by root; ``processes`` is where the system lists them.
+    """
+    names = {os.path.realpath(path) + suffix for suffix in ("", *sqlite.SIDECARS)}
+    found: dict[tuple[int, str], FileHolder] = {}
+    for pid in _pids(processes):
+        for name, deleted, writing in _open_files(processes / str(pid)):
+            if name in names:
+                known = found.get((pid, name))
+                found[pid, name] = FileHolder(
+                    pid,
+                    _command(processes / str(pid)),
+                    Path(name),
+                    writing or (known is not None and known.writing),
+                    deleted or (known is not None and known.deleted),
+                )
+    return list(found.values())
+
+
+def _pids(processes: Path) -> Iterator[int]:
+    try:
+        names = os.listdir(processes)
+    except OSError:
+        return
+    for name in sorted(names):
+        if name.isdigit() and int(name) != os.getpid():
+            yield int(name)
+
+
+def _open_files(process: Path) -> Iterator[tuple[str, bool, bool]]:
+    """``(path, deleted, writing)`` of each file that the process has open; nothing if it ended or is not ours."""
+    try:
+        numbers = os.listdir(process / "fd")
+    except OSError:
+        return
+    for number in numbers:
+        try:
+            name = os.readlink(process / "fd" / number)
+            flags = _FLAGS.search((process / "fdinfo" / number).read_text())
+        except OSError:
+            continue
+        writing = flags is not None and int(flags[1], 8) & os.O_ACCMODE != os.O_RDONLY
+        yield name.removesuffix(" (deleted)"), name.endswith(" (deleted)"), writing
+
+
+def _command(process: Path) -> str:
+    try:
+        words = (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return "?"
+    return " ".join(word.decode(errors="replace") for word in words if word)[:80] or "?"
