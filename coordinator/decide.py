@@ -9,8 +9,7 @@ function of the ledger, and the running coordinator, the catch-up after a crash,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from coordinator.ledger import Entry
 from coordinator.refusal import Refusal
@@ -25,8 +24,7 @@ from shards.names import COORDINATOR
 _CARRIED = ("result", "summary", "metadata", "reason", "note", "error")
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What became of an entry. ``answer``: what it was given, or the facts of the refusal."""
 
     entry: Entry

@@ -1,7 +1,7 @@
 """The board as the rules see it: where a task stands, and the writes that are a change's effects.
 
 A rule reads and writes through this and nothing else. It knows one time, the entry's; it opens no file; and a rule
-that refuses leaves nothing behind, because every entry is one savepoint.
+that refuses leaves nothing behind, because what an entry writes is held back until it is decided.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows):
     def open(self) -> None:
         """Begin a transaction that may write (migrations/board.py, ``keep_out``)."""
         self._reached = {}
+        self._hold_nothing()
         self._execute("BEGIN IMMEDIATE")
         self._execute("UPDATE merge_state SET writing = 1")
         given = dict(self._execute("SELECT name, seq FROM sqlite_sequence").fetchall())
@@ -45,6 +46,7 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows):
 
     def commit(self, position: int, digest: str) -> None:
         """End the transaction: the board shows the ledger up to ``position``."""
+        self._write_held()
         self._connection.executemany(
             "INSERT INTO merge_watermarks VALUES (?, ?, ?) "
             "ON CONFLICT (profile) DO UPDATE SET seq = excluded.seq, digest = excluded.digest",
@@ -54,30 +56,28 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows):
         self._execute("COMMIT")
 
     def abandon(self) -> None:
-        """Undo the transaction, if one is open."""
+        """Undo the transaction, if one is open, and forget what it held."""
+        self._hold_nothing()
         if self._connection.in_transaction:
             self._execute("ROLLBACK")
 
     def begin_entry(self, entry: Entry) -> None:
         """From here, effects are this entry's, at its time."""
         self.now_s = entry.at_ms // 1000
-        self._ids_before = dict(self._next_id)
-        self._execute("SAVEPOINT entry")
+        self._begin()
 
     def undo_entry(self) -> None:
         """Take back what the entry's rule wrote before it refused."""
-        self._execute("ROLLBACK TO entry")
-        self._next_id = self._ids_before
+        self._undo()
 
     def end_entry(
         self, entry: Entry, verdict: str, reason: str | None, sentence: str | None, answer: dict | None
     ) -> None:
         """Record the verdict, and move the shard's watermark to this change."""
-        self._execute(
-            "INSERT INTO merge_verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (entry.profile, entry.seq, entry.position, entry.at_ms, verdict, reason, sentence, json_text(answer)),
+        self._verdicts.add(
+            (entry.profile, entry.seq, entry.position, entry.at_ms, verdict, reason, sentence, json_text(answer))
         )
         if verdict == "refused" or entry.profile == COORDINATOR:
-            self._execute("INSERT INTO merge_kept VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entry[:9])
+            self._kept.add(entry[:9])
         self._reached[entry.profile] = (entry.profile, entry.seq, entry.change_digest)
-        self._execute("RELEASE entry")
+        self._end()

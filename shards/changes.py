@@ -55,7 +55,8 @@ def decode_body(kind: str, text: str) -> Body:
         body = decoder.decode(text)
     except (ValueError, RecursionError) as error:
         raise InvalidChange(kind=kind, problem=str(error)) from error
-    if _is_too_deep(getattr(body, "metadata", None)):
+    metadata = getattr(body, "metadata", None)
+    if metadata and _is_too_deep(metadata):
         raise InvalidChange(kind=kind, problem=f"metadata is nested more than {NESTING_LIMIT} levels deep")
     return body
 

@@ -1,53 +1,180 @@
-"""How rows are read and written: the connection, and the ids that follow the ledger's order."""
+"""How rows are read and written: the connection, what is held back, and the ids that follow the ledger's order."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
+from operator import itemgetter
 from typing import Any
 
-_encode = json.JSONEncoder(ensure_ascii=False).encode
+import msgspec
+
+from coordinator.rows.held import HeldLog, HeldTable, Row
+
+_encode = msgspec.json.Encoder().encode
 COUNTED = ("task_events", "task_runs", "task_comments", "task_attachments", "merge_dead_letters")
+CHAT = ("task_id", "platform", "chat_id", "thread_id")
 
 
 class Rows:
-    """Statements on the board inside the coordinator's transaction. ``now_s`` is the present entry's time."""
+    """Statements on the board inside the coordinator's transaction. ``now_s`` is the present entry's time.
+
+    Rows of tasks, runs, subscriptions, events, comments and verdicts are held back (coordinator.rows.held). So
+    ``_look`` reads only tables of which nothing is; everything else goes through ``_execute``, which writes what is
+    held first.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._next_id: dict[str, int] = {}
         self.now_s = 0
+        self._hold_nothing()
+        self._defaults = {
+            table: self._empty_row(table) for table in ("tasks", "merge_tasks", "task_runs", "kanban_notify_subs")
+        }
+
+    # --- entries ---------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """From here, what is written is one entry's."""
+        self._in_entry = True
+        self._ids_before = dict(self._next_id)
+
+    def _undo(self) -> None:
+        """The entry wrote nothing, so far."""
+        self._next_id = self._ids_before
+        for held in self._held:
+            held.undo()
+        if self._in_savepoint:
+            self._connection.execute("ROLLBACK TO entry")
+            self._forget()
+
+    def _end(self) -> None:
+        """What the entry wrote stays."""
+        self._settle()
+        if self._in_savepoint:
+            self._connection.execute("RELEASE entry")
+        self._in_entry = self._in_savepoint = False
+
+    def _forget(self) -> None:
+        for table in self._tables:
+            table.forget()
+
+    # --- statements ------------------------------------------------------------------------------------------------
 
     def _execute(self, sql: str, given: tuple = ()) -> sqlite3.Cursor:
+        """Any statement, on what is there including all that is held; undone if the entry is refused."""
+        self._write_held()  # of earlier entries, which stay whatever becomes of this one
+        if self._in_entry:
+            if not self._in_savepoint:
+                self._connection.execute("SAVEPOINT entry")
+                self._in_savepoint = True
+            self._settle()
+            self._write_held()
+        return self._connection.execute(sql, given)
+
+    def _look(self, sql: str, given: tuple = ()) -> sqlite3.Cursor:
+        """A read of tables of which nothing is held."""
         return self._connection.execute(sql, given)
 
     def _value(self, sql: str, given: tuple = ()) -> Any:
-        row = self._execute(sql, given).fetchone()
+        """The one value that ``_look`` finds, or None."""
+        row = self._look(sql, given).fetchone()
         return None if row is None else row[0]
 
     def _values(self, sql: str, given: tuple = ()) -> list[Any]:
-        return [value for (value,) in self._execute(sql, given).fetchall()]
+        """The values that ``_look`` finds."""
+        return [value for (value,) in self._look(sql, given).fetchall()]
 
-    def _insert(self, table: str, columns: dict[str, Any]) -> None:
-        self._execute(insert_sql(table, tuple(columns)), tuple(columns.values()))
-
-    def _insert_counted(self, table: str, columns: dict[str, Any]) -> int:
-        given = self._next_id[table]
-        self._next_id[table] = given + 1
-        self._insert(table, {"id": given, **columns})
+    def _insert_counted(self, table: str, columns: Row) -> int:
+        given = self._count(table)
+        columns = {"id": given, **columns}
+        places = ", ".join("?" * len(columns))
+        self._execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", tuple(columns.values()))
         return given
 
-    def _update(self, table: str, key: str, value: Any, columns: dict[str, Any]) -> None:
+    def _count(self, table: str) -> int:
+        """The next id of ``table``."""
+        given = self._next_id[table]
+        self._next_id[table] = given + 1
+        return given
+
+    def _new_row(self, table: str, columns: Row) -> Row:
+        """A row of ``table`` with every column, as SQLite would fill it."""
+        return {**self._defaults[table], **columns}
+
+    # --- what is held ----------------------------------------------------------------------------------------------
+
+    def _hold_nothing(self) -> None:
+        """Begin anew, whatever was held."""
+        self._tasks = HeldTable(self._stored_task)
+        self._runs = HeldTable()
+        self._subscriptions = HeldTable(self._stored_subscription)
+        self._events = HeldLog("INSERT INTO task_events VALUES (?, ?, ?, ?, ?, ?)")
+        self._comments = HeldLog("INSERT INTO task_comments VALUES (?, ?, ?, ?, ?)")
+        self._verdicts = HeldLog("INSERT INTO merge_verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+        self._kept = HeldLog("INSERT INTO merge_kept VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        self._tables = (self._tasks, self._runs, self._subscriptions)
+        self._logs = (self._events, self._comments, self._verdicts, self._kept)
+        self._held = (*self._tables, *self._logs)
+        self._in_entry = False
+        self._in_savepoint = False
+
+    def _settle(self) -> None:
+        for held in self._held:
+            held.settle()
+
+    def _write_held(self) -> None:
+        """Write what is settled."""
+        new, changed = self._tasks.take()
+        self._insert_rows("tasks", new)
+        self._insert_rows("merge_tasks", new)
+        for task_id, columns in changed.items():
+            for table, key in (("tasks", "id"), ("merge_tasks", "task_id")):
+                mine = {name: value for name, value in columns.items() if name in self._defaults[table]}
+                self._update(table, (key,), (task_id,), mine)
+        new, changed = self._runs.take()
+        self._insert_rows("task_runs", new)
+        for run_id, columns in changed.items():
+            self._update("task_runs", ("id",), (run_id,), columns)
+        new, changed = self._subscriptions.take()
+        self._insert_rows("kanban_notify_subs", new)
+        for chat, columns in changed.items():
+            self._update("kanban_notify_subs", CHAT, chat, columns)
+        for log in self._logs:
+            rows = log.take()
+            if rows:
+                self._connection.executemany(log.insert, rows)
+
+    def _insert_rows(self, table: str, rows: Any) -> None:
+        if rows:
+            columns = self._defaults[table]
+            sql = f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})"
+            self._connection.executemany(sql, map(itemgetter(*columns), rows))
+
+    def _update(self, table: str, key: tuple[str, ...], values: tuple, columns: Row) -> None:
         if columns:
             assignments = ", ".join(f"{column} = ?" for column in columns)
-            self._execute(f"UPDATE {table} SET {assignments} WHERE {key} = ?", (*columns.values(), value))
+            where = " AND ".join(f"{column} = ?" for column in key)
+            self._connection.execute(f"UPDATE {table} SET {assignments} WHERE {where}", (*columns.values(), *values))
 
+    def _empty_row(self, table: str) -> Row:
+        """Every column of ``table`` in order, with its default."""
+        columns = self._look(f"PRAGMA table_info({table})").fetchall()
+        defaults = self._look(f"SELECT {', '.join(column[4] or 'NULL' for column in columns)}").fetchone()
+        return {column[1]: value for column, value in zip(columns, defaults, strict=True)}
 
-def insert_sql(table: str, columns: tuple[str, ...]) -> str:
-    """An INSERT of ``columns``; the same text each time, so that it is prepared once."""
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    def _stored_task(self, task_id: str) -> Row | None:
+        return self._stored("tasks t JOIN merge_tasks m ON m.task_id = t.id WHERE t.id = ?", (task_id,))
+
+    def _stored_subscription(self, chat: tuple) -> Row | None:
+        return self._stored(f"kanban_notify_subs WHERE {' AND '.join(f'{column} = ?' for column in CHAT)}", chat)
+
+    def _stored(self, where: str, given: tuple) -> Row | None:
+        cursor = self._look(f"SELECT * FROM {where}", given)
+        row = cursor.fetchone()
+        return None if row is None else dict(zip([column[0] for column in cursor.description], row, strict=True))
 
 
 def json_text(value: Any) -> str | None:
-    """JSON, letter for letter as Hermes writes it; None stays NULL."""
-    return None if value is None else _encode(value)
+    """JSON with the blanks that Hermes writes; None stays NULL."""
+    return None if value is None else msgspec.json.format(_encode(value), indent=0).decode()

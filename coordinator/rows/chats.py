@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from coordinator.rows.base import Rows, insert_sql, json_text
+from coordinator.rows.base import CHAT, Rows, json_text
 
 # (task_id, platform, chat_id, thread_id)
 Chat = tuple[str, str, str, str]
@@ -17,11 +17,9 @@ class ChatRows(Rows):
 
     def add_event(self, task_id: str, kind: str, payload: dict | None = None, run_id: int | None = None) -> int:
         """An event of the task; ids follow the ledger's order."""
-        return self._insert_counted(
-            "task_events",
-            {"task_id": task_id, "run_id": run_id, "kind": kind, "payload": json_text(payload or None),
-             "created_at": self.now_s},
-        )  # fmt: skip
+        event_id = self._count("task_events")
+        self._events.add((event_id, task_id, run_id, kind, json_text(payload or None), self.now_s))
+        return event_id
 
     def forget_events(self, before_s: int) -> int:
         """Remove the events before ``before_s`` of tasks that are done or archived, except those that a subscription
@@ -37,9 +35,9 @@ class ChatRows(Rows):
 
     def add_comment(self, task_id: str, author: str, text: str) -> int:
         """A comment of the task; returns its id."""
-        return self._insert_counted(
-            "task_comments", {"task_id": task_id, "author": author, "body": text, "created_at": self.now_s}
-        )
+        comment_id = self._count("task_comments")
+        self._comments.add((comment_id, task_id, author, text, self.now_s))
+        return comment_id
 
     def last_event_id(self) -> int:
         """The newest event id given so far."""
@@ -47,27 +45,32 @@ class ChatRows(Rows):
 
     def add_subscription(self, columns: dict[str, Any]) -> bool:
         """A subscription, unless this chat has one of this task; returns whether it is new."""
-        sql = insert_sql("kanban_notify_subs", tuple(columns)).replace("INSERT", "INSERT OR IGNORE", 1)
-        return self._execute(sql, tuple(columns.values())).rowcount == 1
+        chat = tuple(columns[column] for column in CHAT)
+        if self._subscriptions.get(chat) is not None:
+            return False
+        self._subscriptions.add(chat, self._new_row("kanban_notify_subs", columns))
+        return True
 
     def remove_subscription(self, chat: Chat) -> bool:
         """Remove a subscription; returns whether there was one."""
-        return self._execute(f"DELETE FROM kanban_notify_subs WHERE {_THIS_CHAT}", chat).rowcount == 1
+        found = self._execute(f"DELETE FROM kanban_notify_subs WHERE {_THIS_CHAT}", chat).rowcount == 1
+        self._forget()
+        return found
 
     def deliverer(self, chat: Chat) -> str | None:
         """The profile whose gateway delivers to the chat; "" if none does, None if there is no subscription."""
-        sql = f"SELECT coalesce(notifier_profile, '') FROM kanban_notify_subs WHERE {_THIS_CHAT}"
-        return self._value(sql, chat)
+        row = self._subscriptions.get(chat)
+        return None if row is None else row["notifier_profile"] or ""
 
     def set_deliverer(self, chat: Chat, profile: str) -> None:
         """From now on the gateway of ``profile`` delivers to the chat."""
-        self._execute(f"UPDATE kanban_notify_subs SET notifier_profile = ? WHERE {_THIS_CHAT}", (profile, *chat))
+        self._subscriptions.change(chat, {"notifier_profile": profile})
 
     def move_cursor(self, chat: Chat, upto: int) -> int:
         """Move the chat's cursor forward to the event ``upto``, never back; returns where it is."""
-        sql = f"UPDATE kanban_notify_subs SET last_event_id = max(last_event_id, ?) WHERE {_THIS_CHAT}"
-        self._execute(sql, (upto, *chat))
-        return self._value(f"SELECT last_event_id FROM kanban_notify_subs WHERE {_THIS_CHAT}", chat)
+        upto = max(upto, self._subscriptions.get(chat)["last_event_id"])
+        self._subscriptions.change(chat, {"last_event_id": upto})
+        return upto
 
     def add_dead_letter(
         self, chat: Chat, profile: str, events: Sequence[int], error: str, attempts: int
@@ -112,7 +115,7 @@ class ChatRows(Rows):
     def remove_attachment(self, task_id: str, attachment_id: int) -> tuple[str, str] | None:
         """Remove a file's row; returns its ``(filename, stored_path)``, or None if there is none."""
         given = (attachment_id, task_id)
-        found = self._execute(
+        found = self._look(
             "SELECT filename, stored_path FROM task_attachments WHERE id = ? AND task_id = ?", given
         ).fetchone()
         self._execute("DELETE FROM task_attachments WHERE id = ? AND task_id = ?", given)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from coordinator.rows.base import Rows
+from shards.records import TERMINAL
 
-_OPEN_PARENT = (
-    "SELECT 1 FROM task_links l JOIN tasks p ON p.id = l.parent_id "
-    "WHERE l.child_id = ? AND p.status NOT IN ('done', 'archived') LIMIT 1"
+_PARENTS = (
+    "SELECT l.parent_id, p.status FROM task_links l LEFT JOIN tasks p ON p.id = l.parent_id WHERE l.child_id = ?"
 )
 
 
@@ -15,7 +15,11 @@ class LinkRows(Rows):
 
     def has_open_parent(self, task_id: str) -> bool:
         """Whether the task waits for one that is neither done nor archived."""
-        return self._value(_OPEN_PARENT, (task_id,)) is not None
+        for parent, status in self._look(_PARENTS, (task_id,)):
+            held = self._tasks.held(parent)
+            if (status if held is None else held["status"]) not in TERMINAL:
+                return True
+        return False
 
     def children(self, task_id: str) -> list[str]:
         """The tasks that wait for this one."""

@@ -13,16 +13,19 @@ class RunRows(Rows):
 
     def add_run(self, columns: dict[str, Any]) -> int:
         """A new run; returns its id."""
-        return self._insert_counted("task_runs", columns)
+        run_id = self._count("task_runs")
+        self._runs.add(run_id, self._new_row("task_runs", {"id": run_id, **columns}))
+        return run_id
 
     def update_run(self, run_id: int, columns: dict[str, Any]) -> None:
         """New values for ``columns`` of the run."""
-        self._update("task_runs", "id", run_id, columns)
+        self._runs.change(run_id, columns)
 
     def latest_completed_run(self, task_id: str) -> int | None:
         """The id of the newest run of the task that completed."""
         sql = "SELECT id FROM task_runs WHERE task_id = ? AND outcome = 'completed' ORDER BY id DESC LIMIT 1"
-        return self._value(sql, (task_id,))
+        row = self._execute(sql, (task_id,)).fetchone()
+        return row[0] if row else None
 
     def running_out(self, before_s: int) -> Iterator[tuple[str, int, str, str, int]]:
         """Open runs whose lease ends before ``before_s``: ``(task_id, run_id, run_profile, run_claimer, lease_s)``."""
@@ -53,4 +56,5 @@ class RunRows(Rows):
 
     def no_longer_waits(self, profile: str) -> None:
         """The profile got a run."""
-        self._execute("DELETE FROM merge_waiting WHERE profile = ?", (profile,))
+        if self._value("SELECT 1 FROM merge_waiting WHERE profile = ?", (profile,)):
+            self._execute("DELETE FROM merge_waiting WHERE profile = ?", (profile,))

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
 from coordinator.ledger import Entry
 from coordinator.rows.base import Rows
+from coordinator.rows.held import Row
 from shards.vectors import decode, encode
 
-_MERGE_COLUMNS = (
-    "creator", "owner", "epoch", "vector", "run_profile", "run_claimer", "lease_s", "reviewing", "forced", "due_s",
-    "not_before_s",
-)  # fmt: skip
-_TASK = (
-    f"SELECT t.*, {', '.join('m.' + column for column in _MERGE_COLUMNS)} "
-    "FROM tasks t JOIN merge_tasks m ON m.task_id = t.id WHERE t.id = ?"
-)
 OF_A_TASK = (
     "task_comments", "task_events", "task_runs", "task_attachments", "kanban_notify_subs", "merge_dead_letters",
     "merge_tasks",
@@ -25,27 +17,30 @@ OF_A_TASK = (
 
 
 class Task:
-    """Where a task stands, as a rule may change it: ``task["status"] = "done"``. ``save`` writes what changed."""
+    """Where a task stands, as a rule may change it: ``task["status"] = "done"``. ``save`` keeps what changed."""
 
-    def __init__(self, row: sqlite3.Row) -> None:
-        self._values: dict[str, Any] = dict(zip(row.keys(), row, strict=True))
-        self._changed: dict[str, Any] = {}
+    def __init__(self, row: Row) -> None:
+        self._row = row
+        self._changed: Row = {}
         self.id: str = row["id"]
-        self.vector: dict[str, int] = decode(row["vector"])
 
     def __getitem__(self, column: str) -> Any:
-        return self._values[column]
+        return self._changed[column] if column in self._changed else self._row[column]
 
     def __setitem__(self, column: str, value: Any) -> None:
-        if self._values[column] != value:
-            self._values[column] = value
+        if self[column] != value:
             self._changed[column] = value
 
-    def take_changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What changed since the last call: the columns of Hermes's table, and those of ours."""
+    @property
+    def vector(self) -> dict[str, int]:
+        """Whose deciding changes were applied to the task, up to which seq."""
+        return decode(self["vector"])
+
+    def take_changes(self) -> Row:
+        """What changed since the last call, by column."""
         changed, self._changed = self._changed, {}
-        ours = {column: value for column, value in changed.items() if column in _MERGE_COLUMNS}
-        return {column: value for column, value in changed.items() if column not in ours}, ours
+        self._row = {**self._row, **changed}
+        return changed
 
 
 class TaskRows(Rows):
@@ -53,21 +48,17 @@ class TaskRows(Rows):
 
     def task(self, task_id: str) -> Task | None:
         """Where the task stands; None if there is none."""
-        cursor = self._execute(_TASK, (task_id,))
-        cursor.row_factory = sqlite3.Row
-        row = cursor.fetchone()
+        row = self._tasks.get(task_id)
         return None if row is None else Task(row)
 
-    def add_task(self, columns: dict[str, Any], creator: str, owner: str) -> None:
+    def add_task(self, columns: Row, creator: str, owner: str) -> None:
         """A new task, with the first epoch of its first owner."""
-        self._insert("tasks", columns)
-        self._insert(
-            "merge_tasks",
-            {"task_id": columns["id"], "creator": creator, "owner": owner, "epoch": 1, "vector": "{}"},
-        )
+        ours = {"task_id": columns["id"], "creator": creator, "owner": owner, "epoch": 1, "vector": "{}"}
+        row = {**self._new_row("tasks", columns), **self._new_row("merge_tasks", ours)}
+        self._tasks.add(columns["id"], row)
 
     def save(self, task: Task) -> None:
-        """Write what changed of the task, and move its ownership if the change moved it.
+        """Keep what changed of the task, and move its ownership if the change moved it.
 
         A task is owned by the profile of its open run; without one, by its assignee; without one, by its creator.
         """
@@ -75,19 +66,17 @@ class TaskRows(Rows):
         if owner != task["owner"]:
             task["owner"] = owner
             task["epoch"] += 1
-        theirs, ours = task.take_changes()
-        self._update("tasks", "id", task.id, theirs)
-        self._update("merge_tasks", "task_id", task.id, ours)
+        self._tasks.change(task.id, task.take_changes())
 
     def stamp(self, task: Task, entry: Entry) -> None:
         """Enter an applied deciding change into the task's vector."""
-        task.vector[entry.profile] = entry.seq
-        task["vector"] = encode(task.vector)
+        task["vector"] = encode({**task.vector, entry.profile: entry.seq})
 
     def live_task_with_key(self, key: str) -> str | None:
         """The task that has this idempotency key and is not archived."""
         sql = "SELECT id FROM tasks WHERE idempotency_key = ? AND status != 'archived' ORDER BY created_at, id LIMIT 1"
-        return self._value(sql, (key,))
+        row = self._execute(sql, (key,)).fetchone()
+        return row[0] if row else None
 
     def best_ready(self, profile: str) -> str | None:
         """The ready task that ``profile`` takes next: assigned to it or to nobody; by priority, then age, then id."""
@@ -109,7 +98,8 @@ class TaskRows(Rows):
 
     def creator(self, task_id: str) -> str | None:
         """The profile that made the task; None if there is none."""
-        return self._value("SELECT creator FROM merge_tasks WHERE task_id = ?", (task_id,))
+        row = self._tasks.get(task_id)
+        return None if row is None else row["creator"]
 
     def existing(self, task_ids: Iterable[str]) -> set[str]:
         """Those of ``task_ids`` that the board has."""
@@ -117,11 +107,7 @@ class TaskRows(Rows):
 
     def taken(self, task_ids: Iterable[str]) -> set[str]:
         """Those of ``task_ids`` that the board has, or had."""
-        sql = (
-            "SELECT 1 FROM merge_tasks WHERE task_id = :id UNION ALL "
-            "SELECT 1 FROM merge_tombstones WHERE task_id = :id LIMIT 1"
-        )
-        return {task_id for task_id in task_ids if self._connection.execute(sql, {"id": task_id}).fetchone()}
+        return {task_id for task_id in task_ids if self._tasks.get(task_id) is not None or self.is_deleted(task_id)}
 
     def is_deleted(self, task_id: str) -> bool:
         """Whether there was a task with this id."""
@@ -135,6 +121,7 @@ class TaskRows(Rows):
             self._execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
         self._execute("DELETE FROM tasks WHERE id = ?", (task_id,))
         self._execute("INSERT INTO merge_tombstones VALUES (?, ?)", (task_id, position))
+        self._forget()
         return files
 
     def last_block_event(self, task_id: str) -> str | None:
@@ -143,13 +130,14 @@ class TaskRows(Rows):
             "SELECT kind FROM task_events WHERE task_id = ? AND kind IN ('blocked', 'gave_up', 'unblocked') "
             "ORDER BY id DESC LIMIT 1"
         )
-        return self._value(sql, (task_id,))
+        row = self._execute(sql, (task_id,)).fetchone()
+        return row[0] if row else None
 
     # --- settings ----------------------------------------------------------------------------------------------
 
     def settings(self) -> dict[str, int]:
         """The limits that are set."""
-        return dict(self._execute("SELECT name, value FROM merge_settings ORDER BY name").fetchall())
+        return dict(self._look("SELECT name, value FROM merge_settings ORDER BY name").fetchall())
 
     def set_setting(self, name: str, value: int | None) -> None:
         """Set a limit; None lifts it."""

@@ -353,7 +353,7 @@ def test_an_ownerless_chat_gets_one_owner(amy: Gateway, open_as, paths) -> None:
         state = coordinator._board
         position = state.position()
         state.open()
-        state.set_deliverer((task_id, CHAT["platform"], CHAT["chat_id"], ""), None)
+        state._execute("UPDATE kanban_notify_subs SET notifier_profile = NULL WHERE task_id = ?", (task_id,))
         state.commit(*position)
     (event,) = happen(amy, task_id, 1)
     bob, carl = open_as("bob"), open_as("carl")
