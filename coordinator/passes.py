@@ -168,7 +168,7 @@ def catch_up(
 def replay(board: BoardState, entries: list[Entry]) -> list[Decision]:
     """Decide and apply ``entries``, in one transaction of the board."""
     try:
-        board.open()
+        board.open(len(entries))
         decisions = [decide(board, entry) for entry in entries]
         board.commit(entries[-1].position, entries[-1].digest)
     except BaseException:

@@ -18,6 +18,9 @@ from shards.names import COORDINATOR
 
 __all__ = ["BoardState", "Task"]
 
+# A trigger costs as much for each row as the row itself; taking all of them down and up, as much as so many entries.
+WORTH_UNGUARDING = 300
+
 
 class BoardState(TaskRows, LinkRows, RunRows, ChatRows):
     """The board inside the coordinator's transaction. ``now_s`` is the present entry's time."""
@@ -25,6 +28,7 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows):
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
         self._reached: dict[str, tuple[str, int, str]] = {}
+        self._guards: list[str] = []
 
     def position(self) -> tuple[int, str]:
         """The last ledger position that the board shows, and its digest."""
@@ -35,18 +39,21 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows):
         row = self._execute("SELECT seq, digest FROM merge_watermarks WHERE profile = ?", (profile,)).fetchone()
         return row or (0, "")
 
-    def open(self) -> None:
-        """Begin a transaction that may write (migrations/board.py, ``keep_out``)."""
+    def open(self, entries: int = 1) -> None:
+        """Begin a transaction that may write so many ``entries`` (migrations/board.py, ``keep_out``)."""
         self._reached = {}
         self._hold_nothing()
         self._execute("BEGIN IMMEDIATE")
         self._execute("UPDATE merge_state SET writing = 1")
         given = dict(self._execute("SELECT name, seq FROM sqlite_sequence").fetchall())
         self._next_id = {table: given.get(table, 0) + 1 for table in COUNTED}
+        self._guards = self._take_guards_down() if entries >= WORTH_UNGUARDING else []
 
     def commit(self, position: int, digest: str) -> None:
         """End the transaction: the board shows the ledger up to ``position``."""
         self._write_held()
+        for guard in self._guards:
+            self._execute(guard)
         self._connection.executemany(
             "INSERT INTO merge_watermarks VALUES (?, ?, ?) "
             "ON CONFLICT (profile) DO UPDATE SET seq = excluded.seq, digest = excluded.digest",
@@ -60,6 +67,14 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows):
         self._hold_nothing()
         if self._connection.in_transaction:
             self._execute("ROLLBACK")
+
+    def _take_guards_down(self) -> list[str]:
+        """Remove the triggers that keep others out, inside this transaction, in which nobody else can write; returns
+        the statements that make them again."""
+        guards = self._look("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+        for name, _ in guards:
+            self._execute(f"DROP TRIGGER {name}")
+        return [sql for _, sql in guards]
 
     def begin_entry(self, entry: Entry) -> None:
         """From here, effects are this entry's, at its time."""
