@@ -41,6 +41,11 @@ class UnknownRun(KanbanError):
     """There is no run {run_id} on this board; `kanban runs TASK` shows a task's runs."""
 
 
+class GivenUp(KanbanError):
+    """Change {seq} of {profile} was written, but the shard was made again without it (`kanban-merge repair`), so it has
+    no verdict. The file that was set aside holds it; repeat the call if it is still wanted."""
+
+
 class NoOpenRun(KanbanError):
     """Task {task_id} has no open run (its status is {status}); claim it first."""
 

@@ -121,7 +121,7 @@ class Gateway(Writer):
             **fields,
         )
         if idempotency_key is None:
-            self._append(task_id, change, self._eyes())
+            self._add(task_id, change, self._eyes())
             return task_id
         try:
             self._decided(task_id, change, self._eyes())

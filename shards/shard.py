@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
+from typing import NamedTuple
 
 from shards import sqlite
 from shards.bodies import Body
@@ -47,6 +48,14 @@ class Attempt:
     next_try_ms: int = 0
 
 
+class Written(NamedTuple):
+    """A change that was appended: its seq and digest, and which file it was appended to (device, inode)."""
+
+    seq: int
+    digest: str
+    file: tuple[int, int]
+
+
 class Shard:
     """The shard of ``profile``, opened by this process for appending. Safe to use from several threads."""
 
@@ -59,8 +68,8 @@ class Shard:
         self._pid = os.getpid()
         self._tail = Tail()
 
-    def append(self, task_id: str, body: Body, eyes: Eyes) -> int:
-        """Append one change and return its seq. Durable on return.
+    def append(self, task_id: str, body: Body, eyes: Eyes) -> Written:
+        """Append one change. Durable on return.
 
         ``eyes``: what this process read of the task before it decided to write; it becomes the change's ``seen``.
         Raises InvalidChange, TooLarge, ShardBehind, and the StorageErrors of a file that cannot be written.
@@ -77,7 +86,16 @@ class Shard:
                 digest = chain(digest, self.profile, seq, task_id, kind, text, seen, at_ms)
                 connection.execute(_INSERT, (seq, task_id, kind, text, seen, at_ms, digest))
             self._tail.add_mine(seq, task_id, kind)
-        return seq
+            return Written(seq, digest, self._identity)
+
+    def still_holds(self, written: Written, eyes: Eyes) -> bool:
+        """Whether the shard is the file that the change was written to, or another one that has it all the same: a
+        repair may give changes up, and their seqs are given again."""
+        if sqlite.identity(self.path) == written.file:
+            return True
+        with self._writing(eyes) as connection:
+            row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (written.seq,)).fetchone()
+            return row == (written.digest,)
 
     def sign_of_life(self, run_id: int, eyes: Eyes) -> None:
         """Note that the worker of ``run_id`` is alive now. Overwritten in place; not a change."""

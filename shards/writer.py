@@ -1,7 +1,7 @@
 """Writing as a profile: append to the own shard, ring, and wait for the verdict where one is needed.
 
 Where no daemon runs, whoever waits makes the pass itself; changes that nobody waits for are then merged once a second
-and when the writer is closed.
+and when the writer is closed. The same thread that sees to this looks after a daemon that was rung and died.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import tenacity
 from shards.bell import Bell, Ringer
 from shards.board import Board
 from shards.bodies import Body
-from shards.errors import BoardMissing, Refused, StorageError, Undecided, UnknownTask
+from shards.errors import BoardMissing, GivenUp, KanbanError, Refused, StorageError, Undecided, UnknownTask
+from shards.later import Later
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile, check_task_id
 from shards.records import Task, Verdict
-from shards.shard import Attempt, Shard
+from shards.shard import Attempt, Shard, Written
 from shards.vectors import Eyes
 
 # While waiting for a verdict: how soon to look again although the bell did not ring.
@@ -31,6 +32,8 @@ FIRST_LOOK_S = 0.002
 LONGEST_LOOK_S = 0.1
 # Without a daemon: how often changes that nobody waits for are merged.
 SWEEP_EVERY_S = 1.0
+# How long closing waits for somebody else's pass, which may have begun before the last change was written.
+CLOSING_S = 2.0
 
 
 class Writer:
@@ -59,7 +62,8 @@ class Writer:
         self._bells: list[Bell] = []
         self._bells_guard = threading.Lock()
         self._last_pass = float("-inf")
-        self._wrote_unmerged = False
+        self._written_to = 0
+        self._later = Later(self._merge_what_is_left)
         self._pid = os.getpid()
 
     def write(self, task: str | Task, change: Body) -> int:
@@ -68,7 +72,7 @@ class Writer:
         ``task``: its id, or the Task as this process read it; the change then says that its author had seen just that.
         Raises InvalidTaskId, UnknownTask, InvalidChange, TooLarge, StorageError.
         """
-        return self._append(_id_of(task), change, self._look_at(task))
+        return self._add(_id_of(task), change, self._look_at(task))
 
     def ask(self, task: str | Task, change: Body) -> Verdict:
         """Append ``change`` and return the verdict that it was applied. ``task`` as in ``write``.
@@ -121,9 +125,9 @@ class Writer:
         """Close the files. What was written stays written, and is merged now if nobody else does it."""
         if self._pid != os.getpid():
             return  # a fork's copy: the files and bells are the other process's
+        self._later.close()
         try:
-            if self._wrote_unmerged and not self._ringer.ring(self.paths.coordinator_bell):
-                self._pass_or_ring()
+            self._merge_before_closing()
         finally:
             self._shard.close()
             self.board.close()
@@ -140,15 +144,28 @@ class Writer:
     ) -> None:
         self.close()
 
-    def _append(self, task_id: str, change: Body, eyes: Eyes) -> int:
-        seq = self._shard.append(task_id, change, eyes)
-        self._wrote_unmerged = True
+    def _append(self, task_id: str, change: Body, eyes: Eyes) -> Written:
+        written = self._shard.append(task_id, change, eyes)
+        self._written_to = max(self._written_to, written.seq)
         if not self._ringer.ring(self.paths.coordinator_bell):
             self._sweep()
-        return seq
+        return written
+
+    def _add(self, task_id: str, change: Body, eyes: Eyes) -> int:
+        """Append a change that nobody waits for, and see to it that it is merged; returns its seq."""
+        written = self._append(task_id, change, eyes)
+        self._later.soon()
+        return written.seq
 
     def _decided(self, task_id: str, change: Body, eyes: Eyes) -> Verdict:
-        verdict = self.wait_for_verdict(self._append(task_id, change, eyes))
+        written = self._append(task_id, change, eyes)
+        try:
+            verdict = self.wait_for_verdict(written.seq)
+        except Undecided:
+            self._later.soon()
+            raise
+        if not self._shard.still_holds(written, self._eyes()):
+            raise GivenUp(seq=written.seq, profile=self.profile)
         if verdict.verdict == "refused":
             raise Refused(reason=verdict.reason, sentence=verdict.sentence, answer=verdict.answer or {})
         return verdict
@@ -174,6 +191,26 @@ class Writer:
             with contextlib.suppress(StorageError):  # the change is durable; whoever needs a verdict is told
                 self._pass_or_ring()
 
+    def _is_merged(self) -> bool:
+        """Whether the board shows everything that this process wrote."""
+        return self._written_to == 0 or self._eyes().merged_seq >= self._written_to
+
+    def _merge_what_is_left(self) -> bool:
+        with contextlib.suppress(KanbanError):  # it is written; whoever needs a verdict is told what is the matter
+            return self._is_merged() or (self._pass_or_ring() and self._is_merged())
+        return False
+
+    def _merge_before_closing(self) -> None:
+        if self._is_merged() or self._ringer.ring(self.paths.coordinator_bell):
+            return
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda done: not done),
+            wait=tenacity.wait_exponential(multiplier=FIRST_LOOK_S, max=LONGEST_LOOK_S),
+            stop=tenacity.stop_after_delay(CLOSING_S),
+            retry_error_callback=lambda state: False,
+        )
+        attempts(lambda: self._pass_or_ring() or self._is_merged())
+
     def _look_for_verdict(self, seq: int) -> Verdict | None:
         verdict = self._verdict(seq)
         if verdict is not None:
@@ -197,7 +234,6 @@ class Writer:
 
         if pass_if_free(self.paths, self._coordinator_lock):
             self._last_pass = time.monotonic()
-            self._wrote_unmerged = False
             return True
         self._ringer.ring(self.paths.coordinator_bell)
         return False

@@ -154,11 +154,11 @@ def test_closing_leaves_nothing(home: str, paths: BoardPaths) -> None:
         gateway.create("x")
         gateway.sync()
         assert list(paths.folder.glob("kanban-waiting.*"))
-        gateway._wrote_unmerged = True
+        gateway._written_to = 1_000
         gateway._pass_or_ring = lambda: 1 / 0
         with pytest.raises(ZeroDivisionError):
             gateway.close()
-        gateway._wrote_unmerged = False
+        gateway._written_to = 0
     assert list(paths.folder.glob("kanban-waiting.*")) == []
 
 

@@ -28,7 +28,7 @@ from shards.names import BoardPaths
 from shards.shard import Shard
 from shards.vectors import Eyes
 shard = Shard(BoardPaths.find(home=sys.argv[1]), "amy")
-before = shard.append(sys.argv[2], Comment(text="before"), Eyes())
+before = shard.append(sys.argv[2], Comment(text="before"), Eyes()).seq
 unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (shard.path.stat().st_size + 8192, unlimited[1]))
 try:
@@ -36,7 +36,7 @@ try:
 except StorageError as error:
     print(type(error).__name__, error.exit_code)
 resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-print(shard.append(sys.argv[2], Comment(text="after"), Eyes()) - before)
+print(shard.append(sys.argv[2], Comment(text="after"), Eyes()).seq - before)
 shard.close()
 """
 
@@ -51,8 +51,8 @@ def shard(paths: BoardPaths):
 def test_contiguous(shard: Shard, paths: BoardPaths) -> None:
     """Seqs count from 1, and each digest continues the one before."""
     task_id = new_task_id()
-    seqs = [shard.append(task_id, Create(title="x"), NOTHING)]
-    seqs += [shard.append(task_id, Comment(text=str(number)), NOTHING) for number in range(4)]
+    seqs = [shard.append(task_id, Create(title="x"), NOTHING).seq]
+    seqs += [shard.append(task_id, Comment(text=str(number)), NOTHING).seq for number in range(4)]
     assert seqs == [1, 2, 3, 4, 5]
     assert shard.head(NOTHING) == 5
     rows, shard_id, _ = _plainly(paths, "amy")
@@ -63,9 +63,9 @@ def test_contiguous(shard: Shard, paths: BoardPaths) -> None:
 
 
 def test_a_reopened_shard_goes_on(shard: Shard) -> None:
-    assert shard.append(new_task_id(), Create(title="x"), NOTHING) == 1
+    assert shard.append(new_task_id(), Create(title="x"), NOTHING).seq == 1
     shard.close()
-    assert shard.append(new_task_id(), Create(title="y"), NOTHING) == 2
+    assert shard.append(new_task_id(), Create(title="y"), NOTHING).seq == 2
 
 
 def test_what_cannot_be_written_is_not(shard: Shard) -> None:
@@ -173,7 +173,7 @@ def test_what_a_vector_from_an_older_read_says(paths: BoardPaths) -> None:
     """Eyes older than what the tail still knows, or a Task that was read, claim nothing that came behind them."""
     shard = Shard(paths, "amy")
     task_id = new_task_id()
-    first = shard.append(task_id, Create(title="x"), Eyes())
+    first = shard.append(task_id, Create(title="x"), Eyes()).seq
     shard.append(task_id, Assign(assignee="bob"), Eyes())
     assert _seen(paths) == {"amy": first}
     digest = _digest(paths, 2)

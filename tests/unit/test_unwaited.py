@@ -1,0 +1,129 @@
+"""What nobody waits for is merged all the same, soon, whoever coordinates and whenever it stops."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+
+import pytest
+
+from coordinator import lock as locks
+from coordinator.repair import repair_shard
+from shards import Board, Gateway, later, writer
+from shards.bell import Bell
+from shards.bodies import Comment
+from shards.errors import GivenUp
+from shards.later import Later
+from shards.locks import FileLock
+from shards.names import BoardPaths
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(later, "FIRST_PAUSE_S", 0.01)
+
+
+def merged(board: Board, profile: str, seq: int) -> None:
+    """Wait until the board shows the profile's change ``seq``."""
+    with closing(board.bell()) as bell:
+        for _ in range(200):
+            if board.watermarks().get(profile, (0, ""))[0] >= seq:
+                return
+            bell.wait(0.05)
+    pytest.fail(f"{profile}'s change {seq} is not merged")
+
+
+def test_the_last_word_of_an_idle_gateway(home: str, paths: BoardPaths) -> None:
+    """Two writes within a second and silence after that: no daemon, no further call, no close."""
+    with Gateway("amy", home=home) as amy, Board(paths) as board:
+        task_id = amy.create("a task")
+        amy.sync()
+        merged(board, "amy", amy.comment(task_id, "the last word"))
+
+
+def test_a_daemon_that_was_rung_and_died(home: str, paths: BoardPaths) -> None:
+    with Gateway("amy", home=home) as amy, Board(paths) as board:
+        task_id = amy.create("a task")
+        amy.sync()
+        with closing(locks.take(paths, locks.DAEMON, 1)), closing(Bell(paths.coordinator_bell)):
+            seq = amy.comment(task_id, "heard by nobody")
+            assert board.watermarks()["amy"][0] < seq
+        merged(board, "amy", seq)
+
+
+def test_closing_beside_a_pass_that_has_collected_already(home: str, paths: BoardPaths) -> None:
+    amy = Gateway("amy", home=home)
+    task_id = amy.create("a task")
+    amy.sync()
+    lock = FileLock(paths.coordinator_lock)
+    lock.acquire(1)  # somebody else's pass, which does not see what comes now
+    seq = amy.comment(task_id, "the last word")
+    ending = threading.Timer(0.1, lock.close)
+    ending.start()
+    amy.close()
+    ending.join()
+    with Board(paths) as board:
+        assert board.watermarks()["amy"][0] == seq
+
+
+def test_closing_does_not_wait_for_a_coordinator_that_stays(
+    home: str, paths: BoardPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "CLOSING_S", 0.05)
+    with Gateway("amy", home=home) as amy:
+        task_id = amy.create("a task")
+        amy.sync()
+        lock = locks.take(paths, locks.COMMAND, 1)
+        amy.comment(task_id, "it is written")
+    lock.close()
+    with Gateway("amy", home=home) as amy:
+        amy.sync()
+        assert [comment.body for comment in amy.board.comments(task_id)] == ["it is written"]
+
+
+def test_a_change_that_a_repair_gave_up_gets_no_other_ones_verdict(home: str, paths: BoardPaths) -> None:
+    """Its seq is given again, and the verdict on that one is not the answer to this call."""
+    import sqlite3
+
+    with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
+        task_id = amy.create("amy's")
+        amy.sync()
+        written = amy._shard.append(task_id, Comment(text="first"), amy._eyes(task_id))
+        with closing(sqlite3.connect(paths.shard("amy"))) as shard, shard:
+            shard.execute("UPDATE changes SET digest = 'another' WHERE seq = ?", (written.seq,))
+        with closing(locks.take(paths, locks.COMMAND, 1)) as lock:
+            assert [change.seq for change in repair_shard(paths, lock, "amy").unmerged] == [written.seq]
+        amy._shard.append = lambda *given: written  # the call is still waiting for its verdict
+        with Gateway("amy", home=home) as another:
+            assert another.comment(task_id, "in its place") == written.seq
+            another.sync()
+        with pytest.raises(GivenUp, match=f"Change {written.seq} of amy"):
+            amy.ask(task_id, Comment(text="first"))
+        assert bob.board.comments(task_id)[-1].body == "in its place"
+
+
+def test_pauses_grow_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([False, False, True])
+    done = threading.Event()
+    pauses = []
+
+    def act() -> bool:
+        answer = next(answers)
+        if answer:
+            done.set()
+        return answer
+
+    started = threading.Timer
+
+    def timer(pause_s, *given):
+        pauses.append(pause_s)
+        return started(0, *given)
+
+    monkeypatch.setattr(later.threading, "Timer", timer)
+    trying = Later(act)
+    trying.soon()
+    assert done.wait(10)
+    trying.close()
+    assert pauses == [0.01, 0.02, 0.04]
+    trying.soon()
+    assert len(pauses) == 3
