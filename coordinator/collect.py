@@ -57,11 +57,16 @@ class Left:
 
 @dataclass
 class Collected:
-    """What one collecting found: the new changes of each shard, the shards left, and whether there is more."""
+    """What one collecting found: the new changes of each shard, the shards left, and those that hold more."""
 
     changes: dict[str, list[Change]] = field(default_factory=dict)
     left: list[Left] = field(default_factory=list)
-    more: bool = False
+    unfinished: set[str] = field(default_factory=set)
+
+    @property
+    def more(self) -> bool:
+        """Whether there is more to collect."""
+        return bool(self.unfinished)
 
 
 class _Quarantine(Exception):
@@ -162,7 +167,7 @@ class Collector:
         if changes:
             into.changes[profile] = changes
         if not complete:
-            into.more = True
+            into.unfinished.add(profile)
         elif not changes and profile not in self._quarantined and not _is_recent(stamp):
             self._known[profile] = stamp
         return True
@@ -223,15 +228,16 @@ def look(paths: BoardPaths, watermarks: Callable[[], dict[str, tuple[int, str]]]
 
 def _look_once(paths: BoardPaths, marks: dict[str, tuple[int, str]]) -> Collected:
     """Every change behind ``marks``, in as many parts as passes would take."""
-    collector, reached, whole = Collector(paths), dict(marks), Collected(more=True)
+    collector, reached, whole = Collector(paths), dict(marks), Collected()
     try:
-        while whole.more:
+        while True:
             part = collector.collect(lambda profile: reached.get(profile, (0, "")))
             for profile, changes in part.changes.items():
                 whole.changes.setdefault(profile, []).extend(changes)
                 reached[profile] = (changes[-1].seq, changes[-1].digest)
-            whole.left, whole.more = part.left, part.more
-        return whole
+            whole.left = part.left
+            if not part.more:
+                return whole
     finally:
         collector.close()
 

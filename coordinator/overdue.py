@@ -10,16 +10,26 @@ from collections.abc import Iterator
 
 from coordinator.collect import Collected, Collector
 from coordinator.state import BoardState
-from shards.bodies import Body, Due, Expire
+from shards.bodies import Body, Claim, Due, Expire
 from shards.changes import KIND_OF, Change, chain, encode_body, genesis
 from shards.names import COORDINATOR
 
+CLAIM = KIND_OF[Claim]
 
-def overdue(board: BoardState, collector: Collector, collected: Collected, now_ms: int) -> Iterator[Change]:
-    """The coordinator's own changes of this pass, to be appended behind what was collected."""
+
+def overdue(
+    board: BoardState, collector: Collector, collected: Collected, now_ms: int, relied_on_since_ms: int
+) -> Iterator[Change]:
+    """The coordinator's own changes of this pass, to be appended before what was collected.
+
+    ``relied_on_since_ms``: older signs of life, or their absence, say nothing (coordinator.clock).
+    """
     seq, digest = board.watermark(COORDINATOR)
     digest = digest or genesis(COORDINATOR, "")
-    for task_id, body in [*_expired(board, collector, collected, now_ms), *_due(board, now_ms)]:
+    for task_id, body in [
+        *_expired(board, collector, collected, now_ms, relied_on_since_ms),
+        *_due(board, now_ms),
+    ]:
         seq += 1
         kind, text = KIND_OF[type(body)], encode_body(body)
         digest = chain(digest, COORDINATOR, seq, task_id, kind, text, "{}", now_ms)
@@ -27,17 +37,23 @@ def overdue(board: BoardState, collector: Collector, collected: Collected, now_m
 
 
 def _expired(
-    board: BoardState, collector: Collector, collected: Collected, now_ms: int
+    board: BoardState, collector: Collector, collected: Collected, now_ms: int, relied_on_since_ms: int
 ) -> Iterator[tuple[str, Body]]:
-    unread = {left.profile for left in collected.left}
+    unread = {left.profile for left in collected.left} | collected.unfinished
+    named = {
+        (profile, change.task_id)
+        for profile, changes in collected.changes.items()
+        for change in changes
+        if change.kind != CLAIM  # the one thing that says nothing of the run that is open
+    }
     for task_id, run_id, run_profile, run_claimer, lease_s in board.running_out(now_ms // 1000):
         profiles = {run_profile, run_claimer}
-        if collected.more or profiles & (unread | collected.changes.keys()):
+        if profiles & unread or any((profile, task_id) in named for profile in profiles):
             continue
         if any(board.watermark(profile)[0] and not collector.is_there(profile) for profile in profiles):
             continue  # the shard is lost, and with it the signs of life
         signs = [collector.last_sign_ms(profile, run_id) for profile in profiles]
-        if None not in signs and max(signs) + lease_s * 1000 < now_ms:
+        if None not in signs and max(*signs, relied_on_since_ms) + lease_s * 1000 < now_ms:
             yield task_id, Expire(run_id=run_id, last_sign_ms=max(signs))
 
 

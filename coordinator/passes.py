@@ -8,11 +8,11 @@ does not hold is still in its shard.
 from __future__ import annotations
 
 import heapq
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
+from coordinator.clock import Clock
 from coordinator.collect import Collected, Collector, Left
 from coordinator.decide import Decision, decide
 from coordinator.ledger import Entry, FileLedger, Ledger
@@ -60,6 +60,7 @@ class Coordinator:
         self.paths = paths
         self._ringer: Ringer | None = None
         self._collector = Collector(paths)
+        self._clock = Clock()
         self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock)
         self._ledger: FileLedger | None = None
         try:
@@ -82,9 +83,10 @@ class Coordinator:
         with sqlite.explained(self.paths.board):
             self.catch_up()
             collected = self._collector.collect(self._board.watermark)
-            changes = ordered(collected)
-            at_ms = time.time_ns() // 1_000_000
-            changes.extend(overdue(self._board, self._collector, collected, at_ms))
+            at_ms = self._clock.now_ms()
+            # First, so that a claim of this very pass finds a task free whose run is over.
+            changes = list(overdue(self._board, self._collector, collected, at_ms, self._clock.relied_on_since_ms))
+            changes += ordered(collected)
             report = Report(left=collected.left, more=collected.more)
             if changes:
                 report.decisions = replay(self._board, self._ledger.append(changes, at_ms))

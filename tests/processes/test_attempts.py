@@ -27,14 +27,20 @@ class Clock:
     def __init__(self) -> None:
         self.now_s = 1_700_000_000
 
+        self.slept_s = 0
+
     def time_ns(self) -> int:
         return self.now_s * 1_000_000_000
+
+    def monotonic_ns(self) -> int:
+        """Stands still while the machine sleeps."""
+        return (self.now_s - self.slept_s) * 1_000_000_000
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("coordinator.passes.time", made)
+    monkeypatch.setattr("coordinator.clock.time", made)
     monkeypatch.setattr("shards.shard.time", made)
     return made
 
@@ -171,6 +177,52 @@ def test_never_before_what_the_shards_hold_is_merged(home, claimed, coordinator,
         assert expired(coordinator) == []
         assert expired(coordinator) == [task_id]
         assert gateway.board.run(run_id).outcome == "reclaimed"
+
+
+def test_a_profile_that_is_busy_elsewhere_holds_up_nothing(home, claimed, coordinator, clock, monkeypatch) -> None:
+    """Nor does a shard that has more to read than one pass takes, if it is a stranger's."""
+    monkeypatch.setattr("coordinator.collect.CHANGES_PER_PASS", 1)
+    monkeypatch.setattr("coordinator.collect.LEAST_SHARE", 1)
+    task_id, _ = claimed
+    clock.now_s += 3_600
+    with Gateway("mafei", home=home) as mafei, Gateway("bingge", home=home) as bingge:
+        for _ in range(3):
+            mafei.create("something else")
+        bingge.create("of his own")
+        assert expired(coordinator) == [task_id]
+
+
+def test_a_claim_of_the_same_pass_finds_the_task_free(home, claimed, coordinator, clock) -> None:
+    task_id, run_id = claimed
+    clock.now_s += 61
+    with Gateway("pixiel", home=home, patience_s=0.01) as pixiel, pytest.raises(Undecided):
+        pixiel.claim(task_id)
+    decisions = coordinator.make_pass().decisions
+    assert [(it.entry.kind, it.applied) for it in decisions] == [("expire", True), ("claim", True)]
+    assert decisions[1].answer == {"task_id": task_id, "run_id": run_id + 1}
+
+
+@pytest.mark.parametrize("why", ["the machine slept", "the clock was set forward"])
+def test_nobody_is_dead_because_time_jumped(home, claimed, coordinator, clock, why: str) -> None:
+    """The worker could give no sign of life meanwhile: it has one lease more to do so."""
+    task_id, _ = claimed
+    assert expired(coordinator) == []
+    clock.now_s += 3_600
+    clock.slept_s += 3_600
+    assert expired(coordinator) == []
+    clock.now_s += 60
+    assert expired(coordinator) == []
+    clock.now_s += 1
+    assert expired(coordinator) == [task_id]
+
+
+def test_a_clock_that_is_set_back_ends_no_run(home, claimed, coordinator, clock) -> None:
+    task_id, _ = claimed
+    clock.now_s -= 3_600
+    clock.slept_s -= 3_600
+    assert expired(coordinator) == []
+    clock.now_s += 3_661
+    assert expired(coordinator) == [task_id]
 
 
 def test_progress_keeps_the_lease(home, paths, claimed, coordinator, clock) -> None:

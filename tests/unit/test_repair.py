@@ -157,9 +157,9 @@ def test_an_open_run_stays_open(
     with Gateway("amy", home=home) as amy:
         run = amy.claim(tasks[0], lease_s=60)
         paths.shard("amy").unlink() if damage == "lost" else paths.shard("amy").write_bytes(b"x" * 8192)
-        later = SimpleNamespace(time_ns=lambda: time.time_ns() + 3600 * 10**9)
+        later = SimpleNamespace(time_ns=lambda: time.time_ns() + 3600 * 10**9, monotonic_ns=time.monotonic_ns)
         with monkeypatch.context() as patched, Gateway("bob", home=home) as bob:
-            patched.setattr("coordinator.passes.time", later)
+            patched.setattr("coordinator.clock.time", later)
             bob.merge_now()
         assert amy.board.run(run.id).ended_at is None
         repair_shard(paths, _held(paths), "amy")
