@@ -14,13 +14,13 @@ from shards.bodies import Body, Claim, Due, Expire
 from shards.changes import KIND_OF, Change, chain, encode_body, genesis
 from shards.names import COORDINATOR
 
-CLAIM = KIND_OF[Claim]
+CLAIM, EXPIRE = KIND_OF[Claim], KIND_OF[Expire]
 
 
 def overdue(
     board: BoardState, collector: Collector, collected: Collected, now_ms: int, relied_on_since_ms: int
 ) -> Iterator[Change]:
-    """The coordinator's own changes of this pass, to be appended before what was collected.
+    """The coordinator's own changes of this pass: runs that are over, then what is due.
 
     ``relied_on_since_ms``: older signs of life, or their absence, say nothing (coordinator.clock).
     """

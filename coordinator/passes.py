@@ -17,7 +17,7 @@ from coordinator.collect import Collected, Collector, Left
 from coordinator.decide import Decision, decide
 from coordinator.ledger import Entry, FileLedger, Ledger
 from coordinator.lock import GATEWAY, announce
-from coordinator.overdue import overdue
+from coordinator.overdue import EXPIRE, overdue
 from coordinator.state import BoardState
 from shards import sqlite
 from shards.bell import Ringer
@@ -84,9 +84,8 @@ class Coordinator:
             self.catch_up()
             collected = self._collector.collect(self._board.watermark)
             at_ms = self._clock.now_ms()
-            # First, so that a claim of this very pass finds a task free whose run is over.
-            changes = list(overdue(self._board, self._collector, collected, at_ms, self._clock.relied_on_since_ms))
-            changes += ordered(collected)
+            own = overdue(self._board, self._collector, collected, at_ms, self._clock.relied_on_since_ms)
+            changes = ordered(collected, list(own))
             report = Report(left=collected.left, more=collected.more)
             if changes:
                 report.decisions = replay(self._board, self._ledger.append(changes, at_ms))
@@ -137,9 +136,15 @@ class Coordinator:
             return self._connection.execute("PRAGMA data_version").fetchone()[0]
 
 
-def ordered(collected: Collected) -> list[Change]:
-    """One order for all: each shard's changes in their own, between shards by ``(at_ms, digest)``."""
-    return list(heapq.merge(*collected.changes.values(), key=lambda change: (change.at_ms, change.digest)))
+def ordered(collected: Collected, own: list[Change]) -> list[Change]:
+    """One order for all: each shard's changes in their own, between shards by ``(at_ms, digest)``.
+
+    Of the coordinator's ``own``, runs that are over come first, so that a claim of the same pass finds the task free;
+    and what is due comes last, so that whoever planned otherwise meanwhile is not refused.
+    """
+    merged = heapq.merge(*collected.changes.values(), key=lambda change: (change.at_ms, change.digest))
+    over = [change for change in own if change.kind == EXPIRE]
+    return [*over, *merged, *own[len(over) :]]
 
 
 def catch_up(

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
+import coordinator.clock
 import coordinator.passes
 import shards.shard
 from coordinator.ledger import FileLedger
@@ -67,7 +68,7 @@ class Writer:
         if fresh or task_id not in self._looks:
             self.look(task_id)
         eyes, position = self._looks[task_id]
-        seq = self._shard.append(task_id, body, eyes)
+        seq = self._shard.append(task_id, body, eyes).seq
         self._world.known[self.profile, seq] = Known(position, frozenset(self.own))
         self.own.add((self.profile, seq))
         return seq
@@ -118,10 +119,10 @@ class World:
         self._patches = ExitStack()
 
     def __enter__(self) -> World:
-        clock = SimpleNamespace(time_ns=lambda: self.now_ms * 1_000_000)
+        clock = SimpleNamespace(time_ns=lambda: self.now_ms * 1_000_000, monotonic_ns=lambda: self.now_ms * 1_000_000)
         drawn = SimpleNamespace(token_hex=lambda size: f"{self.chance.getrandbits(size * 8):0{size * 2}x}")
         enter = self._patches.enter_context
-        enter(patch.object(coordinator.passes, "time", clock))
+        enter(patch.object(coordinator.clock, "time", clock))
         enter(patch.object(shards.shard, "time", clock))
         enter(patch.object(shards.shard, "secrets", drawn))
         enter(no_fsync())
