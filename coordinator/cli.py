@@ -10,7 +10,9 @@ from shards.names import BoardPaths
 
 VERBS = {
     "daemon": "coordinator.verbs.merging",
-    "status": "coordinator.verbs.merging",
+    "status": "coordinator.verbs.looking",
+    "doctor": "coordinator.verbs.looking",
+    "metrics": "coordinator.verbs.looking",
     "refusals": "coordinator.verbs.merging",
     "verify": "coordinator.verbs.checking",
     "rebuild": "coordinator.verbs.checking",

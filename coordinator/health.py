@@ -60,8 +60,8 @@ class ShardHealth:
     """A shard. ``head``: its last change, None if it cannot be read; ``waiting``: changes that are not merged yet.
 
     ``state``: HEALTHY, MISSING, UNCHECKED, or the collector's BUSY or QUARANTINED with ``why``. ``lag_s``: the age of
-    the oldest change that waits, 0 if none does. ``rate_per_minute``: changes merged lately. ``last_problem``: why it is
-    quarantined, else its last refusal of LATELY_S.
+    the oldest change that waits, 0 if none does. ``rate_per_minute``: changes merged lately. ``last_problem``: why it
+    is quarantined, else its last refusal of LATELY_S.
     """
 
     profile: str
@@ -244,9 +244,7 @@ def _peek(path: Path, merged: int, run_ids: list[int]) -> _Peek:
     try:
         with closing(sqlite.open_reader(path, sqlite.SHARD)) as shard, sqlite.explained(path), sqlite.snapshot(shard):
             head = shard.execute("SELECT seq FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
-            first = shard.execute(
-                "SELECT at_ms FROM changes WHERE seq > ? ORDER BY seq LIMIT 1", (merged,)
-            ).fetchone()
+            first = shard.execute("SELECT at_ms FROM changes WHERE seq > ? ORDER BY seq LIMIT 1", (merged,)).fetchone()
             return _Peek(head[0] if head else 0, first[0] if first else None, _signs(shard, run_ids))
     except KanbanError:
         return _Peek()
@@ -282,10 +280,8 @@ def _shards(
     for profile in sorted(peeks.keys() | {name for name in marks if not name.startswith("@")}):
         merged, peek = marks.get(profile, (0, ""))[0], peeks.get(profile, _Peek())
         state, why = _state(paths, profile, left.get(profile), profile in peeks)
-        if peek.head is not None:
-            waiting = max(0, peek.head - merged)
-        else:
-            waiting = len(collected.changes.get(profile, ()))
+        head = merged + len(collected.changes.get(profile, ())) if peek.head is None else peek.head
+        waiting = max(0, head - merged)
         lag_s = max(0, now_ms - (peek.waits_since_ms or now_ms)) / 1_000 if waiting else 0.0
         problem = why if state == QUARANTINED else last_refusals.get(profile)
         rate = round(rates.get(profile, 0.0), 1)

@@ -68,10 +68,13 @@ def clip(text: str | None, longest: int = 200) -> str:
     return _cut((text or "").split("\n", 1)[0], longest)
 
 
-def _cell(value: Any) -> str:
-    # Escape and newline characters in a title must not draw on the reader's terminal.
-    text = "-" if value is None else str(value)
+def printable(text: str) -> str:
+    """``text`` without the escape and newline characters that would draw on the reader's terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _cell(value: Any) -> str:
+    return printable("-" if value is None else str(value))
 
 
 def _width(text: str) -> int:

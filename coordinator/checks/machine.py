@@ -126,7 +126,7 @@ def locks(paths: BoardPaths) -> Iterator[Finding]:
     elif not freed:
         yield Finding("locks", FAULT, f"The lock of a killed process stays on {paths.folder}; {local}.")
     else:
-        said = "A lock excludes a second process, survives a stray open and close of its file, and goes with its holder."
+        said = "A lock excludes a second process, survives a stray close of its file, and goes with its holder."
         yield Finding("locks", OK, said)
 
 
@@ -147,8 +147,8 @@ def record_locks(paths: BoardPaths) -> Iterator[Finding]:
         yield Finding(
             "record-locks",
             NOTE,
-            "A raw open and close of a file drops SQLite's own locks on it in that process, as POSIX has it; this board "
-            "does not rest on them, but never open or copy its files other than with SQLite.",
+            "A raw open and close of a file drops SQLite's own locks on it in that process, as POSIX has it; this "
+            "board does not rest on them, but never open or copy its files other than with SQLite.",
         )
     else:
         yield Finding("record-locks", OK, "A raw open and close of a file leaves SQLite's own locks in place here.")
@@ -164,11 +164,17 @@ def journals(paths: BoardPaths) -> Iterator[Finding]:
                 lock.acquire(0)
                 try:
                     with closing(sqlite.open_writer(path, role, lock)) as connection:
-                        got.append(f"{role.name} {' and '.join(sqlite.durability(connection))}")
+                        found = sqlite.durability(connection)
                 except KanbanError as error:
                     yield Finding("journals", FAULT, f"A new {role.name} cannot be made here: {error}")
-    if len(got) == 3:
-        yield Finding("journals", OK, f"New files get the journal and the syncing they need: {', '.join(got)}.")
+                    return
+            got.append(f"{role.name} {found[0]} and {found[1]}")
+            if found != (role.journal, role.synchronous):
+                wanted = f"{role.journal} and {role.synchronous}"
+                said = f"SQLite gives a {role.name} {found[0]} and {found[1]}, not {wanted}; use another SQLite."
+                yield Finding("journals", FAULT, said)
+                return
+    yield Finding("journals", OK, f"Files are opened with the journal and syncing they need: {', '.join(got)}.")
 
 
 def syncing(paths: BoardPaths) -> Iterator[Finding]:
