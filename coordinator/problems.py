@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from coordinator.collect import BUSY, QUARANTINED
 from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
-from coordinator.health import LATELY_S, MISSING, UNCHECKED, Health, ShardHealth
+from coordinator.health import MISSING, UNCHECKED, Health, ShardHealth
 from coordinator.holders import can_tell, process_state
 from coordinator.lock import DAEMON
 from shards import text
@@ -108,10 +108,10 @@ def runs(health: Health) -> Iterator[Finding]:
 def refusals(health: Health) -> Iterator[Finding]:
     """What was refused lately."""
     if not health.refused:
-        yield Finding("refusals", OK, f"Nothing was refused in the last {text.age(LATELY_S)}.")
+        yield Finding("refusals", OK, "Nothing was refused in the last 24 hours.")
         return
     by_reason = ", ".join(f"{reason} {count}" for reason, count in sorted(health.refused.items()))
-    said = f"In the last {text.age(LATELY_S)} {_many(sum(health.refused.values()), 'change')} refused ({by_reason})"
+    said = f"In the last 24 hours {_many(sum(health.refused.values()), 'change')} refused ({by_reason})"
     yield Finding("refusals", NOTE, f"{said}; each is kept whole, `kanban-merge refusals` shows them.")
 
 

@@ -8,7 +8,6 @@ Folders and ``board.json`` are as Hermes has them (docs/design.md, "The files").
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator

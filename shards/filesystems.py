@@ -58,7 +58,7 @@ def write_whole(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
-        raise StorageError(path=path, problem=f"it cannot be written: {(error.strerror or str(error)).lower()}") from error
+        raise StorageError(path=path, problem=f"it cannot be written: {error.strerror}") from error
 
 
 def sync_folder(folder: Path) -> None:

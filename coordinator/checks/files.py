@@ -19,7 +19,7 @@ from coordinator.holders import FileHolder, can_tell, holders_of
 from coordinator.lock import holder
 from coordinator.verify import verify
 from shards import sqlite
-from shards.errors import BoardMissing, FileMissing, KanbanError
+from shards.errors import FileMissing, KanbanError, StorageError
 from shards.names import BoardPaths
 
 MIB = 2**20
@@ -141,8 +141,8 @@ def replay(paths: BoardPaths) -> Iterator[Finding]:
     """The board against a replay of its ledger: for ``--deep``."""
     try:
         found = verify(paths)
-    except BoardMissing as error:
-        yield Finding("replay", NOTE, str(error))
+    except StorageError as error:  # a fault is said by the checks of that file
+        yield Finding("replay", NOTE, f"The ledger was not replayed: {error}")
         return
     for each in found.findings:
         yield Finding("replay", FAULT, f"{each.where}: {each.problem}; `kanban-merge verify` says what to do.")

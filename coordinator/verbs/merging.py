@@ -8,7 +8,7 @@ import click
 
 from coordinator.collect import QUARANTINED
 from coordinator.once import Merged, merge_once
-from coordinator.telling import Told, all_boards_option, home_of, tell
+from coordinator.telling import Told, all_boards_option, home_of
 from shards import text
 from shards.board import Board
 from shards.commands import LARGEST, json_option
