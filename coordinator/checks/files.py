@@ -38,8 +38,8 @@ def permissions(paths: BoardPaths) -> Iterator[Finding]:
         if found.st_uid != folder.st_uid:
             owners = f"{_user(found.st_uid)}, and the folder to {_user(folder.st_uid)}"
             troubles.append(f"{path} belongs to {owners}; `chown` it to the one who runs the gateways.")
-        elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISSOCK(found.st_mode):
-            troubles.append(f"Other users may write {path}; `chmod go-w {path}` keeps them out.")
+        elif found.st_mode & stat.S_IWOTH and not stat.S_ISSOCK(found.st_mode):
+            troubles.append(f"Every user may write {path}; `chmod o-w {path}` keeps them out.")
         elif not os.access(path, needed, effective_ids=os.access in os.supports_effective_ids):
             troubles.append(
                 f"This user, {_user(os.geteuid())}, may not write {path}, so it can look and merge nothing."
