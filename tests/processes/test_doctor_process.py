@@ -10,9 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -42,11 +40,12 @@ def used(home: str, paths: BoardPaths) -> BoardPaths:
 
 @pytest.fixture
 def look(home: str) -> Look:
-    """``look(verb, code)``: what the verb of ``kanban-merge`` says as JSON, once it ended with that exit code."""
+    """``look(verb, code)``: what the verb of ``kanban-merge`` says as JSON, once it ended with that exit code;
+    ``before``: words before the command."""
 
-    def run(verb: str, code: int, **how) -> dict:
-        argv = [sys.executable, "-m", "coordinator", "--home", how.pop("home", home), verb, "--json"]
-        ended = subprocess.run(argv, capture_output=True, text=True, **how)
+    def run(verb: str, code: int, before: tuple[str, ...] = ()) -> dict:
+        argv = [*before, sys.executable, "-m", "coordinator", "--home", home, verb, "--json"]
+        ended = subprocess.run(argv, capture_output=True, text=True)
         assert ended.returncode == code, ended
         return json.loads(ended.stdout)
 
@@ -109,37 +108,28 @@ def test_a_file_that_was_replaced_under_a_process(used: BoardPaths, start, look:
 # --- another user --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A home that every user of this machine may look into, which those of other tests are not."""
-    with tempfile.TemporaryDirectory(prefix="kanban-open-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_a_user_who_may_only_read(open_folder: Path, start, look: Look) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="permissions do not hold for root without setpriv")
+def test_a_user_who_may_only_read(used: BoardPaths, daemon, look: Look) -> None:
     """``status`` answers without a lock of its own, and the doctor says what this user cannot do."""
-    merging = start("-m", "coordinator", "--home", open_folder, "daemon")
-    assert "merges" in merging.stderr.readline()
-    with Gateway("amy", home=open_folder) as gateway:
-        gateway.claim(gateway.create("a task"))
-    paths = BoardPaths(open_folder)
-    before = {path.name: path.stat().st_mode for path in open_folder.iterdir()}
-    nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": [], "home": str(open_folder), "cwd": "/"}
+    for path in (used.folder, *used.folder.iterdir()):
+        os.chown(path, NOBODY, NOBODY)
+    used.folder.chmod(0o755)
+    before = {path.name for path in used.folder.iterdir()}
+    powerless = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all")
 
-    found = look("status", 0, **nobody)
+    found = look("status", 0, before=powerless)
     assert (found["position"], found["coordinator"]) == (2, None), "the lock is for its owner's eyes"
     assert [(shard["state"].split(":")[0], shard["head"]) for shard in found["shards"]] == [("unchecked", 2)]
 
-    paths.coordinator_lock.chmod(0o644)
-    assert look("status", 0, **nobody)["coordinator"]["pid"] == merging.pid
+    used.coordinator_lock.chmod(0o644)
+    assert look("status", 0, before=powerless)["coordinator"]["pid"] == daemon.pid
 
-    found = look("doctor", 6, **nobody)
+    found = look("doctor", 6, before=powerless)
     assert said(found, "locks")[0][0] == "note"
-    assert any(f"may not write {paths.board}" in sentence for _, sentence in said(found, "permissions"))
+    assert any(f"may not write {used.board}" in sentence for _, sentence in said(found, "permissions"))
     assert said(found, "coordinator")[0][0] == "ok"
-    assert {path.name for path in open_folder.iterdir()} == before.keys()
+    assert {path.name for path in used.folder.iterdir()} == before
 
 
 # --- following -----------------------------------------------------------------------------------------------------
