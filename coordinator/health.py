@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sqlite3
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coordinator.collect import BUSY, QUARANTINED, Collected, Left, look
+from coordinator.holders import can_tell, process_state
 from coordinator.lock import Holder, holder
 from shards import sqlite
 from shards.board import Board
@@ -28,6 +30,14 @@ HEALTHY = "ok"
 MISSING = "missing"
 # This user may not take the shard's lock, so only what the file says of itself is known.
 UNCHECKED = "unchecked"
+
+# What can be seen of the process that holds the coordinator's lock.
+WORKING = "working"
+STOPPED = "stopped"
+GONE = "gone"
+ELSEWHERE = "elsewhere"
+# A command may end, and the next one not have said its name yet, between two looks; not for as long as this.
+SECOND_LOOK_S = 0.1
 
 LATELY_S = 24 * 3_600
 # Refused changes, and changes of the coordinator's own, that are looked through for those of LATELY_S.
@@ -87,8 +97,9 @@ class PastLease:
 @dataclass(frozen=True)
 class Health:
     """A board at ``at_ms``. ``ledger_trouble``: why the ledger cannot be read; ``newest_ms``: the time of its last
-    entry. ``coordinator_unknown``: why it cannot be told who holds the lock. ``refused``: how many changes were
-    refused in LATELY_S, by reason."""
+    entry. ``coordinator_state``: WORKING, STOPPED, GONE or ELSEWHERE (on another host), None if there is none;
+    ``coordinator_unknown``: why it cannot be told who holds the lock. ``refused``: how many changes were refused in
+    LATELY_S, by reason."""
 
     paths: BoardPaths
     at_ms: int
@@ -97,6 +108,7 @@ class Health:
     ledger_trouble: str | None
     newest_ms: int | None
     coordinator: Holder | None
+    coordinator_state: str | None
     coordinator_unknown: str | None
     open_runs: int
     past_lease: list[PastLease]
@@ -136,9 +148,9 @@ def read_health(paths: BoardPaths) -> Health:
         peeks = _peek_all(paths, before, overdue)
         collected = look(paths, board.watermarks)
         position, marks, open_runs = board.position(), board.watermarks(), board.open_runs()
-    unknown, held_by = None, None
+    unknown, held_by, state = None, None, None
     try:
-        held_by = holder(paths)
+        held_by, state = _coordinator(paths)
     except StorageError as error:
         unknown = str(error)
     last_refusals = {row["profile"]: f"change {row['seq']} was refused: {row['sentence']}" for row in refused}
@@ -150,6 +162,7 @@ def read_health(paths: BoardPaths) -> Health:
         ledger_trouble=ledger.trouble,
         newest_ms=ledger.newest_ms,
         coordinator=held_by,
+        coordinator_state=state,
         coordinator_unknown=unknown,
         open_runs=open_runs,
         past_lease=list(_past_lease(overdue, peeks, now_ms)),
@@ -187,6 +200,28 @@ def read_sizes(paths: BoardPaths) -> Sizes:
         elif base in profiles:
             sizes["shards"] += size
     return Sizes(*(sizes[name] for name in ("board", "ledger", "shards", "aside", "aside_files")))
+
+
+# --- the coordinator -----------------------------------------------------------------------------------------------
+
+
+def _coordinator(paths: BoardPaths) -> tuple[Holder | None, str | None]:
+    found = holder(paths)
+    if found is not None and _state_of(found) == GONE:
+        time.sleep(SECOND_LOOK_S)
+        again = holder(paths)
+        if again != found:  # commands that come and go
+            return again, None if again is None else WORKING
+    return found, None if found is None else _state_of(found)
+
+
+def _state_of(found: Holder) -> str:
+    if found.host != socket.gethostname():
+        return ELSEWHERE
+    letter = process_state(found.pid)
+    if letter in ("T", "t"):
+        return STOPPED
+    return GONE if can_tell() and letter in (None, "Z", "X") else WORKING
 
 
 # --- the ledger ----------------------------------------------------------------------------------------------------
@@ -283,9 +318,13 @@ def _shards(
         head = merged + len(collected.changes.get(profile, ())) if peek.head is None else peek.head
         waiting = max(0, head - merged)
         lag_s = max(0, now_ms - (peek.waits_since_ms or now_ms)) / 1_000 if waiting else 0.0
+        if state == HEALTHY:  # merged while this looked, or dropped since it was merged
+            head = max(head, merged)
         problem = why if state == QUARANTINED else last_refusals.get(profile)
         rate = round(rates.get(profile, 0.0), 1)
-        found.append(ShardHealth(profile, peek.head, merged, waiting, lag_s, rate, state, why, problem))
+        found.append(
+            ShardHealth(profile, None if peek.head is None else head, merged, waiting, lag_s, rate, state, why, problem)
+        )
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.findings import FAULT, WARNING
-from coordinator.health import QUARANTINED, Health, read_health, read_sizes, read_undelivered
+from coordinator.health import ELSEWHERE, QUARANTINED, WORKING, Health, read_health, read_sizes, read_undelivered
 from coordinator.problems import problems
 from shards.board import Board
 from shards.errors import BoardMissing, ExtraMissing, KanbanError
@@ -24,7 +24,7 @@ FIGURES = {
     "board_readable": ("1 if the board can be read; without it there is nothing else about it.", ()),
     "board_position": ("Entries of the ledger that the board shows.", ()),
     "ledger_head": ("Entries of the ledger.", ()),
-    "coordinator_up": ("1 if a process stays and merges, or makes a pass just now.", ()),
+    "coordinator_up": ("1 if a process holds the coordinator's lock, and is neither stopped nor gone.", ()),
     "open_runs": ("Runs that are open.", ()),
     "runs_past_lease": ("Open runs whose lease is over without a sign of life.", ()),
     "tasks": ("Tasks.", ("status",)),
@@ -58,14 +58,14 @@ class Metrics:
         }
 
     def add(self, paths: BoardPaths) -> None:
-        """The figures of a board. One that cannot be read is not readable, and hides no other."""
+        """The figures of a board. One that cannot be read is not readable, and hides no other. Raises BoardMissing."""
         try:
             health = read_health(paths)
             with Board(paths) as board:
                 counted, dead = board.stats()["by_status"], len(board.dead_letters())
             undelivered = read_undelivered(paths)
         except BoardMissing:
-            return  # a home whose default board has no task yet
+            raise
         except KanbanError:
             self._set(paths, "board_readable", 0)
             return
@@ -104,7 +104,7 @@ class Metrics:
         self._set(paths, "board_position", health.position)
         if health.ledger_head is not None:
             self._set(paths, "ledger_head", health.ledger_head)
-        self._set(paths, "coordinator_up", health.coordinator is not None)
+        self._set(paths, "coordinator_up", health.coordinator_state in (WORKING, ELSEWHERE))
         self._set(paths, "open_runs", health.open_runs)
         self._set(paths, "runs_past_lease", len(health.past_lease))
         self._set(paths, "looked_at_seconds", time.time())

@@ -5,13 +5,11 @@ Each function judges one thing about a Health and gives at least one finding, so
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 
 from coordinator.collect import BUSY, QUARANTINED
 from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
-from coordinator.health import MISSING, UNCHECKED, Health, ShardHealth
-from coordinator.holders import can_tell, process_state
+from coordinator.health import ELSEWHERE, GONE, MISSING, STOPPED, UNCHECKED, Health, ShardHealth
 from coordinator.lock import DAEMON
 from shards import text
 from shards.errors import LedgerBehind
@@ -22,7 +20,6 @@ LAG_S = 60.0
 PASS_S = 600.0
 # Clocks of one machine do not go back further than this by themselves.
 CLOCK_S = 2.0
-STOPPED, DEAD = ("T", "t"), (None, "Z", "X")
 
 
 def coordinator(health: Health) -> Iterator[Finding]:
@@ -34,20 +31,20 @@ def coordinator(health: Health) -> Iterator[Finding]:
     if held_by is None:
         yield _said(OK, "No coordinator stays; whoever needs a verdict makes the pass itself.")
         return
-    state = process_state(held_by.pid)
-    if held_by.host != socket.gethostname():
+    state = health.coordinator_state
+    if state == ELSEWHERE:
         yield _said(
             WARNING,
             f"The coordinator says that it runs on another host: {held_by}. A board belongs to one host; unless this "
             "one was renamed since, stop that process and keep the board on a local disk.",
         )
-    elif can_tell() and state in DEAD:
+    elif state == GONE:
         yield _said(
             WARNING,
             f"The lock is held, but not by the process that said so last ({held_by}): a child that it left behind may "
             f"hold it; `fuser {health.paths.coordinator_lock}` names who does.",
         )
-    elif state in STOPPED:
+    elif state == STOPPED:
         yield _said(
             FAULT,
             f"The coordinator is stopped and merges nothing: {held_by}. `kill -CONT {held_by.pid}` lets it go on, "
@@ -164,7 +161,8 @@ def _of_shard(health: Health, shard: ShardHealth) -> Iterator[Finding]:
 def _lagging(health: Health, shard: ShardHealth, said: str) -> Finding:
     if shard.state == BUSY:
         lock = health.paths.shard_lock(shard.profile)
-        return Finding("shards", WARNING, f"{said}, and is locked: look for a stopped process, `fuser {lock}`.")
+        why = (shard.why or "").rstrip(".")
+        return Finding("shards", WARNING, f"{said}: {why}. If that lasts, `fuser {lock}` names who holds its lock.")
     if health.coordinator is None:
         return Finding("shards", NOTE, f"{said}; nobody asked for a verdict, `kanban-merge --once` merges it.")
     return Finding("shards", WARNING, f"{said} beside a coordinator that does not merge it; its log says why.")

@@ -38,6 +38,7 @@ def value_of(health: Health) -> dict[str, Any]:
     return {
         "board": str(health.paths.board),
         "coordinator": None if held_by is None else vars(held_by),
+        "coordinator_state": health.coordinator_state,
         "position": health.position,
         "ledger": health.ledger_head,
         "open_runs": health.open_runs,

@@ -32,17 +32,18 @@ SECOND_LOOK_S = 0.5
 def permissions(paths: BoardPaths) -> Iterator[Finding]:
     """Owners and modes of the folder and of all that is the board's in it."""
     folder, there = os.stat(paths.folder), _ours(paths)
+    shared = bool(folder.st_mode & stat.S_IWGRP)  # several users' processes have files in it
     troubles = []
     for path, found in [(paths.folder, folder), *there]:
         needed = os.R_OK | os.W_OK | (os.X_OK if path == paths.folder else 0)
-        if found.st_uid != folder.st_uid:
+        if found.st_uid != folder.st_uid and not shared:
             owners = f"{_user(found.st_uid)}, and the folder to {_user(folder.st_uid)}"
             troubles.append(f"{path} belongs to {owners}; `chown` it to the one who runs the gateways.")
         elif found.st_mode & stat.S_IWOTH and not stat.S_ISSOCK(found.st_mode):
             troubles.append(f"Every user may write {path}; `chmod o-w {path}` keeps them out.")
         elif not os.access(path, needed, effective_ids=os.access in os.supports_effective_ids):
             troubles.append(
-                f"This user, {_user(os.geteuid())}, may not write {path}, so it can look and merge nothing."
+                f"This user, {_user(os.geteuid())}, may not write {path}; it can look at the board, and merge nothing."
             )
     yield from (Finding("permissions", WARNING, trouble) for trouble in troubles)
     board = next((found for path, found in there if path == paths.board), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from coordinator.problems import problems
 from coordinator.showing import follow as follow_health
 from coordinator.showing import print_findings, print_health, value_of
 from coordinator.telling import Told, all_boards_option, boards_meant, tell
+from shards import text
 from shards.commands import json_option
+from shards.errors import BoardMissing
 from shards.names import BoardPaths
 
 
@@ -65,12 +68,11 @@ def metrics(ctx: click.Context, textfile: Path | None, all_boards: bool, as_json
 
     gathered = Metrics()
     for paths in boards_meant(ctx, all_boards):
-        gathered.add(paths)
+        with suppress(BoardMissing) if all_boards else nullcontext():  # a home whose default board has no task yet
+            gathered.add(paths)
     if textfile is not None:
         gathered.write(textfile)
     elif as_json:
-        from shards import text
-
         text.print_json(gathered.values())
     else:
         click.echo(gathered.text(), nl=False)

@@ -125,6 +125,22 @@ def test_a_damaged_page_is_found_by_looking_deep(used: BoardPaths) -> None:
     assert any("kanban.amy.db" in sentence for sentence in bad(found))
 
 
+def test_notifications_that_nobody_gets(used: BoardPaths, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    task_id = gateway.create("to be told of")
+    gateway.subscribe(task_id, platform="telegram", chat_id="42")
+    gateway.complete(gateway.claim(task_id))
+    assert levels(list(doctor.deliveries(used)))["deliveries"] == NOTE
+    monkeypatch.setattr(doctor, "UNDELIVERED_S", -1)
+    (sentence,) = bad(list(doctor.deliveries(used)))
+    assert "1 chats were not told by amy" in sentence
+    monkeypatch.setattr("shards.deliveries.PAUSES_S", ())
+    for delivery in gateway.deliveries():
+        assert delivery.fail("no such chat") is False
+    gateway.sync()
+    (sentence,) = bad(list(doctor.deliveries(used)))
+    assert sentence.startswith("1 notifications could not be delivered")
+
+
 def test_a_check_that_fails_hides_no_other(used: BoardPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(paths: BoardPaths):
         yield Finding("broken", OK, "This much is known.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -182,6 +184,16 @@ def test_a_lock_that_outlived_who_took_it(paths: BoardPaths, gateway: Gateway) -
     assert levels(paths)["coordinator"] == WARNING
     assert "not by the process that said so" in sentences(paths)
     lock.close()
+
+
+def test_commands_that_come_and_go(paths: BoardPaths, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two of them the lock names one that has ended: no trouble, if the next look finds another."""
+    gateway.claim(gateway.create("a task"))
+    ended, working = (locks.Holder(pid, socket.gethostname(), locks.COMMAND, 1) for pid in (4_194_999, os.getpid()))
+    for second in (working, None):
+        looks = iter((ended, second))
+        monkeypatch.setattr(healths, "holder", lambda _, looks=looks: next(looks))
+        assert read_health(paths).coordinator == second
 
 
 def test_chats_that_were_not_told(paths: BoardPaths, gateway: Gateway) -> None:
