@@ -56,11 +56,13 @@ def deliveries(paths: BoardPaths) -> Iterator[Finding]:
         yield Finding("deliveries", NOTE, "What chats were not told is not known, because the board cannot be read.")
         return
     if dead:
-        said = f"{dead} notifications could not be delivered; `kanban notify-dead` lists them, and says why"
-        yield Finding("deliveries", WARNING, f"{said}; `kanban notify-resend` sends them again.")
+        said = (
+            f"{text.many(dead, 'notification')} could not be delivered; `kanban notify-dead` lists what, and says why"
+        )
+        yield Finding("deliveries", WARNING, f"{said}; `kanban notify-resend` sends it again.")
     for each in waiting:
         old_s = time.time() - each.since_s
-        said = f"{each.chats} chats were not told by {each.profile} for up to {text.age(max(0, old_s))}"
+        said = f"{text.many(each.chats, 'chat')} not told by {each.profile} for up to {text.age(max(0, old_s))}"
         if old_s > UNDELIVERED_S:
             yield Finding("deliveries", WARNING, f"{said}; look whether the gateway of that profile runs.")
         else:

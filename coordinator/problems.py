@@ -81,18 +81,20 @@ def shards(health: Health) -> Iterator[Finding]:
     sound = len(health.shards) - len(troubled)
     if sound or not troubled:
         waiting = sum(shard.waiting for shard in health.shards)
-        yield Finding("shards", OK, f"{_many(sound, 'shard')} in order; {_many(waiting, 'change')} waiting in all.")
+        yield Finding(
+            "shards", OK, f"{text.many(sound, 'shard')} in order; {text.many(waiting, 'change')} waiting in all."
+        )
 
 
 def runs(health: Health) -> Iterator[Finding]:
     """Runs past their lease: a daemon ends them within a second."""
     found = health.past_lease
     if not found:
-        yield Finding("runs", OK, f"{_many(health.open_runs, 'run')} open, none past its lease.")
+        yield Finding("runs", OK, f"{text.many(health.open_runs, 'run')} open, none past its lease.")
         return
     longest = max(found, key=lambda run: run.over_s)
     said = (
-        f"{_many(len(found), 'run')} past the lease without a sign of life, run {longest.run_id} of {longest.task_id} "
+        f"{text.many(len(found), 'run')} past the lease without a sign of life, run {longest.run_id} of {longest.task_id} "
         f"for {text.age(longest.over_s)}"
     )
     if health.coordinator is None or longest.over_s < LAG_S:
@@ -108,7 +110,7 @@ def refusals(health: Health) -> Iterator[Finding]:
         yield Finding("refusals", OK, "Nothing was refused in the last 24 hours.")
         return
     by_reason = ", ".join(f"{reason} {count}" for reason, count in sorted(health.refused.items()))
-    said = f"In the last 24 hours {_many(sum(health.refused.values()), 'change')} refused ({by_reason})"
+    said = f"In the last 24 hours {text.many(sum(health.refused.values()), 'change')} refused ({by_reason})"
     yield Finding("refusals", NOTE, f"{said}; each is kept whole, `kanban-merge refusals` shows them.")
 
 
@@ -148,13 +150,13 @@ def _of_shard(health: Health, shard: ShardHealth) -> Iterator[Finding]:
         yield Finding(
             "shards",
             FAULT,
-            f"{name} is missing, and {_many(shard.merged, 'change')} of it merged; put it back, or make it again with "
+            f"{name} is missing, and {text.many(shard.merged, 'change')} of it merged; put it back, or make it again with "
             f"`kanban-merge repair {shard.profile}`.",
         )
     elif shard.state == UNCHECKED:
         yield Finding("shards", NOTE, f"{name} was not checked, because {shard.why}.")
     elif shard.lag_s > LAG_S:
-        yield _lagging(health, shard, f"{name} has {_many(shard.waiting, 'change')} waiting since "
+        yield _lagging(health, shard, f"{name} has {text.many(shard.waiting, 'change')} waiting since "
                        f"{text.age(shard.lag_s)}")  # fmt: skip
 
 
@@ -170,7 +172,3 @@ def _lagging(health: Health, shard: ShardHealth, said: str) -> Finding:
 
 def _said(level: str, sentence: str) -> Finding:
     return Finding("coordinator", level, sentence)
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

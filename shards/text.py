@@ -58,6 +58,11 @@ def age(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
+def many(count: int, what: str) -> str:
+    """``count`` of ``what``: 1 change, 2 changes."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def when(seconds: int | None) -> str:
     """A time of day of this machine; empty for None."""
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

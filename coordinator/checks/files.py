@@ -18,7 +18,7 @@ from coordinator.health import read_sizes
 from coordinator.holders import FileHolder, can_tell, holders_of
 from coordinator.lock import holder
 from coordinator.verify import verify
-from shards import sqlite
+from shards import sqlite, text
 from shards.errors import FileMissing, KanbanError, StorageError
 from shards.names import BoardPaths
 
@@ -99,7 +99,7 @@ def leftovers(paths: BoardPaths) -> Iterator[Finding]:
             left.append(f"{name} was left by a doctor that was killed; it may be deleted")
     yield from (Finding("leftovers", NOTE, f"{sentence}.") for sentence in left)
     if sizes.aside_files:
-        said = f"{sizes.aside_files} damaged files were set aside as *.damaged-* ({sizes.aside / MIB:,.1f} MiB)"
+        said = f"{text.many(sizes.aside_files, 'damaged file')} set aside as *.damaged-* ({sizes.aside / MIB:,.1f} MiB)"
         yield Finding("leftovers", NOTE, f"{said}; of each file the newest {sqlite.ASIDE_KEPT} are kept to look at.")
     elif not left:
         yield Finding("leftovers", OK, "Nothing was set aside, and nothing is left half done.")

@@ -132,13 +132,13 @@ def test_notifications_that_nobody_gets(used: BoardPaths, gateway: Gateway, monk
     assert levels(list(doctor.deliveries(used)))["deliveries"] == NOTE
     monkeypatch.setattr(doctor, "UNDELIVERED_S", -1)
     (sentence,) = bad(list(doctor.deliveries(used)))
-    assert "1 chats were not told by amy" in sentence
+    assert "1 chat not told by amy" in sentence
     monkeypatch.setattr("shards.deliveries.PAUSES_S", ())
     for delivery in gateway.deliveries():
         assert delivery.fail("no such chat") is False
     gateway.sync()
     (sentence,) = bad(list(doctor.deliveries(used)))
-    assert sentence.startswith("1 notifications could not be delivered")
+    assert sentence.startswith("1 notification could not be delivered")
 
 
 def test_a_check_that_fails_hides_no_other(used: BoardPaths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +248,7 @@ def test_what_was_set_aside_or_left_half_done(used: BoardPaths) -> None:
     old.mkdir()
     os.utime(old, (0, 0))
     said = " ".join(each.sentence for each in files.leftovers(used))
-    assert "1 damaged files were set aside" in said
+    assert "1 damaged file set aside" in said
     assert "kanban-ledger.db.repair was left by a repair" in said
     assert f"{old.name} was left by a doctor" in said
     assert bad(list(files.leftovers(used))) == []
