@@ -56,9 +56,7 @@ def deliveries(paths: BoardPaths) -> Iterator[Finding]:
         yield Finding("deliveries", NOTE, "What chats were not told is not known, because the board cannot be read.")
         return
     if dead:
-        said = (
-            f"{text.many(dead, 'notification')} could not be delivered; `kanban notify-dead` lists what, and says why"
-        )
+        said = f"{text.many(dead, 'notification')} could not be delivered; `kanban notify-dead` says which and why"
         yield Finding("deliveries", WARNING, f"{said}; `kanban notify-resend` sends it again.")
     for each in waiting:
         old_s = time.time() - each.since_s

@@ -81,9 +81,7 @@ def shards(health: Health) -> Iterator[Finding]:
     sound = len(health.shards) - len(troubled)
     if sound or not troubled:
         waiting = sum(shard.waiting for shard in health.shards)
-        yield Finding(
-            "shards", OK, f"{text.many(sound, 'shard')} in order; {text.many(waiting, 'change')} waiting in all."
-        )
+        yield Finding("shards", OK, f"{text.many(sound, 'shard')} in order; {text.many(waiting, 'change')} waiting.")
 
 
 def runs(health: Health) -> Iterator[Finding]:
@@ -94,8 +92,8 @@ def runs(health: Health) -> Iterator[Finding]:
         return
     longest = max(found, key=lambda run: run.over_s)
     said = (
-        f"{text.many(len(found), 'run')} past the lease without a sign of life, run {longest.run_id} of {longest.task_id} "
-        f"for {text.age(longest.over_s)}"
+        f"{text.many(len(found), 'run')} past the lease without a sign of life, run {longest.run_id} of "
+        f"{longest.task_id} for {text.age(longest.over_s)}"
     )
     if health.coordinator is None or longest.over_s < LAG_S:
         yield Finding("runs", NOTE, f"{said}; the next pass ends them (`kanban-merge --once`).")
@@ -150,8 +148,8 @@ def _of_shard(health: Health, shard: ShardHealth) -> Iterator[Finding]:
         yield Finding(
             "shards",
             FAULT,
-            f"{name} is missing, and {text.many(shard.merged, 'change')} of it merged; put it back, or make it again with "
-            f"`kanban-merge repair {shard.profile}`.",
+            f"{name} is missing, and {text.many(shard.merged, 'change')} of it merged; put it back, or make it again "
+            f"with `kanban-merge repair {shard.profile}`.",
         )
     elif shard.state == UNCHECKED:
         yield Finding("shards", NOTE, f"{name} was not checked, because {shard.why}.")
