@@ -23,7 +23,7 @@ from coordinator.lock import Holder, holder
 from shards import sqlite
 from shards.board import Board
 from shards.deliveries import DELIVERED_KINDS
-from shards.errors import KanbanError, StorageError
+from shards.errors import FileMissing, KanbanError, StorageError
 from shards.names import BoardPaths
 
 HEALTHY = "ok"
@@ -96,10 +96,13 @@ class PastLease:
 
 @dataclass(frozen=True)
 class Health:
-    """A board at ``at_ms``. ``ledger_trouble``: why the ledger cannot be read; ``newest_ms``: the time of its last
-    entry. ``coordinator_state``: WORKING, STOPPED, GONE or ELSEWHERE (on another host), None if there is none;
-    ``coordinator_unknown``: why it cannot be told who holds the lock. ``refused``: how many changes were refused in
-    LATELY_S, by reason."""
+    """A board at ``at_ms``.
+
+    ``ledger_head``: None if there is no ledger, or none that can be read; then ``ledger_trouble`` says why.
+    ``newest_ms``: the time of its last entry. ``coordinator_state``: WORKING, STOPPED, GONE or ELSEWHERE (on another
+    host), None if there is no coordinator; ``coordinator_unknown``: why it cannot be told who holds the lock.
+    ``refused``: how many changes were refused in LATELY_S, by reason.
+    """
 
     paths: BoardPaths
     at_ms: int
@@ -145,8 +148,8 @@ def read_health(paths: BoardPaths) -> Health:
             refused = connection.execute(_REFUSED, (KEPT_READ, now_ms - LATELY_S * 1_000)).fetchall()
             overdue = connection.execute(_OVERDUE, (now_ms // 1_000, RUNS_READ)).fetchall()
         before = board.watermarks()
+        collected = look(paths, board.watermarks)  # first, because it takes back what a killed writer left half done
         peeks = _peek_all(paths, before, overdue)
-        collected = look(paths, board.watermarks)
         position, marks, open_runs = board.position(), board.watermarks(), board.open_runs()
     unknown, held_by, state = None, None, None
     try:
@@ -241,6 +244,8 @@ def _read_ledger(paths: BoardPaths, now_ms: int) -> _LedgerEnd:
             entries = ledger.execute(
                 "SELECT position, profile, at_ms FROM entries ORDER BY position DESC LIMIT ?", (RATE_ENTRIES,)
             ).fetchall()
+    except FileMissing:
+        return _LedgerEnd()
     except KanbanError as error:
         return _LedgerEnd(trouble=str(error))
     if not entries:

@@ -59,14 +59,12 @@ def coordinator(health: Health) -> Iterator[Finding]:
 def ledger(health: Health) -> Iterator[Finding]:
     """Whether the ledger is there, and leads to where the board stands."""
     head, shown = health.ledger_head, health.position
-    if head is None and shown == 0:
+    if health.ledger_trouble:
+        yield Finding("ledger", FAULT, health.ledger_trouble)
+    elif head is None and shown == 0:
         yield Finding("ledger", OK, "Nothing was merged yet, and there is no ledger.")
-    elif head is None and not health.paths.ledger.exists():
-        yield Finding("ledger", FAULT, str(LedgerBehind(path=health.paths.ledger, shown=shown, held=0)))
-    elif head is None:
-        yield Finding("ledger", FAULT, str(health.ledger_trouble))
-    elif head < shown:
-        yield Finding("ledger", FAULT, str(LedgerBehind(path=health.paths.ledger, shown=shown, held=head)))
+    elif head is None or head < shown:
+        yield Finding("ledger", FAULT, str(LedgerBehind(path=health.paths.ledger, shown=shown, held=head or 0)))
     elif head > shown:
         behind = f"The board shows {shown} of the {head} entries of the ledger; the next pass shows the rest."
         yield Finding("ledger", NOTE, behind)

@@ -179,8 +179,8 @@ def _print_block(seen: Seen) -> None:
 
 def _lines(health: Health) -> list[tuple[str, str]]:
     ledger = "cannot be read" if health.ledger_head is None else f"{health.ledger_head} entries"
-    if health.ledger_head is None and health.position == 0:
-        ledger = "none yet"
+    if health.ledger_head is None and health.ledger_trouble is None:
+        ledger = "none"
     nobody = health.coordinator_unknown or "none; whoever needs a verdict makes the pass itself"
     return [
         ("board", f"{health.paths.board}, {health.position} entries merged"),

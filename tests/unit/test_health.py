@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +18,19 @@ from coordinator.findings import FAULT, NOTE, OK, WARNING
 from coordinator.health import read_health, read_sizes, read_undelivered
 from coordinator.problems import findings, problems
 from shards import Gateway, Refused, sqlite
-from shards.errors import BoardMissing, Damaged
+from shards.errors import BoardMissing, Damaged, StorageError
 from shards.names import BoardPaths
+
+# Spills half a transaction into the file, and is gone before the commit.
+KILLED = """
+import os, sqlite3, sys
+shard = sqlite3.connect(sys.argv[1], isolation_level=None)
+shard.execute("PRAGMA journal_mode=PERSIST")
+shard.execute("PRAGMA cache_size=1")
+shard.execute("BEGIN IMMEDIATE")
+shard.executemany("INSERT INTO liveness VALUES (?, 1)", [(run,) for run in range(1_000, 9_000)])
+os._exit(9)
+"""
 
 
 @contextmanager
@@ -133,6 +146,18 @@ def test_a_ledger_that_is_lost_or_damaged(paths: BoardPaths, gateway: Gateway) -
     paths.ledger.write_bytes(b"no database" * 1_000)
     assert levels(paths)["ledger"] == FAULT
     assert "kanban-ledger.db is damaged" in sentences(paths)
+
+
+def test_a_writer_that_was_killed(paths: BoardPaths, gateway: Gateway) -> None:
+    """What it left half done is taken back, and the shard is read."""
+    gateway.claim(gateway.create("a task"))
+    gateway.close()
+    subprocess.run([sys.executable, "-c", KILLED, paths.shard("amy")])
+    with pytest.raises(StorageError) as hot:
+        sqlite.open_reader(paths.shard("amy"), sqlite.SHARD)
+    assert sqlite.is_hot_journal(hot.value.__cause__)
+    (amy,) = read_health(paths).shards
+    assert (amy.state, amy.head, amy.waiting) == ("ok", 2, 0)
 
 
 def test_a_board_that_is_damaged(paths: BoardPaths, gateway: Gateway) -> None:
