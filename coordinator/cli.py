@@ -10,7 +10,9 @@ from shards.names import BoardPaths
 
 VERBS = {
     "daemon": "coordinator.verbs.merging",
-    "status": "coordinator.verbs.merging",
+    "status": "coordinator.verbs.looking",
+    "doctor": "coordinator.verbs.looking",
+    "metrics": "coordinator.verbs.looking",
     "refusals": "coordinator.verbs.merging",
     "verify": "coordinator.verbs.checking",
     "rebuild": "coordinator.verbs.checking",
@@ -40,6 +42,7 @@ def main(ctx: click.Context, once: bool, all_boards: bool, board: str | None, ho
     Begin with:
       kanban-merge demo          see it work, on a board of its own
       kanban-merge --once        one pass over the board, then exit
+      kanban-merge doctor        whether everything works on this machine, and what to do if not
       kanban-merge daemon        stay, and merge as soon as something is written; --all-boards: for every board
     """
     ctx.obj = BoardPaths.find(board, home)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,12 @@ def file_holders(path: Path, processes: Path = Path("/proc")) -> list[FileHolder
 
     This process is left out. Those of other users are seen only by root; ``processes`` is where the system lists them.
     """
-    names = {os.path.realpath(path) + suffix for suffix in ("", *sqlite.SIDECARS)}
+    return holders_of([path], processes)
+
+
+def holders_of(paths: Iterable[Path], processes: Path = Path("/proc")) -> list[FileHolder]:
+    """The same for several databases, in one look at the processes."""
+    names = {os.path.realpath(path) + suffix for path in paths for suffix in ("", *sqlite.SIDECARS)}
     found: dict[tuple[int, str], FileHolder] = {}
     for pid in _pids(processes):
         for name, deleted, writing in _open_files(processes / str(pid)):
@@ -52,6 +57,15 @@ def file_holders(path: Path, processes: Path = Path("/proc")) -> list[FileHolder
                     deleted or (known is not None and known.deleted),
                 )
     return list(found.values())
+
+
+def process_state(pid: int, processes: Path = Path("/proc")) -> str | None:
+    """The letter of the process's state (``T`` and ``t``: stopped, ``Z``: dead, not yet buried); None if there is none,
+    or where the system does not tell."""
+    try:
+        return (processes / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return None
 
 
 def _pids(processes: Path) -> Iterator[int]:

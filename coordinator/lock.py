@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from shards.errors import CoordinatorRunning, FileBusy
-from shards.locks import FileLock
+from shards.locks import FileLock, is_taken
 from shards.names import BoardPaths
 
 DAEMON = "daemon"
@@ -42,16 +42,13 @@ def announce(lock: FileLock, role: str) -> Holder:
 
 
 def holder(paths: BoardPaths) -> Holder | None:
-    """Who holds the lock, or None if it is free or nobody said so yet."""
-    lock = FileLock(paths.coordinator_lock)
+    """Who holds the lock, or None if it is free or nobody said so yet. Reads only. Raises CannotOpen."""
+    if not is_taken(paths.coordinator_lock):
+        return None
     try:
-        if not paths.coordinator_lock.exists() or lock.try_acquire():
-            return None
-        return Holder(**json.loads(lock.read_note()))
+        return Holder(**json.loads(FileLock(paths.coordinator_lock).read_note()))
     except (ValueError, TypeError):
         return None
-    finally:
-        lock.close()
 
 
 def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:

@@ -39,7 +39,7 @@ def tell(ctx: click.Context, ask: Callable[[BoardPaths], Told], all_boards: bool
         text.print_json(told.value) if as_json else told.show()
         needs_attention = told.needs_attention
     else:
-        answers = {paths.slug: _told_or_trouble(ask, paths) for paths in boards(home_of(ctx))}
+        answers = {paths.slug: _told_or_trouble(ask, paths) for paths in boards_meant(ctx, all_boards)}
         if as_json:
             text.print_json([{"slug": slug, **told.value} for slug, told in answers.items()])
         for slug, told in {} if as_json else answers.items():
@@ -58,6 +58,11 @@ def _told_or_trouble(ask: Callable[[BoardPaths], Told], paths: BoardPaths) -> To
         sentence = str(error)
         unused = isinstance(error, BoardMissing)  # a home whose default board has no task yet
         return Told(value, lambda: click.secho(sentence, fg=None if unused else "red"), not unused)
+
+
+def boards_meant(ctx: click.Context, all_boards: bool) -> list[BoardPaths]:
+    """The board that the call names, or every board of the home."""
+    return boards(home_of(ctx)) if all_boards else [ctx.obj]
 
 
 def home_of(ctx: click.Context) -> Path:

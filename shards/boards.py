@@ -8,7 +8,6 @@ Folders and ``board.json`` are as Hermes has them (docs/design.md, "The files").
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from shards.errors import (
     KanbanError,
     StorageError,
 )
-from shards.filesystems import sync_folder
+from shards.filesystems import sync_folder, write_whole
 from shards.locks import FileLock
 from shards.names import DEFAULT_BOARD, BoardPaths, check_board
 
@@ -249,16 +248,8 @@ def _metadata_in(folder: Path) -> dict[str, Any]:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Give ``path`` this content, whole or not at all, whatever stops the process or the machine."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        sync_folder(path.parent)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise StorageError(path=path, problem=f"it cannot be written: {error.strerror}") from error
+    write_whole(path, text)

@@ -79,6 +79,10 @@ class UnknownLetter(KanbanError):
     """There is no dead letter {letter_id} on this board; `kanban notify-dead` shows those there are."""
 
 
+class ExtraMissing(KanbanError):
+    """This needs {package}, which is not installed; `pip install 'kanban-shards[{extra}]'` brings it."""
+
+
 # --- 2: the call itself is wrong -------------------------------------------------------------------------------
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
+
+from shards.errors import StorageError
 
 MOUNTS = Path("/proc/self/mountinfo")
 NOT_SHARED = re.compile(
@@ -37,6 +40,25 @@ def not_shared(path: Path, mounts: Path = MOUNTS) -> str | None:
         if inside and len(point) >= longest:
             longest, kind = len(point), after.split(" ")[0]
     return kind if NOT_SHARED.fullmatch(kind) else None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Give ``path`` this content, whole or not at all, whatever stops the process or the machine. Raises StorageError.
+
+    Not for a database, which only SQLite writes.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise StorageError(path=path, problem=f"it cannot be written: {error.strerror}") from error
 
 
 def sync_folder(folder: Path) -> None:

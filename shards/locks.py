@@ -142,6 +142,28 @@ class FileLock:
         self._threads = threading.Lock()
 
 
+def is_taken(path: Path) -> bool:
+    """Whether somebody holds the lock at ``path`` now. It takes permission to read, and makes no file.
+
+    Raises CannotOpen.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise CannotOpen(path=path, problem=_plain(error)) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:  # a filesystem without locks
+        raise CannotOpen(path=path, problem=_plain(error)) from error
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _plain(error: OSError) -> str:
     if error.errno == errno.ENOENT:
         return "its folder does not exist"

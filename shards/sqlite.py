@@ -249,6 +249,23 @@ def check_same_process(path: Path, opened_by: int) -> None:
         raise Forked(path=path, opened_by=opened_by, pid=os.getpid())
 
 
+def durability(connection: sqlite3.Connection) -> tuple[str, str]:
+    """The journal and the ``synchronous`` setting of an open file, as SQLite says them: ``("wal", "NORMAL")``."""
+    (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
+    (number,) = connection.execute("PRAGMA synchronous").fetchone()
+    return journal, ("OFF", "NORMAL", "FULL", "EXTRA")[number]
+
+
+def schema_of(connection: sqlite3.Connection) -> int:
+    """The number of the schema of an open file (``user_version``)."""
+    return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def quick_check(connection: sqlite3.Connection) -> str:
+    """SQLite's ``quick_check``: ``ok``, or the first thing that is wrong; reads the whole file."""
+    return connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+
+
 def identity(path: Path) -> tuple[int, int] | None:
     """Which file lies at ``path`` (device, inode), by ``stat`` alone; None if there is none."""
     try:

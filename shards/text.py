@@ -58,6 +58,11 @@ def age(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
+def many(count: int, what: str) -> str:
+    """``count`` of ``what``: 1 change, 2 changes."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def when(seconds: int | None) -> str:
     """A time of day of this machine; empty for None."""
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
@@ -68,10 +73,13 @@ def clip(text: str | None, longest: int = 200) -> str:
     return _cut((text or "").split("\n", 1)[0], longest)
 
 
-def _cell(value: Any) -> str:
-    # Escape and newline characters in a title must not draw on the reader's terminal.
-    text = "-" if value is None else str(value)
+def printable(text: str) -> str:
+    """``text`` without the escape and newline characters that would draw on the reader's terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _cell(value: Any) -> str:
+    return printable("-" if value is None else str(value))
 
 
 def _width(text: str) -> int:

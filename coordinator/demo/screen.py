@@ -1,6 +1,6 @@
 """How the demo looks: a live table on a terminal, a line a second elsewhere, and a few sentences at the end.
 
-The only module that imports rich; nothing but the demo imports it.
+Rich is imported here, and by coordinator/showing.py on a terminal; nothing but the demo imports this.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Merging, and how far it is: ``--once``, ``daemon``, ``status``, ``refusals``."""
+"""Merging, and what was refused: ``--once``, ``daemon``, ``refusals``."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import logging
 
 import click
 
-from coordinator import lock as locks
-from coordinator.collect import QUARANTINED, Collected, look
+from coordinator.collect import QUARANTINED
 from coordinator.once import Merged, merge_once
-from coordinator.telling import Told, all_boards_option, home_of, tell
+from coordinator.telling import Told, all_boards_option, home_of
 from shards import text
 from shards.board import Board
 from shards.commands import LARGEST, json_option
 from shards.names import BoardPaths
-
-MISSING = "missing"
 
 
 @click.command()
@@ -32,15 +29,6 @@ def daemon(ctx: click.Context, quiet: bool, all_boards: bool) -> None:
     else:
         ctx.obj.require_folder()
         Daemon(ctx.obj).run()
-
-
-@click.command()
-@all_boards_option
-@json_option
-@click.pass_context
-def status(ctx: click.Context, all_boards: bool, as_json: bool) -> None:
-    """Show who merges, and how far each shard is merged."""
-    tell(ctx, _status, all_boards, as_json)
 
 
 @click.command()
@@ -75,30 +63,6 @@ def merge(paths: BoardPaths) -> Told:
     return Told(value, lambda: _print_merged(done), any(each.state == QUARANTINED for each in done.left))
 
 
-def _status(paths: BoardPaths) -> Told:
-    with Board(paths) as board:
-        position, marks = board.position(), board.watermarks()
-        collected = look(paths, board.watermarks)
-    holder = locks.holder(paths)
-    rows = _status_rows(paths, marks, collected)
-
-    def show() -> None:
-        click.echo(f"board        {paths.board}, {position} entries merged")
-        click.echo(f"coordinator  {holder or 'none; whoever needs a verdict makes the pass itself'}")
-        if rows:
-            click.echo()
-            text.print_table(("PROFILE", "MERGED", "WAITING", "STATE"), [tuple(row.values()) for row in rows])
-
-    value = {
-        "board": str(paths.board),
-        "coordinator": None if holder is None else vars(holder),
-        "position": position,
-        "shards": rows,
-    }
-    missing = any(row["state"] == MISSING for row in rows)
-    return Told(value, show, missing or any(left.state == QUARANTINED for left in collected.left))
-
-
 def _print_merged(done: Merged) -> None:
     by = f" by the {done.daemon}" if done.daemon else ""
     who = ", ".join(f"{profile} {count}" for profile, count in sorted(done.changes.items()))
@@ -109,21 +73,3 @@ def _print_merged(done: Merged) -> None:
     click.echo(f"left {len(done.left)} shards")
     for each in done.left:
         click.secho(f"  {each.path.name}, {each.state}: {each.why}", fg="red")
-
-
-def _status_rows(paths: BoardPaths, marks: dict[str, tuple[int, str]], collected: Collected) -> list[dict]:
-    left = {each.profile: each for each in collected.left}
-    present = {profile for profile, _ in paths.shards()}
-    rows = []
-    for profile in sorted(present | {name for name in marks if not name.startswith("@")}):
-        trouble = left.get(profile)
-        state = f"{trouble.state}: {trouble.why}" if trouble else "ok" if profile in present else MISSING
-        rows.append(
-            {
-                "profile": profile,
-                "merged": marks.get(profile, (0, ""))[0],
-                "waiting": len(collected.changes.get(profile, ())),
-                "state": state,
-            }
-        )
-    return rows

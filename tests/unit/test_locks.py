@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from shards.errors import CannotOpen, FileBusy
-from shards.locks import FileLock
+from shards.locks import FileLock, is_taken
 
 HOLD = (
     "import sys; from pathlib import Path; from shards.locks import FileLock; lock = FileLock(Path(sys.argv[1])); "
@@ -23,7 +23,7 @@ HOLD = (
 FORK = """
 import os, signal, sys
 from pathlib import Path
-from shards.locks import FileLock
+from shards.locks import FileLock, is_taken
 lock = FileLock(Path(sys.argv[1]))
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 lock.acquire(5)
@@ -196,3 +196,23 @@ def test_notes(path: Path) -> None:
     os.ftruncate(lock._descriptor, 0)
     assert lock.read_note() == ""
     lock.close()
+
+
+def test_asking_whether_a_lock_is_taken(tmp_path: Path) -> None:
+    """It makes no file, needs no permission to write, and leaves the lock to others."""
+    path = tmp_path / "x.lock"
+    assert is_taken(path) is False
+    assert not path.exists()
+    lock = FileLock(path)
+    assert lock.try_acquire()
+    path.chmod(0o400)
+    assert is_taken(path) is True
+    lock.release()
+    assert is_taken(path) is False
+    assert lock.try_acquire()
+    lock.close()
+
+
+def test_a_pipe_where_a_lock_should_be_stops_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.lock")
+    assert is_taken(tmp_path / "x.lock") is False

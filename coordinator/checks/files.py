@@ -1,0 +1,234 @@
+"""The files of a board: who may use them, who has them open, what they are, and what lies beside them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from coordinator.checks.machine import libraries_in
+from coordinator.checks.workbench import PREFIX
+from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
+from coordinator.health import read_sizes
+from coordinator.holders import FileHolder, can_tell, holders_of
+from coordinator.lock import holder
+from coordinator.verify import verify
+from shards import sqlite, text
+from shards.errors import FileMissing, KanbanError, StorageError
+from shards.names import BoardPaths
+
+MIB = 2**20
+# A doctor that works takes seconds; what is older was left by one that was killed.
+LEFT_BEHIND_S = 600
+# How long a process that was seen writing has to end its pass before it counts as a stranger.
+SECOND_LOOK_S = 0.5
+
+
+def permissions(paths: BoardPaths) -> Iterator[Finding]:
+    """Owners and modes of the folder and of all that is the board's in it."""
+    folder, there = os.stat(paths.folder), _ours(paths)
+    shared = bool(folder.st_mode & stat.S_IWGRP)  # several users' processes have files in it
+    troubles = []
+    for path, found in [(paths.folder, folder), *there]:
+        needed = os.R_OK | os.W_OK | (os.X_OK if path == paths.folder else 0)
+        if found.st_uid != folder.st_uid and not shared:
+            owners = f"{_user(found.st_uid)}, and the folder to {_user(folder.st_uid)}"
+            troubles.append(f"{path} belongs to {owners}; `chown` it to the one who runs the gateways.")
+        elif found.st_mode & stat.S_IWOTH and not stat.S_ISSOCK(found.st_mode):
+            troubles.append(f"Every user may write {path}; `chmod o-w {path}` keeps them out.")
+        elif not os.access(path, needed, effective_ids=os.access in os.supports_effective_ids):
+            troubles.append(
+                f"This user, {_user(os.geteuid())}, may not write {path}; it can look at the board, and merge nothing."
+            )
+    yield from (Finding("permissions", WARNING, trouble) for trouble in troubles)
+    board = next((found for path, found in there if path == paths.board), None)
+    if folder.st_mode & stat.S_IXOTH and board is not None and board.st_mode & stat.S_IROTH:
+        said = f"Every user of this machine may read the board; `chmod go-rwx {paths.folder}` keeps it to its owner."
+        yield Finding("permissions", NOTE, said)
+    elif not troubles:
+        owner = _user(folder.st_uid)
+        yield Finding("permissions", OK, f"The folder and {len(there)} files in it belong to {owner} and are writable.")
+
+
+def holders(paths: BoardPaths) -> Iterator[Finding]:
+    """Who has the files open; writers that are not the coordinator; files that are open and have no name any more."""
+    if not can_tell():
+        yield Finding("holders", NOTE, "This system does not say which processes have the files open; `lsof` may.")
+        return
+    found = _holders(paths)
+    yield from _deleted(found)
+    yield from _strangers(paths, found)
+    yield from _two_libraries(found)
+    by_file = Counter((each.path.name, str(each)) for each in found if not each.path.name.endswith(sqlite.SIDECARS))
+    if by_file:
+        yield Finding("holders", OK, f"Open now: {', '.join(f'{file} by {who}' for file, who in sorted(by_file))}.")
+    else:
+        yield Finding("holders", OK, "No other process has a file of the board open now.")
+
+
+def schemas(paths: BoardPaths) -> Iterator[Finding]:
+    """What the files are that can be opened; why the others cannot is said where they are judged."""
+    versions, wrong = [], []
+    for path, role in _databases(paths):
+        try:
+            with closing(sqlite.open_reader(path, role)) as connection, sqlite.explained(path):
+                versions.append(f"{path.name} {sqlite.schema_of(connection)}")
+                journal, _ = sqlite.durability(connection)
+        except KanbanError:
+            continue
+        if (journal == "wal") != (role.journal == "wal"):
+            wrong.append(f"{path} has the {journal} journal, and a {role.name} needs {role.journal}: another program "
+                         "changed it. The next writer of this program sets it right.")  # fmt: skip
+    yield from (Finding("schemas", WARNING, sentence) for sentence in wrong)
+    if versions:
+        yield Finding("schemas", OK, f"Schemas, all known to this program: {', '.join(versions)}.")
+
+
+def leftovers(paths: BoardPaths) -> Iterator[Finding]:
+    """What was set aside, and what a killed process left unfinished."""
+    sizes, left = read_sizes(paths), []
+    for name in sorted(os.listdir(paths.folder)):
+        if name.endswith(".db.repair"):
+            left.append(f"{name} was left by a repair that was killed, unless one runs now; the next repair removes it")
+        elif name.startswith(PREFIX) and time.time() - _modified(paths.folder / name) > LEFT_BEHIND_S:
+            left.append(f"{name} was left by a doctor that was killed; it may be deleted")
+    yield from (Finding("leftovers", NOTE, f"{sentence}.") for sentence in left)
+    if sizes.aside_files:
+        said = f"{text.many(sizes.aside_files, 'damaged file')} set aside as *.damaged-* ({sizes.aside / MIB:,.1f} MiB)"
+        yield Finding("leftovers", NOTE, f"{said}; of each file the newest {sqlite.ASIDE_KEPT} are kept to look at.")
+    elif not left:
+        yield Finding("leftovers", OK, "Nothing was set aside, and nothing is left half done.")
+
+
+def each_by_itself(paths: BoardPaths) -> Iterator[Finding]:
+    """Why files other than the board cannot be opened: for when there is no board to judge them by."""
+    for path, role in _databases(paths):
+        if role is sqlite.BOARD:
+            continue
+        try:
+            sqlite.open_reader(path, role).close()
+        except FileMissing:  # made, and nothing was committed to it yet
+            continue
+        except KanbanError as error:
+            yield Finding(role.name, FAULT, str(error))
+
+
+def integrity(paths: BoardPaths) -> Iterator[Finding]:
+    """Every page of every file, and the board against its ledger: for ``--deep``."""
+    checked = []
+    for path, role in _databases(paths):
+        try:
+            with closing(sqlite.open_reader(path, role)) as connection, sqlite.explained(path):
+                answer = sqlite.quick_check(connection)
+        except FileMissing:
+            continue
+        except KanbanError as error:
+            yield Finding("integrity", FAULT, str(error))
+            continue
+        if answer == "ok":
+            checked.append(path.name)
+        else:
+            yield Finding("integrity", FAULT, f"{path} is damaged ({answer}); `kanban-merge verify` says what to do.")
+    if checked:
+        yield Finding("integrity", OK, f"SQLite finds nothing wrong with {', '.join(checked)}.")
+
+
+def replay(paths: BoardPaths) -> Iterator[Finding]:
+    """The board against a replay of its ledger: for ``--deep``."""
+    try:
+        found = verify(paths)
+    except StorageError as error:  # a fault is said by the checks of that file
+        yield Finding("replay", NOTE, f"The ledger was not replayed: {error}")
+        return
+    for each in found.findings:
+        yield Finding("replay", FAULT, f"{each.where}: {each.problem}; `kanban-merge verify` says what to do.")
+    if found.clean:
+        said = f"{found.entries} ledger entries, replayed, give the board: {found.rows} rows, {found.shards} shards"
+        yield Finding("replay", OK, f"{said}.")
+
+
+def _databases(paths: BoardPaths) -> Iterator[tuple[Path, sqlite.Role]]:
+    """Every database file that there is."""
+    for path, role in ((paths.board, sqlite.BOARD), (paths.ledger, sqlite.LEDGER)):
+        if path.exists():
+            yield path, role
+    yield from ((path, sqlite.SHARD) for _, path in paths.shards())
+
+
+def _ours(paths: BoardPaths) -> list[tuple[Path, os.stat_result]]:
+    """The board's databases, what SQLite keeps beside them, locks and bells, each as ``stat`` shows it."""
+    found = []
+    for name in sorted(os.listdir(paths.folder)):
+        if name.startswith(("kanban.", "kanban-")) and ".damaged-" not in name:
+            try:
+                seen = os.lstat(paths.folder / name)
+            except OSError:  # it went away meanwhile
+                continue
+            found.append((paths.folder / name, seen))
+    return found
+
+
+def _holders(paths: BoardPaths) -> list[FileHolder]:
+    return holders_of([paths.board, paths.ledger, *(path for _, path in paths.shards())])
+
+
+def _deleted(found: list[FileHolder]) -> Iterator[Finding]:
+    for each in found:
+        if each.deleted:
+            lost = "what it writes there is lost" if each.writing else "it reads what nobody else sees"
+            said = f"Process {each} has {each.path} open, and that file was deleted or replaced: {lost}. Restart it."
+            yield Finding("deleted-files", FAULT, said)
+
+
+def _strangers(paths: BoardPaths, found: list[FileHolder]) -> Iterator[Finding]:
+    """Who may write board or ledger, and does not hold the coordinator's lock. A short pass is over at a second look,
+    and a reader is none: SQLite opens a WAL and its memory for writing for everybody, the database itself not."""
+    strangers = _writers(paths, found)
+    if strangers:
+        time.sleep(SECOND_LOOK_S)
+        again = _writers(paths, _holders(paths))
+        strangers = {key: each for key, each in strangers.items() if key in again}
+    for each in strangers.values():
+        yield Finding(
+            "foreign-writers",
+            WARNING,
+            f"Process {each} has {each.path} open for writing and is not the coordinator; stop it, or let it open the "
+            "file with mode=ro. A second writer is what damages boards.",
+        )
+
+
+def _writers(paths: BoardPaths, found: list[FileHolder]) -> dict[tuple[int, Path], FileHolder]:
+    held_by = holder(paths)
+    files = {os.path.realpath(path) for path in (paths.board, paths.ledger)}
+    return {
+        (each.pid, each.path): each
+        for each in found
+        if each.writing and not each.deleted and str(each.path) in files and each.pid != getattr(held_by, "pid", None)
+    }
+
+
+def _two_libraries(found: list[FileHolder]) -> Iterator[Finding]:
+    for pid, who in sorted({each.pid: str(each) for each in found}.items()):
+        libraries = libraries_in(pid)
+        if len(libraries) > 1:
+            said = f"Process {who} has loaded several SQLite libraries ({', '.join(sorted(libraries))})"
+            yield Finding("libraries", WARNING, f"{said}; they do not see each other's locks. Keep it to one of them.")
+
+
+def _modified(path: Path) -> float:
+    try:
+        return os.lstat(path).st_mtime
+    except OSError:
+        return time.time()
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

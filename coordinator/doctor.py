@@ -1,0 +1,121 @@
+"""The doctor: a closed list of checks that prove the mechanism on this machine, and say how this board is.
+
+It changes nothing on the board. Each check stands alone, so that whatever is damaged, missing or forbidden hides
+nothing of the rest.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Iterator
+
+from coordinator import problems
+from coordinator.checks import files, machine
+from coordinator.checks.workbench import NoAnswer
+from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
+from coordinator.health import read_health, read_undelivered
+from shards import text
+from shards.board import Board
+from shards.errors import BoardMissing, CannotOpen, KanbanError
+from shards.names import BoardPaths
+
+Check = Callable[[BoardPaths], Iterator[Finding]]
+
+# A gateway that runs tells its chats within seconds, and tries for a little over an hour.
+UNDELIVERED_S = 2 * 3_600
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def board(paths: BoardPaths) -> Iterator[Finding]:
+    """How the board is now; if it cannot be read, why, and how the other files are."""
+    try:
+        health = read_health(paths)
+    except BoardMissing as error:
+        if paths.ledger.exists():
+            said = f"There is no board at {paths.board}, but its ledger is there: `kanban-merge --once` makes it again."
+            yield Finding("board", WARNING, said)
+        else:
+            yield Finding("board", NOTE, str(error))
+    except KanbanError as error:
+        yield Finding("board", FAULT, str(error))
+    else:
+        yield Finding("board", OK, f"{paths.board} can be read; it shows {health.position} entries.")
+        yield from problems.findings(health)
+        return
+    yield from files.each_by_itself(paths)
+
+
+def deliveries(paths: BoardPaths) -> Iterator[Finding]:
+    """Chats that were not told, and notifications that nobody could deliver."""
+    try:
+        waiting = read_undelivered(paths)
+        with Board(paths) as opened:
+            dead = len(opened.dead_letters())
+    except KanbanError:
+        yield Finding("deliveries", NOTE, "What chats were not told is not known, because the board cannot be read.")
+        return
+    if dead:
+        said = f"{text.many(dead, 'notification')} could not be delivered; `kanban notify-dead` says which and why"
+        yield Finding("deliveries", WARNING, f"{said}; `kanban notify-resend` sends it again.")
+    for each in waiting:
+        old_s = time.time() - each.since_s
+        said = f"{text.many(each.chats, 'chat')} not told by {each.profile} for up to {text.age(max(0, old_s))}"
+        if old_s > UNDELIVERED_S:
+            yield Finding("deliveries", WARNING, f"{said}; look whether the gateway of that profile runs.")
+        else:
+            yield Finding("deliveries", NOTE, f"{said}; its gateway delivers when it looks next.")
+    if not dead and not waiting:
+        yield Finding("deliveries", OK, "Every chat was told, and no notification failed for good.")
+
+
+CHECKS: tuple[Check, ...] = (
+    machine.sqlite_version,
+    machine.sqlite_libraries,
+    machine.filesystem,
+    machine.locks,
+    machine.record_locks,
+    machine.journals,
+    machine.syncing,
+    machine.disk_space,
+    files.permissions,
+    files.holders,
+    files.schemas,
+    files.leftovers,
+    board,
+    deliveries,
+)
+DEEP_CHECKS: tuple[Check, ...] = (files.integrity, files.replay)
+
+
+def examine(paths: BoardPaths, deep: bool = False) -> list[Finding]:
+    """What every check finds. ``deep`` reads every page of every file and replays the ledger.
+
+    Raises CannotOpen if there is no folder to look into.
+    """
+    try:
+        next(paths.folder.iterdir(), None)
+    except OSError as error:
+        raise CannotOpen(path=paths.folder, problem=(error.strerror or str(error)).lower()) from error
+    return [finding for check in CHECKS + DEEP_CHECKS * deep for finding in _made(check, paths)]
+
+
+def _made(check: Check, paths: BoardPaths) -> list[Finding]:
+    """The findings of one check, or why it could not be made; what it found until then is kept."""
+    found, name = [], check.__name__.replace("_", "-")
+    try:
+        for finding in check(paths):
+            found.append(finding)
+    except NoAnswer as trouble:
+        found.append(Finding(name, WARNING, f"This could not be tried: {trouble}."))
+    except KanbanError as error:
+        found.append(Finding(name, FAULT, str(error)))
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        if error.errno in _FORBIDDEN:
+            found.append(Finding(name, NOTE, f"This user may not try it ({why}); run the doctor as the board's owner."))
+        else:
+            found.append(Finding(name, FAULT, f"This could not be tried in {paths.folder}: {why}."))
+    except Exception as error:  # a fault of this program hides no other
+        found.append(Finding(name, FAULT, f"This check itself is at fault ({error!r}); please report it."))
+    return found

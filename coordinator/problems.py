@@ -1,0 +1,170 @@
+"""Problems: what is wrong with a board now. The one place that judges, for ``doctor``, ``status`` and ``metrics``.
+
+Each function judges one thing about a Health and gives at least one finding, so that what is in order is said, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from coordinator.collect import BUSY, QUARANTINED
+from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
+from coordinator.health import ELSEWHERE, GONE, MISSING, STOPPED, UNCHECKED, Health, ShardHealth
+from coordinator.lock import DAEMON
+from shards import text
+from shards.errors import LedgerBehind
+
+# A daemon merges within a second; what waits longer than this is held up by something.
+LAG_S = 60.0
+# A pass that is no daemon's takes milliseconds, and a first replay minutes at most.
+PASS_S = 600.0
+# Clocks of one machine do not go back further than this by themselves.
+CLOCK_S = 2.0
+
+
+def coordinator(health: Health) -> Iterator[Finding]:
+    """Who makes passes, and whether that process can."""
+    held_by = health.coordinator
+    if health.coordinator_unknown:
+        yield _said(NOTE, f"It cannot be told whether a coordinator runs: {health.coordinator_unknown}")
+        return
+    if held_by is None:
+        yield _said(OK, "No coordinator stays; whoever needs a verdict makes the pass itself.")
+        return
+    state = health.coordinator_state
+    if state == ELSEWHERE:
+        yield _said(
+            WARNING,
+            f"The coordinator says that it runs on another host: {held_by}. A board belongs to one host; unless this "
+            "one was renamed since, stop that process and keep the board on a local disk.",
+        )
+    elif state == GONE:
+        yield _said(
+            WARNING,
+            f"The lock is held, but not by the process that said so last ({held_by}): a child that it left behind may "
+            f"hold it; `fuser {health.paths.coordinator_lock}` names who does.",
+        )
+    elif state == STOPPED:
+        yield _said(
+            FAULT,
+            f"The coordinator is stopped and merges nothing: {held_by}. `kill -CONT {held_by.pid}` lets it go on, "
+            f"`kill -KILL {held_by.pid}` lets another take its place.",
+        )
+    elif held_by.role != DAEMON and health.at_ms - held_by.since_ms > PASS_S * 1_000:
+        yield _said(WARNING, f"A pass takes unusually long: {held_by}. If that process hangs, end it; nothing is lost.")
+    else:
+        yield _said(OK, f"The coordinator works: {held_by}.")
+
+
+def ledger(health: Health) -> Iterator[Finding]:
+    """Whether the ledger is there, and leads to where the board stands."""
+    head, shown = health.ledger_head, health.position
+    if health.ledger_trouble:
+        yield Finding("ledger", FAULT, health.ledger_trouble)
+    elif head is None and shown == 0:
+        yield Finding("ledger", OK, "Nothing was merged yet, and there is no ledger.")
+    elif head is None or head < shown:
+        yield Finding("ledger", FAULT, str(LedgerBehind(path=health.paths.ledger, shown=shown, held=head or 0)))
+    elif head > shown:
+        behind = f"The board shows {shown} of the {head} entries of the ledger; the next pass shows the rest."
+        yield Finding("ledger", NOTE, behind)
+    else:
+        yield Finding("ledger", OK, f"The board shows all {head} entries of the ledger.")
+
+
+def shards(health: Health) -> Iterator[Finding]:
+    """What keeps a shard from being merged."""
+    troubled = [finding for shard in health.shards for finding in _of_shard(health, shard)]
+    yield from troubled
+    sound = len(health.shards) - len(troubled)
+    if sound or not troubled:
+        waiting = sum(shard.waiting for shard in health.shards)
+        yield Finding("shards", OK, f"{text.many(sound, 'shard')} in order; {text.many(waiting, 'change')} waiting.")
+
+
+def runs(health: Health) -> Iterator[Finding]:
+    """Runs past their lease: a daemon ends them within a second."""
+    found = health.past_lease
+    if not found:
+        yield Finding("runs", OK, f"{text.many(health.open_runs, 'run')} open, none past its lease.")
+        return
+    longest = max(found, key=lambda run: run.over_s)
+    said = (
+        f"{text.many(len(found), 'run')} past the lease without a sign of life, run {longest.run_id} of "
+        f"{longest.task_id} for {text.age(longest.over_s)}"
+    )
+    if health.coordinator is None or longest.over_s < LAG_S:
+        yield Finding("runs", NOTE, f"{said}; the next pass ends them (`kanban-merge --once`).")
+    else:
+        why = "the shard of their profile cannot be read, or the coordinator is held up"
+        yield Finding("runs", WARNING, f"{said}: {why}. `kanban reclaim {longest.task_id}` ends one by hand.")
+
+
+def refusals(health: Health) -> Iterator[Finding]:
+    """What was refused lately."""
+    if not health.refused:
+        yield Finding("refusals", OK, "Nothing was refused in the last 24 hours.")
+        return
+    by_reason = ", ".join(f"{reason} {count}" for reason, count in sorted(health.refused.items()))
+    said = f"In the last 24 hours {text.many(sum(health.refused.values()), 'change')} refused ({by_reason})"
+    yield Finding("refusals", NOTE, f"{said}; each is kept whole, `kanban-merge refusals` shows them.")
+
+
+def clock(health: Health) -> Iterator[Finding]:
+    """Leases and times count by the coordinator's clock."""
+    ahead_s = ((health.newest_ms or 0) - health.at_ms) / 1_000
+    if ahead_s > CLOCK_S:
+        yield Finding(
+            "clock",
+            WARNING,
+            f"The newest entry of the ledger is {text.age(ahead_s)} in the future of this clock; set the clock right "
+            "(`timedatectl` shows it). Until then leases end late.",
+        )
+    else:
+        yield Finding("clock", OK, "No entry of the ledger is in the future of this clock.")
+
+
+CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (coordinator, ledger, shards, runs, refusals, clock)
+
+
+def findings(health: Health) -> list[Finding]:
+    """Everything that is to be said about the board."""
+    return [finding for check in CHECKS for finding in check(health)]
+
+
+def problems(health: Health) -> list[Finding]:
+    """What is wrong with the board now and needs a person."""
+    return [finding for finding in findings(health) if finding.needs_a_person]
+
+
+def _of_shard(health: Health, shard: ShardHealth) -> Iterator[Finding]:
+    name = f"The shard of {shard.profile}"
+    if shard.state == QUARANTINED:
+        cure = "" if "kanban-merge repair" in (shard.why or "") else f"; `kanban-merge repair {shard.profile}` mends it"
+        yield Finding("shards", FAULT, f"{name} is quarantined: {(shard.why or '').rstrip('.')}{cure}.")
+    elif shard.state == MISSING:
+        yield Finding(
+            "shards",
+            FAULT,
+            f"{name} is missing, and {text.many(shard.merged, 'change')} of it merged; put it back, or make it again "
+            f"with `kanban-merge repair {shard.profile}`.",
+        )
+    elif shard.state == UNCHECKED:
+        yield Finding("shards", NOTE, f"{name} was not checked, because {shard.why}.")
+    elif shard.lag_s > LAG_S:
+        yield _lagging(health, shard, f"{name} has {text.many(shard.waiting, 'change')} waiting since "
+                       f"{text.age(shard.lag_s)}")  # fmt: skip
+
+
+def _lagging(health: Health, shard: ShardHealth, said: str) -> Finding:
+    if shard.state == BUSY:
+        lock = health.paths.shard_lock(shard.profile)
+        why = (shard.why or "").rstrip(".")
+        return Finding("shards", WARNING, f"{said}: {why}. If that lasts, `fuser {lock}` names who holds its lock.")
+    if health.coordinator is None:
+        return Finding("shards", NOTE, f"{said}; nobody asked for a verdict, `kanban-merge --once` merges it.")
+    return Finding("shards", WARNING, f"{said} beside a coordinator that does not merge it; its log says why.")
+
+
+def _said(level: str, sentence: str) -> Finding:
+    return Finding("coordinator", level, sentence)

@@ -1,0 +1,221 @@
+"""How a board's health is shown: a value for programs, plain lines, a table on a terminal; once, or as it changes."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
+from coordinator.health import HEALTHY, Health, ShardHealth, read_health
+from coordinator.problems import problems
+from shards import text
+from shards.bell import Bell
+from shards.board import LOST_BELL_S
+from shards.errors import KanbanError
+from shards.names import BoardPaths
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+COLORS = {OK: "green", NOTE: "cyan", WARNING: "yellow", FAULT: "red"}
+HEADERS = ("PROFILE", "HEAD", "MERGED", "WAITING", "LAG", "PER MIN", "STATE", "LAST PROBLEM")
+LEVEL_WIDTH = 9
+# A board on which much is going on is looked at, and drawn, this often at most.
+REDRAW_S = 0.25
+LONGEST_PROBLEM = 300
+
+
+def value_of(health: Health) -> dict[str, Any]:
+    """The health as ``status --json`` gives it."""
+    held_by = health.coordinator
+    return {
+        "board": str(health.paths.board),
+        "coordinator": None if held_by is None else vars(held_by),
+        "coordinator_state": health.coordinator_state,
+        "position": health.position,
+        "ledger": health.ledger_head,
+        "open_runs": health.open_runs,
+        "shards": [
+            {
+                "profile": shard.profile,
+                "head": shard.head,
+                "merged": shard.merged,
+                "waiting": shard.waiting,
+                "lag_s": round(shard.lag_s, 3),
+                "rate_per_minute": shard.rate_per_minute,
+                "state": _state(shard),
+                "last_problem": shard.last_problem,
+            }
+            for shard in health.shards
+        ],
+        "problems": [vars(problem) for problem in problems(health)],
+    }
+
+
+def print_health(health: Health) -> None:
+    """On standard output: a table on a terminal, plain lines elsewhere."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console(highlight=False).print(_drawn(health))
+        return
+    for name, said in _lines(health):
+        click.echo(f"{name:<13}{said}")
+    if health.shards:
+        click.echo()
+        text.print_table(HEADERS, [_cells(shard) for shard in health.shards])
+    for problem in problems(health):
+        click.echo(f"{problem.level}: {problem.sentence}")
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """What a doctor found, one after the other, and how much of it needs a person."""
+    indent = LEVEL_WIDTH + max(len(each.check) for each in findings) + 2
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for each in findings:
+        begin = f"{each.level:<{LEVEL_WIDTH}}{each.check}".ljust(indent)
+        said = textwrap.fill(text.printable(each.sentence), max(indent + 40, room), initial_indent=begin,
+                             subsequent_indent=" " * indent, break_long_words=False)  # fmt: skip
+        click.echo(click.style(said[:LEVEL_WIDTH], fg=COLORS[each.level]) + said[LEVEL_WIDTH:])
+    counted = {level: sum(each.level == level for each in findings) for level in (FAULT, WARNING, NOTE, OK)}
+    click.echo(", ".join(f"{count} {level}" for level, count in counted.items()))
+
+
+def follow(paths: BoardPaths, as_json: bool) -> None:
+    """Show the board's health, and again whenever it changes, until interrupted; on a terminal in place, else as
+    lines. Woken by the board's bell; what rings no bell is seen a second later."""
+    bell = Bell.waiting(paths.folder)
+    try:
+        with _showing(as_json) as show:
+            while True:
+                show(_look(paths))
+                bell.wait(LOST_BELL_S)
+                time.sleep(REDRAW_S)
+                bell.hush()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        bell.close()
+
+
+# --- following -----------------------------------------------------------------------------------------------------
+
+Seen = Health | KanbanError
+
+
+def _look(paths: BoardPaths) -> Seen:
+    """The health, or why it cannot be read: that may be over at the next look."""
+    try:
+        return read_health(paths)
+    except KanbanError as error:
+        return error
+
+
+@contextmanager
+def _showing(as_json: bool) -> Iterator[Callable[[Seen], None]]:
+    if as_json or not sys.stdout.isatty():
+        yield _each_change(_print_line if as_json else _print_block)
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(highlight=False), auto_refresh=False) as screen:
+
+        def show(seen: Seen) -> None:
+            drawn = Text(str(seen), style="red") if isinstance(seen, KanbanError) else _drawn(seen)
+            screen.update(drawn, refresh=True)
+
+        yield show
+
+
+def _each_change(show: Callable[[Seen], None]) -> Callable[[Seen], None]:
+    """``show``, called only when something else than an age or a rate has changed."""
+    known: list[Any] = []
+
+    def show_if_new(seen: Seen) -> None:
+        state = _without_time(seen)
+        if [state] != known:
+            known[:] = [state]
+            show(seen)
+
+    return show_if_new
+
+
+def _without_time(seen: Seen) -> Any:
+    if isinstance(seen, KanbanError):
+        return str(seen)
+    value = value_of(seen)
+    passing = {"lag_s", "rate_per_minute"}
+    value["shards"] = [{key: each[key] for key in each.keys() - passing} for each in value["shards"]]
+    value["problems"] = [(each["check"], each["level"]) for each in value["problems"]]
+    return value
+
+
+def _print_line(seen: Seen) -> None:
+    if isinstance(seen, KanbanError):
+        text.print_json_line({"error": type(seen).__name__, "message": str(seen)})
+    else:
+        text.print_json_line(value_of(seen))
+
+
+def _print_block(seen: Seen) -> None:
+    click.echo(f"== {text.when(int(time.time()))}")
+    if isinstance(seen, KanbanError):
+        click.echo(str(seen))
+    else:
+        print_health(seen)
+
+
+# --- what is said --------------------------------------------------------------------------------------------------
+
+
+def _lines(health: Health) -> list[tuple[str, str]]:
+    ledger = "cannot be read" if health.ledger_head is None else f"{health.ledger_head} entries"
+    if health.ledger_head is None and health.ledger_trouble is None:
+        ledger = "none"
+    nobody = health.coordinator_unknown or "none; whoever needs a verdict makes the pass itself"
+    return [
+        ("board", f"{health.paths.board}, {health.position} entries merged"),
+        ("ledger", ledger),
+        ("coordinator", str(health.coordinator or nobody)),
+        ("open runs", str(health.open_runs)),
+    ]
+
+
+def _cells(shard: ShardHealth) -> tuple[str, ...]:
+    lag = text.age(shard.lag_s) if shard.waiting else "-"
+    head = "?" if shard.head is None else str(shard.head)
+    counts = (head, str(shard.merged), str(shard.waiting), lag, f"{shard.rate_per_minute:g}")
+    return (shard.profile, *counts, shard.state, text.clip(shard.last_problem or shard.why, LONGEST_PROBLEM) or "-")
+
+
+def _state(shard: ShardHealth) -> str:
+    return f"{shard.state}: {shard.why}" if shard.why else shard.state
+
+
+def _drawn(health: Health) -> RenderableType:
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    facts = Table.grid(padding=(0, 2))
+    for name, said in _lines(health):
+        facts.add_row(Text(name, style="bold"), Text(said))
+    table = Table(box=box.SIMPLE_HEAD)
+    for number, header in enumerate(HEADERS):
+        table.add_column(header, justify="right" if 1 <= number <= 5 else "left", no_wrap=number < len(HEADERS) - 1)
+    for shard in health.shards:
+        color = "green" if shard.state == HEALTHY else "red"
+        *cells, state, problem = map(text.printable, _cells(shard))
+        table.add_row(*map(Text, cells), Text(state, style=color), Text(problem))
+    said = [Text(problem.sentence, style=COLORS[problem.level]) for problem in problems(health)]
+    return Group(facts, *([table] if health.shards else []), *said)

@@ -1,0 +1,92 @@
+"""Looking at a board without changing it: ``status``, ``doctor``, ``metrics``."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext, suppress
+from functools import partial
+from pathlib import Path
+
+import click
+
+from coordinator.findings import LEVELS
+from coordinator.health import read_health
+from coordinator.problems import problems
+from coordinator.showing import follow as follow_health
+from coordinator.showing import print_findings, print_health, value_of
+from coordinator.telling import Told, all_boards_option, boards_meant, tell
+from shards import text
+from shards.commands import json_option
+from shards.errors import BoardMissing
+from shards.names import BoardPaths
+
+
+@click.command()
+@click.option(
+    "--follow", "-f", is_flag=True, help="Stay, and show every change, until Ctrl-C; one line each with --json."
+)
+@all_boards_option
+@json_option
+@click.pass_context
+def status(ctx: click.Context, follow: bool, all_boards: bool, as_json: bool) -> None:
+    """Show who merges, how far each shard is merged, and what is wrong now."""
+    if not follow:
+        tell(ctx, _status, all_boards, as_json)
+    elif all_boards:
+        raise click.UsageError("--follow shows one board; name it with --board.")
+    else:
+        read_health(ctx.obj)  # a board that cannot be read from the start is an error, and no state to follow
+        follow_health(ctx.obj, as_json)
+
+
+@click.command()
+@click.option("--deep", is_flag=True, help="Also read every page of every file, and replay the ledger.")
+@all_boards_option
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, deep: bool, all_boards: bool, as_json: bool) -> None:
+    """Try out what the board rests on, on this machine, and say what is wrong with it and what to do.
+
+    Tests locks, shared memory and syncing with files of its own beside the board's, looks who has the board's files
+    open, and judges each shard. Nothing of the board is changed. Exit code 6: something needs a person.
+    """
+    tell(ctx, partial(_examined, deep=deep), all_boards, as_json)
+
+
+@click.command()
+@click.option("--textfile", metavar="PATH", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write them there, whole or not at all, for node_exporter's textfile collector.")  # fmt: skip
+@all_boards_option
+@json_option
+@click.pass_context
+def metrics(ctx: click.Context, textfile: Path | None, all_boards: bool, as_json: bool) -> None:
+    """Print figures about the board for Prometheus.
+
+    This program opens no network port, so a textfile is how they get there: call this once a minute with --textfile
+    PATH/kanban.prom, from a timer.
+    """
+    from coordinator.metrics import Metrics
+
+    gathered = Metrics()
+    for paths in boards_meant(ctx, all_boards):
+        with suppress(BoardMissing) if all_boards else nullcontext():  # a home whose default board has no task yet
+            gathered.add(paths)
+    if textfile is not None:
+        gathered.write(textfile)
+    elif as_json:
+        text.print_json(gathered.values())
+    else:
+        click.echo(gathered.text(), nl=False)
+
+
+def _status(paths: BoardPaths) -> Told:
+    health = read_health(paths)
+    return Told(value_of(health), lambda: print_health(health), bool(problems(health)))
+
+
+def _examined(paths: BoardPaths, deep: bool) -> Told:
+    from coordinator.doctor import examine
+
+    found = examine(paths, deep)
+    worst = max((each.level for each in found), key=LEVELS.index)
+    value = {"folder": str(paths.folder), "worst": worst, "findings": [vars(each) for each in found]}
+    return Told(value, lambda: print_findings(found), any(each.needs_a_person for each in found))

@@ -1,0 +1,265 @@
+"""The health of a board: what is read of it, and what of that is a problem. Real files, really damaged."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from coordinator import health as healths
+from coordinator import lock as locks
+from coordinator.findings import FAULT, NOTE, OK, WARNING
+from coordinator.health import read_health, read_sizes, read_undelivered
+from coordinator.problems import findings, problems
+from shards import Gateway, Refused, sqlite
+from shards.errors import BoardMissing, Damaged, StorageError
+from shards.names import BoardPaths
+
+# Spills half a transaction into the file, and is gone before the commit.
+KILLED = """
+import os, sqlite3, sys
+shard = sqlite3.connect(sys.argv[1], isolation_level=None)
+shard.execute("PRAGMA journal_mode=PERSIST")
+shard.execute("PRAGMA cache_size=1")
+shard.execute("BEGIN IMMEDIATE")
+shard.executemany("INSERT INTO liveness VALUES (?, 1)", [(run,) for run in range(1_000, 9_000)])
+os._exit(9)
+"""
+
+
+@contextmanager
+def nobody_merges(paths: BoardPaths, role: str = locks.COMMAND) -> Iterator[None]:
+    """What is written meanwhile stays in the shards."""
+    lock = locks.take(paths, role, 0)
+    try:
+        yield
+    finally:
+        lock.close()
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch):
+    """``later(seconds)``: the clock goes on by that much, or back."""
+    real = time.time_ns
+
+    def move(seconds: float) -> None:
+        monkeypatch.setattr(time, "time_ns", lambda: real() + int(seconds * 1e9))
+
+    return move
+
+
+def levels(paths: BoardPaths) -> dict[str, str]:
+    """The worst level of each check."""
+    found: dict[str, str] = {}
+    for each in sorted(findings(read_health(paths)), key=lambda each: (OK, NOTE, WARNING, FAULT).index(each.level)):
+        found[each.check] = each.level
+    return found
+
+
+def sentences(paths: BoardPaths) -> str:
+    return "\n".join(each.sentence for each in problems(read_health(paths)))
+
+
+def test_a_board_in_order(paths: BoardPaths, gateway: Gateway) -> None:
+    gateway.claim(gateway.create("a task"))
+    health = read_health(paths)
+    assert (health.position, health.ledger_head, health.open_runs, health.coordinator) == (2, 2, 1, None)
+    (amy,) = health.shards
+    assert (amy.profile, amy.head, amy.merged, amy.waiting, amy.lag_s, amy.state) == ("amy", 2, 2, 0, 0, "ok")
+    assert amy.rate_per_minute == 0.4
+    assert set(levels(paths).values()) == {OK}
+
+
+def test_no_board(paths: BoardPaths) -> None:
+    with pytest.raises(BoardMissing):
+        read_health(paths)
+
+
+def test_what_waits_and_for_how_long(paths: BoardPaths, gateway: Gateway, later) -> None:
+    gateway.claim(gateway.create("merged"))
+    with nobody_merges(paths):
+        gateway.create("waits")
+        gateway.create("waits, too")
+        (amy,) = read_health(paths).shards
+        assert (amy.head, amy.merged, amy.waiting) == (4, 2, 2)
+        assert 0 <= amy.lag_s < 30
+        assert levels(paths)["shards"] == OK
+        later(120)
+        assert 120 <= read_health(paths).shards[0].lag_s < 150
+        assert "2 changes waiting since 2 min" in sentences(paths)
+    assert levels(paths)["shards"] == NOTE, "without a coordinator nobody promised to merge it"
+
+
+def test_the_rate_of_a_busy_board(paths: BoardPaths, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made of the newest entries alone, over the time that those took."""
+    monkeypatch.setattr(healths, "RATE_ENTRIES", 5)
+    with nobody_merges(paths):
+        for number in range(20):
+            gateway.create(str(number))
+    gateway.sync()
+    assert read_health(paths).shards[0].rate_per_minute == pytest.approx(5 * 60, rel=0.9)
+
+
+def test_refusals_are_counted_for_a_day(paths: BoardPaths, home: str, gateway: Gateway, later) -> None:
+    task_id = gateway.create("a task")
+    gateway.claim(task_id)
+    with Gateway("bob", home=home) as bob:
+        for _ in range(2):
+            with pytest.raises(Refused):
+                bob.claim(task_id)
+    health = read_health(paths)
+    assert health.refused == {"wrong_status": 2}
+    assert {shard.profile: bool(shard.last_problem) for shard in health.shards} == {"amy": False, "bob": True}
+    assert health.shards[1].last_problem.startswith("change 2 was refused: t_")
+    assert levels(paths)["refusals"] == NOTE
+    later(25 * 3_600)
+    assert read_health(paths).refused == {}
+
+
+def test_a_quarantined_and_a_missing_shard(paths: BoardPaths, home: str, gateway: Gateway) -> None:
+    gateway.claim(gateway.create("a task"))
+    with Gateway("bob", home=home) as bob:
+        bob.claim(bob.create("another"))
+    paths.shard("bob").unlink()
+    paths.shard("eve").write_bytes(b"no database" * 1_000)
+    states = {shard.profile: shard.state for shard in read_health(paths).shards}
+    assert states == {"amy": "ok", "bob": "missing", "eve": "quarantined"}
+    assert levels(paths)["shards"] == FAULT
+    assert "shard of bob is missing, and 2 changes of it merged" in sentences(paths)
+    assert "shard of eve is quarantined" in sentences(paths)
+    assert "`kanban-merge repair eve`" in sentences(paths)
+
+
+def test_a_ledger_that_is_lost_or_damaged(paths: BoardPaths, gateway: Gateway) -> None:
+    gateway.claim(gateway.create("a task"))
+    gateway.close()
+    for suffix in ("", *sqlite.SIDECARS):
+        paths.ledger.with_name(paths.ledger.name + suffix).unlink(missing_ok=True)
+    assert read_health(paths).ledger_head is None
+    assert "kanban-merge repair --ledger" in sentences(paths)
+    paths.ledger.write_bytes(b"no database" * 1_000)
+    assert levels(paths)["ledger"] == FAULT
+    assert "kanban-ledger.db is damaged" in sentences(paths)
+
+
+def test_a_writer_that_was_killed(paths: BoardPaths, gateway: Gateway) -> None:
+    """What it left half done is taken back, and the shard is read."""
+    gateway.claim(gateway.create("a task"))
+    gateway.close()
+    subprocess.run([sys.executable, "-c", KILLED, paths.shard("amy")])
+    with pytest.raises(StorageError) as hot:
+        sqlite.open_reader(paths.shard("amy"), sqlite.SHARD)
+    assert sqlite.is_hot_journal(hot.value.__cause__)
+    (amy,) = read_health(paths).shards
+    assert (amy.state, amy.head, amy.waiting) == ("ok", 2, 0)
+
+
+def test_a_board_that_is_damaged(paths: BoardPaths, gateway: Gateway) -> None:
+    gateway.claim(gateway.create("a task"))
+    gateway.close()
+    for suffix in sqlite.SIDECARS:
+        paths.board.with_name(paths.board.name + suffix).unlink(missing_ok=True)
+    paths.board.write_bytes(b"no database" * 1_000)
+    with pytest.raises(Damaged):
+        read_health(paths)
+
+
+def test_a_run_past_its_lease(paths: BoardPaths, gateway: Gateway, later) -> None:
+    run = gateway.claim(gateway.create("a task"), lease_s=60)
+    with nobody_merges(paths, locks.DAEMON):
+        later(50)
+        assert levels(paths)["runs"] == OK
+        later(100)
+        assert [(each.run_id, round(each.over_s) in (39, 40, 41)) for each in read_health(paths).past_lease] == [
+            (run.id, True)
+        ]
+        assert levels(paths)["runs"] == NOTE
+        later(1_000)
+        assert levels(paths)["runs"] == WARNING
+        gateway.heartbeat(run)
+        assert levels(paths)["runs"] == OK, "the sign of life is in the shard"
+
+
+def test_a_clock_that_went_back(paths: BoardPaths, gateway: Gateway, later) -> None:
+    gateway.claim(gateway.create("a task"))
+    later(-3_600)
+    assert levels(paths)["clock"] == WARNING
+    assert "59 min" in sentences(paths)
+
+
+def test_a_coordinator_of_another_host(paths: BoardPaths, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway.claim(gateway.create("a task"))
+    with nobody_merges(paths, locks.DAEMON):
+        assert levels(paths)["coordinator"] == OK
+        monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+        assert levels(paths)["coordinator"] == WARNING
+        assert "runs on another host: daemon process" in sentences(paths)
+
+
+def test_a_lock_that_outlived_who_took_it(paths: BoardPaths, gateway: Gateway) -> None:
+    gateway.claim(gateway.create("a task"))
+    lock = locks.take(paths, locks.DAEMON, 0)
+    lock.write_note(lock.read_note().replace(f'"pid": {locks.holder(paths).pid}', '"pid": 4194999'))
+    assert levels(paths)["coordinator"] == WARNING
+    assert "not by the process that said so" in sentences(paths)
+    lock.close()
+
+
+def test_commands_that_come_and_go(paths: BoardPaths, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two of them the lock names one that has ended: no trouble, if the next look finds another."""
+    gateway.claim(gateway.create("a task"))
+    ended, working = (locks.Holder(pid, socket.gethostname(), locks.COMMAND, 1) for pid in (4_194_999, os.getpid()))
+    for second in (working, None):
+        looks = iter((ended, second))
+        monkeypatch.setattr(healths, "holder", lambda _, looks=looks: next(looks))
+        assert read_health(paths).coordinator == second
+
+
+def test_chats_that_were_not_told(paths: BoardPaths, gateway: Gateway) -> None:
+    """Events that no chat is told of do not count; an acknowledged one neither."""
+    task_id = gateway.create("a task")
+    gateway.subscribe(task_id, platform="telegram", chat_id="42")
+    run = gateway.claim(task_id)
+    assert read_undelivered(paths) == []
+    gateway.complete(run)
+    (found,) = read_undelivered(paths)
+    assert (found.profile, found.chats) == ("amy", 1)
+    for delivery in gateway.deliveries():
+        delivery.acknowledge()
+    gateway.sync()
+    assert read_undelivered(paths) == []
+
+
+def test_sizes(paths: BoardPaths, gateway: Gateway) -> None:
+    gateway.claim(gateway.create("a task"))
+    gateway.close()
+    paths.folder.joinpath("kanban.db.damaged-20260101-000000-000000001").write_bytes(b"x" * 700)
+    paths.folder.joinpath("kanban.db.damaged-20260101-000000-000000001-wal").write_bytes(b"x" * 77)
+    sizes = read_sizes(paths)
+    assert (sizes.aside, sizes.aside_files) == (777, 1)
+    assert min(sizes.board, sizes.ledger, sizes.shards) > 4_096
+
+
+def test_a_look_costs_what_waits(paths: BoardPaths, gateway: Gateway) -> None:
+    """No statement of it walks through tasks, verdicts or events."""
+    gateway.claim(gateway.create("a task"))
+    given = {healths._OVERDUE: (0, 1), healths._REFUSED: (1, 0)}
+    with sqlite_reader(paths) as board:
+        for sql, values in given.items():
+            plan = " | ".join(row[3] for row in board.execute(f"EXPLAIN QUERY PLAN {sql}", values))
+            assert "SCAN" not in plan.replace("SCAN merge_kept", "").replace("SCAN k", ""), plan
+
+
+@contextmanager
+def sqlite_reader(paths: BoardPaths) -> Iterator:
+    connection = sqlite.open_reader(paths.board, sqlite.BOARD)
+    try:
+        yield connection
+    finally:
+        connection.close()
