@@ -17,20 +17,21 @@ from benchmarks.together import Crew, Round, Wrong, run_round
 READERS = 3
 OF_A_QUEUE = "its board has no comments, nor can it be read"
 COLUMNS = (
-    "profiles", "peer", "operations/s", "shards: times as many", "write p50 ms", "write p99 ms", "claim p50 ms", "claim p99 ms",
-    "slowest/mean", "shown after s", "lost", "doubled", "corrupt", "errors", "refused",
+    "profiles", "peer", "operations/s", "shards: times as many", "write p50 ms", "write p99 ms", "claim p50 ms",
+    "claim p99 ms", "slowest/mean", "shown after s", "lost", "doubled", "corrupt", "errors", "refused",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Work:
-    """One kind of work. ``shared``: so many tasks are there before; ``reading``: dashboards beside the writers;
-    ``needs``: the verbs that a peer must have."""
+    """One kind of work. ``shared``: so many tasks are there before, ``shared_a_second`` for each second that it lasts;
+    ``reading``: dashboards beside the writers; ``needs``: the verbs that a peer must have."""
 
     title: str
     does: str
     needs: frozenset[str]
     shared: int = 0
+    shared_a_second: int = 0
     reading: int = 0
     peers: tuple[str, ...] = tuple(PEERS)
 
@@ -43,11 +44,15 @@ class Work:
 WORKS = {
     "board": Work("Create, subscribe, claim and complete", "board", frozenset({"create", "claim", "complete"})),
     "one-shot": Work("The same, each call a process of its own", "board", frozenset({"claim"}), peers=tuple(COMMANDS)),
-    "race": Work("A race for shared tasks", "race", frozenset({"claim", "complete"}), shared=2_000),
+    "race": Work("A race for shared tasks", "race", frozenset({"claim", "complete"}), shared_a_second=500),
     "comments": Work("A sweep of comments over 40 tasks", "comments", frozenset({"comment"}), shared=40),
     "creates": Work("A burst of creates", "creates", frozenset({"create"})),
     "dashboards": Work(
-        f"{READERS} dashboards read while others write", "comments", frozenset({"comment", "list"}), 200, READERS
+        f"{READERS} dashboards read while others write",
+        "comments",
+        frozenset({"comment", "list"}),
+        shared=200,
+        reading=READERS,
     ),
 }
 # How the figures of the page are made.
@@ -91,13 +96,14 @@ def measure(
     kind = WORKS[work]
     FIGURES.begin(kind.title)
     names = _those_that_can(kind)
+    shared = kind.shared + int(kind.shared_a_second * seconds)
     found = []
     for count in profiles:
         measured = [Measured(name, count) for name in names]
         for _ in range(rounds):
             for one in measured:
                 crews = kind.crews(count)
-                one.rounds.append(run_round(one.peer, new_folder(), crews, seconds, kind.shared))
+                one.rounds.append(run_round(one.peer, new_folder(), crews, seconds, shared))
         found += measured
     FIGURES.table(COLUMNS, [_row(one, _ours(found, one.profiles)) for one in found])
     if kind.reading:

@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAD_START_S = 0.2
 # A worker that is not back so long after its time is ended, and counted as an error.
 GRACE_S = 30.0
+# How long the tasks that are to be there before may take; this part is not measured.
+FILL_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def run_round(name: str, folder: Path, crews: Sequence[Crew], seconds: float, sh
     with ExitStack() as stack:
         stack.enter_context(peer.serving(folder))
         maker = _Started(stack, name, peer, folder, "maker", Crew("fill", 1, shared), [])
-        (made,) = _work([maker], 60.0)
+        _, (made,) = _work([maker], FILL_S)
         peer.settle(folder)
         ids = list(made.created)
         started = [
@@ -82,8 +84,7 @@ def run_round(name: str, folder: Path, crews: Sequence[Crew], seconds: float, sh
             for crew in crews
             for number in range(crew.processes)
         ]
-        begin = time.time()
-        notes = _work(started, seconds)
+        begin, notes = _work(started, seconds)
         ended = max((note.ended for note in notes), default=begin)
         peer.settle(folder)
         behind_s = max(0.0, time.time() - ended)
@@ -92,7 +93,7 @@ def run_round(name: str, folder: Path, crews: Sequence[Crew], seconds: float, sh
     for crew in crews:
         by_crew.append([next(rest) for _ in range(crew.processes)])
     said = sum((note.errors for note in notes), Counter())
-    return Round(by_crew, max(ended - begin - HEAD_START_S, 1e-3), behind_s, wrong, said)
+    return Round(by_crew, max(ended - begin, 1e-3), behind_s, wrong, said)
 
 
 def judge(notes: Sequence[Notes], found: Outcome) -> Wrong:
@@ -162,14 +163,15 @@ class _Started:
         self.process.communicate()
 
 
-def _work(started: Sequence[_Started], seconds: float) -> list[Notes]:
+def _work(started: Sequence[_Started], seconds: float) -> tuple[float, list[Notes]]:
+    """Let them begin together; returns when that was, and what each did."""
     for worker in started:
         worker.is_ready()
     begin = time.time() + HEAD_START_S
     for worker in started:
         worker.process.stdin.write(json.dumps([begin, begin + seconds]) + "\n")
         worker.process.stdin.flush()
-    return [worker.notes(begin + seconds) for worker in started]
+    return begin, [worker.notes(begin + seconds) for worker in started]
 
 
 def _more_than_once(counted: Counter) -> int:

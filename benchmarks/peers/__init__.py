@@ -55,6 +55,8 @@ class Peer:
     verbs = BOARD_VERBS
     # Whether the worker has to run in the virtual environment of hermes-agent.
     in_hermes = False
+    # Whether a process lives on from call to call, so that its first calls are no measure of the others.
+    long_lived = True
 
     def __init__(self, folder: Path, profile: str) -> None:
         self.folder = folder

@@ -21,6 +21,8 @@ REFUSED = 1
 class KanbanAlone(Peer):
     """``kanban``: whoever needs a verdict makes the pass."""
 
+    long_lived = False
+
     @classmethod
     def settle(cls, folder: Path) -> None:
         from benchmarks.peers.this import Shards

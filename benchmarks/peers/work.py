@@ -37,9 +37,9 @@ class Notes:
 class Worker:
     """One process at work on a peer until ``end`` (seconds since 1970)."""
 
-    def __init__(self, peer: Peer, end: float) -> None:
+    def __init__(self, peer: Peer) -> None:
         self.peer = peer
-        self.end = end
+        self.end = 0.0
         self.notes = Notes()
 
     def running(self) -> bool:
@@ -95,6 +95,12 @@ class Worker:
             return or_else
         self.notes.spent_s.setdefault(verb, []).append(time.perf_counter() - started)
         return answer if or_else is None else True
+
+
+def warm_up(worker: Worker) -> None:
+    """One task from beginning to end, so that files are there and modules loaded; its times do not count."""
+    _one_task(worker, "first")
+    worker.notes.spent_s.clear()
 
 
 def fill(worker: Worker, count: int, shared: list[str]) -> None:
@@ -153,7 +159,7 @@ def amount(worker: Worker, count: int, shared: list[str]) -> None:
 WORK = {function.__name__: function for function in (fill, board, creates, comments, race, read, amount)}
 
 
-def _one_task(worker: Worker, number: int) -> None:
+def _one_task(worker: Worker, number: int | str) -> None:
     task_id = worker.create(_title(worker, number))
     if task_id is None:
         return
@@ -163,7 +169,7 @@ def _one_task(worker: Worker, number: int) -> None:
         worker.complete(claimed)
 
 
-def _title(worker: Worker, number: int) -> str:
+def _title(worker: Worker, number: int | str) -> str:
     return f"{worker.peer.profile} {number}"
 
 
