@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,7 @@ def main(ctx: click.Context, folder: str | None, hermes_python: str | None, inst
 
     Without --hermes-python and --install, the hermes on the PATH is taken. What is not installed is skipped, and named.
     """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling every module in every process is nobody's usual cost
     root = Path(ctx.with_resource(tempfile.TemporaryDirectory(prefix="kanban-benchmark-", dir=folder)))
     ctx.obj = lambda: Path(tempfile.mkdtemp(dir=root))
     hermes_venv.choose(hermes_python, ctx.obj() if install else None)
@@ -202,7 +204,7 @@ def run_smoke(ctx: click.Context) -> None:
     ctx.invoke(run_start_up, runs=2)
     ctx.invoke(run_disk, tasks=3)
     for work in side_by_side.WORKS:
-        ctx.invoke(run_peers, work=work, profiles=(2,), rounds=1, seconds=0.2)
+        ctx.invoke(run_peers, work=work, profiles=(1,), rounds=1, seconds=0.1)
 
 
 if __name__ == "__main__":

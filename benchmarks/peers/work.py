@@ -17,6 +17,8 @@ CHAT = "42"
 PAUSE_AFTER_ERROR_S = 0.01
 # How often a dashboard reads: three times as often as the ones that users reported.
 READ_EVERY_S = 0.1
+# So many characters of an error's first line are told.
+LONGEST_ERROR = 100
 
 
 @dataclass
@@ -90,11 +92,15 @@ class Worker:
         try:
             answer = call(*arguments)
         except Exception as error:
-            self.notes.errors[_in_a_line(verb, error)] += 1
+            self.notes.errors[self._in_a_line(verb, error)] += 1
             time.sleep(PAUSE_AFTER_ERROR_S)
             return or_else
         self.notes.spent_s.setdefault(verb, []).append(time.perf_counter() - started)
         return answer if or_else is None else True
+
+    def _in_a_line(self, verb: str, error: Exception) -> str:
+        said = (str(error).splitlines() or [""])[0].replace(str(self.peer.folder), "…")
+        return f"{verb}: {type(error).__name__}: {said[:LONGEST_ERROR]}"
 
 
 def warm_up(worker: Worker) -> None:
@@ -171,8 +177,3 @@ def _one_task(worker: Worker, number: int | str) -> None:
 
 def _title(worker: Worker, number: int | str) -> str:
     return f"{worker.peer.profile} {number}"
-
-
-def _in_a_line(verb: str, error: Exception) -> str:
-    said = (str(error).splitlines() or [""])[0][:100]
-    return f"{verb}: {type(error).__name__}: {said}"
