@@ -158,13 +158,14 @@ def run_peers(new_folder: NewFolder, work: str, profiles: tuple[int, ...], round
 
 @main.command("all")
 @click.option("--json", "kept", type=click.Path(dir_okay=False, path_type=Path), default="figures.json")
+@click.option("--rounds", type=click.IntRange(1), default=3, help="Of the work that is done side by side.")
 @click.pass_context
-def run_all(ctx: click.Context, kept: Path) -> None:
+def run_all(ctx: click.Context, kept: Path, rounds: int) -> None:
     """Everything, for the page of figures. It takes about an hour, and the machine should do nothing else."""
     faults = []
     for work, options in side_by_side.AT_LENGTH.items():
         try:
-            ctx.invoke(run_peers, work=work, **options)
+            ctx.invoke(run_peers, work=work, rounds=rounds, **options)
         except FaultsFound as error:  # the other figures are wanted all the same
             faults.append(error)
         FIGURES.save(kept, machine.facts(ctx.obj()))

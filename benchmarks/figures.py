@@ -77,7 +77,7 @@ class Figures:
         """One more row of a table that is printed line by line; the first of a command begins a section."""
         context = click.get_current_context()
         if context is not self._context:
-            self.begin(context.command.get_short_help_str(limit=120))
+            self.begin(context.command.get_short_help_str(limit=120).rstrip("."))
         section = self.sections[-1]
         section.columns = ["what", "figure", "compared with, or spread"]
         section.rows.append([what, figure, compared])
@@ -123,7 +123,7 @@ verdict. *Shown after* is how long after the end everything was on the board.
 
 What must not happen is counted on every row. *Lost*: acknowledged, and not there afterwards. *Doubled*: two winners of
 one claim, or two tasks of one. *Corrupt*: boards that fail their check. *Errors*: calls that raised. *Refused*: claims
-that somebody else won, which is no fault.
+that somebody else won, which is no fault; their times count, but not as operations.
 """
 
 

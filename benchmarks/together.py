@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
+import psutil
 
 from benchmarks.peers import Outcome, Peer, find
 from benchmarks.peers.hermes import PYTHON
@@ -60,11 +61,13 @@ class Wrong:
 @dataclass
 class Round:
     """One peer at one work, once. ``crews``: the notes of each crew's workers, in order. ``seconds``: from the common
-    begin to the end of the last worker. ``behind_s``: from then until everything was to be seen by everybody."""
+    begin to the end of the last worker. ``behind_s``: from then until everything was to be seen by everybody.
+    ``cpu_s``: what the workers used, and whatever runs beside them."""
 
     crews: list[list[Notes]]
     seconds: float
     behind_s: float
+    cpu_s: float
     wrong: Wrong
     said: Counter = field(default_factory=Counter)
 
@@ -74,7 +77,7 @@ def run_round(name: str, folder: Path, crews: Sequence[Crew], seconds: float, sh
     when they begin, made by a profile of their own."""
     peer = find(name)
     with ExitStack() as stack:
-        stack.enter_context(peer.serving(folder))
+        server = stack.enter_context(peer.serving(folder))
         maker = _Started(stack, name, peer, folder, "maker", Crew("fill", 1, shared), [])
         _, (made,) = _work([maker], FILL_S)
         peer.settle(folder)
@@ -84,16 +87,18 @@ def run_round(name: str, folder: Path, crews: Sequence[Crew], seconds: float, sh
             for crew in crews
             for number in range(crew.processes)
         ]
+        before_s = _cpu_s(server)
         begin, notes = _work(started, seconds)
         ended = max((note.ended for note in notes), default=begin)
         peer.settle(folder)
         behind_s = max(0.0, time.time() - ended)
+        cpu_s = _cpu_s(server) - before_s + sum(note.cpu_s for note in notes)
     wrong = judge([made, *notes], peer.outcome(folder))
     by_crew, rest = [], iter(notes)
     for crew in crews:
         by_crew.append([next(rest) for _ in range(crew.processes)])
     said = sum((note.errors for note in notes), Counter())
-    return Round(by_crew, max(ended - begin, 1e-3), behind_s, wrong, said)
+    return Round(by_crew, max(ended - begin, 1e-3), behind_s, cpu_s, wrong, said)
 
 
 def judge(notes: Sequence[Notes], found: Outcome) -> Wrong:
@@ -172,6 +177,13 @@ def _work(started: Sequence[_Started], seconds: float) -> tuple[float, list[Note
         worker.process.stdin.write(json.dumps([begin, begin + seconds]) + "\n")
         worker.process.stdin.flush()
     return begin, [worker.notes(begin + seconds) for worker in started]
+
+
+def _cpu_s(server: int | None) -> float:
+    if server is None:
+        return 0.0
+    used = psutil.Process(server).cpu_times()
+    return used.user + used.system
 
 
 def _more_than_once(counted: Counter) -> int:

@@ -69,9 +69,9 @@ class Peer:
 
     @classmethod
     @contextmanager
-    def serving(cls, folder: Path) -> Iterator[None]:
-        """Whatever has to run beside the workers."""
-        yield
+    def serving(cls, folder: Path) -> Iterator[int | None]:
+        """Whatever has to run beside the workers; gives the id of its process, if there is one."""
+        yield None
 
     @classmethod
     def settle(cls, folder: Path) -> None:

@@ -69,11 +69,11 @@ class Kanban(KanbanAlone):
 
     @classmethod
     @contextmanager
-    def serving(cls, folder: Path) -> Iterator[None]:
+    def serving(cls, folder: Path) -> Iterator[int | None]:
         from benchmarks.peers.this import Shards
 
-        with Shards.serving(folder):
-            yield
+        with Shards.serving(folder) as daemon:
+            yield daemon
 
 
 class HermesKanban(KanbanAlone):

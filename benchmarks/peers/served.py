@@ -34,12 +34,12 @@ class Served(Peer):
 
     @classmethod
     @contextmanager
-    def serving(cls, folder: Path) -> Iterator[None]:
+    def serving(cls, folder: Path) -> Iterator[int | None]:
         command = [sys.executable, "-m", "benchmarks.peers.served", str(folder)]
         writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             writer.stdout.readline()  # it listens
-            yield
+            yield writer.pid
         finally:
             writer.terminate()
             writer.communicate()

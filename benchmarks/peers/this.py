@@ -70,9 +70,9 @@ class Shards(ShardsAlone):
 
     @classmethod
     @contextmanager
-    def serving(cls, folder: Path) -> Iterator[None]:
-        with running_daemon(_paths(folder)):
-            yield
+    def serving(cls, folder: Path) -> Iterator[int | None]:
+        with running_daemon(_paths(folder)) as daemon:
+            yield daemon.pid
 
 
 def _paths(folder: Path) -> BoardPaths:

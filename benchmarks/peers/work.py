@@ -23,7 +23,8 @@ LONGEST_ERROR = 100
 
 @dataclass
 class Notes:
-    """What one worker did. ``spent_s``: of each verb, the seconds of each call that was acknowledged."""
+    """What one worker did. ``spent_s``: of each verb, the seconds of each call that was acknowledged. ``cpu_s``: what
+    it used from the common begin on, with the processes that it started."""
 
     spent_s: dict[str, list[float]] = field(default_factory=dict)
     created: dict[str, str] = field(default_factory=dict)
@@ -34,6 +35,7 @@ class Notes:
     errors: Counter = field(default_factory=Counter)
     refused: int = 0
     ended: float = 0.0
+    cpu_s: float = 0.0
 
 
 class Worker:
@@ -107,6 +109,7 @@ def warm_up(worker: Worker) -> None:
     """One task from beginning to end, so that files are there and modules loaded; its times do not count."""
     _one_task(worker, "first")
     worker.notes.spent_s.clear()
+    worker.notes.refused = 0
 
 
 def fill(worker: Worker, count: int, shared: list[str]) -> None:

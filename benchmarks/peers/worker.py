@@ -7,6 +7,7 @@ end it prints its notes.
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import time
 from pathlib import Path
@@ -27,10 +28,17 @@ def main() -> None:
     print(READY, flush=True)
     begin, worker.end = json.loads(sys.stdin.readline())
     time.sleep(max(0.0, begin - time.time()))
+    used = _cpu_s()
     WORK[told["work"]](worker, told["count"], told["shared"])
     worker.notes.ended = time.time()
+    worker.notes.cpu_s = _cpu_s() - used
     peer.close()
     print(json.dumps(vars(worker.notes)), flush=True)
+
+
+def _cpu_s() -> float:
+    mine, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return mine.ru_utime + mine.ru_stime + children.ru_utime + children.ru_stime
 
 
 if __name__ == "__main__":
