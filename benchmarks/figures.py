@@ -92,7 +92,8 @@ class Figures:
         """A figure beside what it must be: at most ``most``, or at least ``least``. Nothing fails on it."""
         met = found <= most if most is not None else found >= least
         bound = f"at most {most:,g}" if most is not None else f"at least {least:,g}"
-        self.note(f"{what}: {found:,.2f}; asked {bound}: {'met' if met else 'NOT met'}")
+        figure = f"{found:,.2f}" if found >= 1 else f"{found:.2g}"
+        self.note(f"{what}: {figure}; asked {bound}: {'met' if met else 'NOT met'}")
 
     def save(self, path: Path, facts: dict[str, str]) -> None:
         """Keep everything as JSON. ``facts``: on what it was measured."""

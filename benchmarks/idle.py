@@ -48,10 +48,15 @@ def _make_quiet(paths: BoardPaths, shards: int) -> None:
 
 
 def _say_idle(what: str, daemon: psutil.Process, seconds: float) -> float:
+    say(f"{what}, until it is ready", f"{_cpu_s(daemon) * 1000:.0f} ms of CPU")
     time.sleep(SETTLE_S)
-    before, started = daemon.cpu_times(), time.perf_counter()
+    before_s, started = _cpu_s(daemon), time.perf_counter()
     time.sleep(seconds)
-    after, ended = daemon.cpu_times(), time.perf_counter()
-    used = (after.user + after.system - before.user - before.system) / (ended - started)
+    used = (_cpu_s(daemon) - before_s) / (time.perf_counter() - started)
     say(what, f"{used:.2%} CPU", f"{daemon.memory_info().rss / 2**20:.0f} MiB")
     return used
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    used = process.cpu_times()
+    return used.user + used.system
