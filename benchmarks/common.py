@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,31 +60,33 @@ def running_daemon(paths: BoardPaths, *options: str) -> Iterator[psutil.Process]
         process.wait()
 
 
-def fill_shard(paths: BoardPaths, profile: str, changes: Sequence[tuple[str, Body]]) -> None:
+def fill_shard(paths: BoardPaths, profile: str, changes: Iterable[tuple[str, Body]]) -> None:
     """Append ``changes`` in one transaction: what is not measured should not take long. Each author has seen what it
     wrote before."""
     shard = Shard(paths, profile)
-    last: dict[str, int] = {}
-    rows = []
     with shard._writing(Eyes()) as connection, sqlite.transaction(connection):
-        seq, digest = shard._head(connection)
-        at_ms = time.time_ns() // 1_000_000
-        for task_id, body in changes:
-            seq += 1
-            seen = encode({profile: last[task_id]} if task_id in last else {})
-            row = (seq, task_id, KIND_OF[type(body)], encode_body(body), seen, at_ms)
-            digest = chain(digest, profile, *row)
-            rows.append((*row, digest))
-            last[task_id] = seq
+        rows = _chained(profile, changes, *shard._head(connection))
         connection.executemany("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
     shard.close()
+
+
+def _chained(profile: str, changes: Iterable[tuple[str, Body]], seq: int, digest: str) -> Iterator[tuple]:
+    last: dict[str, int] = {}
+    at_ms = time.time_ns() // 1_000_000
+    for task_id, body in changes:
+        seq += 1
+        seen = encode({profile: last[task_id]} if task_id in last else {})
+        row = (seq, task_id, KIND_OF[type(body)], encode_body(body), seen, at_ms)
+        digest = chain(digest, profile, *row)
+        last[task_id] = seq
+        yield (*row, digest)
 
 
 def make_board(folder: Path, tasks: int) -> BoardPaths:
     """A board with ``tasks`` ready tasks, merged."""
     paths = BoardPaths.of(folder, DEFAULT_BOARD)
     paths.make_folder()
-    creates = [(new_task_id(), Create(title=f"task {number}", assignee="bingge")) for number in range(tasks)]
+    creates = ((new_task_id(), Create(title=f"task {number}", assignee="bingge")) for number in range(tasks))
     fill_shard(paths, "default", creates)
     with coordinator_of(paths) as coordinator:
         coordinator.make_passes()

@@ -18,7 +18,7 @@ from benchmarks.together import Crew, Round, Wrong, run_round
 READERS = 3
 OF_A_QUEUE = "its board has no comments, nor can it be read"
 COLUMNS = (
-    "profiles", "peer", "operations/s", "shards: times as many", "write p50 ms", "write p99 ms", "claim p50 ms",
+    "profiles", "peer", "operations/s", "this ÷ peer", "write p50 ms", "write p99 ms", "claim p50 ms",
     "claim p99 ms", "slowest/mean", "CPU ms/operation", "shown after s", "lost", "doubled", "corrupt",
     "errors", "refused",
 )  # fmt: skip
@@ -196,7 +196,7 @@ def _say_errors(found: list[Measured]) -> None:
     for one in found:
         said = sum((round_.said for round_ in one.rounds), Counter())
         for sentence, count in said.most_common(2):
-            FIGURES.note(f"{one.peer}, {one.profiles} profiles: {count} times {sentence}")
+            FIGURES.note(f"{one.peer}, {one.profiles} profiles, {count} times: {sentence}")
 
 
 def _operations(notes: Notes) -> int:

@@ -102,7 +102,7 @@ class Worker:
 
     def _in_a_line(self, verb: str, error: Exception) -> str:
         said = (str(error).splitlines() or [""])[0].replace(str(self.peer.folder), "…")
-        return f"{verb}: {type(error).__name__}: {said[:LONGEST_ERROR]}"
+        return f"{verb}: {type(error).__name__}: {said[:LONGEST_ERROR].strip()}"
 
 
 def warm_up(worker: Worker) -> None:
