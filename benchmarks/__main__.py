@@ -12,7 +12,6 @@ import click
 from benchmarks import (
     board_size,
     disk,
-    fairness,
     figures,
     hermes_venv,
     idle,
@@ -75,15 +74,6 @@ def main(ctx: click.Context, folder: str | None, hermes_python: str | None, inst
 def run_round_trip(new_folder: NewFolder, claims: int) -> None:
     """A claim, from the call to its verdict, with an idle daemon; against one commit of the same disk."""
     round_trip.measure(new_folder(), claims)
-
-
-@main.command("fairness")
-@click.option("--gateways", type=click.IntRange(2), default=8)
-@click.option("--seconds", type=click.FloatRange(0.5), default=5.0)
-@click.pass_obj
-def run_fairness(new_folder: NewFolder, gateways: int, seconds: float) -> None:
-    """Gateways that write as fast as they can, each its own profile: the slowest against the mean."""
-    fairness.measure(new_folder(), gateways, seconds)
 
 
 @main.command("board-size")
@@ -174,7 +164,6 @@ def run_all(ctx: click.Context, kept: Path, rounds: int) -> None:
         (run_board_size, {"sizes": (1_000, 10_000, 100_000, 1_000_000), "passes": 200}),
         (run_round_trip, {"claims": 500}),
         (run_push, {"events": 500}),
-        (run_fairness, {"gateways": 8, "seconds": 5.0}),
         (run_start_up, {"runs": 15}),
         (run_idle, {"shards": (5, 50, 200), "boards": 45, "seconds": 20.0}),
         (run_disk, {"tasks": 500}),
@@ -197,7 +186,6 @@ def write_page(kept: Path) -> None:
 def run_smoke(ctx: click.Context) -> None:
     """Each benchmark at its smallest size, to see that it still runs."""
     ctx.invoke(run_round_trip, claims=10)
-    ctx.invoke(run_fairness, gateways=2, seconds=0.5)
     ctx.invoke(run_board_size, sizes=(50, 200), passes=10)
     ctx.invoke(run_merge, changes=200)
     ctx.invoke(run_push, events=10)

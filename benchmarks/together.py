@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import click
 import psutil
 
 from benchmarks.peers import Outcome, Peer, find
@@ -143,12 +142,18 @@ class _Started:
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
+        self.is_ready = False
         stack.callback(self._end)
 
-    def is_ready(self) -> None:
-        """Return when the worker has opened its peer."""
-        if self.process.stdout.readline().strip() != READY:
-            raise click.ClickException("a worker ended before it began; its last words are above")
+    def wait_until_ready(self) -> None:
+        """Return when the worker has opened its peer, or died of it."""
+        self.is_ready = self.process.stdout.readline().strip() == READY
+
+    def begin(self, begin: float, end: float) -> None:
+        """Tell it when to begin and to end."""
+        if self.is_ready:
+            self.process.stdin.write(json.dumps([begin, end]) + "\n")
+            self.process.stdin.flush()
 
     def notes(self, end: float) -> Notes:
         """What it did, or an error if it is not back in time."""
@@ -171,11 +176,10 @@ class _Started:
 def _work(started: Sequence[_Started], seconds: float) -> tuple[float, list[Notes]]:
     """Let them begin together; returns when that was, and what each did."""
     for worker in started:
-        worker.is_ready()
+        worker.wait_until_ready()
     begin = time.time() + HEAD_START_S
     for worker in started:
-        worker.process.stdin.write(json.dumps([begin, begin + seconds]) + "\n")
-        worker.process.stdin.flush()
+        worker.begin(begin, begin + seconds)
     return begin, [worker.notes(begin + seconds) for worker in started]
 
 
