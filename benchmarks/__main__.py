@@ -2,24 +2,70 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from benchmarks import board_size, fairness, idle, merge, push, round_trip, start_up
+from benchmarks import (
+    board_size,
+    disk,
+    figures,
+    hermes_venv,
+    idle,
+    machine,
+    merge,
+    push,
+    round_trip,
+    side_by_side,
+    start_up,
+    targets,
+)
+from benchmarks.figures import FIGURES
 
 NewFolder = Callable[[], Path]
 
 
+class Numbers(click.ParamType):
+    """Whole numbers with commas between them."""
+
+    name = "N,N,…"
+
+    def convert(self, value: str | tuple, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers, each 1 or more."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(map(int, value.split(",")))
+        except ValueError:
+            self.fail(f"{value} is not a list of whole numbers like 1,2,4", param, ctx)
+        if min(numbers) < 1:
+            self.fail("each number must be 1 or more", param, ctx)
+        return numbers
+
+
+class FaultsFound(click.ClickException):
+    """This project lost, doubled or damaged something, or a call failed."""
+
+    exit_code = 1
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--folder", type=click.Path(file_okay=False, exists=True), help="Where the boards are made.")
+@click.option("--hermes-python", metavar="PATH", help="The python of the virtual environment of hermes-agent.")
+@click.option("--install", is_flag=True, help="Install hermes-agent for this run.")
 @click.pass_context
-def main(ctx: click.Context, folder: str | None) -> None:
-    """Measure this project on this machine. Each line says what it is, and what it is to be compared with."""
+def main(ctx: click.Context, folder: str | None, hermes_python: str | None, install: bool) -> None:
+    """Measure this project on this machine. Each line says what it is, and what it is to be compared with.
+
+    Without --hermes-python and --install, the hermes on the PATH is taken. What is not installed is skipped, and named.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling every module in every process is nobody's usual cost
     root = Path(ctx.with_resource(tempfile.TemporaryDirectory(prefix="kanban-benchmark-", dir=folder)))
     ctx.obj = lambda: Path(tempfile.mkdtemp(dir=root))
+    hermes_venv.choose(hermes_python, ctx.obj() if install else None)
 
 
 @main.command("round-trip")
@@ -30,23 +76,13 @@ def run_round_trip(new_folder: NewFolder, claims: int) -> None:
     round_trip.measure(new_folder(), claims)
 
 
-@main.command("fairness")
-@click.option("--gateways", type=click.IntRange(2), default=8)
-@click.option("--seconds", type=click.FloatRange(0.5), default=5.0)
-@click.pass_obj
-def run_fairness(new_folder: NewFolder, gateways: int, seconds: float) -> None:
-    """Gateways that write as fast as they can, each its own profile: the slowest against the mean."""
-    fairness.measure(new_folder(), gateways, seconds)
-
-
 @main.command("board-size")
-@click.option("--small", type=click.IntRange(10), default=1_000)
-@click.option("--large", type=click.IntRange(10), default=100_000)
+@click.option("--sizes", type=Numbers(), default="1000,100000")
 @click.option("--passes", type=click.IntRange(10), default=200)
 @click.pass_obj
-def run_board_size(new_folder: NewFolder, small: int, large: int, passes: int) -> None:
-    """A pass of one change into a small and into a large board."""
-    board_size.measure(new_folder(), small, large, passes)
+def run_board_size(new_folder: NewFolder, sizes: tuple[int, ...], passes: int) -> None:
+    """A pass of one change into boards of several sizes, in turn."""
+    board_size.measure(new_folder(), sizes, passes)
 
 
 @main.command("merge")
@@ -66,20 +102,83 @@ def run_push(new_folder: NewFolder, events: int) -> None:
 
 
 @main.command("idle")
-@click.option("--shards", type=click.IntRange(1), default=50)
+@click.option("--shards", type=Numbers(), default="5,50,200")
+@click.option("--boards", type=click.IntRange(1), default=45)
 @click.option("--seconds", type=click.FloatRange(1), default=20.0)
 @click.pass_obj
-def run_idle(new_folder: NewFolder, shards: int, seconds: float) -> None:
+def run_idle(new_folder: NewFolder, shards: tuple[int, ...], boards: int, seconds: float) -> None:
     """The CPU that a daemon takes while nothing happens."""
-    idle.measure(new_folder(), shards, seconds)
+    idle.measure(new_folder(), shards, boards, seconds)
 
 
 @main.command("start-up")
 @click.option("--runs", type=click.IntRange(2), default=15)
 @click.pass_obj
 def run_start_up(new_folder: NewFolder, runs: int) -> None:
-    """The CPU of a command that only reads."""
+    """The CPU and the memory of one call of a command."""
     start_up.measure(new_folder(), runs)
+
+
+@main.command("disk")
+@click.option("--tasks", type=click.IntRange(1), default=500)
+@click.pass_obj
+def run_disk(new_folder: NewFolder, tasks: int) -> None:
+    """The bytes on disk for each change, of this project and of its peers."""
+    disk.measure(tasks, new_folder)
+
+
+@main.command("peers")
+@click.option("--work", type=click.Choice(list(side_by_side.WORKS)), default="board")
+@click.option("--profiles", type=Numbers(), default="1,2,4,8,16")
+@click.option("--rounds", type=click.IntRange(1), default=3)
+@click.option("--seconds", type=click.FloatRange(0.1), default=3.0)
+@click.pass_obj
+def run_peers(new_folder: NewFolder, work: str, profiles: tuple[int, ...], rounds: int, seconds: float) -> None:
+    """The same work on this project and on what a user would pick instead, side by side.
+
+    Ends with exit code 1 if this project lost, doubled or damaged something, or a call of it failed.
+    """
+    found = side_by_side.measure(work, profiles, rounds, seconds, new_folder)
+    if work == "board":
+        targets.say_targets(found)
+    targets.say_faults(found)
+    if any(one.ours and one.wrong.faults for one in found):
+        raise FaultsFound("this project lost, doubled or damaged something, or a call of it failed; see above")
+
+
+@main.command("all")
+@click.option("--json", "kept", type=click.Path(dir_okay=False, path_type=Path), default="figures.json")
+@click.option("--rounds", type=click.IntRange(1), default=3, help="Of the work that is done side by side.")
+@click.pass_context
+def run_all(ctx: click.Context, kept: Path, rounds: int) -> None:
+    """Everything, for the page of figures. It takes about an hour, and the machine should do nothing else."""
+    faults = []
+    for work, options in side_by_side.AT_LENGTH.items():
+        try:
+            ctx.invoke(run_peers, work=work, rounds=rounds, **options)
+        except FaultsFound as error:  # the other figures are wanted all the same
+            faults.append(error)
+        FIGURES.save(kept, machine.facts(ctx.obj()))
+    for command, options in (
+        (run_merge, {"changes": 100_000}),
+        (run_board_size, {"sizes": (1_000, 10_000, 100_000, 1_000_000), "passes": 200}),
+        (run_round_trip, {"claims": 500}),
+        (run_push, {"events": 500}),
+        (run_start_up, {"runs": 15}),
+        (run_idle, {"shards": (5, 50, 200), "boards": 45, "seconds": 20.0}),
+        (run_disk, {"tasks": 500}),
+    ):
+        ctx.invoke(command, **options)
+        FIGURES.save(kept, machine.facts(ctx.obj()))
+    if faults:
+        raise faults[0]
+
+
+@main.command("page")
+@click.argument("kept", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def write_page(kept: Path) -> None:
+    """The page docs/figures.md on standard output, from the JSON that ``all`` kept."""
+    click.echo(figures.page(kept), nl=False)
 
 
 @main.command("smoke")
@@ -87,12 +186,14 @@ def run_start_up(new_folder: NewFolder, runs: int) -> None:
 def run_smoke(ctx: click.Context) -> None:
     """Each benchmark at its smallest size, to see that it still runs."""
     ctx.invoke(run_round_trip, claims=10)
-    ctx.invoke(run_fairness, gateways=2, seconds=0.5)
-    ctx.invoke(run_board_size, small=50, large=200, passes=10)
+    ctx.invoke(run_board_size, sizes=(50, 200), passes=10)
     ctx.invoke(run_merge, changes=200)
     ctx.invoke(run_push, events=10)
-    ctx.invoke(run_idle, shards=3, seconds=1.0)
+    ctx.invoke(run_idle, shards=(3,), boards=2, seconds=1.0)
     ctx.invoke(run_start_up, runs=2)
+    ctx.invoke(run_disk, tasks=3)
+    for work in side_by_side.WORKS:
+        ctx.invoke(run_peers, work=work, profiles=(1,), rounds=1, seconds=0.1)
 
 
 if __name__ == "__main__":

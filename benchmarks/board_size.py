@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.common import coordinator_of, make_board, say, spread
+from benchmarks.figures import FIGURES
 from coordinator.passes import Coordinator
 from shards import Board
 from shards.bodies import Claim
 from shards.shard import Shard
 from shards.vectors import Eyes
 
+MOST_TIMES = 2.0
 
-def measure(folder: Path, small: int, large: int, passes: int) -> None:
-    """Print the time of a pass that merges one claim, into boards of ``small`` and ``large`` tasks, in turn."""
-    boards = {size: make_board(folder / str(size), size) for size in (small, large)}
-    times: dict[int, list[float]] = {size: [] for size in boards}
-    with coordinator_of(boards[small]) as first, coordinator_of(boards[large]) as second:
-        working = {small: first, large: second}
+
+def measure(folder: Path, sizes: Sequence[int], passes: int) -> None:
+    """Print the time of a pass that merges one claim, into boards of ``sizes`` tasks, in turn."""
+    boards = {size: make_board(folder / str(size), size) for size in sizes}
+    times: dict[int, list[float]] = {size: [] for size in sizes}
+    with ExitStack() as stack:
+        working = {size: stack.enter_context(coordinator_of(paths)) for size, paths in boards.items()}
         shards = {size: Shard(paths, "bingge") for size, paths in boards.items()}
-        tasks = {size: _task_ids(working[size], passes) for size in boards}
+        tasks = {size: _task_ids(working[size], passes) for size in sizes}
         for number in range(passes):
-            for size in boards:
+            for size in sizes:
                 shards[size].append(tasks[size][number % len(tasks[size])], Claim(), Eyes())
                 started = time.perf_counter()
                 working[size].make_pass()
                 times[size].append(time.perf_counter() - started)
         for shard in shards.values():
             shard.close()
-    for size in boards:
-        say(f"one change into {size:,} tasks", "", spread(times[size]))
-    say("the large board", f"{statistics.median(times[large]) / statistics.median(times[small]):.2f}", "of the small")
+    least = statistics.median(times[min(sizes)])
+    for size in sizes:
+        say(f"one change into {size:,} tasks", f"{statistics.median(times[size]) / least:.2f}", spread(times[size]))
+    FIGURES.asked(
+        f"one change into {max(sizes):,} tasks, in those into {min(sizes):,}",
+        statistics.median(times[max(sizes)]) / least,
+        most=MOST_TIMES,
+    )
 
 
 def _task_ids(coordinator: Coordinator, count: int) -> list[str]:

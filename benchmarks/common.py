@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import psutil
 
+from benchmarks.figures import FIGURES
 from coordinator.lock import COMMAND, DAEMON, holder, take
 from coordinator.passes import Coordinator
 from shards import sqlite
 from shards.bodies import Body, Create
+from shards.changes import KIND_OF, chain, encode_body
 from shards.locks import FileLock
 from shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
 from shards.shard import Shard
-from shards.vectors import Eyes
+from shards.vectors import Eyes, encode
 
 
 def say(what: str, figure: str, compared: str = "") -> None:
-    """One line of a benchmark's output."""
-    click.echo(f"{what:<46} {figure:>16}  {compared}".rstrip())
+    """One line of a benchmark's output, which is a row on the page of figures."""
+    FIGURES.line(what, figure, compared)
 
 
 def spread(values: Sequence[float], unit: str = "ms", scale: float = 1_000) -> str:
     """The median and the 99th percentile of ``values``."""
+    return f"p50 {statistics.median(values) * scale:.2f} {unit}, p99 {percentile(values, 99) * scale:.2f} {unit}"
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """So many percent of ``values`` are no greater; nan if there are none."""
+    if not values:
+        return math.nan
     ordered = sorted(values)
-    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    return f"p50 {statistics.median(ordered) * scale:.2f} {unit}, p99 {p99 * scale:.2f} {unit}"
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 @contextmanager
-def running_daemon(paths: BoardPaths) -> Iterator[psutil.Process]:
-    """A daemon process that serves the board, ready."""
-    command = [sys.executable, "-m", "coordinator", "--home", str(paths.folder), "daemon", "--quiet"]
+def running_daemon(paths: BoardPaths, *options: str) -> Iterator[psutil.Process]:
+    """A daemon process that serves the board, ready. ``options``: more words of its command line."""
+    command = [sys.executable, "-m", "coordinator", "--home", str(paths.folder), "daemon", "--quiet", *options]
     process = psutil.Popen(command, stdin=subprocess.DEVNULL)
     try:
         while not (paths.coordinator_bell.exists() and (found := holder(paths)) and found.role == DAEMON):
@@ -50,21 +60,33 @@ def running_daemon(paths: BoardPaths) -> Iterator[psutil.Process]:
         process.wait()
 
 
-def fill_shard(paths: BoardPaths, profile: str, changes: Sequence[tuple[str, Body]]) -> None:
-    """Append ``changes`` in one go, without waiting for the disk: this part is not what is measured."""
+def fill_shard(paths: BoardPaths, profile: str, changes: Iterable[tuple[str, Body]]) -> None:
+    """Append ``changes`` in one transaction: what is not measured should not take long. Each author has seen what it
+    wrote before."""
     shard = Shard(paths, profile)
-    with shard._writing(Eyes()) as connection:
-        connection.execute("PRAGMA synchronous=OFF")
-    for task_id, body in changes:
-        shard.append(task_id, body, Eyes())
+    with shard._writing(Eyes()) as connection, sqlite.transaction(connection):
+        rows = _chained(profile, changes, *shard._head(connection))
+        connection.executemany("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
     shard.close()
+
+
+def _chained(profile: str, changes: Iterable[tuple[str, Body]], seq: int, digest: str) -> Iterator[tuple]:
+    last: dict[str, int] = {}
+    at_ms = time.time_ns() // 1_000_000
+    for task_id, body in changes:
+        seq += 1
+        seen = encode({profile: last[task_id]} if task_id in last else {})
+        row = (seq, task_id, KIND_OF[type(body)], encode_body(body), seen, at_ms)
+        digest = chain(digest, profile, *row)
+        last[task_id] = seq
+        yield (*row, digest)
 
 
 def make_board(folder: Path, tasks: int) -> BoardPaths:
     """A board with ``tasks`` ready tasks, merged."""
     paths = BoardPaths.of(folder, DEFAULT_BOARD)
     paths.make_folder()
-    creates = [(new_task_id(), Create(title=f"task {number}", assignee="bingge")) for number in range(tasks)]
+    creates = ((new_task_id(), Create(title=f"task {number}", assignee="bingge")) for number in range(tasks))
     fill_shard(paths, "default", creates)
     with coordinator_of(paths) as coordinator:
         coordinator.make_passes()

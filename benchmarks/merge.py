@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.common import coordinator_of, fill_shard, say
+from benchmarks.figures import FIGURES
 from coordinator.lock import COMMAND, take
 from coordinator.verify import rebuild, verify
 from shards.bodies import Body, Claim, Comment, Complete, Create, Subscribe
 from shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
 
+LEAST_A_SECOND = 20_000
 PROFILES = ("default", "bingge", "pixiel", "mafei")
 
 
@@ -23,16 +25,20 @@ def measure(folder: Path, changes: int) -> None:
     with coordinator_of(paths) as coordinator:
         started = time.perf_counter()
         merged = len(coordinator.make_passes().decisions)
-        say("merged a second", f"{merged / (time.perf_counter() - started):,.0f}", f"{merged:,} changes")
+        merged_a_second = merged / (time.perf_counter() - started)
+        say("merged a second", f"{merged_a_second:,.0f}", f"{merged:,} changes")
     lock = take(paths, COMMAND, wait_s=5)
     try:
         started = time.perf_counter()
         replayed = rebuild(paths, lock).entries
-        say("rebuilt a second", f"{replayed / (time.perf_counter() - started):,.0f}", f"{replayed:,} entries")
+        rebuilt_a_second = replayed / (time.perf_counter() - started)
+        say("rebuilt a second", f"{rebuilt_a_second:,.0f}", f"{replayed:,} entries")
     finally:
         lock.close()
     found = verify(paths)
     say("verified a second", f"{found.entries / found.seconds:,.0f}", f"{found.rows:,} rows, clean={found.clean}")
+    FIGURES.asked("merged a second", merged_a_second, least=LEAST_A_SECOND)
+    FIGURES.asked("rebuilt a second", rebuilt_a_second, least=LEAST_A_SECOND)
 
 
 def _work(count: int) -> Iterator[tuple[str, Body]]:

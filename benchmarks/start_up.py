@@ -1,36 +1,96 @@
-"""What a command costs that only reads."""
+"""What a command costs: the CPU and the memory of one call."""
 
 from __future__ import annotations
 
-import resource
+import json
+import os
 import statistics
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
+
 from benchmarks.common import make_board, say
+from benchmarks.figures import FIGURES
+from benchmarks.peers.hermes import HOME, PYTHON
+from shards import Board
 
 TASKS = 100
+MOST_CPU_MS = 150.0
+# A process begins with the memory of the one that started it as its greatest, so a small one starts them.
+_LAUNCHER = """
+import json, os, sys
+nowhere = os.open(os.devnull, os.O_WRONLY)
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, nowhere, 1)])
+_, status, used = os.wait4(child, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss]))
+"""
+
+
+@dataclass
+class Command:
+    """A command line, and what its calls took."""
+
+    what: str
+    words: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    cpu_ms: list[float] = field(default_factory=list)
+    memory_mib: list[float] = field(default_factory=list)
+
+    def call(self) -> None:
+        """Run it once, and note its CPU and the most memory it had."""
+        launched = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *self.words]
+        done = subprocess.run(launched, capture_output=True, text=True, env={**os.environ, **self.environment})
+        code, cpu_s, memory_kib = json.loads(done.stdout)
+        if code:
+            raise click.ClickException(f"{self.what} ended with exit code {code}: {done.stderr}")
+        self.cpu_ms.append(cpu_s * 1000)
+        self.memory_mib.append(memory_kib / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def measure(folder: Path, runs: int) -> None:
-    """Print the CPU of ``kanban list`` over ``runs`` runs, and of an interpreter that does nothing."""
-    make_board(folder, TASKS)
-    nothing = _cpu([sys.executable, "-c", "pass"], runs)
-    reading = _cpu([sys.executable, "-m", "shards", "--home", str(folder), "list"], runs)
-    say("python that does nothing", "", f"p50 {nothing * 1000:.0f} ms of CPU")
-    say(f"kanban list of {TASKS} tasks", "", f"p50 {reading * 1000:.0f} ms of CPU")
+    """Print the CPU and the memory of the commands, called ``runs`` times in turn, beside an interpreter that does
+    nothing and, where it is there, ``hermes kanban list`` of a board with as many tasks."""
+    paths = make_board(folder / "ours", TASKS)
+    with Board(paths) as board:
+        task_id = board.tasks(limit=1)[0].id
+    ours = [sys.executable, "-m", "shards", "--home", str(paths.folder)]
+    merge = [sys.executable, "-m", "coordinator", "--home", str(paths.folder)]
+    listing = Command(f"kanban list of {TASKS} tasks", [*ours, "list"])
+    commands = [
+        Command("python that does nothing", [sys.executable, "-c", "pass"]),
+        listing,
+        Command("kanban show", [*ours, "show", task_id]),
+        Command("kanban comment", [*ours, "--profile", "bingge", "comment", task_id, "look"]),
+        Command("kanban create", [*ours, "--profile", "bingge", "create", "task"]),
+        Command("kanban-merge status", [*merge, "status"]),
+        *_of_hermes(folder / "hermes"),
+    ]
+    for _ in range(1 + runs):
+        for command in commands:
+            command.call()
+    for command in commands:
+        del command.cpu_ms[0], command.memory_mib[0]  # the first call compiles what was never called
+        cpu_ms, memory_mib = statistics.median(command.cpu_ms), statistics.median(command.memory_mib)
+        spread = f"{min(command.cpu_ms):.0f}..{max(command.cpu_ms):.0f} ms, {memory_mib:.0f} MiB"
+        say(command.what, f"{cpu_ms:.0f} ms of CPU", spread)
+    FIGURES.asked("kanban list, ms of CPU", statistics.median(listing.cpu_ms), most=MOST_CPU_MS)
 
 
-def _cpu(command: list[str], runs: int) -> float:
-    used = []
-    for _ in range(runs):
-        before = _children()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        used.append(_children() - before)
-    return statistics.median(used)
-
-
-def _children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def _of_hermes(folder: Path) -> list[Command]:
+    python = os.environ.get(PYTHON)
+    if python is None:
+        FIGURES.note("skipped: hermes kanban list (hermes-agent is not there)")
+        return []
+    environment = {HOME: str(folder)}
+    making = (
+        "from hermes_cli import kanban_db as board\n"
+        "with board.connect_closing() as connection:\n"
+        f"    for number in range({TASKS}):\n"
+        "        board.create_task(connection, title=f'task {number}', assignee='bingge')\n"
+    )
+    subprocess.run([python, "-c", making], check=True, env={**os.environ, **environment})
+    listing = [str(Path(python).with_name("hermes")), "kanban", "list"]
+    return [Command(f"hermes kanban list of {TASKS} tasks", listing, environment)]

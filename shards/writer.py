@@ -63,6 +63,7 @@ class Writer:
         self._bells_guard = threading.Lock()
         self._last_pass = float("-inf")
         self._written_to = 0
+        self._merged_to = 0
         self._later = Later(self._merge_what_is_left)
         self._pid = os.getpid()
 
@@ -101,7 +102,9 @@ class Writer:
             sleep=bell.wait,
         )
         try:
-            return attempts(self._look_for_verdict, seq)
+            verdict = attempts(self._look_for_verdict, seq)
+            self._merged_to = max(self._merged_to, seq)
+            return verdict
         except tenacity.RetryError as error:
             raise Undecided(
                 seq=seq, profile=self.profile, waited_s=self.patience_s, why=self._why_undecided()
@@ -193,7 +196,7 @@ class Writer:
 
     def _is_merged(self) -> bool:
         """Whether the board shows everything that this process wrote."""
-        return self._written_to == 0 or self._eyes().merged_seq >= self._written_to
+        return self._written_to <= self._merged_to or self._eyes().merged_seq >= self._written_to
 
     def _merge_what_is_left(self) -> bool:
         with contextlib.suppress(KanbanError):  # it is written; whoever needs a verdict is told what is the matter

@@ -93,7 +93,7 @@ def cycles_are_fine() -> Iterator[None]:
 @contextmanager
 def the_newest_change_is_left() -> Iterator[None]:
     original = coordinator.passes.ordered
-    with patch.object(coordinator.passes, "ordered", lambda collected: original(collected)[:-1]):
+    with patch.object(coordinator.passes, "ordered", lambda *given: original(*given)[:-1]):
         yield
 
 
