@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shards import sqlite
@@ -67,6 +66,7 @@ class Board:
     def __init__(self, paths: BoardPaths) -> None:
         self.paths = paths
         self._connection: sqlite3.Connection | None = None
+        self._names = (str(paths.board), f"{paths.board}-wal")
         self._files: tuple | None = None
         self._threads = threading.RLock()
         self._pid = os.getpid()
@@ -330,15 +330,20 @@ class Board:
         self.close()
 
     def _open(self) -> sqlite3.Connection:
-        files = _files(self.paths.board)
+        files = self._present_files()
         if self._connection is not None and files != self._files:
             self.close()
         if self._connection is None:
             connection = sqlite.open_reader(self.paths.board, sqlite.BOARD)
             connection.row_factory = sqlite3.Row
             self._connection = connection
-            self._files = _files(self.paths.board)
+            self._files = self._present_files()
         return self._connection
+
+    def _present_files(self) -> tuple:
+        """Which board and which WAL lie there. A kept connection that no longer reads these (the board was replaced,
+        or foreign code in this process dropped its locks and the WAL went from under it) is opened again."""
+        return tuple(map(sqlite.identity, self._names))
 
     def _rows(self, sql: str, given: Sequence | dict) -> list[sqlite3.Row]:
         """One statement is one state of the board by itself."""
@@ -358,9 +363,3 @@ class Board:
 
     def _column(self, sql: str, given: Sequence | dict) -> list:
         return [row[0] for row in self._rows(sql, given)]
-
-
-def _files(board: Path) -> tuple:
-    """Which board and which WAL lie there. A kept connection that no longer reads these (the board was replaced, or
-    foreign code in this process dropped its locks and the WAL went from under it) is opened again."""
-    return sqlite.identity(board), sqlite.identity(board.with_name(board.name + "-wal"))

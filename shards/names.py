@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard
@@ -104,42 +105,42 @@ class BoardPaths:
         slug = file.parent.name if file.parent.parent.name == "boards" else DEFAULT_BOARD
         return cls(file.parent, slug)
 
-    @property
+    @cached_property
     def board(self) -> Path:
         """The file that everybody reads."""
         return self.folder / "kanban.db"
 
-    @property
+    @cached_property
     def ledger(self) -> Path:
         """The file that holds every change in order."""
         return self.folder / "kanban-ledger.db"
 
-    @property
+    @cached_property
     def coordinator_lock(self) -> Path:
         """The lock of ledger and board."""
         return self.folder / "kanban-coordinator.lock"
 
-    @property
+    @cached_property
     def coordinator_bell(self) -> Path:
         """Where a daemon hangs up its bell."""
         return self.folder / "kanban-coordinator.sock"
 
-    @property
+    @cached_property
     def attachments(self) -> Path:
         """Where attachments lie, one folder for each task; as in Hermes."""
         return self._content / "attachments"
 
-    @property
+    @cached_property
     def workspaces(self) -> Path:
         """Where scratch workspaces lie, one folder for each task; as in Hermes."""
         return self._content / "workspaces"
 
-    @property
+    @cached_property
     def logs(self) -> Path:
         """Where Hermes's workers write their logs."""
         return self._content / "logs"
 
-    @property
+    @cached_property
     def _content(self) -> Path:
         return self.folder / "kanban" if self.slug == DEFAULT_BOARD else self.folder
 

@@ -266,7 +266,7 @@ def quick_check(connection: sqlite3.Connection) -> str:
     return connection.execute("PRAGMA quick_check(1)").fetchone()[0]
 
 
-def identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path | str) -> tuple[int, int] | None:
     """Which file lies at ``path`` (device, inode), by ``stat`` alone; None if there is none."""
     try:
         found = os.stat(path)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -94,23 +95,8 @@ class Writer:
 
     def wait_for_verdict(self, seq: int) -> Verdict:
         """The verdict on this profile's change ``seq``, as soon as there is one. Raises Undecided."""
-        bell = self._take_bell()
-        attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda verdict: verdict is None),
-            wait=tenacity.wait_exponential(multiplier=FIRST_LOOK_S, max=LONGEST_LOOK_S),
-            stop=tenacity.stop_after_delay(self.patience_s),
-            sleep=bell.wait,
-        )
-        try:
-            verdict = attempts(self._look_for_verdict, seq)
-            self._merged_to = max(self._merged_to, seq)
-            return verdict
-        except tenacity.RetryError as error:
-            raise Undecided(
-                seq=seq, profile=self.profile, waited_s=self.patience_s, why=self._why_undecided()
-            ) from error
-        finally:
-            self._give_bell_back(bell)
+        with self._bell() as bell:
+            return self._wait(seq, bell)
 
     def attempt(self, key: tuple) -> Attempt:
         """What this profile's processes know of a delivery; see Shard.attempt."""
@@ -150,27 +136,43 @@ class Writer:
     def _append(self, task_id: str, change: Body, eyes: Eyes) -> Written:
         written = self._shard.append(task_id, change, eyes)
         self._written_to = max(self._written_to, written.seq)
-        if not self._ringer.ring(self.paths.coordinator_bell):
-            self._sweep()
         return written
 
     def _add(self, task_id: str, change: Body, eyes: Eyes) -> int:
         """Append a change that nobody waits for, and see to it that it is merged; returns its seq."""
         written = self._append(task_id, change, eyes)
+        if not self._ring():
+            self._sweep()
         self._later.soon()
         return written.seq
 
     def _decided(self, task_id: str, change: Body, eyes: Eyes) -> Verdict:
-        written = self._append(task_id, change, eyes)
-        try:
-            verdict = self.wait_for_verdict(written.seq)
-        except Undecided:
-            self._later.soon()
-            raise
-        if not self._shard.still_holds(written, self._eyes()):
+        with self._bell() as bell:
+            bell.hush()
+            written = self._append(task_id, change, eyes)
+            if self._ring():
+                bell.wait(LONGEST_LOOK_S)
+            verdict = self._wait(written.seq, bell)
+        if not self._shard.still_holds(written):
             raise GivenUp(seq=written.seq, profile=self.profile)
         if verdict.verdict == "refused":
             raise Refused(reason=verdict.reason, sentence=verdict.sentence, answer=verdict.answer or {})
+        return verdict
+
+    def _wait(self, seq: int, bell: Bell) -> Verdict:
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda verdict: verdict is None),
+            wait=tenacity.wait_exponential(multiplier=FIRST_LOOK_S, max=LONGEST_LOOK_S),
+            stop=tenacity.stop_after_delay(self.patience_s),
+            sleep=bell.wait,
+        )
+        try:
+            verdict = attempts(self._look_for_verdict, seq)
+        except tenacity.RetryError as error:
+            self._later.soon()
+            why = self._why_undecided()
+            raise Undecided(seq=seq, profile=self.profile, waited_s=self.patience_s, why=why) from error
+        self._merged_to = max(self._merged_to, seq)
         return verdict
 
     def _look_at(self, task: str | Task) -> Eyes:
@@ -204,7 +206,7 @@ class Writer:
         return False
 
     def _merge_before_closing(self) -> None:
-        if self._is_merged() or self._ringer.ring(self.paths.coordinator_bell):
+        if self._is_merged() or self._ring():
             return
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda done: not done),
@@ -238,8 +240,12 @@ class Writer:
         if pass_if_free(self.paths, self._coordinator_lock):
             self._last_pass = time.monotonic()
             return True
-        self._ringer.ring(self.paths.coordinator_bell)
+        self._ring()
         return False
+
+    def _ring(self) -> bool:
+        """Tell the daemon that something is new; returns whether one has its bell out."""
+        return self._ringer.ring(self.paths.coordinator_bell)
 
     def _why_undecided(self) -> str:
         from coordinator.lock import holder
@@ -247,15 +253,17 @@ class Writer:
         found = holder(self.paths)
         return f"the coordinator is the {found}" if found else "no coordinator took it"
 
-    def _take_bell(self) -> Bell:
+    @contextlib.contextmanager
+    def _bell(self) -> Iterator[Bell]:
+        """A bell of this thread's, to be rung when a pass is over."""
         with self._bells_guard:
-            if self._bells:
-                return self._bells.pop()
-        return self.board.bell()
-
-    def _give_bell_back(self, bell: Bell) -> None:
-        with self._bells_guard:
-            self._bells.append(bell)
+            bell = self._bells.pop() if self._bells else None
+        bell = bell or self.board.bell()
+        try:
+            yield bell
+        finally:
+            with self._bells_guard:
+                self._bells.append(bell)
 
 
 def _id_of(task: str | Task) -> str:
