@@ -1,0 +1,247 @@
+"""The ladder: from a damaged board to a sound copy, by the first rung that holds."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from coordinator.holders import file_holders
+from coordinator.salvage import report as rungs
+from coordinator.salvage.header import mend
+from coordinator.salvage.pages import Form, Pages, form_of
+from coordinator.salvage.report import Salvage, TableReport
+from coordinator.salvage.schema import read_schema
+from coordinator.salvage.sidecars import bring_in
+from coordinator.salvage.tables import save_tables
+from coordinator.salvage.trees import Marks
+from coordinator.salvage.witnesses import Witnesses, lost_tasks
+from migrations.board import HERMES_TABLES
+from shards import sqlite
+from shards.errors import BeyondSalvage, DiskFull, FileMissing, NotABoard, StillWritten
+
+# How many findings of SQLite's integrity check are kept: it can make one for each row.
+FINDINGS_KEPT = 20
+SOUND = ["ok"]
+# The bytes of the original, beside which nobody else works; and what a rung makes of them.
+PRIVATE, COPY = "salvage-private.db", "kanban.db"
+# A file with more pages than this has had tasks once: the schema itself takes some thirty.
+FEW_PAGES = 64
+# What a board's tasks cannot be without.
+_NEEDED = {"id", "title", "status"}
+
+
+def salvage(source: Path, folder: Path) -> Salvage:
+    """Make a sound copy of the Hermes board ``source`` in ``folder``, and tell how and what is lost.
+
+    ``source``, and what lies beside it, is only read. ``folder`` exists and has room for twice the board; the copy is
+    ``kanban.db`` in it, which must not exist. Raises FileMissing, NotABoard, BeyondSalvage, StillWritten, FileBusy,
+    CannotOpen, DiskFull.
+    """
+    _look(source)
+    private, copy = folder / PRIVATE, folder / COPY
+    report = Salvage(source, copy)
+    try:
+        report.digest = sqlite.copy_bytes(source, folder, PRIVATE)
+        with sqlite.explained(source):
+            _climb(private, report)
+            _check(report)
+    except OSError as error:
+        _discard(private, copy)
+        raise DiskFull(path=folder) from error
+    except BaseException:
+        _discard(private, copy)
+        raise
+    _discard(private)
+    return report
+
+
+def _look(source: Path) -> None:
+    """Refuse what cannot be a board, and what somebody writes at this moment."""
+    wal = source.with_name(source.name + "-wal")
+    if not source.exists() and not wal.exists():
+        raise FileMissing(path=source, role="board")
+    if source.exists() and not source.is_file():
+        raise NotABoard(path=source, problem="it is not a regular file")
+    writers = [holder for holder in file_holders(source) if holder.writing]
+    if writers:
+        raise StillWritten(path=source, holders=", ".join(map(str, writers)))
+    content = source.stat().st_size if source.exists() else 0
+    if not content and not (wal.exists() and wal.stat().st_size):
+        raise NotABoard(path=source, problem="it is empty, and there is no WAL beside it that could hold the rows")
+
+
+def _climb(private: Path, report: Salvage) -> None:
+    for trial in bring_in(private, report):
+        findings = _findings(trial.path)
+        report.before = report.before or findings
+        if findings == SOUND:
+            _refuse_others(trial.path, report.source)
+            if not _strange(trial.path):
+                report.rung = rungs.SIDECAR if trial.left_out else rungs.SOUND
+                report.notes += trial.left_out
+                trial.path.replace(report.copy)
+                return
+            report.notes.append("the schema holds more than plain tables and indexes, so only rows are taken from it")
+            break
+    form = form_of(private)
+    if form is None:
+        raise NotABoard(path=report.source, problem=_resemblance(private))
+    for rung, change in ((rungs.HEADER, _mended), (rungs.INDEXES, _reindexed)):
+        if report.before != SOUND and _try(private, form, change, report):
+            report.rung = rung
+            return
+    report.rung = rungs.TABLES
+    save_tables(private, form, report.copy, report)
+    if not any(told.saved for told in report.tables.values()):
+        _refuse_others(private, report.source)
+        raise BeyondSalvage(path=report.source, problem=report.before[0])
+
+
+def _try(private: Path, form: Form, change: Callable[[Path, Form, Salvage], None], report: Salvage) -> bool:
+    """Whether ``change`` makes a copy of ``private`` sound. If so it is the copy, and indexes were heard."""
+    notes = list(report.notes)
+    shutil.copyfile(private, report.copy)
+    try:
+        change(report.copy, form, report)
+        if _findings(report.copy) == SOUND and not _strange(report.copy):
+            _refuse_others(report.copy, report.source)
+            _hear_witnesses(private, form, report)
+            return True
+    except sqlite3.Error:
+        pass  # a damaged tree cannot be emptied, and two rows of one key cannot be indexed: the next rung
+    sqlite.discard(report.copy)
+    report.notes = notes
+    return False
+
+
+def _mended(copy: Path, form: Form, report: Salvage) -> None:
+    report.notes += mend(copy, form)
+
+
+def _reindexed(copy: Path, form: Form, report: Salvage) -> None:
+    report.notes += mend(copy, form)
+    connection = sqlite.open_private(copy)
+    try:
+        connection.execute("REINDEX")
+    finally:
+        connection.close()
+
+
+def _hear_witnesses(private: Path, form: Form, report: Salvage) -> None:
+    """What the damaged file's indexes still say of rows that its tables do not have."""
+    connection, scratch = sqlite.open_private(report.copy), sqlite.open_scratch()
+    try:
+        with Pages(private, form) as pages:
+            witnesses = Witnesses(pages, read_schema(pages, Marks(pages)), connection, scratch)
+            for table in _tables(connection):
+                told = report.tables.setdefault(table, TableReport())
+                witnesses.hear(table)
+                witnesses.tell(table, told)
+    finally:
+        scratch.close()
+        connection.close()
+
+
+def _check(report: Salvage) -> None:
+    """Count what is in the copy, name what is lost, and say what is suspicious."""
+    report.after = _findings(report.copy)
+    assert report.after == SOUND, report.after
+    connection = sqlite.open_private(report.copy)
+    try:
+        connection.execute("PRAGMA journal_mode=PERSIST")  # whoever takes the copy finds one file
+        for table in _tables(connection):
+            told = report.tables.setdefault(table, TableReport())
+            (told.saved,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+        report.lost_tasks = lost_tasks(connection, report)
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    finally:
+        connection.close()
+    if not report.tables["tasks"].saved:
+        _warn_of_nothing(report, pages)
+
+
+def _warn_of_nothing(report: Salvage, pages: int) -> None:
+    if report.rung == rungs.TABLES or any(told.saved for told in report.tables.values()):
+        report.warnings.append("not one task is left, although other rows are: this is not the board it was")
+    elif pages > FEW_PAGES:
+        report.warnings.append(
+            f"there is no row in it, although the file has {pages} pages: it was emptied, or replaced"
+        )
+    elif not report.source.with_name(report.source.name + "-wal").exists():
+        report.warnings.append("there is no row in it, and no WAL beside it: was a WAL removed, which held the tasks?")
+
+
+def _findings(path: Path) -> list[str]:
+    """What SQLite's integrity check says: ["ok"] of a sound file."""
+    connection = sqlite.open_private(path)
+    try:
+        connection.execute("PRAGMA query_only=ON")
+        return [line for (line,) in connection.execute(f"PRAGMA integrity_check({FINDINGS_KEPT})")]
+    except sqlite3.Error as error:
+        return [str(error)]
+    finally:
+        connection.close()
+
+
+def _refuse_others(path: Path, source: Path) -> None:
+    """Raise NotABoard if the readable database ``path`` is of another kind than a board of Hermes."""
+    connection = sqlite.open_private(path)
+    try:
+        (marked,) = connection.execute("PRAGMA application_id").fetchone()
+        kinds = dict(connection.execute("SELECT name, type FROM sqlite_schema LIMIT 1000"))
+        columns = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('tasks')")}
+    except sqlite3.Error:
+        return
+    finally:
+        connection.close()
+    ours = {role.application_id: role.name for role in (sqlite.BOARD, sqlite.LEDGER, sqlite.SHARD)}
+    if marked in ours:
+        problem = f"it is a {ours[marked]} of this program, which `kanban-merge rebuild` and `repair` make again"
+    elif not kinds:
+        problem = "it is a database without any table"
+    elif kinds.get("tasks") != "table":
+        problem = f"its tasks are a {kinds['tasks']}" if "tasks" in kinds else "it has no tasks, so another program's"
+    elif not columns >= _NEEDED:
+        problem = f"its tasks have no {' and no '.join(sorted(_NEEDED - columns))}"
+    else:
+        return
+    raise NotABoard(path=source, problem=problem)
+
+
+def _strange(path: Path) -> bool:
+    """Whether a sound database holds anything but ordinary tables and indexes."""
+    connection = sqlite.open_private(path)
+    try:
+        kinds = connection.execute(
+            "SELECT count(*) FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR rootpage = 0 OR rootpage IS NULL"
+        ).fetchone()
+        hidden = connection.execute(
+            "SELECT count(*) FROM sqlite_schema AS s, pragma_table_xinfo(s.name) AS c WHERE s.type = 'table' AND c.hidden"
+        ).fetchone()
+        return bool(kinds[0] or hidden[0])
+    finally:
+        connection.close()
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    return [table for table in HERMES_TABLES if table in there]
+
+
+def _resemblance(private: Path) -> str:
+    with private.open("rb") as file:
+        beginning = file.read(4096)
+    if not beginning.strip(b"\0"):
+        return "it holds zeros, and no page of a database"
+    try:
+        beginning[:1024].decode()
+    except UnicodeDecodeError:
+        return "no page in it is one of a database; it may be encrypted, compressed, or overwritten"
+    return "it is a text"
+
+
+def _discard(*paths: Path) -> None:
+    for path in paths:
+        sqlite.discard(path)

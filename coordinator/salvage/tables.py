@@ -1,0 +1,229 @@
+"""Tables: the last rung. Every row that can be read goes into a new file, made with Hermes's own schema.
+
+Which copy of a row counts: the one that its table's tree leads to. A row elsewhere is taken only where the tree has
+none, and only if it is not older than its own deletion: an index names it; or no index of its table is whole, and
+its page is not one that was given back, and either the tree has a gap there or the list of free pages is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from coordinator.salvage.layouts import KNOWN, Layout
+from coordinator.salvage.pages import Form, Mended, Pages, Value, leaves, record
+from coordinator.salvage.report import Replaced, Salvage, TableReport
+from coordinator.salvage.schema import SEQUENCE, Schema, read_schema
+from coordinator.salvage.trees import Gaps, Marks, TableTree
+from coordinator.salvage.witnesses import Witnesses
+from migrations.board import HERMES_INDEXES, HERMES_TABLES
+from shards import sqlite
+
+# How likely a copy of a row is the newest one, by where it lies.
+MISPLACED, UNREACHED, GIVEN_BACK = range(3)
+# Values that a column must have, where its own default does not help.
+_NOTHING = {"TEXT": "", "INTEGER": 0}
+
+
+def save_tables(private: Path, form: Form, target: Path, report: Salvage) -> None:
+    """Make ``target`` of all rows that the private copy ``private`` still holds, and tell ``report``."""
+    connection, scratch = sqlite.open_private(target), sqlite.open_scratch()
+    try:
+        with Pages(private, form) as pages, sqlite.transaction(connection):
+            _Tables(pages, connection, scratch, report).save()
+    finally:
+        scratch.close()
+        connection.close()
+
+
+@dataclass
+class _Tables:
+    pages: Pages
+    connection: sqlite3.Connection
+    scratch: sqlite3.Connection
+    report: Salvage
+
+    def save(self) -> None:
+        self.marks = Marks(self.pages)
+        self.schema = read_schema(self.pages, self.marks)
+        self._tell_of_the_schema()
+        self.scratch.execute("CREATE TABLE elsewhere (name TEXT, key INTEGER, rank INTEGER, payload BLOB)")
+        for table, layout in self.schema.layouts.items():
+            self.report.tables[table] = TableReport()
+            self.connection.execute(_create(table, layout))
+        gaps = {table: self._save_tree(layout) for table, layout in self.schema.layouts.items()}
+        sequences = self._sequences()
+        self._mark_others()
+        free_is_whole = self._collect_elsewhere()
+        witnesses = Witnesses(self.pages, self.schema, self.connection, self.scratch)
+        for table in self.schema.layouts:
+            self._save_elsewhere(table, gaps[table], free_is_whole, witnesses.hear(table))
+            witnesses.tell(table, self.report.tables[table])
+        self._finish(sequences)
+
+    def _tell_of_the_schema(self) -> None:
+        kept = {f"{column.name} of {table}" for table, each in self.schema.layouts.items() for column in each.unusual}
+        for found, said in (
+            (
+                self.schema.missing,
+                "the schema does not say what these tables are: {}; their rows are told by their form",
+            ),
+            (self.schema.others, "tables that Hermes does not have, left out: {}"),
+            (self.schema.strange, "neither tables nor indexes, left out: {}"),
+            (sorted(kept), "columns that this program does not know, kept: {}"),
+        ):
+            if found:
+                self.report.notes.append(said.format(", ".join(found)))
+
+    def _save_tree(self, layout: Layout) -> list[tuple[int, int]]:
+        table, root = layout.table, self.schema.roots.get(layout.table, 0)
+        others = [each for each in self.schema.layouts.values() if each is not layout]
+        tree = TableTree(self.pages, root, layout, self.marks, others)
+        for row in tree.rows():
+            if row.in_place:
+                self._insert(layout, row.key, row.values)
+            else:
+                self._keep(table, row.key, MISPLACED, row.payload)
+        return tree.gaps
+
+    def _sequences(self) -> list[tuple[str, int]]:
+        tree = TableTree(self.pages, self.schema.roots.get(SEQUENCE.table, 0), SEQUENCE, self.marks, ())
+        return [(name, number) for name, number in (row.values for row in tree.rows()) if isinstance(number, int)]
+
+    def _mark_others(self) -> None:
+        """Keep rows of strange tables, in their own trees, from being taken for rows of Hermes's."""
+        for name in self.schema.others:
+            for _ in TableTree(self.pages, self.schema.roots[name], _Anything(), self.marks, ()).rows():
+                pass
+
+    def _collect_elsewhere(self) -> bool:
+        free, whole = self.pages.free()
+        for page in leaves(self.pages, self.marks.reached):
+            records = [(cell, record(cell.payload, self.pages.encoding)) for cell in page.cells]
+            fitting = [
+                (table, cell)
+                for cell, values in records
+                for table, layout in self.schema.layouts.items()
+                if values is not None and layout.fits(values)
+            ]
+            if fitting:
+                owner = Counter(table for table, _ in fitting).most_common(1)[0][0]
+                rank = GIVEN_BACK if page.number in free else UNREACHED
+                for table, cell in fitting:
+                    if table == owner:
+                        self._keep(table, cell.key, rank, cell.payload)
+        self.scratch.execute("CREATE INDEX elsewhere_key ON elsewhere (name, key)")
+        return whole
+
+    def _keep(self, table: str, key: int, rank: int, payload: bytes) -> None:
+        self.scratch.execute("INSERT INTO elsewhere VALUES (?, ?, ?, ?)", (table, key, rank, payload))
+
+    def _save_elsewhere(self, table: str, ranges: list, free_is_whole: bool, an_index_is_whole: bool) -> None:
+        layout, told, gaps = self.schema.layouts[table], self.report.tables[table], Gaps(ranges)
+        keys = self.scratch.execute("SELECT DISTINCT key FROM elsewhere WHERE name = ? ORDER BY key", (table,))
+        for (key,) in keys:
+            named = self._named(table, key)
+            copies = self._copies(layout, key, named)
+            there = self.connection.execute(f"SELECT 1 FROM {table} WHERE rowid = ?", (key,)).fetchone()
+            _, rank, values = copies[0]
+            certain = rank < GIVEN_BACK and not an_index_is_whole and (key in gaps or free_is_whole)
+            if not there and (named or certain) and self._insert(layout, key, values):
+                told.outside += 1
+                copies = copies[1:]
+            told.stale += len(copies)
+
+    def _named(self, table: str, key: int) -> dict[str, Value]:
+        """What indexes say of a row that the tree does not have."""
+        rows = self.scratch.execute("SELECT column, value FROM named WHERE name = ? AND key = ?", (table, key))
+        return dict(rows.fetchall())
+
+    def _copies(self, layout: Layout, key: int, named: dict[str, Value]) -> list[tuple[int, int, list[Value]]]:
+        """``(values that indexes confirm, rank, values)`` of each distinct copy of a row, the newest first."""
+        found = []
+        for rank, payload in self.scratch.execute(
+            "SELECT min(rank), payload FROM elsewhere WHERE name = ? AND key = ? GROUP BY payload", (layout.table, key)
+        ):
+            values = record(payload, self.pages.encoding)
+            row = layout.row(key, values)
+            confirmed = sum(row.get(column) == value for column, value in named.items())
+            times = [value for column, value in row.items() if column.endswith("_at") and isinstance(value, int)]
+            found.append((confirmed, rank, values, max(times, default=0)))
+        found.sort(key=lambda each: (-each[0], each[1], -each[3]))
+        return [each[:3] for each in found]
+
+    def _insert(self, layout: Layout, key: int, values: list[Value]) -> bool:
+        """Save a row; False, and counted as stale, if one with the same key or name is saved already."""
+        kept = {column.name for column in (*KNOWN[layout.table].columns, *layout.unusual)}
+        row = {name: value for name, value in layout.row(key, values).items() if name in kept}
+        row, replaced = _allowed(layout.table, key, row)
+        names = ", ".join(["rowid", *(f'"{name}"' for name in row)])
+        done = self.connection.execute(
+            f"INSERT INTO {layout.table} ({names}) VALUES ({', '.join('?' * (len(row) + 1))}) ON CONFLICT DO NOTHING",
+            [key, *row.values()],
+        )
+        told = self.report.tables[layout.table]
+        if not done.rowcount:
+            told.stale += 1
+            return False
+        told.saved += 1
+        self.report.replaced += replaced
+        return True
+
+    def _finish(self, sequences: list[tuple[str, int]]) -> None:
+        for name, target in HERMES_INDEXES.items():
+            table, _, columns = target.rstrip(")").partition("(")
+            there = {row[0] for row in self.connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+            if set(columns.split(", ")) <= there:
+                self.connection.execute(f"CREATE INDEX {name} ON {target}")
+        for name, number in sequences:  # no id is given twice, whatever is lost
+            self.connection.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, name))
+            self.connection.execute(
+                "INSERT INTO sqlite_sequence SELECT ?1, ?2 WHERE ?1 IN (SELECT name FROM sqlite_schema WHERE sql LIKE "
+                "'%AUTOINCREMENT%') AND ?1 NOT IN (SELECT name FROM sqlite_sequence)",
+                (name, number),
+            )
+
+
+class _Anything(Layout):
+    """The layout of a table that is not Hermes's."""
+
+    def __init__(self) -> None:
+        super().__init__("", ())
+
+    def fits(self, values: list[Value]) -> bool:
+        return True
+
+
+def _create(table: str, layout: Layout) -> str:
+    """The statement that makes ``table`` in the copy: Hermes's own, with what columns the file has besides.
+
+    Where the file gives a column another type (ids were TEXT once), the file's types are kept, without constraints.
+    """
+    known = {column.name: column for column in KNOWN[table].columns}
+    drifted = [each for each in layout.columns if each.name in known and each.type != known[each.name].type]
+    unusual = "".join(f', "{column.name}" {column.type}' for column in layout.unusual)
+    if drifted:
+        kept = [f'"{column.name}" {column.type}' for column in layout.columns if column.name in known]
+        return f"CREATE TABLE {table} ({', '.join(kept)}{unusual})"
+    columns, separator, constraint = HERMES_TABLES[table].partition(", PRIMARY KEY (")
+    if not separator:
+        columns, separator, constraint = HERMES_TABLES[table].rstrip().partition(",\n        PRIMARY KEY (")
+    return f"CREATE TABLE {table} ({columns}{unusual}{separator}{constraint})"
+
+
+def _allowed(table: str, key: int, row: dict[str, Value]) -> tuple[dict[str, Value], list[Replaced]]:
+    """``row`` as the copy's schema allows it, and what had to be replaced for that."""
+    columns = {column.name: column for column in KNOWN[table].columns}
+    replaced = []
+    for name, value in row.items():
+        column = columns.get(name)
+        if isinstance(value, Mended):
+            row[name] = str(value)
+            replaced.append(Replaced(table, key, name, "no text", str(value)))
+        elif value is None and column is not None and column.not_null:
+            row[name] = column.default if column.default is not None else _NOTHING[column.type]
+            replaced.append(Replaced(table, key, name, "NULL", row[name]))
+    return row, replaced
