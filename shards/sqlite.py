@@ -142,7 +142,11 @@ def open_private(path: Path) -> sqlite3.Connection:
     """Open a copy that this process made and nobody else knows of, of whatever origin, for reading and writing; make
     it if it is missing. Such a copy needs no lock, and no durability: it is made again if the process dies."""
     connection = _connect(path, "rwc")
-    connection.execute("PRAGMA synchronous=OFF")
+    try:
+        connection.execute("PRAGMA synchronous=OFF")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

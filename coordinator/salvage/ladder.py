@@ -175,9 +175,11 @@ def _warn_of_nothing(report: Salvage, pages: int) -> None:
 
 def _findings(path: Path) -> list[str]:
     """What SQLite's integrity check says: ["ok"] of a sound file."""
-    connection = sqlite.open_private(path)
     try:
-        connection.execute("PRAGMA query_only=ON")
+        connection = sqlite.open_private(path)
+    except sqlite3.Error as error:
+        return [str(error)]
+    try:
         return [line for (line,) in connection.execute(f"PRAGMA integrity_check({FINDINGS_KEPT})")]
     except sqlite3.Error as error:
         return [str(error)]

@@ -54,7 +54,7 @@ class Witnesses:
     def _hear_one(self, table: str, name: str, columns: tuple[str, ...], root: int, there: set[str], rows: int) -> bool:
         tree = IndexTree(self.pages, root, columns, self.schema.layouts[table])
         shown = [column for column in columns if column in there]
-        asked = f"SELECT {', '.join(['rowid', *(f'{chr(34)}{column}{chr(34)}' for column in shown)])} FROM {table} WHERE rowid = ?"
+        asked = f"SELECT {', '.join(['rowid', *shown])} FROM {table} WHERE rowid = ?"
         hits = 0
         for key, said in tree.entries():
             row = self.connection.execute(asked, (key,)).fetchone()
@@ -103,6 +103,8 @@ def lost_tasks(connection: sqlite3.Connection, report: Salvage) -> list[LostTask
         known = {name: value for name, value in row.items() if name not in ("id", "row")}
         found[task_id] = LostTask(task_id, known, {})
     for said, (table, column) in _NAMING.items():
+        if table not in report.tables:
+            continue  # a board of an older release
         for task_id, count in connection.execute(
             f"SELECT {column}, count(*) FROM {table} WHERE {column} NOT IN (SELECT id FROM tasks) GROUP BY 1"
         ):
