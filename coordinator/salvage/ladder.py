@@ -134,11 +134,12 @@ def _hear_witnesses(private: Path, form: Form, report: Salvage) -> None:
     connection, scratch = sqlite.open_private(report.copy), sqlite.open_scratch()
     try:
         with Pages(private, form) as pages:
-            witnesses = Witnesses(pages, read_schema(pages, Marks(pages)), connection, scratch)
+            marks = Marks(pages)
+            witnesses = Witnesses(pages, read_schema(pages, marks), connection, scratch, marks)
+            witnesses.hear()
             for table in _tables(connection):
-                told = report.tables.setdefault(table, TableReport())
-                witnesses.hear(table)
-                witnesses.tell(table, told)
+                witnesses.tell(table, report.tables.setdefault(table, TableReport()))
+            report.loose = witnesses.loose
     finally:
         scratch.close()
         connection.close()
@@ -216,13 +217,13 @@ def _strange(path: Path) -> bool:
     """Whether a sound database holds anything but ordinary tables and indexes."""
     connection = sqlite.open_private(path)
     try:
-        kinds = connection.execute(
-            "SELECT count(*) FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR rootpage = 0 OR rootpage IS NULL"
-        ).fetchone()
-        hidden = connection.execute(
-            "SELECT count(*) FROM sqlite_schema AS s, pragma_table_xinfo(s.name) AS c WHERE s.type = 'table' AND c.hidden"
-        ).fetchone()
-        return bool(kinds[0] or hidden[0])
+        asked = "SELECT type NOT IN ('table', 'index') OR ifnull(rootpage, 0) = 0, type, name FROM sqlite_schema"
+        entries = connection.execute(asked).fetchall()
+        hidden = "SELECT 1 FROM pragma_table_xinfo(?) WHERE hidden"
+        return any(
+            strange or (kind == "table" and connection.execute(hidden, (name,)).fetchone())
+            for strange, kind, name in entries
+        )
     finally:
         connection.close()
 

@@ -16,12 +16,33 @@ from migrations.board import HERMES_INDEXES, HERMES_TABLES
 from shards import sqlite
 
 # The columns that boards begun with Hermes 0.14.0 got later stand at the end of their records.
-_ADDED_LATER = (
-    "branch_name project_id model_override goal_mode goal_max_turns session_id block_kind block_recurrences "
-    "provider_override reasoning_effort"
-).split()
+_ADDED_LATER = [
+    "branch_name",
+    "project_id",
+    "model_override",
+    "goal_mode",
+    "goal_max_turns",
+    "session_id",
+    "block_kind",
+    "block_recurrences",
+    "provider_override",
+    "reasoning_effort",
+]
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _PLAIN_TYPE = re.compile(r"[A-Za-z ]{0,40}")
+
+
+# Which columns say whose row it is. Where the rowid is an id that was given out, two rows may share it in a board that
+# several wrote at once, and then these tell them apart.
+IDENTITY = {
+    "tasks": ("id",),
+    "task_links": ("parent_id", "child_id"),
+    "kanban_notify_subs": ("task_id", "platform", "chat_id", "thread_id"),
+    "task_comments": ("task_id",),
+    "task_events": ("task_id",),
+    "task_runs": ("task_id",),
+    "task_attachments": ("task_id",),
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +111,11 @@ class Layout:
         """The named values of a record."""
         named = {column.name: value for column, value in zip(self.columns, values, strict=False)}
         return {**named, **{column.name: key for column in self.columns if column.rowid}}
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the rowid is an id that others refer to."""
+        return any(column.rowid for column in self.columns)
 
     @property
     def unusual(self) -> tuple[Column, ...]:

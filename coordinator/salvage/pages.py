@@ -7,7 +7,7 @@ it lies on and nothing else. Only private copies are read, which no connection h
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -275,12 +275,12 @@ def _has_records(pages: Pages, number: int) -> bool:
     return all(record(cell.payload, pages.encoding) is not None for cell in page.cells)
 
 
-def leaves(pages: Pages, skip: bytearray) -> Iterator[Page]:
-    """Every table leaf, in the file's order, but those marked in ``skip``."""
+def leaves(pages: Pages, skip: Container[int], kind: int = TABLE_LEAF) -> Iterator[Page]:
+    """Every leaf of ``kind``, in the file's order, but those in ``skip``."""
     for number in range(1, pages.count + 1):
-        if not skip[number]:
+        if number not in skip:
             page = pages.page(number)
-            if page is not None and page.kind == TABLE_LEAF:
+            if page is not None and page.kind == kind:
                 yield page
 
 

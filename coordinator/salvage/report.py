@@ -23,13 +23,17 @@ RUNGS = {
 @dataclass
 class TableReport:
     """What became of one table. ``saved``: rows in the copy; ``outside``: those of them that its tree did not lead to;
-    ``stale``: older or deleted rows on other pages, left out; ``lost``: rows that an index names and no page holds,
-    each with its rowid and what the index says of it; ``contradicted``: rows of which an index says otherwise."""
+    ``stale``: older or deleted copies of rows on other pages, left out; ``collided``: rows that are left out, whole,
+    because another row has their id; ``lost``: rows that an index names and no page holds, each with its rowid and
+    what the index says of it; ``gaps``: ranges of rowids, first and last, of pages that cannot be read;
+    ``contradicted``: saved rows of which an index says otherwise."""
 
     saved: int = 0
     outside: int = 0
     stale: int = 0
+    collided: list[dict] = field(default_factory=list)
     lost: list[dict] = field(default_factory=list)
+    gaps: list[tuple[int, int]] = field(default_factory=list)
     contradicted: list[dict] = field(default_factory=list)
 
 
@@ -61,7 +65,8 @@ class Replaced:
 @dataclass
 class Salvage:
     """What came of it. ``copy``: the sound copy; ``rung``: one of RUNGS; ``digest``: the SHA-256 of the original;
-    ``before`` and ``after``: what SQLite's integrity check said; ``notes``: what was found and done; ``warnings``:
+    ``loose``: task ids in index pages
+    that belong to no index that is known, and how often; ``before`` and ``after``: what SQLite's integrity check said; ``notes``: what was found and done; ``warnings``:
     what a person should look at."""
 
     source: Path
@@ -71,6 +76,7 @@ class Salvage:
     before: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
     tables: dict[str, TableReport] = field(default_factory=dict)
+    loose: dict[str, int] = field(default_factory=dict)
     lost_tasks: list[LostTask] = field(default_factory=list)
     replaced: list[Replaced] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -83,7 +89,7 @@ class Salvage:
             self.warnings
             or self.lost_tasks
             or self.replaced
-            or any(table.lost or table.contradicted for table in self.tables.values())
+            or any(table.lost or table.collided or table.contradicted for table in self.tables.values())
         )
 
     def as_dict(self) -> dict:

@@ -79,12 +79,12 @@ def _entries(pages: Pages, marks: Marks) -> list[tuple]:
     tree = TableTree(pages, 1, _SCHEMA, marks, ())
     rows = [tuple(row.values) for row in tree.rows() if len(row.values) == 5]
     if tree.gaps:  # a part of the schema is lost: its other pages still say what they are
-        for page in leaves(pages, marks.reached):
+        for page in leaves(pages, marks):
             values = [record(cell.payload, pages.encoding) for cell in page.cells]
             fitting = [each for each in values if each is not None and len(each) == 5 and _SCHEMA.fits(each)]
             if fitting and len(fitting) == len(values) and all(_is_entry(each) for each in fitting):
                 rows += map(tuple, fitting)
-                marks.reached[page.number] = 1
+                marks.add(page.number)
     return list(dict.fromkeys(rows))[:_MOST_ENTRIES]
 
 
@@ -98,7 +98,7 @@ def _likeliest(pages: Pages, marks: Marks, table: str) -> Layout:
     if len(layouts) == 1:
         return layouts[0]
     fitting: Counter[int] = Counter()
-    for page in leaves(pages, marks.reached):
+    for page in leaves(pages, marks):
         for cell in page.cells:
             values = record(cell.payload, pages.encoding)
             fitting.update(place for place, each in enumerate(layouts) if values is not None and each.fits(values))

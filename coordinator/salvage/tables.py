@@ -1,22 +1,21 @@
 """Tables: the last rung. Every row that can be read goes into a new file, made with Hermes's own schema.
 
 Which copy of a row counts: the one that its table's tree leads to. A row elsewhere is taken only where the tree has
-none, and only if it is not older than its own deletion: an index names it; or no index of its table is whole, and
-its page is not one that was given back, and either the tree has a gap there or the list of free pages is whole.
+none, and only if it was not deleted, which one of these shows: an index names it; or the list of free pages is whole
+and its page is not on it; or the tree has a gap there, and no whole index is silent about it.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from coordinator.salvage.layouts import KNOWN, Layout
+from coordinator.salvage.layouts import IDENTITY, KNOWN, Layout
 from coordinator.salvage.pages import Form, Mended, Pages, Value, leaves, record
 from coordinator.salvage.report import Replaced, Salvage, TableReport
-from coordinator.salvage.schema import SEQUENCE, Schema, read_schema
+from coordinator.salvage.schema import SEQUENCE, read_schema
 from coordinator.salvage.trees import Gaps, Marks, TableTree
 from coordinator.salvage.witnesses import Witnesses
 from migrations.board import HERMES_INDEXES, HERMES_TABLES
@@ -58,10 +57,13 @@ class _Tables:
         sequences = self._sequences()
         self._mark_others()
         free_is_whole = self._collect_elsewhere()
-        witnesses = Witnesses(self.pages, self.schema, self.connection, self.scratch)
+        witnesses = Witnesses(self.pages, self.schema, self.connection, self.scratch, self.marks)
+        whole = witnesses.hear()
         for table in self.schema.layouts:
-            self._save_elsewhere(table, gaps[table], free_is_whole, witnesses.hear(table))
+            self._save_elsewhere(table, Gaps(gaps[table]), free_is_whole, table in whole)
             witnesses.tell(table, self.report.tables[table])
+            self.report.tables[table].gaps = Gaps(gaps[table]).within(self._last(table, sequences))
+        self.report.loose = witnesses.loose
         self._finish(sequences)
 
     def _tell_of_the_schema(self) -> None:
@@ -93,6 +95,10 @@ class _Tables:
         tree = TableTree(self.pages, self.schema.roots.get(SEQUENCE.table, 0), SEQUENCE, self.marks, ())
         return [(name, number) for name, number in (row.values for row in tree.rows()) if isinstance(number, int)]
 
+    def _last(self, table: str, sequences: list[tuple[str, int]]) -> int:
+        (last,) = self.connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()
+        return max([last or 0, *(number for name, number in sequences if name == table)])
+
     def _mark_others(self) -> None:
         """Keep rows of strange tables, in their own trees, from being taken for rows of Hermes's."""
         for name in self.schema.others:
@@ -101,7 +107,7 @@ class _Tables:
 
     def _collect_elsewhere(self) -> bool:
         free, whole = self.pages.free()
-        for page in leaves(self.pages, self.marks.reached):
+        for page in leaves(self.pages, self.marks):
             records = [(cell, record(cell.payload, self.pages.encoding)) for cell in page.cells]
             fitting = [
                 (table, cell)
@@ -121,56 +127,71 @@ class _Tables:
     def _keep(self, table: str, key: int, rank: int, payload: bytes) -> None:
         self.scratch.execute("INSERT INTO elsewhere VALUES (?, ?, ?, ?)", (table, key, rank, payload))
 
-    def _save_elsewhere(self, table: str, ranges: list, free_is_whole: bool, an_index_is_whole: bool) -> None:
-        layout, told, gaps = self.schema.layouts[table], self.report.tables[table], Gaps(ranges)
+    def _save_elsewhere(self, table: str, gaps: Gaps, free_is_whole: bool, an_index_is_whole: bool) -> None:
+        layout, told = self.schema.layouts[table], self.report.tables[table]
         keys = self.scratch.execute("SELECT DISTINCT key FROM elsewhere WHERE name = ? ORDER BY key", (table,))
-        for (key,) in keys:
-            named = self._named(table, key)
-            copies = self._copies(layout, key, named)
-            there = self.connection.execute(f"SELECT 1 FROM {table} WHERE rowid = ?", (key,)).fetchone()
-            _, rank, values = copies[0]
-            certain = rank < GIVEN_BACK and not an_index_is_whole and (key in gaps or free_is_whole)
-            if not there and (named or certain) and self._insert(layout, key, values):
-                told.outside += 1
-                copies = copies[1:]
-            told.stale += len(copies)
+        for (key,) in keys.fetchall():
+            silent = an_index_is_whole and not self._named(table, key)
+            current = free_is_whole or (key in gaps and not silent)
+            for named, rank, values in self._copies(layout, key):
+                if named or (current and rank < GIVEN_BACK):
+                    told.outside += self._insert(layout, key, values)
+                else:
+                    told.stale += 1
 
-    def _named(self, table: str, key: int) -> dict[str, Value]:
-        """What indexes say of a row that the tree does not have."""
-        rows = self.scratch.execute("SELECT column, value FROM named WHERE name = ? AND key = ?", (table, key))
-        return dict(rows.fetchall())
-
-    def _copies(self, layout: Layout, key: int, named: dict[str, Value]) -> list[tuple[int, int, list[Value]]]:
-        """``(values that indexes confirm, rank, values)`` of each distinct copy of a row, the newest first."""
+    def _copies(self, layout: Layout, key: int) -> list[tuple[bool, int, list[Value]]]:
+        """``(whether indexes name it, rank, values)`` of each distinct row that lies elsewhere, the newest first."""
+        named = self._named(layout.table, key)
+        telling = {column: named[column] for column in IDENTITY[layout.table] if column in named} or named
         found = []
         for rank, payload in self.scratch.execute(
             "SELECT min(rank), payload FROM elsewhere WHERE name = ? AND key = ? GROUP BY payload", (layout.table, key)
         ):
             values = record(payload, self.pages.encoding)
             row = layout.row(key, values)
+            is_named = bool(telling) and all(row.get(column) == value for column, value in telling.items())
             confirmed = sum(row.get(column) == value for column, value in named.items())
             times = [value for column, value in row.items() if column.endswith("_at") and isinstance(value, int)]
-            found.append((confirmed, rank, values, max(times, default=0)))
-        found.sort(key=lambda each: (-each[0], each[1], -each[3]))
-        return [each[:3] for each in found]
+            found.append((not is_named, -confirmed, rank, -max(times, default=0), values))
+        return [(not each[0], each[2], each[4]) for each in sorted(found, key=lambda each: each[:4])]
+
+    def _named(self, table: str, key: int) -> dict[str, Value]:
+        """What indexes say of a row that the tree does not have."""
+        said = self.scratch.execute("SELECT column, value FROM named WHERE name = ? AND key = ?", (table, key))
+        return dict(said.fetchall())
 
     def _insert(self, layout: Layout, key: int, values: list[Value]) -> bool:
-        """Save a row; False, and counted as stale, if one with the same key or name is saved already."""
+        """Save a row. False if it is an older copy of a row that is saved, or its id is taken by another row.
+
+        A rowid that is no id means nothing: if another row has it, this one gets a new one.
+        """
         kept = {column.name for column in (*KNOWN[layout.table].columns, *layout.unusual)}
         row = {name: value for name, value in layout.row(key, values).items() if name in kept}
         row, replaced = _allowed(layout.table, key, row)
-        names = ", ".join(["rowid", *(f'"{name}"' for name in row)])
-        done = self.connection.execute(
-            f"INSERT INTO {layout.table} ({names}) VALUES ({', '.join('?' * (len(row) + 1))}) ON CONFLICT DO NOTHING",
-            [key, *row.values()],
-        )
         told = self.report.tables[layout.table]
-        if not done.rowcount:
-            told.stale += 1
-            return False
+        if not self._add(layout.table, {"rowid": key, **row}):
+            identity = {name: row.get(name) for name in IDENTITY[layout.table]}
+            where = " AND ".join(f"{name} IS ?" for name in identity)
+            asked = f"SELECT 1 FROM {layout.table} WHERE {where}" + (" AND rowid = ?" if layout.numbered else "")
+            place = [*identity.values(), key] if layout.numbered else [*identity.values()]
+            if self.connection.execute(asked, place).fetchone():
+                told.stale += 1
+                return False
+            if layout.numbered:
+                told.collided.append(row)
+                return False
+            self._add(layout.table, row)
         told.saved += 1
         self.report.replaced += replaced
         return True
+
+    def _add(self, table: str, row: dict[str, Value]) -> bool:
+        names = ", ".join(f'"{name}"' for name in row)
+        done = self.connection.execute(
+            f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(row))}) ON CONFLICT DO NOTHING",
+            [*row.values()],
+        )
+        return done.rowcount == 1
 
     def _finish(self, sequences: list[tuple[str, int]]) -> None:
         for name, target in HERMES_INDEXES.items():

@@ -22,14 +22,21 @@ class Marks:
     """Which pages some tree was seen to use, one byte each."""
 
     def __init__(self, pages: Pages) -> None:
-        self.reached = bytearray(pages.count + 1)
+        self._reached = bytearray(pages.count + 1)
+
+    def __contains__(self, number: int) -> bool:
+        return bool(self._reached[number])
+
+    def add(self, number: int) -> None:
+        """Page ``number`` belongs to a tree."""
+        self._reached[number] = 1
 
     def take(self, page: Page) -> None:
         """``page``, and where its cells go on, belong to a tree."""
-        self.reached[page.number] = 1
+        self.add(page.number)
         for cell in page.cells:
             for number in cell.overflow:
-                self.reached[number] = 1
+                self.add(number)
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,8 @@ class TableTree:
             if page is not None and page.kind == TABLE_NODE and number not in nodes and depth < DEEPEST:
                 nodes.add(number)
                 stack += reversed([(*child, depth + 1) for child in self._children(page, above, up_to)])
-                self.marks.reached[number] = 1
-            elif page is not None and page.kind == TABLE_LEAF and not self.marks.reached[number]:
+                self.marks.add(number)
+            elif page is not None and page.kind == TABLE_LEAF and number not in self.marks:
                 yield from self._leaf(page, above, up_to)
             else:
                 self.gaps.append((above, up_to))
@@ -120,11 +127,11 @@ class IndexTree:
     root: int
     columns: tuple[str, ...]
     layout: Layout
+    marks: Marks
     faulty: bool = False
 
     def entries(self) -> Iterator[tuple[int, dict[str, Value]]]:
         """``(rowid, named values)`` of each entry that can be read, in no particular order."""
-        accepts = {column.name: column for column in self.layout.columns}
         seen: set[int] = set()
         stack = [(self.root, 0)]
         while stack:
@@ -134,19 +141,28 @@ class IndexTree:
                 self.faulty = True
                 continue
             seen.add(number)
-            self.faulty = self.faulty or page.broken
             if page.kind == INDEX_NODE:
                 stack += [(cell.child, depth + 1) for cell in page.cells] + [(page.right, depth + 1)]
-            for cell in page.cells:
-                values = record(cell.payload, self.pages.encoding)
-                if values is None or len(values) != len(self.columns) + 1 or not isinstance(values[-1], int):
-                    self.faulty = True
-                    continue
-                named = dict(zip(self.columns, values, strict=False))
-                if all(accepts[name].rowid or accepts[name].accepts(value) for name, value in named.items()):
-                    yield values[-1], {name: value for name, value in named.items() if not accepts[name].rowid}
-                else:
-                    self.faulty = True
+            found = list(entries_of(page, self.pages.encoding, self.columns, self.layout))
+            if page.broken or len(found) < len(page.cells):
+                self.faulty = True
+            if found or not page.cells:  # else another index's page, which that one still wants
+                self.marks.take(page)
+            yield from found
+
+
+def entries_of(
+    page: Page, encoding: str, columns: tuple[str, ...], layout: Layout
+) -> Iterator[tuple[int, dict[str, Value]]]:
+    """``(rowid, named values)`` of each cell of ``page`` that can be an entry of an index over ``columns``."""
+    known = {column.name: column for column in layout.columns}
+    for cell in page.cells:
+        values = record(cell.payload, encoding)
+        if values is None or len(values) != len(columns) + 1 or not isinstance(values[-1], int):
+            continue
+        named = dict(zip(columns, values, strict=False))
+        if all(known[name].rowid or known[name].accepts(value) for name, value in named.items()):
+            yield values[-1], {name: value for name, value in named.items() if not known[name].rowid}
 
 
 class Gaps:
@@ -164,6 +180,11 @@ class Gaps:
 
     def __bool__(self) -> bool:
         return bool(self._above)
+
+    def within(self, last: int) -> list[tuple[int, int]]:
+        """The first and last rowid of each range, of those that can have been given: 1 to ``last``."""
+        ranges = [(max(above + 1, 1), min(up_to, last)) for above, up_to in zip(self._above, self._up_to, strict=True)]
+        return [(first, end) for first, end in ranges if first <= end]
 
     def __contains__(self, key: int) -> bool:
         place = bisect_right(self._above, key - 1) - 1

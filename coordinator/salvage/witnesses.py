@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
-from coordinator.salvage.layouts import KNOWN
-from coordinator.salvage.pages import Pages
+from coordinator.salvage.layouts import IDENTITY, KNOWN
+from coordinator.salvage.pages import INDEX_LEAF, Page, Pages, Value, leaves, record
 from coordinator.salvage.report import LostTask, Salvage, TableReport
 from coordinator.salvage.schema import Schema
-from coordinator.salvage.trees import IndexTree
+from coordinator.salvage.trees import IndexTree, Marks, entries_of
 
 # Where other tables name a task.
 _NAMING = {
@@ -21,6 +23,8 @@ _NAMING = {
     "children": ("task_links", "parent_id"),
     "parents": ("task_links", "child_id"),
 }
+_SAID = {table: said for said, (table, _) in _NAMING.items()}
+_TASK_ID = re.compile(r"t_[0-9a-f]{8,}")
 # What an index says otherwise than a row is told of so many rows of a table.
 _MOST_CONTRADICTIONS = 1_000
 
@@ -28,12 +32,14 @@ _MOST_CONTRADICTIONS = 1_000
 @dataclass
 class Witnesses:
     """The indexes of a private copy, heard about the rows in ``connection``; what they say of others is kept in the
-    table ``named`` of ``scratch``."""
+    table ``named`` of ``scratch``. ``loose``: task ids in index pages of which nobody can tell the index."""
 
     pages: Pages
     schema: Schema
     connection: sqlite3.Connection
     scratch: sqlite3.Connection
+    marks: Marks
+    loose: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.scratch.execute(
@@ -41,36 +47,77 @@ class Witnesses:
             "WITHOUT ROWID"
         )
         self._contradicted: dict[str, dict[int, dict]] = {}
+        self._there = {
+            table: {name for (name,) in self.connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+            for table in self.schema.layouts
+        }
 
-    def hear(self, table: str) -> bool:
-        """Read each index of ``table``. Returns whether one of them is whole: it could be read throughout, and names
-        every row there is."""
-        (rows,) = self.connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-        there = {row[0] for row in self.connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
-        found = [self._hear_one(table, name, columns, root, there, rows)
-                 for name, columns, root in self.schema.indexes(table)]  # fmt: skip
-        return any(found)
-
-    def _hear_one(self, table: str, name: str, columns: tuple[str, ...], root: int, there: set[str], rows: int) -> bool:
-        tree = IndexTree(self.pages, root, columns, self.schema.layouts[table])
-        shown = [column for column in columns if column in there]
-        asked = f"SELECT {', '.join(['rowid', *shown])} FROM {table} WHERE rowid = ?"
-        hits = 0
-        for key, said in tree.entries():
-            row = self.connection.execute(asked, (key,)).fetchone()
-            if row is None:
-                self.scratch.executemany(
-                    "INSERT OR IGNORE INTO named VALUES (?, ?, ?, ?)",
-                    [(table, key, column, value) for column, value in said.items()],
-                )
+    def hear(self) -> set[str]:
+        """Read each index. Returns the tables of which one is whole: it could be read throughout, and names every row
+        there is."""
+        whole = set()
+        for table, layout in self.schema.layouts.items():
+            if not self._there[table]:
                 continue
-            hits += 1
-            has = dict(zip(shown, row[1:], strict=True))
-            otherwise = {column: value for column, value in said.items() if column in has and has[column] != value}
-            known = self._contradicted.setdefault(table, {})
-            if otherwise and (key in known or len(known) < _MOST_CONTRADICTIONS):
-                known.setdefault(key, {}).update(otherwise)
-        return not tree.faulty and hits == rows
+            (rows,) = self.connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+            for _, columns, root in self.schema.indexes(table):
+                tree = IndexTree(self.pages, root, columns, layout, self.marks)
+                hits = sum(self._hear(table, key, said) for key, said in tree.entries())
+                if hits == rows and not tree.faulty:
+                    whole.add(table)
+        self._hear_strays()
+        return whole
+
+    def _hear(self, table: str, key: int, said: dict[str, Value]) -> bool:
+        """Whether the row that an index entry names is there; if not, remember what the entry says."""
+        has = self._row(table, key, said)
+        if has is None or any(has.get(name, value) != value for name, value in said.items() if name in IDENTITY[table]):
+            self.scratch.executemany(
+                "INSERT OR IGNORE INTO named VALUES (?, ?, ?, ?)",
+                [(table, key, column, value) for column, value in said.items()],
+            )
+            return False
+        otherwise = {column: value for column, value in said.items() if has.get(column, value) != value}
+        known = self._contradicted.setdefault(table, {})
+        if otherwise and (key in known or len(known) < _MOST_CONTRADICTIONS):
+            known.setdefault(key, {}).update(otherwise)
+        return True
+
+    def _row(self, table: str, key: int, said: dict[str, Value]) -> dict[str, Value] | None:
+        names = ["rowid", *(name for name in said if name in self._there[table])]
+        row = self.connection.execute(f"SELECT {', '.join(names)} FROM {table} WHERE rowid = ?", (key,)).fetchone()
+        return None if row is None else dict(zip(names, row, strict=True))
+
+    def _hear_strays(self) -> None:
+        """Index pages that no tree leads to: they belong to the index whose rows they name best."""
+        free, _ = self.pages.free()
+        for page in leaves(self.pages, self.marks, INDEX_LEAF):
+            if page.number in free:
+                continue
+            best, table, entries = 0, "", []
+            for name in self._tables():
+                for columns in {index.columns for index in self.schema.layouts[name].indexes}:
+                    found = list(entries_of(page, self.pages.encoding, columns, self.schema.layouts[name]))
+                    hits = sum(self._matches(name, key, said) for key, said in found)
+                    if hits > best:
+                        best, table, entries = hits, name, found
+            for key, said in entries:
+                self._hear(table, key, said)
+            if not best:
+                self._note_ids(page)
+
+    def _matches(self, table: str, key: int, said: dict[str, Value]) -> bool:
+        has = self._row(table, key, said)
+        return has is not None and bool(said) and all(has.get(name) == value for name, value in said.items())
+
+    def _note_ids(self, page: Page) -> None:
+        for cell in page.cells:
+            for value in record(cell.payload, self.pages.encoding) or ():
+                if isinstance(value, str) and _TASK_ID.fullmatch(value):
+                    self.loose[value] += 1
+
+    def _tables(self) -> list[str]:
+        return [table for table, columns in self._there.items() if columns]
 
     def tell(self, table: str, told: TableReport) -> None:
         """Put into ``told`` which rows are named and in none of the pages, and which are said to be otherwise."""
@@ -78,21 +125,25 @@ class Witnesses:
         for key, column, value in self.scratch.execute(
             "SELECT key, column, value FROM named WHERE name = ? ORDER BY key", (table,)
         ):
-            if key not in lost:
-                there = self.connection.execute(f"SELECT 1 FROM {table} WHERE rowid = ?", (key,)).fetchone()
-                lost[key] = {} if there is None else None
-            if lost[key] is not None:
-                lost[key][column] = value
-        told.lost = [{"row": key, **known} for key, known in lost.items() if known is not None]
-        told.contradicted = [
-            {"row": key, **self._names(table, key), "index": said}
-            for key, said in self._contradicted.get(table, {}).items()
-        ]
+            lost.setdefault(key, {})[column] = value
+        contradicted = self._contradicted.get(table, {})
+        for key, said in lost.items():
+            if not self._is_there(table, key, said):
+                told.lost.append({"row": key, **said, **contradicted.pop(key, {})})
+        for key, said in contradicted.items():
+            names = self._row(table, key, dict.fromkeys(IDENTITY[table]))
+            told.contradicted.append({"row": key, **names, "index": said})
 
-    def _names(self, table: str, key: int) -> dict:
-        column = "id" if table == "tasks" else "task_id" if table != "task_links" else "child_id"
-        row = self.connection.execute(f"SELECT {column} FROM {table} WHERE rowid = ?", (key,)).fetchone()
-        return {column: row[0]}
+    def _is_there(self, table: str, key: int, said: dict[str, Value]) -> bool:
+        telling = {name: value for name, value in said.items() if name in IDENTITY[table]}
+        if telling and not self.schema.layouts[table].numbered:
+            where = " AND ".join(f"{name} IS ?" for name in telling)
+            return (
+                self.connection.execute(f"SELECT 1 FROM {table} WHERE {where}", [*telling.values()]).fetchone()
+                is not None
+            )
+        has = self._row(table, key, said)
+        return has is not None and all(has.get(name, value) == value for name, value in telling.items())
 
 
 def lost_tasks(connection: sqlite3.Connection, report: Salvage) -> list[LostTask]:
@@ -109,18 +160,20 @@ def lost_tasks(connection: sqlite3.Connection, report: Salvage) -> list[LostTask
             f"SELECT {column}, count(*) FROM {table} WHERE {column} NOT IN (SELECT id FROM tasks) GROUP BY 1"
         ):
             found.setdefault(task_id, LostTask(task_id, {}, {})).named_by[said] = count
+    for task_id, count in report.loose.items():
+        if connection.execute("SELECT 1 FROM tasks WHERE id = ?", (task_id,)).fetchone() is None:
+            found.setdefault(task_id, LostTask(task_id, {}, {})).named_by["index entries"] = count
     for table, told in report.tables.items():
         _count_named(found, table, told, connection)
     return list(found.values())
 
 
 def _count_named(found: dict[str, LostTask], table: str, told: TableReport, connection: sqlite3.Connection) -> None:
-    """Rows that are lost themselves may name a task that is lost, too."""
+    """Rows that are left out or lost themselves may name a task that is lost, too."""
     if "task_id" not in {column.name for column in KNOWN[table].columns}:
         return
-    for row in told.lost:
-        task_id = row.get("task_id")
+    named = Counter(row.get("task_id") for row in (*told.lost, *told.collided))
+    for task_id, count in named.items():
         there = connection.execute("SELECT 1 FROM tasks WHERE id = ?", (task_id,)).fetchone()
         if task_id is not None and there is None:
-            named_by = found.setdefault(task_id, LostTask(task_id, {}, {})).named_by
-            named_by[f"lost {table}"] = named_by.get(f"lost {table}", 0) + 1
+            found.setdefault(task_id, LostTask(task_id, {}, {})).named_by[f"lost {_SAID[table]}"] = count
