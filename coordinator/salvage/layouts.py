@@ -16,18 +16,10 @@ from migrations.board import HERMES_INDEXES, HERMES_TABLES
 from shards import sqlite
 
 # The columns that boards begun with Hermes 0.14.0 got later stand at the end of their records.
-_ADDED_LATER = [
-    "branch_name",
-    "project_id",
-    "model_override",
-    "goal_mode",
-    "goal_max_turns",
-    "session_id",
-    "block_kind",
-    "block_recurrences",
-    "provider_override",
-    "reasoning_effort",
-]
+_ADDED_LATER = (
+    *("branch_name", "project_id", "model_override", "goal_mode", "goal_max_turns", "session_id", "block_kind"),
+    *("block_recurrences", "provider_override", "reasoning_effort"),
+)
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _PLAIN_TYPE = re.compile(r"[A-Za-z ]{0,40}")
 

@@ -20,7 +20,7 @@ PAGE_SIZES = (4096, 1024, 2048, 8192, 16384, 32768, 65536, 512)
 ENCODINGS = {1: "utf-8", 2: "utf-16-le", 3: "utf-16-be"}
 # A change is at most 1 MiB and Hermes's longest texts are a few; what claims more is damage.
 LONGEST_PAYLOAD_BYTES = 64 * 1024 * 1024
-SAMPLE_PAGES = 256
+SAMPLE_BYTES = 2 * 1024 * 1024
 _WHOLE_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 Value = int | float | str | bytes | None
@@ -245,8 +245,8 @@ def signed(value: int) -> int:
 
 
 def form_of(path: Path) -> Form | None:
-    """How the private copy ``path`` is divided: as its header says if the pages agree with it, else the way in which
-    most pages look like pages of a b-tree. None if there is no such page in any."""
+    """How the private copy ``path`` is divided: the way in which most pages have the form of b-tree pages; as its
+    header says, if that is as good as any. None if there is no such page in any way."""
     with path.open("rb") as file:
         header = file.read(HEADER_BYTES)
     said = int.from_bytes(header[16:18]) if header.startswith(MAGIC) else 0
@@ -259,11 +259,12 @@ def form_of(path: Path) -> Form | None:
     return best if likely[best] else None
 
 
-def _likeness(path: Path, form: Form) -> float:
-    """Which share of up to SAMPLE_PAGES pages has records in it."""
+def _likeness(path: Path, form: Form) -> int:
+    """How many pages at the beginning of the file have records in them. Too large pages miss some, too small ones end
+    before their records."""
     with Pages(path, form) as pages:
-        sample = range(1, pages.count + 1, max(1, pages.count // SAMPLE_PAGES))
-        return sum(_has_records(pages, number) for number in sample) / max(1, len(sample))
+        last = min(pages.count, SAMPLE_BYTES // form.page_size)
+        return sum(_has_records(pages, number) for number in range(1, last + 1))
 
 
 def _has_records(pages: Pages, number: int) -> bool:

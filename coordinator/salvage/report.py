@@ -65,9 +65,9 @@ class Replaced:
 @dataclass
 class Salvage:
     """What came of it. ``copy``: the sound copy; ``rung``: one of RUNGS; ``digest``: the SHA-256 of the original;
-    ``loose``: task ids in index pages
-    that belong to no index that is known, and how often; ``before`` and ``after``: what SQLite's integrity check said; ``notes``: what was found and done; ``warnings``:
-    what a person should look at."""
+    ``before`` and ``after``: what SQLite's integrity check said; ``loose``: task ids in index pages of which nobody
+    can tell the index, and how often; ``notes``: what was found and done; ``warnings``: what a person should look
+    at."""
 
     source: Path
     copy: Path
