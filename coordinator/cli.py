@@ -15,6 +15,7 @@ VERBS = {
     "verify": "coordinator.verbs.checking",
     "rebuild": "coordinator.verbs.checking",
     "repair": "coordinator.verbs.checking",
+    "salvage": "coordinator.verbs.salvaging",
     "demo": "coordinator.verbs.demo",
 }
 

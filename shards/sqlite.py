@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shards.errors import (
+    AlreadyThere,
     BoardMissing,
     CannotOpen,
     Damaged,
@@ -201,6 +202,23 @@ def discard(path: Path) -> None:
     """Remove a database that was being made when its maker was killed; nobody else knows its name."""
     for suffix in ("", *SIDECARS):
         _beside(path, suffix).unlink(missing_ok=True)
+
+
+def give_name(made: Path, path: Path) -> None:
+    """Give a closed database that was just made the free name ``path``, on the same filesystem, durably. Raises
+    AlreadyThere, CannotOpen."""
+    with made.open("r+b") as file:
+        os.fsync(file.fileno())
+    try:
+        os.link(made, path)  # unlike a rename, this replaces nothing
+    except FileExistsError as error:
+        raise AlreadyThere(path=path) from error
+    except OSError:  # a filesystem without links
+        if path.exists():
+            raise AlreadyThere(path=path) from None
+        made.rename(path)
+    discard(made)
+    sync_folder(path.parent)
 
 
 def discard_sidecars(path: Path) -> None:

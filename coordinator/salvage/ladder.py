@@ -10,7 +10,7 @@ from pathlib import Path
 from coordinator.holders import file_holders
 from coordinator.salvage import report as rungs
 from coordinator.salvage.header import mend
-from coordinator.salvage.pages import Form, Pages, form_of
+from coordinator.salvage.pages import MAGIC, Form, Pages, form_of
 from coordinator.salvage.report import Salvage, TableReport
 from coordinator.salvage.schema import read_schema
 from coordinator.salvage.sidecars import bring_in
@@ -19,7 +19,7 @@ from coordinator.salvage.trees import Marks
 from coordinator.salvage.witnesses import Witnesses, lost_tasks
 from migrations.board import HERMES_TABLES
 from shards import sqlite
-from shards.errors import BeyondSalvage, DiskFull, FileMissing, NotABoard, StillWritten
+from shards.errors import BeyondSalvage, DiskFull, FileMissing, NotABoard, StillWritten, StorageError
 
 # How many findings of SQLite's integrity check are kept: it can make one for each row.
 FINDINGS_KEPT = 20
@@ -87,13 +87,13 @@ def _climb(private: Path, report: Salvage) -> None:
             break
     form = form_of(private)
     if form is None:
-        raise NotABoard(path=report.source, problem=_resemblance(private))
+        raise _nothing_in(private, report.source)
     for rung, change in ((rungs.HEADER, _mended), (rungs.INDEXES, _reindexed)):
         if report.before != SOUND and _try(private, form, change, report):
             report.rung = rung
             return
-    report.rung = rungs.TABLES
-    save_tables(private, form, report.copy, report)
+    whole = save_tables(private, form, report.copy, report)
+    report.rung = rungs.INDEXES if whole else rungs.TABLES
     if not any(told.saved for told in report.tables.values()):
         _refuse_others(private, report.source)
         raise BeyondSalvage(path=report.source, problem=report.before[0])
@@ -190,7 +190,10 @@ def _findings(path: Path) -> list[str]:
 
 def _refuse_others(path: Path, source: Path) -> None:
     """Raise NotABoard if the readable database ``path`` is of another kind than a board of Hermes."""
-    connection = sqlite.open_private(path)
+    try:
+        connection = sqlite.open_private(path)
+    except sqlite3.Error:
+        return
     try:
         (marked,) = connection.execute("PRAGMA application_id").fetchone()
         kinds = dict(connection.execute("SELECT name, type FROM sqlite_schema LIMIT 1000"))
@@ -233,16 +236,27 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
     return [table for table in HERMES_TABLES if table in there]
 
 
-def _resemblance(private: Path) -> str:
+def _nothing_in(private: Path, source: Path) -> StorageError:
+    """What to say of a file without any page that can be read."""
     with private.open("rb") as file:
         beginning = file.read(4096)
+    if beginning.startswith(MAGIC):
+        return BeyondSalvage(path=source, problem="it begins as a database, and no page of it can be read")
     if not beginning.strip(b"\0"):
-        return "it holds zeros, and no page of a database"
+        return NotABoard(path=source, problem="it holds zeros, and no page of a database")
+    if b"\0" not in beginning and _is_text(beginning):
+        return NotABoard(path=source, problem="it is a text")
+    return NotABoard(
+        path=source, problem="no page in it is one of a database; it may be encrypted, compressed or overwritten"
+    )
+
+
+def _is_text(beginning: bytes) -> bool:
     try:
-        beginning[:1024].decode()
+        beginning[:-4].decode()  # the last character may be cut
     except UnicodeDecodeError:
-        return "no page in it is one of a database; it may be encrypted, compressed, or overwritten"
-    return "it is a text"
+        return False
+    return True
 
 
 def _discard(*paths: Path) -> None:

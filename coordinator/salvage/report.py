@@ -15,7 +15,7 @@ RUNGS = {
     SOUND: "the file is sound",
     SIDECAR: "the file is sound without what lay beside it",
     HEADER: "its header was mended, the rest is sound",
-    INDEXES: "its tables are sound, their indexes were made again",
+    INDEXES: "its tables are sound, all the rest was made again",
     TABLES: "its tables were read page by page into a new file",
 }
 
@@ -47,8 +47,9 @@ class LostTask:
     named_by: dict[str, int]
 
     def __str__(self) -> str:
-        facts = ["title unknown", *(f"{name} {value}" for name, value in self.known.items() if value is not None)]
-        return f"{self.task_id}: {', '.join(facts + [f'{count} {table}' for table, count in self.named_by.items()])}"
+        known = [f"{name} {value}" for name, value in self.known.items() if value is not None]
+        named_by = [f"{count} {_one(rows) if count == 1 else rows}" for rows, count in self.named_by.items()]
+        return f"{self.task_id}: {', '.join(['title unknown', *known, *named_by])}"
 
 
 @dataclass
@@ -95,3 +96,7 @@ class Salvage:
     def as_dict(self) -> dict:
         """As JSON."""
         return {**asdict(self), "source": str(self.source), "copy": str(self.copy), "complete": self.complete}
+
+
+def _one(rows: str) -> str:
+    return {"children": "child", "index entries": "index entry"}.get(rows, rows.removesuffix("s"))

@@ -27,12 +27,15 @@ MISPLACED, UNREACHED, GIVEN_BACK = range(3)
 _NOTHING = {"TEXT": "", "INTEGER": 0}
 
 
-def save_tables(private: Path, form: Form, target: Path, report: Salvage) -> None:
-    """Make ``target`` of all rows that the private copy ``private`` still holds, and tell ``report``."""
+def save_tables(private: Path, form: Form, target: Path, report: Salvage) -> bool:
+    """Make ``target`` of all rows that the private copy ``private`` still holds, and tell ``report``.
+
+    Returns whether the tables were sound, so that no row is missing: only what lies beside them was not.
+    """
     connection, scratch = sqlite.open_private(target), sqlite.open_scratch()
     try:
         with Pages(private, form) as pages, sqlite.transaction(connection):
-            _Tables(pages, connection, scratch, report).save()
+            return _Tables(pages, connection, scratch, report).save()
     finally:
         scratch.close()
         connection.close()
@@ -45,7 +48,7 @@ class _Tables:
     scratch: sqlite3.Connection
     report: Salvage
 
-    def save(self) -> None:
+    def save(self) -> bool:
         self.marks = Marks(self.pages)
         self.schema = read_schema(self.pages, self.marks)
         self._tell_of_the_schema()
@@ -65,6 +68,7 @@ class _Tables:
             self.report.tables[table].gaps = Gaps(gaps[table]).within(self._last(table, sequences))
         self.report.loose = witnesses.loose
         self._finish(sequences)
+        return not (any(gaps.values()) or self.schema.missing or self.schema.others or self.schema.strange)
 
     def _tell_of_the_schema(self) -> None:
         kept = {f"{column.name} of {table}" for table, each in self.schema.layouts.items() for column in each.unusual}

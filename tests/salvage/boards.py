@@ -23,7 +23,9 @@ def make_board(path: Path, tasks: int = 240, seed: int = 1) -> Path:
     """A board of ``tasks`` tasks with all that belongs to them; the last third was deleted, so it has free pages."""
     chance = random.Random(seed)
     board = sqlite3.connect(path, isolation_level=None)
-    board.executescript("BEGIN;" + ";".join(f"CREATE TABLE {name} ({columns})" for name, columns in HERMES_TABLES.items()))
+    board.executescript(
+        "BEGIN;" + ";".join(f"CREATE TABLE {name} ({columns})" for name, columns in HERMES_TABLES.items())
+    )
     for name, target in HERMES_INDEXES.items():
         board.execute(f"CREATE INDEX {name} ON {target}")
     ids = [f"t_{number:08x}" for number in range(tasks + tasks // 2)]
