@@ -13,7 +13,7 @@ from coordinator.salvage.header import mend
 from coordinator.salvage.pages import MAGIC, Form, Pages, form_of
 from coordinator.salvage.report import Salvage, TableReport
 from coordinator.salvage.schema import read_schema
-from coordinator.salvage.sidecars import bring_in
+from coordinator.salvage.sidecars import bring_in, former_of
 from coordinator.salvage.tables import save_tables
 from coordinator.salvage.trees import Marks
 from coordinator.salvage.witnesses import Witnesses, lost_tasks
@@ -48,12 +48,12 @@ def salvage(source: Path, folder: Path) -> Salvage:
             _climb(private, report)
             _check(report)
     except OSError as error:
-        _discard(private, copy)
+        _discard(private, former_of(private), copy)
         raise DiskFull(path=folder) from error
     except BaseException:
-        _discard(private, copy)
+        _discard(private, former_of(private), copy)
         raise
-    _discard(private)
+    _discard(private, former_of(private))
     return report
 
 
@@ -92,7 +92,7 @@ def _climb(private: Path, report: Salvage) -> None:
         if report.before != SOUND and _try(private, form, change, report):
             report.rung = rung
             return
-    whole = save_tables(private, form, report.copy, report)
+    whole = save_tables(private, former_of(private), form, report.copy, report)
     report.rung = rungs.INDEXES if whole else rungs.TABLES
     if not any(told.saved for told in report.tables.values()):
         _refuse_others(private, report.source)

@@ -25,7 +25,8 @@ class TableReport:
     """What became of one table. ``saved``: rows in the copy; ``outside``: those of them that its tree did not lead to;
     ``stale``: older or deleted copies of rows on other pages, left out; ``collided``: rows that are left out, whole,
     because another row has their id; ``lost``: rows that an index names and no page holds, each with its rowid and
-    what the index says of it; ``gaps``: ranges of rowids, first and last, of pages that cannot be read;
+    what the index says of it; ``former``: rows of tasks on pages that the
+    WAL replaced, deleted or lost since; ``gaps``: ranges of rowids, first and last, of pages that cannot be read;
     ``contradicted``: saved rows of which an index says otherwise."""
 
     saved: int = 0
@@ -33,23 +34,25 @@ class TableReport:
     stale: int = 0
     collided: list[dict] = field(default_factory=list)
     lost: list[dict] = field(default_factory=list)
+    former: list[dict] = field(default_factory=list)
     gaps: list[tuple[int, int]] = field(default_factory=list)
     contradicted: list[dict] = field(default_factory=list)
 
 
 @dataclass
 class LostTask:
-    """A task that has no row. ``known`` are the values that indexes still have of it, ``named_by`` how many rows of
-    each other table name it."""
+    """A task that has no row. ``known`` are the values that indexes still have of it, or a page that was replaced since
+    (then it may have been deleted); ``named_by`` is how many rows of each other table name it."""
 
     task_id: str
     known: dict
     named_by: dict[str, int]
 
     def __str__(self) -> str:
+        title = [] if "title" in self.known else ["title unknown"]
         known = [f"{name} {value}" for name, value in self.known.items() if value is not None]
         named_by = [f"{count} {_one(rows) if count == 1 else rows}" for rows, count in self.named_by.items()]
-        return f"{self.task_id}: {', '.join(['title unknown', *known, *named_by])}"
+        return f"{self.task_id}: {', '.join([*title, *known, *named_by])}"
 
 
 @dataclass
@@ -66,8 +69,8 @@ class Replaced:
 @dataclass
 class Salvage:
     """What came of it. ``copy``: the sound copy; ``rung``: one of RUNGS; ``digest``: the SHA-256 of the original;
-    ``before`` and ``after``: what SQLite's integrity check said; ``loose``: task ids in index pages of which nobody
-    can tell the index, and how often; ``notes``: what was found and done; ``warnings``: what a person should look
+    ``before`` and ``after``: what SQLite's integrity check said; ``loose``: task ids on index pages of no known
+    index and on pages that the WAL replaced, and how often; ``notes``: what was found and done; ``warnings``: what a person should look
     at."""
 
     source: Path
@@ -99,4 +102,4 @@ class Salvage:
 
 
 def _one(rows: str) -> str:
-    return {"children": "child", "index entries": "index entry"}.get(rows, rows.removesuffix("s"))
+    return {"children": "child", "stray entries": "stray entry"}.get(rows, rows.removesuffix("s"))

@@ -49,6 +49,11 @@ def bring_in(private: Path, report: Salvage) -> Iterator[Trial]:
         sqlite.discard(alone)
 
 
+def former_of(private: Path) -> Path:
+    """Where the pages are that the WAL of ``private`` replaced, if it had one."""
+    return private.with_name(private.name + ".former")
+
+
 def _roll_back(private: Path, report: Salvage) -> None:
     """Let SQLite undo, on the copy, the transaction that a killed writer left half done."""
     wal, aside = private.with_name(private.name + WAL), private.with_name(private.name + ".wal")
@@ -69,7 +74,7 @@ def _roll_back(private: Path, report: Salvage) -> None:
 
 
 def _replay(private: Path, report: Salvage) -> None:
-    found = replay(private.with_name(private.name + WAL), private)
+    found = replay(private.with_name(private.name + WAL), private, former_of(private))
     sqlite.discard_sidecars(private)
     report.notes.append(_said(found))
     if found.unreadable:

@@ -9,33 +9,34 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from coordinator.salvage.layouts import IDENTITY, KNOWN, Layout
-from coordinator.salvage.pages import Form, Mended, Pages, Value, leaves, record
+from coordinator.salvage.pages import INDEX_LEAF, Form, Mended, Page, Pages, Value, leaves, record
 from coordinator.salvage.report import Replaced, Salvage, TableReport
 from coordinator.salvage.schema import SEQUENCE, read_schema
 from coordinator.salvage.trees import Gaps, Marks, TableTree
-from coordinator.salvage.witnesses import Witnesses
+from coordinator.salvage.witnesses import Witnesses, task_ids
 from migrations.board import HERMES_INDEXES, HERMES_TABLES
 from shards import sqlite
 
 # How likely a copy of a row is the newest one, by where it lies.
-MISPLACED, UNREACHED, GIVEN_BACK = range(3)
+MISPLACED, UNREACHED, GIVEN_BACK, REPLACED = range(4)
 # Values that a column must have, where its own default does not help.
 _NOTHING = {"TEXT": "", "INTEGER": 0}
 
 
-def save_tables(private: Path, form: Form, target: Path, report: Salvage) -> bool:
+def save_tables(private: Path, former: Path, form: Form, target: Path, report: Salvage) -> bool:
     """Make ``target`` of all rows that the private copy ``private`` still holds, and tell ``report``.
 
-    Returns whether the tables were sound, so that no row is missing: only what lies beside them was not.
+    ``former``: the pages that a WAL replaced, if there was one. Returns whether the tables were sound, so that no row
+    is missing: only what lies beside them was not.
     """
     connection, scratch = sqlite.open_private(target), sqlite.open_scratch()
     try:
         with Pages(private, form) as pages, sqlite.transaction(connection):
-            return _Tables(pages, connection, scratch, report).save()
+            return _Tables(pages, former, connection, scratch, report).save()
     finally:
         scratch.close()
         connection.close()
@@ -44,9 +45,11 @@ def save_tables(private: Path, form: Form, target: Path, report: Salvage) -> boo
 @dataclass
 class _Tables:
     pages: Pages
+    former: Path
     connection: sqlite3.Connection
     scratch: sqlite3.Connection
     report: Salvage
+    loose: Counter[str] = field(default_factory=Counter)
 
     def save(self) -> bool:
         self.marks = Marks(self.pages)
@@ -66,7 +69,7 @@ class _Tables:
             self._save_elsewhere(table, Gaps(gaps[table]), free_is_whole, table in whole)
             witnesses.tell(table, self.report.tables[table])
             self.report.tables[table].gaps = Gaps(gaps[table]).within(self._last(table, sequences))
-        self.report.loose = witnesses.loose
+        self.report.loose = self.loose + witnesses.loose
         self._finish(sequences)
         return not (any(gaps.values()) or self.schema.missing or self.schema.others or self.schema.strange)
 
@@ -110,23 +113,35 @@ class _Tables:
                 pass
 
     def _collect_elsewhere(self) -> bool:
+        """Keep every row on a page that no tree leads to. Returns whether the list of free pages is whole."""
         free, whole = self.pages.free()
         for page in leaves(self.pages, self.marks):
-            records = [(cell, record(cell.payload, self.pages.encoding)) for cell in page.cells]
-            fitting = [
-                (table, cell)
-                for cell, values in records
-                for table, layout in self.schema.layouts.items()
-                if values is not None and layout.fits(values)
-            ]
-            if fitting:
-                owner = Counter(table for table, _ in fitting).most_common(1)[0][0]
-                rank = GIVEN_BACK if page.number in free else UNREACHED
-                for table, cell in fitting:
-                    if table == owner:
-                        self._keep(table, cell.key, rank, cell.payload)
+            self._collect(page, GIVEN_BACK if page.number in free else UNREACHED)
+        if self.former.exists():
+            with Pages(self.former, Form(self.pages.page_size)) as former:
+                for page in leaves(former, (), INDEX_LEAF):
+                    self.loose.update(task_ids(page, self.pages.encoding))
+                for page in leaves(former, ()):
+                    self.loose.update(task_ids(page, self.pages.encoding))
+                    # What goes on elsewhere goes on in another file.
+                    here = tuple(cell for cell in page.cells if not cell.overflow)
+                    self._collect(replace(page, cells=here), REPLACED)
         self.scratch.execute("CREATE INDEX elsewhere_key ON elsewhere (name, key)")
         return whole
+
+    def _collect(self, page: Page, rank: int) -> None:
+        fitting = [
+            (table, cell)
+            for cell in page.cells
+            if (values := record(cell.payload, self.pages.encoding)) is not None
+            for table, layout in self.schema.layouts.items()
+            if layout.fits(values)
+        ]
+        if fitting:
+            owner = Counter(table for table, _ in fitting).most_common(1)[0][0]
+            for table, cell in fitting:
+                if table == owner:
+                    self._keep(table, cell.key, rank, cell.payload)
 
     def _keep(self, table: str, key: int, rank: int, payload: bytes) -> None:
         self.scratch.execute("INSERT INTO elsewhere VALUES (?, ?, ?, ?)", (table, key, rank, payload))
@@ -140,7 +155,11 @@ class _Tables:
             for named, rank, values in self._copies(layout, key):
                 if named or (current and rank < GIVEN_BACK):
                     told.outside += self._insert(layout, key, values)
-                else:
+                elif rank == REPLACED and table == "tasks":
+                    told.former.append(
+                        {name: value for name, value in layout.row(key, values).items() if value is not None}
+                    )
+                elif rank < REPLACED:
                     told.stale += 1
 
     def _copies(self, layout: Layout, key: int) -> list[tuple[bool, int, list[Value]]]:

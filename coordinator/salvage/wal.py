@@ -31,9 +31,13 @@ class Replayed:
     problem: str | None = None
 
 
-def replay(wal: Path, copy: Path) -> Replayed:
+def replay(wal: Path, copy: Path, former: Path) -> Replayed:
     """Write the committed pages of ``wal`` into ``copy``, both private, and give it the size that the last commit
-    says."""
+    says.
+
+    ``former`` is made of the pages that were replaced by that, and of those in the WAL that nothing proves: where
+    several wrote at once, they may hold what no other page does.
+    """
     with wal.open("rb") as reading:
         header = reading.read(HEADER_BYTES)
         if not header:
@@ -45,14 +49,31 @@ def replay(wal: Path, copy: Path) -> Replayed:
         whole = (wal.stat().st_size - HEADER_BYTES) // (FRAME_BYTES + scan.page_size)
         ends = [position for position, (_, pages) in enumerate(frames) if pages]
         committed = ends[-1] + 1 if ends else 0
-        if committed:
-            with copy.open("r+b" if copy.exists() else "w+b") as writing:
-                for position, (number, _) in enumerate(frames[:committed]):
-                    reading.seek(HEADER_BYTES + position * (FRAME_BYTES + scan.page_size) + FRAME_BYTES)
-                    writing.seek((number - 1) * scan.page_size)
-                    writing.write(reading.read(scan.page_size))
-                writing.truncate(frames[committed - 1][1] * scan.page_size)
+        with former.open("wb") as kept:
+            if committed:
+                with copy.open("r+b" if copy.exists() else "w+b") as writing:
+                    _write(reading, writing, kept, frames[:committed], scan.page_size)
+            for position in range(committed, whole):
+                kept.write(_page(reading, position, scan.page_size))
     return Replayed(committed, len(ends), len(frames) - committed, whole - len(frames))
+
+
+def _write(reading: BinaryIO, writing: BinaryIO, kept: BinaryIO, frames: list[tuple[int, int]], page_size: int) -> None:
+    replaced: set[int] = set()
+    for position, (number, _) in enumerate(frames):
+        page = _page(reading, position, page_size)
+        writing.seek((number - 1) * page_size)
+        if number not in replaced:
+            kept.write(writing.read(page_size).ljust(page_size, b"\0"))
+            writing.seek((number - 1) * page_size)
+        replaced.add(number)
+        writing.write(page)
+    writing.truncate(frames[-1][1] * page_size)
+
+
+def _page(reading: BinaryIO, position: int, page_size: int) -> bytes:
+    reading.seek(HEADER_BYTES + position * (FRAME_BYTES + page_size) + FRAME_BYTES)
+    return reading.read(page_size)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from coordinator.salvage.layouts import IDENTITY, KNOWN
@@ -104,17 +105,11 @@ class Witnesses:
             for key, said in entries:
                 self._hear(table, key, said)
             if not best:
-                self._note_ids(page)
+                self.loose.update(task_ids(page, self.pages.encoding))
 
     def _matches(self, table: str, key: int, said: dict[str, Value]) -> bool:
         has = self._row(table, key, said)
         return has is not None and bool(said) and all(has.get(name) == value for name, value in said.items())
-
-    def _note_ids(self, page: Page) -> None:
-        for cell in page.cells:
-            for value in record(cell.payload, self.pages.encoding) or ():
-                if isinstance(value, str) and _TASK_ID.fullmatch(value):
-                    self.loose[value] += 1
 
     def _tables(self) -> list[str]:
         return [table for table, columns in self._there.items() if columns]
@@ -146,6 +141,14 @@ class Witnesses:
         return has is not None and all(has.get(name, value) == value for name, value in telling.items())
 
 
+def task_ids(page: Page, encoding: str) -> Iterator[str]:
+    """Each task id in the records of ``page``, of whatever table or index it is."""
+    for cell in page.cells:
+        for value in record(cell.payload, encoding) or ():
+            if isinstance(value, str) and _TASK_ID.fullmatch(value):
+                yield value
+
+
 def lost_tasks(connection: sqlite3.Connection, report: Salvage) -> list[LostTask]:
     """The tasks that have no row in the copy: those that indexes named, and those that other tables name."""
     found: dict[str, LostTask] = {}
@@ -153,6 +156,11 @@ def lost_tasks(connection: sqlite3.Connection, report: Salvage) -> list[LostTask
         task_id = row.get("id") or f"row {row['row']} of tasks"
         known = {name: value for name, value in row.items() if name not in ("id", "row")}
         found[task_id] = LostTask(task_id, known, {})
+    for row in report.tables["tasks"].former:
+        if connection.execute("SELECT 1 FROM tasks WHERE id = ?", (row["id"],)).fetchone() is None:
+            found.setdefault(row["id"], LostTask(row["id"], {}, {})).known.update(
+                {name: value for name, value in row.items() if name != "id"}
+            )
     for said, (table, column) in _NAMING.items():
         if table not in report.tables:
             continue  # a board of an older release
@@ -162,7 +170,7 @@ def lost_tasks(connection: sqlite3.Connection, report: Salvage) -> list[LostTask
             found.setdefault(task_id, LostTask(task_id, {}, {})).named_by[said] = count
     for task_id, count in report.loose.items():
         if connection.execute("SELECT 1 FROM tasks WHERE id = ?", (task_id,)).fetchone() is None:
-            found.setdefault(task_id, LostTask(task_id, {}, {})).named_by["index entries"] = count
+            found.setdefault(task_id, LostTask(task_id, {}, {})).named_by["stray entries"] = count
     for table, told in report.tables.items():
         _count_named(found, table, told, connection)
     return list(found.values())
