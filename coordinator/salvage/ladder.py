@@ -13,7 +13,7 @@ from coordinator.salvage.header import mend
 from coordinator.salvage.pages import MAGIC, Form, Pages, form_of
 from coordinator.salvage.report import Salvage, TableReport
 from coordinator.salvage.schema import read_schema
-from coordinator.salvage.sidecars import bring_in, former_of
+from coordinator.salvage.sidecars import Trial, bring_in, former_of
 from coordinator.salvage.tables import save_tables
 from coordinator.salvage.trees import Marks
 from coordinator.salvage.witnesses import Witnesses, lost_tasks
@@ -81,6 +81,7 @@ def _climb(private: Path, report: Salvage) -> None:
             if not _strange(trial.path):
                 report.rung = rungs.SIDECAR if trial.left_out else rungs.SOUND
                 report.notes += trial.left_out
+                report.warnings += _vanished(trial)
                 trial.path.replace(report.copy)
                 return
             report.notes.append("the schema holds more than plain tables and indexes, so only rows are taken from it")
@@ -97,6 +98,27 @@ def _climb(private: Path, report: Salvage) -> None:
     if not any(told.saved for told in report.tables.values()):
         _refuse_others(private, report.source)
         raise BeyondSalvage(path=report.source, problem=report.before[0])
+
+
+def _vanished(trial: Trial) -> list[str]:
+    """What to say of tasks that the file has, and has no more with its WAL: a WAL of another time or file may fit."""
+    if trial.alone is None or _findings(trial.alone) != SOUND:
+        return []
+    gone = _task_ids(trial.alone) - _task_ids(trial.path)
+    if not gone:
+        return []
+    return [f"the WAL beside it takes away {len(gone)} tasks that the file alone has, such as {min(gone)}: deleted, "
+            "or the WAL is not this file's"]  # fmt: skip
+
+
+def _task_ids(path: Path) -> set[str]:
+    connection = sqlite.open_private(path)
+    try:
+        return {task_id for (task_id,) in connection.execute("SELECT id FROM tasks")}
+    except sqlite3.Error:  # the file alone had no such table yet
+        return set()
+    finally:
+        connection.close()
 
 
 def _try(private: Path, form: Form, change: Callable[[Path, Form, Salvage], None], report: Salvage) -> bool:

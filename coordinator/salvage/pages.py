@@ -15,6 +15,7 @@ MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
 INDEX_NODE, TABLE_NODE, INDEX_LEAF, TABLE_LEAF = 2, 5, 10, 13
 KINDS = (INDEX_NODE, TABLE_NODE, INDEX_LEAF, TABLE_LEAF)
+_KIND_BYTES = {bytes([kind]) for kind in KINDS}
 # Hermes's own size first: where two sizes explain a file equally well, it is this one.
 PAGE_SIZES = (4096, 1024, 2048, 8192, 16384, 32768, 65536, 512)
 ENCODINGS = {1: "utf-8", 2: "utf-16-le", 3: "utf-16-be"}
@@ -268,6 +269,9 @@ def _likeness(path: Path, form: Form) -> int:
 
 
 def _has_records(pages: Pages, number: int) -> bool:
+    start = HEADER_BYTES if number == 1 else 0
+    if pages.bytes_of(number)[start : start + 1] not in _KIND_BYTES:
+        return False
     page = pages.page(number)
     if page is None or not page.cells or page.broken:
         return False

@@ -69,9 +69,9 @@ class Replaced:
 @dataclass
 class Salvage:
     """What came of it. ``copy``: the sound copy; ``rung``: one of RUNGS; ``digest``: the SHA-256 of the original;
-    ``before`` and ``after``: what SQLite's integrity check said; ``loose``: task ids on index pages of no known
-    index and on pages that the WAL replaced, and how often; ``notes``: what was found and done; ``warnings``: what a person should look
-    at."""
+    ``before`` and ``after``: what SQLite's integrity check said; ``loose``: task ids on index pages of no known index
+    and on pages that the WAL replaced, and how often; ``notes``: what was found and done; ``warnings``: what a person
+    should look at."""
 
     source: Path
     copy: Path

@@ -22,10 +22,12 @@ LEFT_OUT = {
 
 @dataclass(frozen=True)
 class Trial:
-    """A private database without sidecars, and what was left out of it, in words."""
+    """A private database without sidecars, what was left out of it, in words, and the same one without them, if it
+    had any."""
 
     path: Path
     left_out: list[str]
+    alone: Path | None = None
 
 
 def bring_in(private: Path, report: Salvage) -> Iterator[Trial]:
@@ -42,7 +44,7 @@ def bring_in(private: Path, report: Salvage) -> Iterator[Trial]:
             _roll_back(private, report)
         if WAL in sidecars:
             _replay(private, report)
-        yield Trial(private, [])
+        yield Trial(private, [], alone if alone.exists() else None)
         if alone.exists():
             yield Trial(alone, [LEFT_OUT[suffix] for suffix in sidecars])
     finally:
