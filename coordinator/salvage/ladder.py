@@ -10,8 +10,8 @@ from pathlib import Path
 from coordinator.holders import file_holders
 from coordinator.salvage import report as rungs
 from coordinator.salvage.header import mend
-from coordinator.salvage.pages import MAGIC, Form, Pages, form_of
-from coordinator.salvage.report import Salvage, TableReport
+from coordinator.salvage.pages import MAGIC, Form, Mended, Pages, as_text, form_of
+from coordinator.salvage.report import Replaced, Salvage, TableReport
 from coordinator.salvage.schema import read_schema
 from coordinator.salvage.sidecars import Trial, bring_in, former_of
 from coordinator.salvage.tables import save_tables
@@ -176,13 +176,30 @@ def _check(report: Salvage) -> None:
         connection.execute("PRAGMA journal_mode=PERSIST")  # whoever takes the copy finds one file
         for table in _tables(connection):
             told = report.tables.setdefault(table, TableReport())
-            (told.saved,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+            told.saved = _mend_texts(connection, table, report)
         report.lost_tasks = lost_tasks(connection, report)
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
     finally:
         connection.close()
+    sqlite.discard_sidecars(report.copy)
     if not report.tables["tasks"].saved:
         _warn_of_nothing(report, pages)
+
+
+def _mend_texts(connection: sqlite3.Connection, table: str, report: Salvage) -> int:
+    """Replace in the copy what is no text: SQLite does not look into texts, and who reads them fails. Returns how many
+    rows ``table`` has."""
+    names = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+    rows, found = 0, []
+    connection.text_factory = as_text
+    for key, *values in connection.execute(f"SELECT rowid, * FROM {table}"):
+        rows += 1
+        found += [(key, name, str(text)) for name, text in zip(names, values, strict=True) if isinstance(text, Mended)]
+    connection.text_factory = str
+    for key, name, text in found:
+        connection.execute(f'UPDATE {table} SET "{name}" = ? WHERE rowid = ?', (text, key))
+        report.replaced.append(Replaced(table, key, name, "no text", text))
+    return rows
 
 
 def _warn_of_nothing(report: Salvage, pages: int) -> None:

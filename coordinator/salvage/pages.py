@@ -72,7 +72,7 @@ class Pages:
         self.size_bytes = path.stat().st_size
         self.count = -(-self.size_bytes // page_size)
         header = self._file.read(HEADER_BYTES)
-        sound = header.startswith(MAGIC)
+        sound = header.startswith(MAGIC) and len(header) == HEADER_BYTES
         self._usable = page_size - form.reserved
         # A schema that can be read as UTF-8 is, whatever the header says.
         plain = b"CREATE " in self._file.read(page_size)
@@ -229,6 +229,14 @@ def record(payload: bytes, encoding: str) -> list[Value] | None:
     return values
 
 
+def as_text(raw: bytes, encoding: str = "utf-8") -> str:
+    """The text that ``raw`` is, or the one nearest to it."""
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError:
+        return Mended(raw.decode(encoding, "replace"))
+
+
 def varint(raw: bytes, offset: int) -> tuple[int, int]:
     """The unsigned variable-length integer at ``offset``, and where it ends. Raises IndexError."""
     value = 0
@@ -249,7 +257,7 @@ def form_of(path: Path) -> Form | None:
     """How the private copy ``path`` is divided: the way in which most pages have the form of b-tree pages; as its
     header says, if that is as good as any. None if there is no such page in any way."""
     with path.open("rb") as file:
-        header = file.read(HEADER_BYTES)
+        header = file.read(HEADER_BYTES).ljust(HEADER_BYTES, b"\0")
     said = int.from_bytes(header[16:18]) if header.startswith(MAGIC) else 0
     said = 65536 if said == 1 else said
     reserved = header[20] if header.startswith(MAGIC) and header[20] <= 32 else 0
@@ -308,7 +316,4 @@ def _value(kind: int, raw: bytes, encoding: str) -> Value:
         return int.from_bytes(raw, signed=True)
     if kind % 2 == 0:
         return raw
-    try:
-        return raw.decode(encoding)
-    except UnicodeDecodeError:
-        return Mended(raw.decode(encoding, "replace"))
+    return as_text(raw, encoding)

@@ -46,7 +46,7 @@ def salvaged(tmp_path: Path) -> Callable[[bytes], Salvage]:
             report = salvage(source, tmp_path / "made")
         finally:
             assert _state(tmp_path) == before
-        assert [path.name for path in (tmp_path / "made").iterdir()] == ["kanban.db"]
+            assert {path.name for path in (tmp_path / "made").iterdir()} <= {"kanban.db"}
         assert report.after == ["ok"]
         assert report.digest == hashlib.sha256(content).hexdigest()
         return report
