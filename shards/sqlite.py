@@ -1,6 +1,7 @@
 """The one module that opens SQLite files, and keeps the laws of docs/design.md, "SQLite laws".
 
-Law 1. One module calls ``sqlite3.connect``; nothing else opens, copies, hashes or reads a database file.
+Law 1. One module calls ``sqlite3.connect``; nothing else opens, copies, hashes or reads a database file. (A damaged
+board is read from the bytes of a private copy, which ``copy_bytes`` makes.)
 Law 2. Every open-for-write happens under that file's lock, and so do the writes and the close that follow.
 Law 3. Shards use a rollback journal (PERSIST) with ``synchronous=FULL``; ledger and board use WAL.
 Law 4. Readers of the board open ``mode=ro`` with ``query_only``.
@@ -35,6 +36,7 @@ from shards.errors import (
     LegacyBoard,
     NewerSchema,
     NoSharedMemory,
+    StillWritten,
     StorageError,
     StrangeSchema,
 )
@@ -158,7 +160,7 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
     The one exception to law 1. Closing a file takes away the locks that this very process holds on it, and those of
     no other; so it is safe where this process has no connection to it, which is checked here. Bytes that somebody
     writes meanwhile are worthless, so the caller has seen that nobody has the file open for writing, and this sees
-    that neither size nor time changed. Raises FileBusy, CannotOpen, DiskFull.
+    that neither size nor time changed. Raises StillWritten, CannotOpen, DiskFull.
     """
     digest = hashlib.sha256()
     for suffix in ("", "-journal", "-wal"):
@@ -174,11 +176,9 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
                     if not suffix:
                         digest.update(block)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFull(path=folder / name) from error
-            raise CannotOpen(path=original, problem=error.strerror) from error
+            raise file_error(original, error) from error
         if _state(original) != before:
-            raise FileBusy(path=original, lock=original, waited_s=0)
+            raise StillWritten(path=original, holders="another process")
     return digest.hexdigest()
 
 
@@ -298,6 +298,13 @@ def explanation(path: Path, error: sqlite3.Error) -> KanbanError:
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return FileBusy(path=path, lock=path, waited_s=BUSY_MS / 1000)
     return StorageError(path=path, problem=str(error))
+
+
+def file_error(path: Path, error: OSError) -> StorageError:
+    """What the system's ``error`` on ``path``, a file or a folder, means."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(path=path)
+    return CannotOpen(path=path, problem=error.strerror or str(error))
 
 
 def is_hot_journal(error: BaseException | None) -> bool:

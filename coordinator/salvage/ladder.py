@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from coordinator.holders import file_holders
+from coordinator.holders import can_tell, file_holders
 from coordinator.salvage import report as rungs
 from coordinator.salvage.header import mend
 from coordinator.salvage.pages import MAGIC, Form, Mended, Pages, as_text, form_of
@@ -19,7 +19,7 @@ from coordinator.salvage.trees import Marks
 from coordinator.salvage.witnesses import Witnesses, lost_tasks
 from migrations.board import HERMES_TABLES
 from shards import sqlite
-from shards.errors import BeyondSalvage, DiskFull, FileMissing, NotABoard, StillWritten, StorageError
+from shards.errors import BeyondSalvage, FileMissing, NotABoard, StillWritten, StorageError
 
 # How many findings of SQLite's integrity check are kept: it can make one for each row.
 FINDINGS_KEPT = 20
@@ -36,12 +36,15 @@ def salvage(source: Path, folder: Path) -> Salvage:
     """Make a sound copy of the Hermes board ``source`` in ``folder``, and tell how and what is lost.
 
     ``source``, and what lies beside it, is only read. ``folder`` exists and has room for twice the board; the copy is
-    ``kanban.db`` in it, which must not exist. Raises FileMissing, NotABoard, BeyondSalvage, StillWritten, FileBusy,
+    ``kanban.db`` in it, which must not exist. Raises FileMissing, NotABoard, BeyondSalvage, StillWritten,
     CannotOpen, DiskFull.
     """
-    _look(source)
+    source = source.resolve()  # SQLite keeps the WAL beside the file, not beside a link to it
     private, copy = folder / PRIVATE, folder / COPY
     report = Salvage(source, copy)
+    _look(source)
+    if not can_tell():
+        report.notes.append("this system does not say who has a file open; nobody must have written it meanwhile")
     try:
         report.digest = sqlite.copy_bytes(source, folder, PRIVATE)
         with sqlite.explained(source):
@@ -49,7 +52,7 @@ def salvage(source: Path, folder: Path) -> Salvage:
             _check(report)
     except OSError as error:
         _discard(private, former_of(private), copy)
-        raise DiskFull(path=folder) from error
+        raise sqlite.file_error(folder, error) from error
     except BaseException:
         _discard(private, former_of(private), copy)
         raise

@@ -31,8 +31,10 @@ _MOST_ENTRIES = 10_000
 
 @dataclass
 class Schema:
-    """What a file says of its tables. ``layouts`` has each table of Hermes; ``roots`` the first page of each table and
-    index that is named; ``others`` are tables that Hermes has not, and ``strange`` what is neither table nor index."""
+    """What a file says of its tables. ``layouts`` has each table of Hermes that it has or, where a part of the schema
+    is lost, may have; ``roots`` the first page of each table and index that is named; ``others`` are tables that Hermes
+    has not, ``strange`` is what is neither table nor index, and ``missing`` are tables of which the schema does not say
+    what they are."""
 
     layouts: dict[str, Layout] = field(default_factory=dict)
     roots: dict[str, int] = field(default_factory=dict)
@@ -51,7 +53,7 @@ class Schema:
 
 def read_schema(pages: Pages, marks: Marks) -> Schema:
     """Read the schema of a private copy; ``marks`` gets its pages."""
-    entries = _entries(pages, marks)
+    entries, is_whole = _entries(pages, marks)
     found = Schema()
     tables: dict[str, str] = {}
     indexes: dict[str, dict[str, str]] = {}
@@ -66,6 +68,8 @@ def read_schema(pages: Pages, marks: Marks) -> Schema:
         elif kind == "table":
             tables[name] = statement
     for table in KNOWN:
+        if table not in tables and is_whole:
+            continue  # a board of an older release
         layout = parsed(table, tables[table], indexes.get(table, {})) if table in tables else None
         if layout is None:
             found.missing.append(table)
@@ -75,7 +79,8 @@ def read_schema(pages: Pages, marks: Marks) -> Schema:
     return found
 
 
-def _entries(pages: Pages, marks: Marks) -> list[tuple]:
+def _entries(pages: Pages, marks: Marks) -> tuple[list[tuple], bool]:
+    """The rows of the schema, and whether they are all there."""
     tree = TableTree(pages, 1, _SCHEMA, marks, ())
     rows = [tuple(row.values) for row in tree.rows() if len(row.values) == 5]
     if tree.gaps:  # a part of the schema is lost: its other pages still say what they are
@@ -85,7 +90,7 @@ def _entries(pages: Pages, marks: Marks) -> list[tuple]:
             if fitting and len(fitting) == len(values) and all(_is_entry(each) for each in fitting):
                 rows += map(tuple, fitting)
                 marks.add(page.number)
-    return list(dict.fromkeys(rows))[:_MOST_ENTRIES]
+    return list(dict.fromkeys(rows))[:_MOST_ENTRIES], not tree.gaps
 
 
 def _is_entry(values: list[Value]) -> bool:

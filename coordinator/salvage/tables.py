@@ -51,9 +51,11 @@ class _Tables:
     report: Salvage
     loose: Counter[str] = field(default_factory=Counter)
 
-    def save(self) -> bool:
+    def __post_init__(self) -> None:
         self.marks = Marks(self.pages)
         self.schema = read_schema(self.pages, self.marks)
+
+    def save(self) -> bool:
         self._tell_of_the_schema()
         self.scratch.execute("CREATE TABLE elsewhere (name TEXT, key INTEGER, rank INTEGER, payload BLOB)")
         for table, layout in self.schema.layouts.items():

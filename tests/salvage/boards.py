@@ -82,9 +82,8 @@ def rows_of(path: Path) -> Rows:
             columns = [name for (name,) in board.execute("SELECT name FROM pragma_table_info(?)", (table,))]
             keys = [name for (name,) in board.execute("SELECT name FROM pragma_table_info(?) WHERE pk", (table,))]
             places = [columns.index(key) for key in keys] or range(len(columns))
-            found[table] = {
-                tuple(row[place] for place in places): row for row in board.execute(f"SELECT * FROM {table}")
-            }
+            selected = board.execute(f"SELECT * FROM {table}") if columns else ()  # an older release has fewer tables
+            found[table] = {tuple(row[place] for place in places): row for row in selected}
         return found
     finally:
         board.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -136,10 +137,26 @@ def test_a_file_cut_within_its_first_page(
     assert isinstance(refused.value, NotABoard if length < 16 else BeyondSalvage)
 
 
-def test_rungs(original: Original, tmp_path, salvaged: Callable[[bytes], Salvage]) -> None:
+def test_a_sound_board_is_copied(original: Original, salvaged: Callable[[bytes], Salvage]) -> None:
     report = salvaged(original.content)
     assert (report.rung, report.complete, report.lost_tasks) == ("sound", True, [])
     assert report.copy.read_bytes() == original.content
+
+
+def test_a_table_that_an_older_release_has_not(original: Original, tmp_path: Path, salvaged) -> None:
+    """It is not lost, and it is not made."""
+    path = tmp_path / "older.db"
+    path.write_bytes(original.content)
+    board = sqlite3.connect(path)
+    board.execute("DROP TABLE task_attachments")
+    board.commit()
+    board.close()
+    content = path.read_bytes()
+    report = salvaged(content[:36] + (1).to_bytes(4) + content[40:])  # another number of free pages
+    assert (report.rung, report.notes) == ("indexes", [])
+    assert "task_attachments" not in report.tables
+    saved = rows_of(report.copy)
+    assert saved == {**original.rows, "task_attachments": {}}
 
 
 def test_a_row_that_only_indexes_know_is_named(original: Original, salvaged: Callable[[bytes], Salvage]) -> None:
