@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from coordinator.holders import can_tell, file_holders
@@ -28,6 +29,7 @@ SOUND = ["ok"]
 PRIVATE, COPY = "salvage-private.db", "kanban.db"
 # A file with more pages than this has had tasks once: the schema itself takes some thirty.
 FEW_PAGES = 64
+HERMES_PAGE_BYTES = 4096
 # What a board's tasks cannot be without.
 _NEEDED = {"id", "title", "status"}
 
@@ -76,19 +78,10 @@ def _look(source: Path) -> None:
 
 
 def _climb(private: Path, report: Salvage) -> None:
-    for trial in bring_in(private, report):
-        findings = _findings(trial.path)
-        report.before = report.before or findings
-        if findings == SOUND:
-            _refuse_others(trial.path, report.source)
-            if not _strange(trial.path):
-                report.rung = rungs.SIDECAR if trial.left_out else rungs.SOUND
-                report.notes += trial.left_out
-                report.warnings += _vanished(trial)
-                trial.path.replace(report.copy)
-                return
-            report.notes.append("the schema holds more than plain tables and indexes, so only rows are taken from it")
-            break
+    with closing(bring_in(private, report)) as trials:
+        if any(_is_sound(trial, report) for trial in trials):
+            return
+    _refuse_ours(private, report.source)
     form = form_of(private)
     if form is None:
         raise _nothing_in(private, report.source)
@@ -98,9 +91,25 @@ def _climb(private: Path, report: Salvage) -> None:
             return
     whole = save_tables(private, former_of(private), form, report.copy, report)
     report.rung = rungs.INDEXES if whole else rungs.TABLES
-    if not any(told.saved for told in report.tables.values()):
-        _refuse_others(private, report.source)
+    if report.before != SOUND and not any(told.saved for told in report.tables.values()):
         raise BeyondSalvage(path=report.source, problem=report.before[0])
+
+
+def _is_sound(trial: Trial, report: Salvage) -> bool:
+    """Whether ``trial`` is sound as it is. If so it is the copy."""
+    findings = _findings(trial.path)
+    report.before = report.before or findings
+    if findings != SOUND:
+        return False
+    _refuse_others(trial.path, report.source)
+    if _strange(trial.path):
+        report.notes.append("the schema holds more than plain tables and indexes, so only rows are taken from it")
+        return False
+    report.rung = rungs.SIDECAR if trial.left_out else rungs.SOUND
+    report.notes += trial.left_out
+    report.warnings += _vanished(trial)
+    trial.path.replace(report.copy)
+    return True
 
 
 def _vanished(trial: Trial) -> list[str]:
@@ -230,24 +239,26 @@ def _findings(path: Path) -> list[str]:
         connection.close()
 
 
+def _refuse_ours(private: Path, source: Path) -> None:
+    """Raise NotABoard if the file is one of this program's, damaged or not."""
+    with Pages(private, Form(HERMES_PAGE_BYTES)) as pages:
+        marked = int.from_bytes(pages.header[68:72])
+    for role in (sqlite.BOARD, sqlite.LEDGER, sqlite.SHARD):
+        if marked == role.application_id:
+            problem = f"it is a {role.name} of this program, which `kanban-merge rebuild` and `repair` make again"
+            raise NotABoard(path=source, problem=problem)
+
+
 def _refuse_others(path: Path, source: Path) -> None:
-    """Raise NotABoard if the readable database ``path`` is of another kind than a board of Hermes."""
+    """Raise NotABoard if the sound database ``path`` is of another kind than a board of Hermes."""
+    _refuse_ours(path, source)
+    connection = sqlite.open_private(path)
     try:
-        connection = sqlite.open_private(path)
-    except sqlite3.Error:
-        return
-    try:
-        (marked,) = connection.execute("PRAGMA application_id").fetchone()
         kinds = dict(connection.execute("SELECT name, type FROM sqlite_schema LIMIT 1000"))
         columns = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('tasks')")}
-    except sqlite3.Error:
-        return
     finally:
         connection.close()
-    ours = {role.application_id: role.name for role in (sqlite.BOARD, sqlite.LEDGER, sqlite.SHARD)}
-    if marked in ours:
-        problem = f"it is a {ours[marked]} of this program, which `kanban-merge rebuild` and `repair` make again"
-    elif not kinds:
+    if not kinds:
         problem = "it is a database without any table"
     elif kinds.get("tasks") != "table":
         problem = f"its tasks are a {kinds['tasks']}" if "tasks" in kinds else "it has no tasks, so another program's"

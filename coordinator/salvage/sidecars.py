@@ -81,7 +81,7 @@ def _replay(private: Path, report: Salvage) -> None:
     report.notes.append(_said(found))
     if found.unreadable:
         report.warnings.append(
-            f"{found.unreadable} frames at the end of the WAL cannot be read, or are of its former use"
+            f"the WAL is damaged: its last {found.unreadable} frames cannot be proved, and are left out"
         )
 
 

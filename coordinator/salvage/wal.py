@@ -21,8 +21,8 @@ _ALL = 0xFFFFFFFF
 @dataclass(frozen=True)
 class Replayed:
     """What became of a WAL. ``frames`` were written into the copy, in ``commits`` transactions; ``unfinished`` belong
-    to a transaction that was never committed; ``unreadable`` lie behind damage, or are of a former use of the WAL.
-    ``problem`` is why nothing could be replayed at all; None if the WAL is one."""
+    to a transaction that was never committed; ``unreadable`` lie behind a damaged one. What the WAL held before it was
+    begun anew is none of these. ``problem`` is why nothing could be replayed at all; None if the WAL is one."""
 
     frames: int = 0
     commits: int = 0
@@ -55,7 +55,8 @@ def replay(wal: Path, copy: Path, former: Path) -> Replayed:
                     _write(reading, writing, kept, frames[:committed], scan.page_size)
             for position in range(committed, whole):
                 kept.write(_page(reading, position, scan.page_size))
-    return Replayed(committed, len(ends), len(frames) - committed, whole - len(frames))
+    unreadable = whole - len(frames) if scan.damaged else 0
+    return Replayed(committed, len(ends), len(frames) - committed, unreadable)
 
 
 def _write(reading: BinaryIO, writing: BinaryIO, kept: BinaryIO, frames: list[tuple[int, int]], page_size: int) -> None:
@@ -84,6 +85,7 @@ class _Scan:
     order: str
     salts: bytes
     sums: tuple[int, int]
+    damaged: bool = False
 
     @classmethod
     def begin(cls, header: bytes) -> _Scan | str:
@@ -107,6 +109,7 @@ class _Scan:
             sums = _checksum(self.order, frame[:8], self.sums)
             sums = _checksum(self.order, frame[FRAME_BYTES:], sums)
             if number == 0 or frame[8:16] != self.salts or sums != struct.unpack(">II", frame[16:24]):
+                self.damaged = frame[8:16] == self.salts  # other salts are those of the WAL's former use
                 break
             self.sums = sums
             frames.append((number, pages))

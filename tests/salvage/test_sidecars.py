@@ -71,6 +71,25 @@ def test_a_wal_is_brought_in(in_wal: tuple[bytes, bytes], original: Original, sa
     ]
 
 
+def test_a_wal_that_was_begun_anew_is_whole(
+    original: Original, tmp_path: Path, salvaged: Callable[..., Salvage]
+) -> None:
+    """What it held before lies behind its end in every WAL, and is no damage."""
+    path, wal = tmp_path / "anew.db", tmp_path / "anew.db-wal"
+    path.write_bytes(original.content)
+    board = sqlite3.connect(path, isolation_level=None)
+    board.execute("PRAGMA journal_mode=WAL")
+    for number in range(5):
+        board.execute("UPDATE tasks SET title = ?", (f"changed {number}",))
+    board.execute("PRAGMA wal_checkpoint")
+    board.execute("UPDATE tasks SET title = 'at last' WHERE id = 't_00000000'")
+    pair = path.read_bytes(), wal.read_bytes()
+    board.close()
+    report = salvaged(pair[0], wal=pair[1])
+    assert (report.rung, report.complete) == ("sound", True)
+    assert rows_of(report.copy)["tasks"][("t_00000000",)][1] == "at last"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_wal_that_is_cut_keeps_its_first_commits(
     in_wal: tuple[bytes, bytes], original: Original, salvaged: Callable[..., Salvage], seed: int
@@ -93,7 +112,7 @@ def test_a_wal_with_a_damaged_frame_ends_before_it(
     wal[32 + (frames // 2) * FRAME_BYTES + 500] ^= 1
     report = salvaged(in_wal[0], wal=bytes(wal))
     assert 0 < len(later(report)) < 12
-    assert report.warnings and "frames at the end of the WAL" in report.warnings[0]
+    assert report.warnings and "the WAL is damaged" in report.warnings[0]
 
 
 def test_a_wal_without_its_database(in_wal: tuple[bytes, bytes], original: Original, tmp_path: Path) -> None:
