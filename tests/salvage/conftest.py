@@ -27,7 +27,7 @@ class Original:
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
     """The board that is damaged."""
-    path = boards.make_board(tmp_path_factory.mktemp("sound") / "kanban.db", tasks=120)
+    path = boards.make_board(tmp_path_factory.mktemp("sound") / "kanban.db", tasks=80)
     return Original(path.read_bytes(), boards.rows_of(path), boards.pages_of_rows(path), boards.pages_by_kind(path))
 
 
