@@ -2,7 +2,8 @@
 
 Which copy of a row counts: the one that its table's tree leads to. A row elsewhere is taken only where the tree has
 none, and only if it was not deleted, which one of these shows: an index names it; or the list of free pages is whole
-and its page is not on it; or the tree has a gap there, and no whole index is silent about it.
+and its page is not on it; or the tree has a gap there, and no whole index is silent about it; or, if it is a task, rows
+of other tables name it.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ class _Tables:
         free_is_whole = self._collect_elsewhere()
         witnesses = Witnesses(self.pages, self.schema, self.connection, self.scratch, self.marks)
         whole = witnesses.hear()
-        for table in self.schema.layouts:
+        for table in sorted(self.schema.layouts, key="tasks".__eq__):  # last, for the rows of the others name tasks
+            if table == "tasks":
+                self._collect_mentioned()
             self._save_elsewhere(table, Gaps(gaps[table]), free_is_whole, table in whole)
             witnesses.tell(table, self.report.tables[table])
             self.report.tables[table].gaps = Gaps(gaps[table]).within(self._last(table, sequences))
@@ -155,14 +158,17 @@ class _Tables:
             silent = an_index_is_whole and not self._named(table, key)
             current = free_is_whole or (key in gaps and not silent)
             for named, rank, values in self._copies(layout, key):
-                if named or (current and rank < GIVEN_BACK):
+                if named or (current and rank < GIVEN_BACK) or self._is_mentioned(layout, values):
                     told.outside += self._insert(layout, key, values)
-                elif rank == REPLACED and table == "tasks":
-                    told.former.append(
-                        {name: value for name, value in layout.row(key, values).items() if value is not None}
-                    )
                 elif rank < REPLACED:
                     told.stale += 1
+                elif table == "tasks":
+                    self._tell_of_former(layout.row(key, values))
+
+    def _tell_of_former(self, row: dict[str, Value]) -> None:
+        if not self.connection.execute("SELECT 1 FROM tasks WHERE id = ?", (row["id"],)).fetchone():
+            known = {name: value for name, value in row.items() if value is not None}
+            self.report.tables["tasks"].former.append(known)
 
     def _copies(self, layout: Layout, key: int) -> list[tuple[bool, int, list[Value]]]:
         """``(whether indexes name it, rank, values)`` of each distinct row that lies elsewhere, the newest first."""
@@ -179,6 +185,21 @@ class _Tables:
             times = [value for column, value in row.items() if column.endswith("_at") and isinstance(value, int)]
             found.append((not is_named, -confirmed, rank, -max(times, default=0), values))
         return [(not each[0], each[2], each[4]) for each in sorted(found, key=lambda each: each[:4])]
+
+    def _collect_mentioned(self) -> None:
+        """Keep which tasks are named by rows of other tables. Hermes removes those together with a task."""
+        self.scratch.execute("CREATE TABLE mentioned (task_id TEXT PRIMARY KEY) WITHOUT ROWID")
+        for table in self.schema.layouts:
+            if "task_id" in IDENTITY[table]:
+                rows = self.connection.execute(f"SELECT task_id FROM {table} WHERE task_id IS NOT NULL")
+                self.scratch.executemany("INSERT OR IGNORE INTO mentioned VALUES (?)", rows)
+
+    def _is_mentioned(self, layout: Layout, values: list[Value]) -> bool:
+        if layout.table != "tasks":
+            return False
+        task_id = layout.row(0, values)["id"]
+        asked = "SELECT 1 FROM mentioned WHERE task_id = ?"
+        return self.scratch.execute(asked, (task_id,)).fetchone() is not None
 
     def _named(self, table: str, key: int) -> dict[str, Value]:
         """What indexes say of a row that the tree does not have."""
