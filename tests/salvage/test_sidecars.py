@@ -14,7 +14,7 @@ import pytest
 
 from coordinator.salvage import Salvage, salvage
 from shards.errors import NotABoard
-from tests.salvage.boards import PAGE_BYTES, make_board, rows_of
+from tests.salvage.boards import PAGE_BYTES, delete_task, make_board, rows_of
 from tests.salvage.conftest import Original
 
 FRAME_BYTES = 24 + PAGE_BYTES
@@ -192,3 +192,31 @@ def test_nothing_stays_open(original: Original, salvaged: Callable[..., Salvage]
     before = set(os.listdir("/dev/fd"))
     salvaged(original.content[: 20 * PAGE_BYTES])
     assert len(set(os.listdir("/dev/fd"))) == len(before)
+
+
+@pytest.mark.parametrize("mentioned", [True, False])
+def test_a_task_on_a_page_that_the_wal_replaced(
+    original: Original, tmp_path: Path, salvaged: Callable[..., Salvage], mentioned: bool
+) -> None:
+    """It is brought back if rows of other tables still name it; otherwise it is told, and no more."""
+    path, task = tmp_path / "board.db", "t_00000010"
+    path.write_bytes(original.content)
+    board = sqlite3.connect(path, isolation_level=None)
+    board.execute("PRAGMA journal_mode=WAL")
+    if mentioned:
+        board.execute("DELETE FROM tasks WHERE id = ?", (task,))
+    else:
+        delete_task(board, task)
+    content, wal = bytearray(path.read_bytes()), path.with_name("board.db-wal").read_bytes()
+    board.close()
+    where = original.places["task_events"]
+    damaged = max(number for places in where.values() for number in places)
+    content[(damaged - 1) * PAGE_BYTES : damaged * PAGE_BYTES] = bytes(PAGE_BYTES)
+    report = salvaged(bytes(content), wal=wal)
+    assert report.rung == "tables"
+    saved, row = rows_of(report.copy)["tasks"], original.rows["tasks"][(task,)]
+    assert saved.get((task,)) == (row if mentioned else None)
+    assert len(saved) == len(original.rows["tasks"]) - (not mentioned)
+    if not mentioned:
+        (told,) = (each for each in report.lost_tasks if each.task_id == task)
+        assert f"title {row[1]}" in str(told)
