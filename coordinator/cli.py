@@ -17,6 +17,7 @@ VERBS = {
     "verify": "coordinator.verbs.checking",
     "rebuild": "coordinator.verbs.checking",
     "repair": "coordinator.verbs.checking",
+    "salvage": "coordinator.verbs.salvaging",
     "demo": "coordinator.verbs.demo",
 }
 

@@ -207,6 +207,28 @@ class BeyondRepair(StorageError):
     changed."""
 
 
+class NotABoard(StorageError):
+    """{path} is not a board of Hermes: {problem}. Nothing was read from it or changed; name a board's kanban.db."""
+
+
+class BeyondSalvage(StorageError):
+    """{path} is damaged, and not one row of a task, event or comment could be read from it ({problem}). Nothing was
+    changed; put a backup in its place."""
+
+
+class StillWritten(StorageError):
+    """{path} is open for writing in {holders}, and what is copied from it now would be worthless; stop that first,
+    then repeat the command. Nothing was changed."""
+
+    exit_code = 1
+
+
+class AlreadyThere(StorageError):
+    """There is a file at {path} already, and it is not overwritten; name another one."""
+
+    exit_code = 1
+
+
 class FileReplaced(StorageError):
     """{path} was removed or replaced while this coordinator had it open, so it merges nothing more; start it again, and
     it does or says what is needed. Nothing is lost: what was written meanwhile is in the shards."""

@@ -1,6 +1,7 @@
 """The one module that opens SQLite files, and keeps the laws of docs/design.md, "SQLite laws".
 
-Law 1. One module calls ``sqlite3.connect``; nothing else opens, copies, hashes or reads a database file.
+Law 1. One module calls ``sqlite3.connect``; nothing else opens, copies, hashes or reads a database file. (A damaged
+board is read from the bytes of a private copy, which ``copy_bytes`` makes.)
 Law 2. Every open-for-write happens under that file's lock, and so do the writes and the close that follow.
 Law 3. Shards use a rollback journal (PERSIST) with ``synchronous=FULL``; ledger and board use WAL.
 Law 4. Readers of the board open ``mode=ro`` with ``query_only``.
@@ -9,6 +10,7 @@ Law 7. Files are opened with ``trusted_schema=OFF`` and ``cell_size_check=ON``, 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -16,11 +18,12 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from shards.errors import (
+    AlreadyThere,
     BoardMissing,
     CannotOpen,
     Damaged,
@@ -33,6 +36,7 @@ from shards.errors import (
     LegacyBoard,
     NewerSchema,
     NoSharedMemory,
+    StillWritten,
     StorageError,
     StrangeSchema,
 )
@@ -49,6 +53,7 @@ SIDECARS = ("-wal", "-shm", "-journal")
 # Of each file: how many damaged ones are kept.
 ASIDE_KEPT = 5
 CACHE_KIB = 16 * 1024
+COPY_BLOCK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -126,12 +131,55 @@ def roll_back_hot_journal(path: Path, lock: FileLock) -> None:
             connection.close()
 
 
-def open_scratch(role: Role) -> sqlite3.Connection:
-    """An empty database of ``role`` that nobody else sees, in memory while it is small, and gone when closed."""
+def open_scratch(role: Role | None = None) -> sqlite3.Connection:
+    """An empty database of ``role``, or without any table, that nobody else sees, in memory while it is small, and gone
+    when closed."""
     connection = sqlite3.connect("", isolation_level=None, cached_statements=STATEMENTS_KEPT)
     connection.execute("PRAGMA synchronous=OFF")
-    _migrate(connection, role)
+    if role is not None:
+        _migrate(connection, role)
     return connection
+
+
+def open_private(path: Path) -> sqlite3.Connection:
+    """Open a copy that this process made and nobody else knows of, of whatever origin, for reading and writing; make
+    it if it is missing. Such a copy needs no lock, and no durability: it is made again if the process dies."""
+    connection = _connect(path, "rwc")
+    try:
+        connection.execute("PRAGMA synchronous=OFF")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def copy_bytes(source: Path, folder: Path, name: str) -> str:
+    """Copy a database that no SQLite can read any more, and its WAL and journal, byte by byte into ``folder`` as
+    ``name``; returns the SHA-256 of the database itself.
+
+    The one exception to law 1. Closing a file takes away the locks that this very process holds on it, and those of
+    no other; so it is safe where this process has no connection to it, which is checked here. Bytes that somebody
+    writes meanwhile are worthless, so the caller has seen that nobody has the file open for writing, and this sees
+    that neither size nor time changed. Raises StillWritten, CannotOpen, DiskFull.
+    """
+    digest = hashlib.sha256()
+    for suffix in ("", "-journal", "-wal"):
+        original = _beside(source, suffix)
+        assert not _open_here(original), f"{original} is open in this process; closing a copy would drop its locks"
+        before = _state(original)
+        if before is None:
+            continue
+        try:
+            with original.open("rb") as reading, _beside(folder / name, suffix).open("xb") as writing:
+                while block := reading.read(COPY_BLOCK_BYTES):
+                    writing.write(block)
+                    if not suffix:
+                        digest.update(block)
+        except OSError as error:
+            raise file_error(original, error) from error
+        if _state(original) != before:
+            raise StillWritten(path=original, holders="another process")
+    return digest.hexdigest()
 
 
 def copy_over(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
@@ -153,6 +201,29 @@ def set_aside(path: Path, lock: FileLock) -> Path:
 def discard(path: Path) -> None:
     """Remove a database that was being made when its maker was killed; nobody else knows its name."""
     for suffix in ("", *SIDECARS):
+        _beside(path, suffix).unlink(missing_ok=True)
+
+
+def give_name(made: Path, path: Path) -> None:
+    """Give a closed database that was just made the free name ``path``, on the same filesystem, durably. Raises
+    AlreadyThere, CannotOpen."""
+    with made.open("r+b") as file:
+        os.fsync(file.fileno())
+    try:
+        os.link(made, path)  # unlike a rename, this replaces nothing
+    except FileExistsError as error:
+        raise AlreadyThere(path=path) from error
+    except OSError:  # a filesystem without links
+        if path.exists():
+            raise AlreadyThere(path=path) from None
+        made.rename(path)
+    discard(made)
+    sync_folder(path.parent)
+
+
+def discard_sidecars(path: Path) -> None:
+    """Remove what lies beside a private database whose content has been brought into it."""
+    for suffix in SIDECARS:
         _beside(path, suffix).unlink(missing_ok=True)
 
 
@@ -229,6 +300,13 @@ def explanation(path: Path, error: sqlite3.Error) -> KanbanError:
     return StorageError(path=path, problem=str(error))
 
 
+def file_error(path: Path, error: OSError) -> StorageError:
+    """What the system's ``error`` on ``path``, a file or a folder, means."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(path=path)
+    return CannotOpen(path=path, problem=error.strerror or str(error))
+
+
 def is_hot_journal(error: BaseException | None) -> bool:
     """Whether a read failed because a killed writer's journal must be rolled back first."""
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK
@@ -273,6 +351,25 @@ def identity(path: Path | str) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _open_here(path: Path) -> bool:
+    """Whether a descriptor of this process is open on the file at ``path``."""
+    wanted = identity(path)
+    for number in os.listdir("/dev/fd"):
+        with suppress(OSError):  # the descriptor of this very listing is closed by now
+            found = os.fstat(int(number))
+            if wanted == (found.st_dev, found.st_ino):
+                return True
+    return False
 
 
 def _name_aside(path: Path, lock: FileLock) -> Path:

@@ -1,0 +1,99 @@
+"""Sidecars: the journal and the WAL beside a private copy, brought into it; and the copy without them, for a sidecar
+may be of another file or an older time."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from coordinator.salvage.report import Salvage
+from coordinator.salvage.wal import Replayed, replay
+from shards import sqlite
+
+JOURNAL, WAL = "-journal", "-wal"
+LEFT_OUT = {
+    JOURNAL: "the journal beside it was left out: rolled back, it would damage the file, so it is not this file's",
+    WAL: "the WAL beside it was left out: replayed, it would damage the file, so it is not this file's or is too old",
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A private database without sidecars, what was left out of it, in words, and the same one without them, if it
+    had any."""
+
+    path: Path
+    left_out: list[str]
+    alone: Path | None = None
+
+
+def bring_in(private: Path, report: Salvage) -> Iterator[Trial]:
+    """First ``private`` with its journal rolled back and its WAL replayed; then, if there are any, without them.
+
+    When the iteration ends, ``private`` has them, unless it holds nothing of itself.
+    """
+    sidecars = [suffix for suffix in (JOURNAL, WAL) if _content(private, suffix)]
+    alone = private.with_name(private.name + ".alone")
+    try:
+        if sidecars and _content(private, ""):
+            shutil.copyfile(private, alone)
+        if JOURNAL in sidecars:
+            _roll_back(private, report)
+        if WAL in sidecars:
+            _replay(private, report)
+        yield Trial(private, [], alone if alone.exists() else None)
+        if alone.exists():
+            yield Trial(alone, [LEFT_OUT[suffix] for suffix in sidecars])
+    finally:
+        sqlite.discard(alone)
+
+
+def former_of(private: Path) -> Path:
+    """Where the pages are that the WAL of ``private`` replaced, if it had one."""
+    return private.with_name(private.name + ".former")
+
+
+def _roll_back(private: Path, report: Salvage) -> None:
+    """Let SQLite undo, on the copy, the transaction that a killed writer left half done."""
+    wal, aside = private.with_name(private.name + WAL), private.with_name(private.name + ".wal")
+    if wal.exists():
+        wal.rename(aside)  # SQLite would replay it, and not say how
+    try:
+        connection = sqlite.open_private(private)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            report.notes.append("a journal lay beside it; what it says was half done was undone")
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        report.notes.append(f"a journal lay beside it, and could not be rolled back ({error})")
+    sqlite.discard_sidecars(private)
+    if aside.exists():
+        aside.rename(wal)
+
+
+def _replay(private: Path, report: Salvage) -> None:
+    found = replay(private.with_name(private.name + WAL), private, former_of(private))
+    sqlite.discard_sidecars(private)
+    report.notes.append(_said(found))
+    if found.unreadable:
+        report.warnings.append(
+            f"the WAL is damaged: its last {found.unreadable} frames cannot be proved, and are left out"
+        )
+
+
+def _said(found: Replayed) -> str:
+    if found.problem:
+        return f"the WAL beside it could not be used: {found.problem}"
+    unfinished = (
+        f"; {found.unfinished} frames of a transaction that was not committed were left" if found.unfinished else ""
+    )
+    return f"{found.commits} commits were in the WAL beside it and are brought in ({found.frames} pages){unfinished}"
+
+
+def _content(private: Path, suffix: str) -> bool:
+    path = private.with_name(private.name + suffix)
+    return path.exists() and path.stat().st_size > 0

@@ -1,0 +1,102 @@
+"""Salvaging: ``salvage``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from coordinator.salvage import RUNGS, Salvage
+from coordinator.salvage import salvage as make_sound
+from shards import sqlite, text
+from shards.commands import NEEDS_ATTENTION, json_option
+from shards.errors import AlreadyThere
+
+# How many of a list are shown to people; --json has them all.
+SHOWN = 20
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--into", metavar="FILE", required=True, type=click.Path(path_type=Path), help="The sound copy; a new file."
+)
+@json_option
+@click.pass_context
+def salvage(ctx: click.Context, source: Path, into: Path, as_json: bool) -> None:
+    """Make a sound copy of SOURCE, a kanban.db that Hermes wrote, however damaged it is.
+
+    SOURCE is only read, with the WAL or journal beside it. What is lost is listed; the exit code is 6 then. FILE is a
+    board for Hermes again: stop its gateways before you put it in the place of the damaged one.
+    """
+    if into.exists():
+        raise AlreadyThere(path=into)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".salvage-", dir=into.parent) as folder:
+            done = make_sound(source, Path(folder))
+            sqlite.give_name(done.copy, into)
+    except OSError as error:
+        raise sqlite.file_error(into, error) from error
+    done.copy = into
+    text.print_json(done.as_dict()) if as_json else _show(done)
+    if not done.complete:
+        ctx.exit(NEEDS_ATTENTION)
+
+
+def _show(done: Salvage) -> None:
+    click.echo(f"{done.copy} is a sound copy of {done.source}")
+    click.echo(f"  {done.rung}: {RUNGS[done.rung]}")
+    click.echo(f"  before: {_first(done.before)}")
+    click.echo(f"  after:  {_first(done.after)}")
+    click.echo(f"  SHA-256 of the original: {done.digest}")
+    for note in done.notes:
+        click.echo(f"  {note}")
+    click.echo()
+    text.print_table(
+        ("TABLE", "SAVED", "OUT OF PLACE", "LOST", "SAME ID", "DOUBTFUL", "STALE"),
+        [
+            (
+                name,
+                table.saved,
+                table.outside,
+                len(table.lost),
+                len(table.collided),
+                len(table.contradicted),
+                table.stale,
+            )
+            for name, table in done.tables.items()
+        ],
+    )
+    for warning in done.warnings:
+        click.secho(f"\n{warning}", fg="yellow")
+    _show_list(f"{len(done.lost_tasks)} tasks are known and have no row any more:", done.lost_tasks)
+    _show_list(
+        f"{len(done.replaced)} values had to be replaced:",
+        [f"{each.table}, row {each.row}, {each.column}: was {each.was}, is {each.now!r}" for each in done.replaced],
+    )
+    doubtful = [
+        f"{name}, row {each['row']}: an index says {_facts(each['index'])}"
+        for name, table in done.tables.items()
+        for each in table.contradicted
+    ]
+    _show_list(f"{len(doubtful)} rows may be older than the last that was written of them:", doubtful)
+
+
+def _show_list(title: str, lines: list) -> None:
+    if not lines:
+        return
+    click.secho(f"\n{title}", fg="yellow")
+    for line in lines[:SHOWN]:
+        click.echo(f"  {text.clip(str(line))}")
+    if len(lines) > SHOWN:
+        click.echo(f"  and {len(lines) - SHOWN} more; --json has all of them")
+
+
+def _facts(known: dict) -> str:
+    return ", ".join(f"{name} {value}" for name, value in known.items())
+
+
+def _first(findings: list[str]) -> str:
+    lines = [line for finding in findings for line in finding.splitlines() if not line.startswith("***")]
+    return lines[0] + (f", and {len(lines) - 1} more" if len(lines) > 1 else "")
