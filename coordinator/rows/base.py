@@ -116,15 +116,20 @@ class Rows:
         self._tables = (self._tasks, self._runs, self._subscriptions)
         self._logs = (self._events, self._comments, self._verdicts, self._kept)
         self._held = (*self._tables, *self._logs)
+        self._is_settled = False
         self._in_entry = False
         self._in_savepoint = False
 
     def _settle(self) -> None:
+        self._is_settled = True
         for held in self._held:
             held.settle()
 
     def _write_held(self) -> None:
         """Write what is settled."""
+        if not self._is_settled:
+            return
+        self._is_settled = False
         new, changed = self._tasks.take()
         self._insert_rows("tasks", new)
         self._insert_rows("merge_tasks", new)
