@@ -39,6 +39,14 @@ def not_shared(path: Path, mounts: Path = MOUNTS) -> str | None:
     return kind if NOT_SHARED.fullmatch(kind) else None
 
 
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it that are missing, for their user only, each durable. Raises OSError."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for made in missing:
+        sync_folder(made.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make durable which names ``folder`` holds: syncing a file alone keeps its content, not its name."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -83,7 +83,7 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
     assert lock.held, f"{path} is opened for writing only under its lock"
     with explained(path):
         if role.journal == "wal":
-            _check_place(path, role)
+            _check_place(path, role, lock)
         connection = _connect(path, "rwc")
         try:
             schema = _check_identity(connection, path, role)
@@ -108,8 +108,10 @@ def open_reader(path: Path, role: Role) -> sqlite3.Connection:
             connection.execute("PRAGMA query_only=ON")
             if _check_identity(connection, path, role) == 0:
                 raise _missing(path, role)
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            if role.journal == "wal" and is_hot_journal(error):  # only its making has a journal, and was cut short
+                raise _missing(path, role) from error
             raise
     return connection
 
@@ -299,18 +301,29 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _check_place(path: Path, role: Role) -> None:
+def _check_place(path: Path, role: Role, lock: FileLock) -> None:
     """Refuse a filesystem without shared memory, and a file that is not of ``role``, before it is opened for writing:
     closing a writer may checkpoint and unlink the WAL of somebody else's file."""
     kind = not_shared(path.parent)
     if kind:
         raise NoSharedMemory(path=path, found=kind)
-    if path.is_file():
-        connection = _connect(path, "ro")
-        try:
-            _check_identity(connection, path, role)
-        finally:
-            connection.close()
+    if not path.is_file():
+        return
+    try:
+        _check_unwritten(path, role)
+    except sqlite3.OperationalError as error:
+        if not is_hot_journal(error):
+            raise
+        roll_back_hot_journal(path, lock)
+        _check_unwritten(path, role)
+
+
+def _check_unwritten(path: Path, role: Role) -> None:
+    connection = _connect(path, "ro")
+    try:
+        _check_identity(connection, path, role)
+    finally:
+        connection.close()
 
 
 def _check_identity(connection: sqlite3.Connection, path: Path, role: Role) -> int:

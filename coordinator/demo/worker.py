@@ -61,8 +61,8 @@ class Witness(Gateway):
     """A gateway that notes each change as soon as it is durable, before anybody waits for its verdict, and each verdict
     before anybody acts on it."""
 
-    def __init__(self, profile: str, home: str, journal: Journal) -> None:
-        super().__init__(profile, board=DEFAULT_BOARD, home=home)
+    def __init__(self, profile: str, home: str, journal: Journal, board: str = DEFAULT_BOARD) -> None:
+        super().__init__(profile, board=board, home=home)
         self._journal = journal
 
     def _append(self, task_id, change, eyes) -> int:
