@@ -125,10 +125,10 @@ def _problems_of(home: Path, slug: str, accounts: dict[str, Account], told: Told
     with Board(paths) as board:
         for where, attachment_id in told.attached:
             if where == slug:
-                stored = board.attachment(attachment_id).stored_path
-                kept = paths.attachments / Path(stored).relative_to(Path(stored).parents[1])
-                if not kept.is_file() or kept.read_text() != ATTACHED:
-                    yield f"attachment {attachment_id} is on the board, and {kept} does not hold it"
+                attached = board.attachment(attachment_id)
+                kept = paths.attachments.joinpath(*Path(attached.stored_path).parts[-2:]) if attached else None
+                if kept is None or not kept.is_file() or kept.read_text() != ATTACHED:
+                    yield f"attachment {attachment_id} was acknowledged, and {kept} does not hold it"
 
 
 def _lay_out(image: Image, folder: Path) -> None:

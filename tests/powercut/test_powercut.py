@@ -15,8 +15,8 @@ from tests.powercut.cuts import cut_at_random, kill_at, kill_points
 from tests.powercut.disk import EVERYTHING, NOTHING, SOME, TORN, Disk
 from tests.powercut.recording import Step
 
-IMAGES = 150
-KILLS = 80
+IMAGES = 120
+KILLS = 30
 SEED = 20
 # Where the first page of a new board is written under a journal, of which a kill once left a board that nobody opened.
 KILL_LEFT_A_JOURNAL = "kanban.db-journal"
