@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import board_size, fairness, idle, merge, push, round_trip, start_up
+from benchmarks import board_size, chaos, fairness, idle, merge, push, round_trip, start_up
 
 NewFolder = Callable[[], Path]
 
@@ -82,6 +82,9 @@ def run_start_up(new_folder: NewFolder, runs: int) -> None:
     start_up.measure(new_folder(), runs)
 
 
+main.add_command(chaos.chaos)
+
+
 @main.command("smoke")
 @click.pass_context
 def run_smoke(ctx: click.Context) -> None:
@@ -93,6 +96,7 @@ def run_smoke(ctx: click.Context) -> None:
     ctx.invoke(run_push, events=10)
     ctx.invoke(run_idle, shards=3, seconds=1.0)
     ctx.invoke(run_start_up, runs=2)
+    ctx.invoke(chaos.chaos, minutes=0.1, profiles=2, seed=1)
 
 
 if __name__ == "__main__":

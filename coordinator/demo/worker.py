@@ -135,7 +135,7 @@ class Worker:
             return
         self._journal.note("run", run.id, run.task_id)
         time.sleep(random.uniform(0, WORK_S))
-        self._kanban.heartbeat(run)
+        self._ask(self._kanban.heartbeat, run)  # refused if this process was stopped until its lease ran out
         if random.random() < 0.5:
             self._kanban.comment(run.task_id, random.choice(REMARKS))
         lot = random.random()

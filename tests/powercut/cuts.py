@@ -25,7 +25,6 @@ from tests.powercut.recording import Step
 from tests.powercut.workload import ATTACHED, HOME, PROFILES
 from tests.simulation.world import no_fsync
 
-
 _CHANGES = ("write", "truncate", "create", "mkdir", "link", "rename", "unlink")
 
 

@@ -27,8 +27,9 @@ _OPEN_FILE = re.compile(r"(?:\d+|AT_FDCWD)<((?:\\x[0-9a-f]{2})*)>")
 class Step:
     """One thing asked of the disk, or one mark.
 
-    ``kind``: write, truncate, sync, create, mkdir, link, rename, unlink, mark. ``path``: where; ``target``: the new name
-    of a link or rename. ``data`` is written at ``offset``, None at the end; the size that a truncation leaves is ``offset``.
+    ``kind``: write, truncate, sync, create, mkdir, link, rename, unlink, mark. ``path``: where; ``target``: the new
+    name of a link or rename. ``data`` is written at ``offset``, or at the end if that is None; of a truncation,
+    ``offset`` is the size that it leaves.
     """
 
     kind: str

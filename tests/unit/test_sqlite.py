@@ -174,7 +174,7 @@ def test_a_kill_while_the_file_is_made_leaves_it_new(path: Path, role: sqlite.Ro
 
 
 def test_a_kill_while_the_journal_is_chosen_leaves_it_new(path: Path, role: sqlite.Role, lock: FileLock) -> None:
-    """Found by tests/powercut: the first page of a new file is written under a rollback journal, which a kill leaves."""
+    """Found by tests/powercut: the first page of a new file is written under a rollback journal; a kill leaves it."""
     _plainly(path, "PRAGMA user_version=0; CREATE TABLE x (y); DROP TABLE x")
     header = struct.pack(">8sIIIII", bytes.fromhex("d9d505f920a163d7"), 0, 1, 0, 512, 4096)
     path.with_name(path.name + "-journal").write_bytes(header.ljust(512, b"\0"))
