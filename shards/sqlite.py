@@ -46,8 +46,9 @@ BUSY_MS = 5_000
 STATEMENTS_KEPT = 256
 # What SQLite puts beside a database file.
 SIDECARS = ("-wal", "-shm", "-journal")
-# Of each file: how many damaged ones are kept.
+# Of each file: how many damaged ones are kept, and of how many bytes all together; the newest always.
 ASIDE_KEPT = 5
+ASIDE_KEPT_BYTES = 1024**3
 CACHE_KIB = 16 * 1024
 
 
@@ -274,12 +275,18 @@ def _move(path: Path, target: Path, suffixes: tuple[str, ...]) -> None:
 
 
 def _forget_oldest(path: Path) -> None:
-    """Keep the newest ASIDE_KEPT of the files that were set aside from ``path``."""
+    """Keep the newest of the files that were set aside from ``path``, within ASIDE_KEPT and ASIDE_KEPT_BYTES."""
     beginning = f"{path.name}.damaged-"
-    names = [name for name in os.listdir(path.parent) if name.startswith(beginning)]
-    asides = sorted({re.sub("-(wal|shm|journal)$", "", name) for name in names})
-    for name in asides[:-ASIDE_KEPT]:
-        discard(path.with_name(name))
+    families: dict[str, int] = {}
+    for file in os.scandir(path.parent):
+        if file.name.startswith(beginning):
+            name = re.sub("-(wal|shm|journal)$", "", file.name)
+            families[name] = families.get(name, 0) + file.stat().st_size
+    size = 0
+    for number, name in enumerate(sorted(families, reverse=True)):
+        size += families[name]
+        if number and (number >= ASIDE_KEPT or size > ASIDE_KEPT_BYTES):
+            discard(path.with_name(name))
 
 
 def _beside(path: Path, suffix: str) -> Path:

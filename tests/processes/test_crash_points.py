@@ -33,7 +33,7 @@ from shards.vectors import Eyes
 from tests.simulation.world import no_fsync
 
 # Of the points inside a migration, which is one transaction: each so manieth.
-OF_A_MIGRATION = 12
+OF_A_MIGRATION = 40
 
 Deed = Callable[[BoardPaths], None]
 
