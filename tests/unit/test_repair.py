@@ -287,6 +287,20 @@ def test_the_newest_copies_are_kept(paths: BoardPaths, lock: FileLock, tasks: li
     assert verify(paths).clean
 
 
+def test_copies_are_kept_within_so_many_bytes(
+    paths: BoardPaths, lock: FileLock, tasks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the newest, however large it is."""
+    monkeypatch.setattr(sqlite, "ASIDE_KEPT_BYTES", 20_000)
+    lock.acquire(0)
+    made = []
+    for size in (8_000, 8_000, 8_000, 50_000):
+        paths.shard("amy").write_bytes(b"nonsense" * (size // 8))
+        made.append(repair_shard(paths, lock, "amy").set_aside)
+        kept = made[-1:] if size > 20_000 else made[-2:]
+        assert sorted(paths.folder.glob("kanban.amy.db.damaged-*")) == kept
+
+
 def test_an_empty_shard_is_not_taken_for_a_new_one(paths: BoardPaths, home: str, tasks: list[str]) -> None:
     paths.shard("amy").write_bytes(b"")
     with Board(paths) as board:
