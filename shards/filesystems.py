@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import islice, takewhile
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -41,10 +42,21 @@ def not_shared(path: Path, mounts: Path = MOUNTS) -> str | None:
 
 def make_folder(folder: Path) -> None:
     """Make ``folder`` and those above it that are missing, for their user only, each durable. Raises OSError."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    new = list(takewhile(_may_be_new, (folder, *folder.parents)))
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for made in missing:
+    for made in new:
         sync_folder(made.parent)
+
+
+def _may_be_new(folder: Path) -> bool:
+    """Whether the folder is missing, or so empty that whoever made it may not have come to sync its name yet."""
+    try:
+        with os.scandir(folder) as inside:
+            return len(list(islice(inside, 2))) < 2
+    except FileNotFoundError:
+        return True
+    except OSError:  # it can be passed through, and not looked into
+        return False
 
 
 def sync_folder(folder: Path) -> None:

@@ -40,7 +40,8 @@ def main(root: str, synchronous: str = "") -> None:
     coordinate(BoardPaths.of(home, "default"), notes)
     create_board(home, TEAM)
     work(home, TEAM, notes)
-    attach(home, Path(root).parent / "attached.txt", notes)
+    for board in ("default", TEAM):
+        attach(home, board, Path(root).parent / "attached.txt", notes)
     mend(BoardPaths.of(home, "default"), notes)
     work(home, "default", notes)
 
@@ -72,12 +73,12 @@ def coordinate(paths: BoardPaths, notes: Path) -> None:
     lock.close()
 
 
-def attach(home: Path, file: Path, notes: Path) -> None:
+def attach(home: Path, board: str, file: Path, notes: Path) -> None:
     """A file that is kept with a task."""
     file.write_text(ATTACHED)
-    with opened("bob", home, TEAM, notes) as bob:
+    with opened("bob", home, board, notes) as bob:
         attachment_id = bob.attach(bob.create("with a file"), file)
-        Mark(notes, TEAM, "bob").note("attached", attachment_id)
+        Mark(notes, board, "bob").note("attached", attachment_id)
 
 
 def mend(paths: BoardPaths, notes: Path) -> None:

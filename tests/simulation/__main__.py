@@ -29,7 +29,8 @@ def main() -> int:
                 entries += Simulation(Path(folder), seed, given.steps, not given.harmless).run().entries
             except Exception:
                 traceback.print_exc()
-                print(f"seed {seed} failed; again: {replay_command(seed, given.steps, not given.harmless)}", file=sys.stderr)
+                again = replay_command(seed, given.steps, not given.harmless)
+                print(f"seed {seed} failed; again: {again}", file=sys.stderr)
                 failed.append(seed)
     seconds = time.monotonic() - started
     print(f"{last - first + 1} seeds, {entries} entries, {seconds:.1f} s, failed: {failed or 'none'}")
