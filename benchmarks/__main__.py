@@ -11,6 +11,7 @@ import click
 
 from benchmarks import (
     board_size,
+    chaos,
     disk,
     figures,
     hermes_venv,
@@ -181,6 +182,9 @@ def write_page(kept: Path) -> None:
     click.echo(figures.page(kept), nl=False)
 
 
+main.add_command(chaos.chaos)
+
+
 @main.command("smoke")
 @click.pass_context
 def run_smoke(ctx: click.Context) -> None:
@@ -194,6 +198,7 @@ def run_smoke(ctx: click.Context) -> None:
     ctx.invoke(run_disk, tasks=3)
     for work in side_by_side.WORKS:
         ctx.invoke(run_peers, work=work, profiles=(1,), rounds=1, seconds=0.1)
+    ctx.invoke(chaos.chaos, minutes=0.1, profiles=2, seed=1)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
+from itertools import islice, takewhile
 from pathlib import Path
 
 from shards.errors import StorageError
@@ -59,6 +60,23 @@ def write_whole(path: Path, text: str) -> None:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise StorageError(path=path, problem=f"it cannot be written: {error.strerror}") from error
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it that are missing, for their user only, each durable. Raises OSError."""
+    new = list(takewhile(_may_be_new, (folder, *folder.parents)))
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for made in new:
+        sync_folder(made.parent)
+
+
+def _may_be_new(folder: Path) -> bool:
+    """Whether the folder is missing, or so empty that whoever made it may not have come to sync its name yet."""
+    try:
+        with os.scandir(folder) as inside:
+            return len(list(islice(inside, 2))) < 2
+    except FileNotFoundError:
+        return True
+    except OSError:  # it can be passed through, and not looked into
+        return False
 
 
 def sync_folder(folder: Path) -> None:

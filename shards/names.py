@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard
+from shards.filesystems import make_folder
 
 COORDINATOR = "@coordinator"
 DEFAULT_BOARD = "default"
@@ -177,9 +178,10 @@ class BoardPaths:
             raise UnknownBoard(slug=self.slug, path=self.folder)
 
     def make_folder(self) -> None:
-        """Make the board's folder, for its user only. Raises StorageError."""
+        """Make the board's folder, for its user only, and durably: a power cut that takes a folder takes every
+        change in it. Raises StorageError."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(self.folder)
         except OSError as error:
             raise StorageError(path=self.folder, problem=f"its folder cannot be made: {error.strerror}") from error
 

@@ -50,8 +50,9 @@ BUSY_MS = 5_000
 STATEMENTS_KEPT = 256
 # What SQLite puts beside a database file.
 SIDECARS = ("-wal", "-shm", "-journal")
-# Of each file: how many damaged ones are kept.
+# Of each file: how many damaged ones are kept, and of how many bytes all together; the newest always.
 ASIDE_KEPT = 5
+ASIDE_KEPT_BYTES = 1024**3
 CACHE_KIB = 16 * 1024
 COPY_BLOCK_BYTES = 1024 * 1024
 
@@ -88,7 +89,7 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
     assert lock.held, f"{path} is opened for writing only under its lock"
     with explained(path):
         if role.journal == "wal":
-            _check_place(path, role)
+            _check_place(path, role, lock)
         connection = _connect(path, "rwc")
         try:
             schema = _check_identity(connection, path, role)
@@ -113,8 +114,10 @@ def open_reader(path: Path, role: Role) -> sqlite3.Connection:
             connection.execute("PRAGMA query_only=ON")
             if _check_identity(connection, path, role) == 0:
                 raise _missing(path, role)
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            if role.journal == "wal" and is_hot_journal(error):  # only its making has a journal, and was cut short
+                raise _missing(path, role) from error
             raise
     return connection
 
@@ -386,12 +389,18 @@ def _move(path: Path, target: Path, suffixes: tuple[str, ...]) -> None:
 
 
 def _forget_oldest(path: Path) -> None:
-    """Keep the newest ASIDE_KEPT of the files that were set aside from ``path``."""
+    """Keep the newest of the files that were set aside from ``path``, within ASIDE_KEPT and ASIDE_KEPT_BYTES."""
     beginning = f"{path.name}.damaged-"
-    names = [name for name in os.listdir(path.parent) if name.startswith(beginning)]
-    asides = sorted({re.sub("-(wal|shm|journal)$", "", name) for name in names})
-    for name in asides[:-ASIDE_KEPT]:
-        discard(path.with_name(name))
+    families: dict[str, int] = {}
+    for file in os.scandir(path.parent):
+        if file.name.startswith(beginning):
+            name = re.sub("-(wal|shm|journal)$", "", file.name)
+            families[name] = families.get(name, 0) + file.stat().st_size
+    size = 0
+    for number, name in enumerate(sorted(families, reverse=True)):
+        size += families[name]
+        if number and (number >= ASIDE_KEPT or size > ASIDE_KEPT_BYTES):
+            discard(path.with_name(name))
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -413,18 +422,29 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _check_place(path: Path, role: Role) -> None:
+def _check_place(path: Path, role: Role, lock: FileLock) -> None:
     """Refuse a filesystem without shared memory, and a file that is not of ``role``, before it is opened for writing:
     closing a writer may checkpoint and unlink the WAL of somebody else's file."""
     kind = not_shared(path.parent)
     if kind:
         raise NoSharedMemory(path=path, found=kind)
-    if path.is_file():
-        connection = _connect(path, "ro")
-        try:
-            _check_identity(connection, path, role)
-        finally:
-            connection.close()
+    if not path.is_file():
+        return
+    try:
+        _check_unwritten(path, role)
+    except sqlite3.OperationalError as error:
+        if not is_hot_journal(error):
+            raise
+        roll_back_hot_journal(path, lock)
+        _check_unwritten(path, role)
+
+
+def _check_unwritten(path: Path, role: Role) -> None:
+    connection = _connect(path, "ro")
+    try:
+        _check_identity(connection, path, role)
+    finally:
+        connection.close()
 
 
 def _check_identity(connection: sqlite3.Connection, path: Path, role: Role) -> int:

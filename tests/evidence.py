@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,11 +102,14 @@ class Evidence:
 
     @classmethod
     def read(cls, paths: BoardPaths) -> Evidence:
-        entries = ledger_entries(paths) if paths.ledger.exists() else []
+        entries, tables = [], {}
+        with suppress(FileMissing):  # not made yet, or its making was cut short
+            entries = ledger_entries(paths)
+        with suppress(FileMissing):
+            tables = board_tables(paths)
         shards, shard_ids = {}, {}
         for profile, _ in paths.shards():
             shards[profile], shard_ids[profile] = _shard(paths, profile)
-        tables = board_tables(paths) if paths.board.exists() else {}
         return cls(paths, entries, tables, shards, shard_ids)
 
     def rows(self, table: str) -> list[dict[str, Any]]:

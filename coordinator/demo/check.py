@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coordinator.ledger import FileLedger, integrity
+from coordinator.ledger import Entry, FileLedger, integrity
 from coordinator.verify import verify
 from shards import sqlite
 from shards.board import Board
@@ -17,13 +18,23 @@ from shards.names import BoardPaths
 
 LOCK_WAIT_S = 10.0
 PROBLEMS_SHOWN = 5
+# What an applied change of a kind leaves on its task, if nobody deletes it.
+_EFFECTS = {
+    "create": "SELECT id FROM tasks",
+    "comment": "SELECT task_id FROM task_comments",
+    "complete": "SELECT task_id FROM task_events WHERE kind = 'completed'",
+}
 
 
 @dataclass
 class Account:
-    """What the processes of one profile were told, as their journals say (coordinator.demo.worker.Journal)."""
+    """What the processes of one profile were told, as their journals say (coordinator.demo.worker.Journal).
 
-    written: set[int] = field(default_factory=set)
+    ``written``: kind and task of each acknowledged change; ``told``: what its author heard of it.
+    """
+
+    written: dict[int, tuple[str, str]] = field(default_factory=dict)
+    told: dict[int, str] = field(default_factory=dict)
     newest: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     runs: list[tuple[int, str]] = field(default_factory=list)
@@ -41,7 +52,12 @@ class Account:
             whole = file.read().rpartition(b"\n")
         self._read_to[journal] = self._read_to.get(journal, 0) + len(whole[0]) + len(whole[1])
         for line in whole[0].decode().splitlines():
-            self._take(*line.split())
+            self.take(line)
+
+    def take(self, line: str) -> None:
+        """Take in one line of a journal."""
+        word, *facts = line.split(" ")
+        self._take(word, *facts)
 
     @property
     def lost_races(self) -> int:
@@ -54,14 +70,20 @@ class Account:
             seq = int(facts[0])
             if seq in self.written:
                 self.problems.append(f"change {seq} was acknowledged twice")
-            self.written.add(seq)
+            self.written[seq] = (facts[1], facts[2])
             self.newest = max(self.newest, seq)
             self.kinds[facts[1]] += 1
+        elif word == "told":
+            self._hear(int(facts[0]), facts[1])
         elif word == "run":
             self.runs.append((int(facts[0]), facts[1]))
         elif word == "verdict":
             self.outcomes[facts[0], facts[2]] += 1
             self.waits_ms.append(float(facts[1]))
+
+    def _hear(self, seq: int, outcome: str) -> None:
+        if self.told.setdefault(seq, outcome) != outcome:
+            self.problems.append(f"the verdict on change {seq} was told as {self.told[seq]}, and as {outcome}")
 
 
 @dataclass
@@ -88,7 +110,9 @@ def check(paths: BoardPaths, accounts: dict[str, Account]) -> Checked:
         _check_replay(checked, paths)
         with Board(paths) as board, board.reading() as connection:
             _count(checked, connection)
-            _check_acknowledged(checked, connection, _ledger_dots(paths), accounts)
+            entries = _ledger_entries(paths)
+            _check_acknowledged(checked, connection, entries, accounts)
+            _check_effects(checked, connection, entries)
             _check_runs(checked, connection, accounts)
     except KanbanError as error:
         checked.problems.append(str(error))
@@ -120,12 +144,9 @@ def _check_replay(checked: Checked, paths: BoardPaths) -> None:
     checked.problems += [f"{each.where}: {each.problem}" for each in verification.findings]
 
 
-def _ledger_dots(paths: BoardPaths) -> Counter[tuple[str, int]]:
-    ledger = FileLedger(paths.ledger)
-    try:
-        return Counter((entry.profile, entry.seq) for entry in ledger.after(0))
-    finally:
-        ledger.close()
+def _ledger_entries(paths: BoardPaths) -> list[Entry]:
+    with closing(FileLedger(paths.ledger)) as ledger:
+        return list(ledger.after(0))
 
 
 def _count(checked: Checked, board: sqlite3.Connection) -> None:
@@ -137,23 +158,52 @@ def _count(checked: Checked, board: sqlite3.Connection) -> None:
 
 
 def _check_acknowledged(
-    checked: Checked, board: sqlite3.Connection, ledger: Counter[tuple[str, int]], accounts: dict[str, Account]
+    checked: Checked, board: sqlite3.Connection, entries: list[Entry], accounts: dict[str, Account]
 ) -> None:
-    """no_lost_change and exactly_once: each acknowledged change is in the ledger once, with one verdict."""
-    verdicts = Counter(tuple(row) for row in board.execute("SELECT profile, seq FROM merge_verdicts"))
+    """no_lost_change and exactly_once: each acknowledged change is in the ledger once, as it was written, with one
+    verdict, the one that its author was told."""
+    ledger: dict[tuple[str, int], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        ledger[entry.profile, entry.seq].append(entry)
+    verdicts: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for profile, seq, outcome in board.execute("SELECT profile, seq, coalesce(reason, verdict) FROM merge_verdicts"):
+        verdicts[profile, seq].append(outcome)
     checked.changes = sum(1 for profile, _ in verdicts if profile in accounts)
     for profile, account in accounts.items():
-        checked.problems += [f"{profile}: {problem}" for problem in account.problems]
+        problems = list(account.problems)
         checked.acknowledged += len(account.written)
-        wrong = [seq for seq in account.written if ledger[profile, seq] != 1 or verdicts[profile, seq] != 1]
-        for seq in wrong[:PROBLEMS_SHOWN]:
-            dot = (profile, seq)
-            checked.problems.append(
-                f"change {seq} of {profile} was acknowledged; it is in the ledger {ledger[dot]} times, "
-                f"and has {verdicts[dot]} verdicts"
-            )
-        if len(wrong) > PROBLEMS_SHOWN:
-            checked.problems.append(f"and {len(wrong) - PROBLEMS_SHOWN} more changes of {profile}")
+        for seq, written in sorted(account.written.items()):
+            held = [(entry.kind, entry.task_id) for entry in ledger[profile, seq]]
+            if held != [written] or len(verdicts[profile, seq]) != 1:
+                problems.append(
+                    f"change {seq}, {written[0]} of {written[1] or 'no task'}, was acknowledged; the ledger holds "
+                    f"{held}, and the verdicts are {verdicts[profile, seq]}"
+                )
+        for seq, outcome in sorted(account.told.items()):
+            if verdicts[profile, seq] != [outcome]:
+                problems.append(f"change {seq} was told as {outcome}; the board says {verdicts[profile, seq]}")
+        checked.problems += [f"{profile}: {problem}" for problem in problems[:PROBLEMS_SHOWN]]
+        if len(problems) > PROBLEMS_SHOWN:
+            checked.problems.append(f"and {len(problems) - PROBLEMS_SHOWN} more problems of {profile}")
+
+
+def _check_effects(checked: Checked, board: sqlite3.Connection, entries: list[Entry]) -> None:
+    """What was applied is to be seen, once: tasks, comments, and runs that were completed."""
+    applied = {
+        position for (position,) in board.execute("SELECT position FROM merge_verdicts WHERE verdict = 'applied'")
+    }
+    wanted = Counter(
+        (entry.kind, entry.task_id)
+        for entry in entries
+        if entry.kind in _EFFECTS and entry.position in applied
+    )
+    found: Counter[tuple[str, str]] = Counter()
+    for kind, sql in _EFFECTS.items():
+        found.update((kind, task_id) for (task_id,) in board.execute(sql))
+    for kind, task_id in sorted((wanted - found) | (found - wanted)):
+        checked.problems.append(
+            f"{kind} of {task_id} was applied {wanted[kind, task_id]} times, and shows {found[kind, task_id]} times"
+        )
 
 
 def _check_runs(checked: Checked, board: sqlite3.Connection, accounts: dict[str, Account]) -> None:

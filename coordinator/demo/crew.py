@@ -6,32 +6,41 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from coordinator.demo.check import Account
+from coordinator.demo.worker import LEASE_S
+from shards import Board, Gateway
 from shards.names import DEFAULT_BOARD, BoardPaths
 
 DAEMON = "the daemon"
 # A worker in the middle of a call that waits for its verdict ends when it has it.
 STOP_S = 40.0
+LOOK_EVERY_S = 0.1
+# After a run's lease, until the daemon has taken the task back.
+SETTLE_S = LEASE_S + 30.0
 # A daemon that was started a moment ago does not handle SIGTERM yet, and is ended by it.
 STOPPED = (0, -signal.SIGTERM)
 
 
 class Crew:
-    """The processes: DAEMON, and one worker for each profile of ``team``. A worker's name is its profile.
+    """The processes: DAEMON, and workers of the profiles of ``team``. A worker's name is its profile, or its profile, a
+    colon and another word.
 
-    ``scratch``: the folder for journals and for what the processes say on standard error.
+    ``scratch``: the folder for journals and for what the processes say on standard error. ``chance``: who is killed.
     """
 
-    def __init__(self, scratch: Path, home: Path, team: list[str]) -> None:
+    def __init__(self, scratch: Path, home: Path, team: list[str], chance: random.Random | None = None) -> None:
         self.team = team
         self.paths = BoardPaths.find(DEFAULT_BOARD, home)
         self.accounts = {profile: Account() for profile in team}
         self.killed: Counter[str] = Counter()
         self.problems: list[str] = []
         self._scratch = scratch
+        self._chance = chance or random.Random()
         self._processes: dict[str, subprocess.Popen] = {}
         self._journals: list[tuple[str, Path]] = []
 
@@ -41,8 +50,9 @@ class Crew:
             role = ("daemon", self.paths.folder, self._scratch)
         else:
             journal = self._scratch / f"journal-{len(self._journals)}"
-            self._journals.append((name, journal))
-            role = ("worker", self.paths.folder, journal, name, *self.team)
+            profile = name.partition(":")[0]
+            self._journals.append((profile, journal))
+            role = ("worker", self.paths.folder, journal, profile, *self.team)
         with self._errors(name).open("ab") as errors:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "coordinator.demo.worker", *map(str, role)],
@@ -54,10 +64,14 @@ class Crew:
 
     def kill_one(self) -> None:
         """Kill -9 a process drawn by lot, and start it again at once."""
-        name = random.choice(list(self._processes))
-        self._end(name)
+        name = self._chance.choice(list(self._processes))
+        self.end(name)
         self.killed["daemon" if name == DAEMON else "workers"] += 1
         self.start(name)
+
+    def process(self, name: str) -> subprocess.Popen | None:
+        """The process of that name; None if it is not there now."""
+        return self._processes.get(name)
 
     def look(self) -> None:
         """Read on in the journals; a process that ended without being asked is a problem, and is started again."""
@@ -66,7 +80,7 @@ class Crew:
         for name, process in list(self._processes.items()):
             if process.poll() is not None:
                 self._note_end(name, process)
-                self._end(name)
+                self.end(name)
                 self.start(name)
 
     def stop(self, *names: str) -> None:
@@ -82,16 +96,30 @@ class Crew:
             else:
                 if process.returncode not in STOPPED:
                     self._note_end(name, process)
-            self._end(name)
+            self.end(name)
         for profile, journal in self._journals:
             self.accounts[profile].read(journal)
+
+    def settling(self, board: Board) -> Iterator[None]:
+        """Until all that was written has its verdict, and no run of a killed worker is open."""
+        for profile in self.team:
+            with Gateway(profile, board=DEFAULT_BOARD, home=self.paths.folder) as kanban:
+                kanban.sync()
+        deadline = time.monotonic() + SETTLE_S
+        while board.tasks(status="running", limit=1):
+            if time.monotonic() > deadline:
+                self.problems.append("a task still runs long after its lease ended")
+                return
+            yield
+            time.sleep(LOOK_EVERY_S)
 
     def kill(self) -> None:
         """Leave nobody behind."""
         for name in list(self._processes):
-            self._end(name)
+            self.end(name)
 
-    def _end(self, name: str) -> None:
+    def end(self, name: str) -> None:
+        """Kill -9 the process of that name."""
         process = self._processes.pop(name)
         process.kill()
         process.wait()

@@ -14,22 +14,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from coordinator.demo.check import Account, Checked, check
-from coordinator.demo.crew import DAEMON, Crew
-from coordinator.demo.worker import LEASE_S
+from coordinator.demo.crew import DAEMON, LOOK_EVERY_S, Crew
 from shards import text
 from shards.board import Board
 from shards.errors import BoardMissing, UsageError
-from shards.gateway import Gateway
-from shards.names import DEFAULT_BOARD, BoardPaths, check_profile
+from shards.names import BoardPaths, check_profile
 
-LOOK_EVERY_S = 0.1
 START_S = 30.0
 # Between two kills.
 CHAOS_S = (0.3, 0.7)
@@ -130,7 +126,7 @@ class Demo:
             self._merged_then = _merged(board)
             show(self._picture(board, "the workers finish what they have in hand"))
             crew.stop(*crew.team)
-            for _ in self._settling(board):
+            for _ in crew.settling(board):
                 show(self._picture(board, "the daemon merges the rest, and abandoned tasks come back"))
             crew.stop(DAEMON)
             show(self._picture(board, "everything is checked"))
@@ -172,19 +168,6 @@ class Demo:
                 next_kill = now + random.uniform(*CHAOS_S)
             self._merged.append((now, _merged(board)))
             show(self._picture(board, "they work"))
-            time.sleep(LOOK_EVERY_S)
-
-    def _settling(self, board: Board) -> Iterator[None]:
-        """Until all that was written has its verdict, and no run of a killed worker is open."""
-        for profile in self._crew.team:
-            with Gateway(profile, board=DEFAULT_BOARD, home=self._crew.paths.folder) as kanban:
-                kanban.sync()
-        deadline = time.monotonic() + LEASE_S + START_S
-        while board.tasks(status="running", limit=1):
-            if time.monotonic() > deadline:
-                self._crew.problems.append("a task still runs long after its lease ended")
-                return
-            yield
             time.sleep(LOOK_EVERY_S)
 
     def _picture(self, board: Board, phase: str) -> Picture:

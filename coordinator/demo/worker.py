@@ -23,7 +23,7 @@ from shards import Gateway
 from shards.changes import KIND_OF
 from shards.errors import Refused
 from shards.names import DEFAULT_BOARD
-from shards.records import Run, Task
+from shards.records import Run, Task, Verdict
 
 # Short, so that the task of a killed worker is back while somebody is still looking.
 LEASE_S = 2
@@ -44,8 +44,9 @@ REMARKS = ("on it", "looks good", "needs a second pair of eyes", "numbers attach
 class Journal:
     """What one process was told, a line each, in a file that outlives it.
 
-    ``wrote SEQ KIND``: a change is durable. ``verdict CALL MS OUTCOME``: a call was answered after so many
-    milliseconds, ``applied`` or with the reason of a refusal. ``run ID TASK``: a claim was won.
+    ``wrote SEQ KIND TASK``: a change is durable. ``told SEQ OUTCOME``: its verdict was read, ``applied`` or the reason
+    of a refusal. ``verdict CALL MS OUTCOME``: a call was answered after so many milliseconds. ``run ID TASK``: a claim
+    was won.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,16 +58,22 @@ class Journal:
 
 
 class Witness(Gateway):
-    """A gateway that notes each change as soon as it is durable, before anybody waits for its verdict."""
+    """A gateway that notes each change as soon as it is durable, before anybody waits for its verdict, and each verdict
+    before anybody acts on it."""
 
-    def __init__(self, profile: str, home: str, journal: Journal) -> None:
-        super().__init__(profile, board=DEFAULT_BOARD, home=home)
+    def __init__(self, profile: str, home: str, journal: Journal, board: str = DEFAULT_BOARD) -> None:
+        super().__init__(profile, board=board, home=home)
         self._journal = journal
 
     def _append(self, task_id, change, eyes) -> int:
         seq = super()._append(task_id, change, eyes)
-        self._journal.note("wrote", seq, KIND_OF[type(change)])
+        self._journal.note("wrote", seq, KIND_OF[type(change)], task_id)
         return seq
+
+    def wait_for_verdict(self, seq: int) -> Verdict:
+        verdict = super().wait_for_verdict(seq)
+        self._journal.note("told", seq, verdict.reason or verdict.verdict)
+        return verdict
 
 
 class Worker:
@@ -128,7 +135,7 @@ class Worker:
             return
         self._journal.note("run", run.id, run.task_id)
         time.sleep(random.uniform(0, WORK_S))
-        self._kanban.heartbeat(run)
+        self._ask(self._kanban.heartbeat, run)  # refused if this process was stopped until its lease ran out
         if random.random() < 0.5:
             self._kanban.comment(run.task_id, random.choice(REMARKS))
         lot = random.random()

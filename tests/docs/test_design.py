@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 from coordinator import collect
 from coordinator.refusal import REASONS
@@ -67,8 +68,9 @@ def test_the_kinds_of_changes_are_those_of_the_rule() -> None:
 
 def test_every_package_is_introduced() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = find_packages(str(ROOT), **project["tool"]["setuptools"]["packages"]["find"])
     introduced = re.findall(r"^\*\*([\w.]+)\*\* ", SECTIONS["The packages"], re.M)
-    assert sorted(introduced) == sorted(project["tool"]["setuptools"]["packages"])
+    assert sorted(introduced) == sorted(packages)
 
 
 def test_the_statuses_are_those_of_the_tested_table() -> None:

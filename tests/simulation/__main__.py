@@ -19,25 +19,27 @@ def main() -> int:
     which.add_argument("--seed", type=int)
     which.add_argument("--seeds", metavar="A-B", help="every seed from A to B")
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--harmless", action="store_true", help="without damaged files, full disks and jumps of hours")
     given = parser.parse_args()
     first, last = (given.seed, given.seed) if given.seeds is None else map(int, given.seeds.split("-"))
     started, entries, failed = time.monotonic(), 0, []
     for seed in range(first, last + 1):
         with tempfile.TemporaryDirectory() as folder:
             try:
-                entries += Simulation(Path(folder), seed, given.steps).run().entries
+                entries += Simulation(Path(folder), seed, given.steps, not given.harmless).run().entries
             except Exception:
                 traceback.print_exc()
-                print(f"seed {seed} failed; again: {replay_command(seed, given.steps)}", file=sys.stderr)
+                again = replay_command(seed, given.steps, not given.harmless)
+                print(f"seed {seed} failed; again: {again}", file=sys.stderr)
                 failed.append(seed)
     seconds = time.monotonic() - started
     print(f"{last - first + 1} seeds, {entries} entries, {seconds:.1f} s, failed: {failed or 'none'}")
     return 1 if failed else 0
 
 
-def replay_command(seed: int, steps: int) -> str:
+def replay_command(seed: int, steps: int, harm: bool = True) -> str:
     """The command that plays a seed's history again."""
-    return f"python -m tests.simulation --seed {seed} --steps {steps}"
+    return f"python -m tests.simulation --seed {seed} --steps {steps}{'' if harm else ' --harmless'}"
 
 
 if __name__ == "__main__":

@@ -8,46 +8,54 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.simulation.changes import Pool, any_kind, drawn
+from tests.simulation.damage import KNOWN_BY_ITS_CHAIN, copies, damage
 from tests.simulation.world import CRASH_POINTS, World, Writer
 
 STEPS = 80
 PROFILES = ("ann", "bob", "cyd", "dan")
+HOUR_MS = 3_600_000
 FORWARD_MS = (1, 50, 1_500, 61_000, 1_000_000)
 BACKWARD_MS = (1, 3_000, 2_000_000)
 
 _STEPS = {"write": 60, "pass": 20, "move_clock": 8, "live": 4, "look": 6, "restart": 3, "daemon": 3, "full_disk": 2,
           "delete_board": 1}  # fmt: skip
+_HARM = {"full_disk_pass": 1, "keep": 1, "damage": 1, "jump": 1}
 
 
 @dataclass
 class Outcome:
     """What a history had in it, so that a test can tell that it had enough."""
 
-    kinds: Counter = field(default_factory=Counter)
-    verdicts: Counter = field(default_factory=Counter)
     entries: int = 0
     passes: int = 0
     kills: int = 0
+    kinds: Counter = field(default_factory=Counter)
+    verdicts: Counter = field(default_factory=Counter)
+    damages: Counter = field(default_factory=Counter)
 
 
 class Simulation:
-    """The history of ``seed`` on a board in ``folder``; ``steps``: how many things happen in it."""
+    """The history of ``seed`` on a board in ``folder``; ``steps``: how many things happen in it. ``harm``: whether
+    files are damaged, passes find the disk full and clocks jump by hours, too."""
 
-    def __init__(self, folder: Path, seed: int, steps: int = STEPS) -> None:
+    def __init__(self, folder: Path, seed: int, steps: int = STEPS, harm: bool = True) -> None:
         self._chance = random.Random(seed)
         self._steps = steps
+        self._happens = {**_STEPS, **_HARM} if harm else _STEPS
         profiles = PROFILES[: self._chance.choice((2, 3, 4))]
         self._pool = Pool(profiles)
         self._world = World(folder, self._chance, profiles, self._chance.choice((1, 2, 3)))
+        self._kept: dict[str, bytes] = {}
+        self.damages: Counter[tuple[str, str]] = Counter()
 
     def run(self) -> Outcome:
         """Let it happen, with every invariant checked after each step. Raises AssertionError where one fails."""
-        names, weights = list(_STEPS), list(_STEPS.values())
+        names, weights = list(self._happens), list(self._happens.values())
         with self._world as world:
             for _ in range(self._steps):
                 getattr(self, f"_{self._chance.choices(names, weights)[0]}")()
             evidence = world.check_all()
-        outcome = Outcome(entries=len(evidence.entries), passes=world.passes, kills=world.kills)
+        outcome = Outcome(len(evidence.entries), world.passes, world.kills, damages=self.damages)
         for entry in evidence.entries:
             verdict = evidence.verdicts[entry.profile, entry.seq]
             outcome.kinds[entry.kind] += 1
@@ -85,7 +93,41 @@ class Simulation:
         return writers
 
     def _full_disk(self) -> None:
-        self._writer().fail_to_write(*drawn(any_kind(self._chance), self._pool, self._chance))
+        self._writer().write_if_there_is_room(*drawn(any_kind(self._chance), self._pool, self._chance))
+
+    def _full_disk_pass(self) -> None:
+        self._world.make_pass_on_a_full_disk()
+        self._look_around()
+
+    def _keep(self) -> None:
+        """Somebody makes a backup by copying the files."""
+        self._world.come_to_rest()
+        self._kept = copies(self._world.paths)
+
+    def _damage(self) -> None:
+        """A file is damaged while nobody has it open; some go on beside it, and then it is made again."""
+        world, chance = self._world, self._chance
+        role, profile = chance.choice(("board", "ledger", "shard")), chance.choice(self._pool.profiles)
+        world.come_to_rest()
+        file = {"board": world.paths.board, "ledger": world.paths.ledger, "shard": world.paths.shard(profile)}[role]
+        if not file.exists():
+            return
+        how = damage(file, self._kept, chance)
+        self.damages[role, how] += 1
+        if role != "board" or how in KNOWN_BY_ITS_CHAIN:
+            for _ in range(chance.randrange(4)):
+                self._go_on_beside(role, profile)
+        world.make_again(role, profile)
+        self._look_around()
+
+    def _go_on_beside(self, role: str, profile: str) -> None:
+        """Another's shard holds up nobody; a board or a ledger may, with a sentence."""
+        writer = self._writer()
+        wrote = self._world.try_to_write(writer, *drawn(any_kind(self._chance), self._pool, self._chance))
+        merged = self._world.try_to_merge()
+        if role == "shard":
+            assert merged, f"the damaged shard of {profile} held up a pass"
+            assert wrote or writer.profile == profile, f"the damaged shard of {profile} held up {writer.profile}"
 
     def _look(self) -> None:
         self._writer().look(self._pool.task(self._chance))
@@ -99,6 +141,10 @@ class Simulation:
             self._world.now_ms += self._chance.choice(FORWARD_MS)
         else:
             self._world.now_ms -= self._chance.choice(BACKWARD_MS)
+
+    def _jump(self) -> None:
+        """The clock is set, or the machine was suspended."""
+        self._world.now_ms += self._chance.choice((-9, -5, -1, 1, 5, 9)) * HOUR_MS
 
     def _restart(self) -> None:
         self._world.restart(self._chance.randrange(len(self._world.writers)))

@@ -242,7 +242,7 @@ def test_a_broken_rule_is_noticed(tmp_path: Path, mutation: Callable, invariant:
             folder = tmp_path / str(seed)
             folder.mkdir()
             try:
-                Simulation(folder, seed).run()
+                Simulation(folder, seed, harm=False).run()
             except AssertionError as error:
                 noticed_by = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
                 break
@@ -252,7 +252,7 @@ def test_a_broken_rule_is_noticed(tmp_path: Path, mutation: Callable, invariant:
 def test_an_unseen_claim_next_is_noticed(tmp_path: Path) -> None:
     """The seed that found it finds it again where a shard overlooks the undecided ``claim_next`` of its profile."""
     with patch.object(shards.tail, "ANY_TASK", "of no task"), pytest.raises(AssertionError, match="knew nothing of"):
-        Simulation(tmp_path, SEED_OF_CLAIM_NEXT).run()
+        Simulation(tmp_path, SEED_OF_CLAIM_NEXT, harm=False).run()
 
 
 @contextmanager

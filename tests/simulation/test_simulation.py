@@ -11,36 +11,44 @@ import pytest
 
 from shards.bodies import KINDS
 from tests.simulation.__main__ import replay_command
+from tests.simulation.damage import CUT, DELETED, FLIPPED, OLDER, TORN
 from tests.simulation.simulator import STEPS, Simulation
 
-SEEDS = range(50)
-# Seeds that once failed, or that a mutation of the rule fails on; they are kept for ever.
-REGRESSIONS = (82,)
+SEEDS = range(200)
+# A quarter of a second of this machine's time for each; ``python -m tests.simulation --seeds 0-9999`` runs longer ones.
+STEPS_OF_A_SEED = 60
+# Histories ``(seed, steps, harm)`` that once failed, or that a mutation of the rule fails on; they are kept for ever.
+REGRESSIONS = ((82, STEPS, False),)
 
 
-@pytest.mark.parametrize("seed", [*SEEDS, *REGRESSIONS])
-def test_every_invariant_holds(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "steps", "harm"), [*((seed, STEPS_OF_A_SEED, True) for seed in SEEDS), *REGRESSIONS]
+)
+def test_every_invariant_holds(tmp_path: Path, seed: int, steps: int, harm: bool) -> None:
     """Whatever happens in the history of a seed, no invariant is broken."""
     try:
-        Simulation(tmp_path, seed).run()
+        Simulation(tmp_path, seed, steps, harm).run()
     except Exception as error:
-        raise AssertionError(f"again: {replay_command(seed, STEPS)}") from error
+        raise AssertionError(f"again: {replay_command(seed, steps, harm)}") from error
 
 
 def test_histories_have_everything_in_them(tmp_path: Path) -> None:
-    """The seeds write every kind of change, end in every common verdict, and kill passes."""
-    kinds, verdicts, kills = Counter(), Counter(), 0
-    for seed in range(8):
+    """The seeds write every kind, end in every common verdict, kill passes, and damage each file in each way."""
+    kinds, verdicts, damages, kills = Counter(), Counter(), Counter(), 0
+    for seed in range(16):
         folder = tmp_path / str(seed)
         folder.mkdir()
         outcome = Simulation(folder, seed).run()
         kinds += outcome.kinds
         verdicts += outcome.verdicts
+        damages += outcome.damages
         kills += outcome.kills
     assert kinds.keys() == KINDS.keys()
     common = {"applied", "stale", "late", "wrong_status", "not_your_run", "not_your_chat", "gone", "at_capacity"}
     assert not common - verdicts.keys()
     assert kills > 5
+    assert {role for role, _ in damages} == {"board", "ledger", "shard"}
+    assert {how for _, how in damages} == {DELETED, CUT, FLIPPED, TORN, OLDER}
 
 
 def test_a_seed_is_one_history(tmp_path: Path) -> None:

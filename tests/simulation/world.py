@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -20,11 +21,13 @@ import coordinator.passes
 import shards.shard
 from coordinator.ledger import FileLedger
 from coordinator.passes import Coordinator, Report
+from coordinator.repair import repair_ledger, repair_shard
 from coordinator.state import BoardState
+from coordinator.verify import rebuild
 from shards import sqlite
 from shards.board import Board
 from shards.bodies import Body
-from shards.errors import DiskFull
+from shards.errors import BoardMissing, DiskFull, NothingToRepair, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 from shards.shard import Shard
@@ -35,6 +38,8 @@ from tests.invariants import Memory
 
 PROFILES = ("ann", "bob", "cyd")
 START_MS = 1_700_000_000_000
+# SQLite's own limit.
+MOST_PAGES = 1_073_741_823
 # Where a pass can be killed. A number says at which of its entries.
 CRASH_POINTS = (
     "before the ledger's commit",
@@ -73,14 +78,14 @@ class Writer:
         self.own.add((self.profile, seq))
         return seq
 
-    def fail_to_write(self, task_id: str, body: Body) -> None:
-        """Try to append while the disk is full."""
-        with _full_disk():
+    def write_if_there_is_room(self, task_id: str, body: Body) -> bool:
+        """Append while the disk is full: what needs no new page still fits. Returns whether it did."""
+        with full_disk():
             try:
-                self._shard.append(task_id, body, self._look(task_id)[0])
+                self._world.write(self, task_id, body)
             except DiskFull:
-                return
-        raise AssertionError("a full disk went unnoticed")
+                return False
+        return True
 
     def sign_of_life(self, run_id: int) -> None:
         """Say that the worker of the run is alive."""
@@ -92,7 +97,7 @@ class Writer:
 
     def _look(self, task_id: str) -> tuple[Eyes, int]:
         eyes = self._world.board.eyes(task_id, self.profile)
-        return eyes, self._world.position() if self._world.paths.board.exists() else 0
+        return eyes, self._world.position()
 
 
 class World:
@@ -136,8 +141,11 @@ class World:
         self._patches.close()
 
     def position(self) -> int:
-        """How many entries of the ledger the board shows."""
-        return self.board.position()
+        """How many entries of the ledger the board shows; 0 if there is none."""
+        try:
+            return self.board.position()
+        except BoardMissing:
+            return 0
 
     # --- what may happen -----------------------------------------------------------------------------------------
 
@@ -195,6 +203,50 @@ class World:
         suffixes = ("", "-wal", "-shm") if with_its_log else ("",)
         for suffix in suffixes:
             self.paths.board.with_name(self.paths.board.name + suffix).unlink(missing_ok=True)
+
+    def make_pass_on_a_full_disk(self) -> None:
+        """A coordinator opens the files, and may be able to merge a little, or nothing."""
+        self.stop_daemon()
+        self.passes += 1
+        with full_disk(), suppress(DiskFull), self._coordinator() as (coordinator, _):
+            coordinator.make_pass()
+
+    def come_to_rest(self) -> None:
+        """Everything is merged, and nobody has a file open."""
+        with self._coordinator() if not self._daemon else nullcontext(self._daemon) as (coordinator, _):
+            coordinator.make_passes()
+        self.stop_daemon()
+        for writer in self.writers:
+            writer.end()
+        self.board.close()
+
+    def try_to_write(self, writer: Writer, task_id: str, body: Body) -> bool:
+        """A change beside a damaged file; returns whether it was acknowledged."""
+        try:
+            self.write(writer, task_id, body)
+        except StorageError:
+            return False
+        return True
+
+    def try_to_merge(self) -> bool:
+        """A pass beside a damaged file; returns whether it came through."""
+        self.passes += 1
+        try:
+            with self._coordinator() as (coordinator, _):
+                coordinator.make_pass()
+        except StorageError:
+            return False
+        return True
+
+    def make_again(self, role: str, profile: str) -> None:
+        """What the sentence about a damaged file says: rebuild, or repair."""
+        with closing(self._take_lock()) as lock, suppress(NothingToRepair):
+            if role == "board":
+                rebuild(self.paths, lock)
+            elif role == "ledger":
+                repair_ledger(self.paths, lock)
+            else:
+                repair_shard(self.paths, lock, profile)
 
     # --- what must hold ------------------------------------------------------------------------------------------
 
@@ -300,15 +352,28 @@ def no_fsync() -> Iterator[None]:
 
 
 @contextmanager
-def _full_disk() -> Iterator[None]:
-    """Inside the block no transaction of a shard can be committed."""
-    original = sqlite.transaction
+def full_disk() -> Iterator[None]:
+    """Inside the block no file gets a page more: SQLite says SQLITE_FULL as it does on a full disk."""
+    limited: list[sqlite3.Connection] = []
+    true_transaction, true_open = sqlite.transaction, sqlite.open_writer
+
+    def limit(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA max_page_count=1")  # SQLite makes it the size that the file has
+        limited.append(connection)
 
     @contextmanager
-    def cut_short(connection):
-        with original(connection):
+    def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+        limit(connection)
+        with true_transaction(connection):
             yield
-            raise DiskFull(path="the shard")
 
-    with patch.object(sqlite, "transaction", cut_short):
+    def open_writer(*given) -> sqlite3.Connection:
+        connection = true_open(*given)
+        limit(connection)
+        return connection
+
+    with patch.object(sqlite, "transaction", transaction), patch.object(sqlite, "open_writer", open_writer):
         yield
+    for connection in limited:
+        with suppress(sqlite3.ProgrammingError):  # it is closed
+            connection.execute(f"PRAGMA max_page_count={MOST_PAGES}")

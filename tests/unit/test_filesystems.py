@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shards import sqlite
+from shards import filesystems, sqlite
 from shards.errors import NoSharedMemory
-from shards.filesystems import not_shared
+from shards.filesystems import make_folder, not_shared
 from shards.locks import FileLock
 
 MOUNTS = """\
@@ -41,6 +41,26 @@ def test_the_innermost_mount_decides(tmp_path: Path, place: str, kind: str | Non
 
 def test_without_a_list_nothing_is_known(tmp_path: Path) -> None:
     assert not_shared(tmp_path, tmp_path / "missing") is None
+
+
+def test_a_new_folder_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name, and those of the folders above it that are new; also if whoever made it was killed before the sync."""
+    synced: list[Path] = []
+    monkeypatch.setattr(filesystems, "sync_folder", synced.append)
+    (tmp_path / "a file").touch()
+    (tmp_path / "another").touch()
+    folder = tmp_path / "home" / "boards" / "team"
+    make_folder(folder)
+    assert set(synced) == {tmp_path, tmp_path / "home", tmp_path / "home" / "boards"}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    synced.clear()
+    make_folder(folder)
+    assert set(synced) == {tmp_path, tmp_path / "home", tmp_path / "home" / "boards"}
+    (folder / "a file").touch()
+    (folder / "another").touch()
+    synced.clear()
+    make_folder(folder)
+    assert synced == []
 
 
 def test_no_wal_is_begun_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

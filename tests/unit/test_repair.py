@@ -287,6 +287,21 @@ def test_the_newest_copies_are_kept(paths: BoardPaths, lock: FileLock, tasks: li
     assert verify(paths).clean
 
 
+def test_copies_are_kept_within_so_many_bytes(
+    paths: BoardPaths, lock: FileLock, tasks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the newest, however large it is."""
+    monkeypatch.setattr(sqlite, "ASIDE_KEPT_BYTES", 200_000)
+    lock.acquire(0)
+    made = []
+    for size in (80_000, 80_000, 80_000, 500_000):
+        paths.shard("amy").write_bytes(b"nonsense" * (size // 8))
+        made.append(repair_shard(paths, lock, "amy").set_aside)
+        kept = made[-1:] if size > 200_000 else made[-2:]
+        there = paths.folder.glob("kanban.amy.db.damaged-*")
+        assert sorted(path for path in there if not path.name.endswith("-journal")) == kept
+
+
 def test_an_empty_shard_is_not_taken_for_a_new_one(paths: BoardPaths, home: str, tasks: list[str]) -> None:
     paths.shard("amy").write_bytes(b"")
     with Board(paths) as board:

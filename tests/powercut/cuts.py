@@ -1,0 +1,162 @@
+"""Cutting the power: images of a recording, each opened with the real code and held against what had been told."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from coordinator import lock as locks
+from coordinator.collect import Left
+from coordinator.demo.check import Account, check
+from coordinator.passes import Coordinator
+from coordinator.repair import repair_ledger, repair_shard
+from shards import Gateway
+from shards.board import Board
+from shards.errors import KanbanError, LedgerBehind
+from shards.locks import FileLock
+from shards.names import BoardPaths
+from tests.powercut.disk import EVERYTHING, STYLES, Disk, Image
+from tests.powercut.recording import Step
+from tests.powercut.workload import ATTACHED, HOME, PROFILES
+from tests.simulation.world import no_fsync
+
+_CHANGES = ("write", "truncate", "create", "mkdir", "link", "rename", "unlink")
+
+
+@dataclass
+class Told:
+    """What had been told of each board when the power was cut: the accounts of the profiles, and the file that was
+    removed on purpose and is not made again yet. ``attached``: ids of attachments."""
+
+    accounts: dict[str, dict[str, Account]] = field(
+        default_factory=lambda: defaultdict(lambda: {profile: Account() for profile in PROFILES})
+    )
+    attached: list[tuple[str, int]] = field(default_factory=list)
+    losing: set[str] = field(default_factory=set)
+
+    def take(self, mark: bytes) -> None:
+        """Hear what the next mark says."""
+        for line in mark.decode().splitlines():
+            board, profile, what, *facts = line.split(" ")
+            if what == "losing":
+                self.losing.add(facts[0])
+            elif what == "again":
+                self.losing.discard(facts[0])
+            elif what == "attached":
+                self.attached.append((board, int(facts[0])))
+            else:
+                self.accounts[board][profile].take(" ".join([what, *facts]))
+
+
+@dataclass
+class Cuts:
+    """What was found: how many images of each style, and a sentence for each one that is not as it must be."""
+
+    images: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+
+def kill_points(steps: list[Step]) -> list[int]:
+    """Behind which steps a kill leaves another image than behind the step before."""
+    return [0, *(at for at, step in enumerate(steps, 1) if step.kind in _CHANGES and not is_shared(step.path))]
+
+
+def kill_at(points: list[int], steps: list[Step], root: Path, folder: Path) -> Cuts:
+    """Kill -9 behind these steps: the disk keeps all that was asked of it."""
+    return _cut(steps, root, folder, ((at, EVERYTHING) for at in points), random.Random(0))
+
+
+def cut_at_random(steps: list[Step], root: Path, folder: Path, images: int, chance: random.Random) -> Cuts:
+    """Cut the power at ``images`` random points, and keep of what was not synced whatever ``chance`` leaves."""
+    where = sorted((chance.randint(0, len(steps)), chance.choice(STYLES)) for _ in range(images))
+    return _cut(steps, root, folder, where, chance)
+
+
+def is_shared(path: Path) -> bool:
+    """Whether the file is memory that processes share: after a cut there is none."""
+    return path.name.endswith("-shm")
+
+
+def _cut(steps: list[Step], root: Path, folder: Path, where: Iterable[tuple[int, str]], chance: random.Random) -> Cuts:
+    """``where``: ``(number of steps that were made, style)``, in ascending order."""
+    cuts, disk, told, made = Cuts(), Disk(root), Told(), 0
+    for at, style in where:
+        for step in steps[made:at]:
+            disk.take(step)
+            if step.kind == "mark":
+                told.take(step.data)
+        made = at
+        cuts.images[style] += 1
+        for problem in _problems(disk.image(chance, style), folder, told):
+            cuts.problems.append(f"cut after step {at}, kept {style}: {problem}")
+    return cuts
+
+
+def _problems(image: Image, folder: Path, told: Told) -> Iterator[str]:
+    """What is wrong with an image, by what programs find that open it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _lay_out(image, folder)
+    with no_fsync():
+        for slug, accounts in told.accounts.items():
+            try:
+                yield from _problems_of(folder / HOME, slug, accounts, told)
+            except KanbanError as error:
+                yield f"{type(error).__name__}: {error}"
+
+
+def _problems_of(home: Path, slug: str, accounts: dict[str, Account], told: Told) -> Iterator[str]:
+    paths = BoardPaths.of(home, slug)
+    if not paths.folder.is_dir() and any(account.written for account in accounts.values()):
+        yield f"the folder of the board {slug} is lost"
+        return
+    paths.make_folder()
+    _merge(paths, told.losing)
+    for profile in PROFILES:
+        with Gateway(profile, board=slug, home=home) as gateway:
+            gateway.comment(gateway.create("after the cut"), "it goes on")
+            gateway.sync()
+    yield from check(paths, accounts).problems
+    with Board(paths) as board:
+        for where, attachment_id in told.attached:
+            if where == slug:
+                attached = board.attachment(attachment_id)
+                kept = paths.attachments.joinpath(*Path(attached.stored_path).parts[-2:]) if attached else None
+                if kept is None or not kept.is_file() or kept.read_text() != ATTACHED:
+                    yield f"attachment {attachment_id} was acknowledged, and {kept} does not hold it"
+
+
+def _lay_out(image: Image, folder: Path) -> None:
+    folder.mkdir()
+    for path, content in image.items():
+        if content is None:
+            (folder / path).mkdir()
+        elif not is_shared(path):
+            (folder / path).write_bytes(content)
+
+
+def _merge(paths: BoardPaths, losing: set[str]) -> None:
+    """The passes that bring the board up to date; a file that had been lost before the cut is made again by command."""
+    with closing(locks.take(paths, locks.COMMAND, 5)) as lock:
+        try:
+            left = _make_passes(paths, lock)
+        except LedgerBehind:
+            if paths.ledger.name not in losing:
+                raise
+            repair_ledger(paths, lock)
+            left = _make_passes(paths, lock)
+        for each in left:
+            if each.path.name in losing:
+                repair_shard(paths, lock, each.profile)
+        for profile in PROFILES:
+            if paths.shard(profile).name in losing and not paths.shard(profile).exists():
+                repair_shard(paths, lock, profile)
+
+
+def _make_passes(paths: BoardPaths, lock: FileLock) -> list[Left]:
+    with Coordinator(paths, lock) as coordinator:
+        return coordinator.make_passes().left
