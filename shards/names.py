@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard
+from shards.errors import CannotOpen, InvalidName, InvalidTaskId, StorageError, UnknownBoard
 
 COORDINATOR = "@coordinator"
 DEFAULT_BOARD = "default"
@@ -153,10 +153,14 @@ class BoardPaths:
 
     def shards(self) -> Iterator[tuple[str, Path]]:
         """Every ``(profile, file)`` that looks like a shard; the profile may be an invalid name, which the
-        collector reports instead of overlooking it."""
-        if not self.folder.is_dir():
+        collector reports instead of overlooking it. Raises CannotOpen where the folder cannot be listed."""
+        try:
+            names = sorted(os.listdir(self.folder))
+        except (FileNotFoundError, NotADirectoryError):
             return
-        for name in sorted(os.listdir(self.folder)):
+        except OSError as error:
+            raise CannotOpen(path=self.folder, problem=(error.strerror or str(error)).lower()) from error
+        for name in names:
             match = _SHARD_FILE.fullmatch(name)
             if match:
                 yield match["name"], self.folder / name

@@ -41,6 +41,8 @@ from shards.locks import FileLock
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
 LONGEST_VALUE_BYTES = 16 * 1024 * 1024
+# Steps of SQLite's machine in which the schema of a file that others write is read; a shard's takes some hundreds.
+SCHEMA_STEPS = 10_000
 # How long a writer waits for a foreign reader (the sqlite3 shell, say) that is inside a read of the same file.
 BUSY_MS = 5_000
 STATEMENTS_KEPT = 256
@@ -316,7 +318,17 @@ def _check_place(path: Path, role: Role) -> None:
 def _check_identity(connection: sqlite3.Connection, path: Path, role: Role) -> int:
     """The schema number of the file; 0 if it is new and empty. Raises if it is not a file of ``role``."""
     with snapshot(connection):  # one state of it: another process may be making the file at this moment
-        return _identify(connection, path, role)
+        if not role.fingerprint:
+            return _identify(connection, path, role)
+        connection.set_progress_handler(lambda: 1, SCHEMA_STEPS)
+        try:
+            return _identify(connection, path, role)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            raise StrangeSchema(path=path) from error
+        finally:
+            connection.set_progress_handler(None, 0)
 
 
 def _identify(connection: sqlite3.Connection, path: Path, role: Role) -> int:
