@@ -44,6 +44,11 @@ LATEST_MS = 2**53
 _READ = "SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?"
 _TYPES = (int, str, str, str, str, int, str)
 
+HALF_WRITTEN = (
+    "a process of {profile} was killed while it wrote, and this user may not write the file; the next change of "
+    "{profile} undoes what is half done, and then it is read"
+)
+
 Watermark = Callable[[str], tuple[int, str]]
 
 
@@ -109,6 +114,8 @@ class _OpenShard:
         except StorageError as error:
             if not sqlite.is_hot_journal(error.__cause__):
                 raise
+        if not os.access(self.path, os.W_OK):
+            raise _HalfWritten
         sqlite.roll_back_hot_journal(self.path, self.lock)
         return self._read_once(read)
 
@@ -126,6 +133,7 @@ class _OpenShard:
             raise
 
     def _reader(self) -> sqlite3.Connection:
+        sqlite.check_plain(self.path, sqlite.SHARD)
         identity = sqlite.identity(self.path)
         if self._connection is None or identity != self._identity:
             self._close_connection()
@@ -137,6 +145,10 @@ class _OpenShard:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+class _HalfWritten(Exception):
+    """A killed writer's transaction lies in the journal of a shard that this user may not write."""
 
 
 class Collector:
@@ -184,7 +196,7 @@ class Collector:
             return shard.read(lambda connection: _sign_ms(connection, run_id))
         except FileMissing:
             return 0
-        except KanbanError:  # the shard's own trouble, never the pass's
+        except (_HalfWritten, KanbanError):  # the shard's own trouble, never the pass's
             return None
         finally:
             shard.lock.release()
@@ -230,6 +242,9 @@ class Collector:
                     raise _Quarantine(f"it is empty, but {watermark(profile)[0]} changes of it were merged") from None
             finally:
                 shard.lock.release()
+        except _HalfWritten:
+            into.left.append(Left(profile, path, BUSY, HALF_WRITTEN.format(profile=profile)))
+            return True
         except (_Quarantine, KanbanError) as trouble:
             self._quarantined[profile] = _left(profile, path, trouble)
         if changes:

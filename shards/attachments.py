@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shards.errors import AttachmentTooLarge, StorageError
-from shards.filesystems import sync_folder
+from shards.filesystems import GROUP_READS, file_mode, make_folder, sync_folder
 from shards.names import BoardPaths
 
 # Hermes's limit for one file.
@@ -38,7 +38,7 @@ def store(paths: BoardPaths, task_id: str, file: str | os.PathLike, name: str | 
         size = source.stat().st_size
         if size > LIMIT_BYTES:
             raise AttachmentTooLarge(path=source, size_bytes=size, limit_bytes=LIMIT_BYTES)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder)
         return Stored(filename, _copy(source, folder, filename), size)
     except OSError as error:
         raise StorageError(path=error.filename or source, problem=error.strerror or str(error)) from error
@@ -57,6 +57,7 @@ def _copy(source: Path, folder: Path, filename: str) -> Path:
             with source.open("rb") as original:
                 shutil.copyfileobj(original, copy)
             copy.flush()
+            os.fchmod(copy.fileno(), file_mode(folder, GROUP_READS))
             os.fsync(copy.fileno())
             kept = _link_free_name(Path(copy.name), folder, filename)
         finally:

@@ -1,4 +1,8 @@
-"""Filesystems: how a name in a folder is made durable, and where processes cannot share memory or locks.
+"""Filesystems: who may use what is made in a folder, how a name in it is made durable, and where processes cannot share
+memory or locks.
+
+What is made is for its user alone, whatever the umask. Only a folder that somebody made setgid is meant for a group:
+there the group may do with the files what it may do with the folder (docs/security.md).
 
 A WAL is not safe on those. SQLite notices some of them by itself (it falls back to another journal), but not all: a
 network filesystem may map memory and still keep each host's view apart. So they are told by name, where the system
@@ -9,12 +13,17 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mountinfo")
 NOT_SHARED = re.compile(
     r"nfs.*|cifs|smb.*|9p|virtiofs|drvfs|afs|ceph|glusterfs|lustre|fuse\.(sshfs|s3fs|rclone|glusterfs)"
 )
+
+FOR_ITS_USER = 0o600
+GROUP_READS = 0o040
+GROUP_WRITES = 0o060
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -37,6 +46,30 @@ def not_shared(path: Path, mounts: Path = MOUNTS) -> str | None:
         if inside and len(point) >= longest:
             longest, kind = len(point), after.split(" ")[0]
     return kind if NOT_SHARED.fullmatch(kind) else None
+
+
+def file_mode(folder: Path, group: int) -> int:
+    """The permissions of a file that is made in ``folder``; its group gets of ``group`` what it has of the folder."""
+    return FOR_ITS_USER | (_group_permissions(folder) & group)
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it that are missing, each like the one it lies in. Raises OSError."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    group = _group_permissions(folder.parent)
+    if group:  # not by mkdir, which the umask narrows
+        folder.chmod(stat.S_ISGID | 0o700 | group)
+
+
+def _group_permissions(folder: Path) -> int:
+    try:
+        mode = os.stat(folder).st_mode
+    except OSError:
+        return 0
+    return mode & stat.S_IRWXG if mode & stat.S_ISGID else 0
 
 
 def sync_folder(folder: Path) -> None:

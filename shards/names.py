@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shards.errors import CannotOpen, InvalidName, InvalidTaskId, StorageError, UnknownBoard
+from shards.filesystems import make_folder
 
 COORDINATOR = "@coordinator"
 DEFAULT_BOARD = "default"
@@ -180,9 +181,9 @@ class BoardPaths:
             raise UnknownBoard(slug=self.slug, path=self.folder)
 
     def make_folder(self) -> None:
-        """Make the board's folder, for its user only. Raises StorageError."""
+        """Make the board's folder, for those who may use the one it lies in. Raises StorageError."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(self.folder)
         except OSError as error:
             raise StorageError(path=self.folder, problem=f"its folder cannot be made: {error.strerror}") from error
 

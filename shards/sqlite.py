@@ -9,10 +9,12 @@ Law 7. Files are opened with ``trusted_schema=OFF`` and ``cell_size_check=ON``, 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import sqlite3
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -36,7 +38,7 @@ from shards.errors import (
     StorageError,
     StrangeSchema,
 )
-from shards.filesystems import not_shared, sync_folder
+from shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode, not_shared, sync_folder
 from shards.locks import FileLock
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
@@ -58,7 +60,8 @@ class Role:
     """What a file is for, and how it is opened.
 
     ``application_id`` marks the file itself, ``schema`` is the newest schema this program knows (``user_version``),
-    ``journal`` and ``synchronous`` are SQLite's pragmas. ``fingerprint`` is what ``schema_fingerprint`` gives for a
+    ``journal`` and ``synchronous`` are SQLite's pragmas. ``group``: what the group may do with it in a folder that is
+    made for one. ``fingerprint`` is what ``schema_fingerprint`` gives for a
     file that other users' processes can write and whose schema must therefore be exactly ours; None for the others.
     """
 
@@ -67,13 +70,14 @@ class Role:
     schema: int
     journal: str
     synchronous: str
+    group: int
     fingerprint: str | None = None
 
 
-SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", "893fbc60ef979b680b7c5338bc2c9af5")
-LEDGER = Role("ledger", 0x4B424C47, 1, "wal", "FULL")
+SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", GROUP_READS, "893fbc60ef979b680b7c5338bc2c9af5")
+LEDGER = Role("ledger", 0x4B424C47, 1, "wal", "FULL", GROUP_WRITES)
 # The board may lose its newest commits to a power cut: the ledger plays them again (docs/design.md, "Durability").
-BOARD = Role("board", 0x4B424244, 1, "wal", "NORMAL")
+BOARD = Role("board", 0x4B424244, 1, "wal", "NORMAL", GROUP_WRITES)
 
 
 def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
@@ -83,11 +87,15 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
     Raises CannotOpen, Damaged, DiskFull, ForeignFile, LegacyBoard, NewerSchema, NoSharedMemory.
     """
     assert lock.held, f"{path} is opened for writing only under its lock"
+    check_plain(path, role)
     with explained(path):
         if role.journal == "wal":
             _check_place(path, role)
+        is_new = _make_empty(path)
         connection = _connect(path, "rwc")
         try:
+            if is_new:
+                os.chmod(path, file_mode(path.parent, role.group))
             schema = _check_identity(connection, path, role)
             _set_journal(connection, path, role)
             if schema < role.schema:
@@ -100,10 +108,9 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
 
 def open_reader(path: Path, role: Role) -> sqlite3.Connection:
     """Open ``path`` for reading only. Raises FileMissing and what ``open_writer`` raises."""
+    check_plain(path, role)
     if not path.exists():
         raise _missing(path, role)
-    if not path.is_file():  # opening a pipe would wait for ever
-        raise CannotOpen(path=path, problem="it is not a regular file")
     with explained(path):
         connection = _connect(path, "ro")
         try:
@@ -114,6 +121,21 @@ def open_reader(path: Path, role: Role) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def check_plain(path: Path, role: Role) -> None:
+    """Raise CannotOpen if something else than a file lies at ``path`` or beside it: opening a pipe would wait for ever.
+    Of files that others write, a symbolic link is refused too: it may lead to a file of anybody."""
+    for suffix in ("", *SIDECARS):
+        beside = _beside(path, suffix)
+        try:
+            found = os.stat(beside, follow_symlinks=role.fingerprint is None)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise CannotOpen(path=beside, problem=(error.strerror or str(error)).lower()) from error
+        if not stat.S_ISREG(found.st_mode):
+            raise CannotOpen(path=beside, problem="it is not a regular file")
 
 
 def roll_back_hot_journal(path: Path, lock: FileLock) -> None:
@@ -299,6 +321,28 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection.execute("PRAGMA trusted_schema=OFF")
     connection.execute("PRAGMA cell_size_check=ON")
     return connection
+
+
+def _make_empty(path: Path) -> bool:
+    """Make an empty file, which is an empty database, for its user alone; what SQLite puts beside it gets the same
+    permissions. ``mknod`` makes it without opening it (law 1); where only root may call that, SQLite makes the file,
+    for a moment with the umask's permissions. Returns whether there was none before."""
+    if os.path.lexists(path):
+        return False
+    if sys.platform == "linux":
+        try:
+            os.mknod(path, stat.S_IFREG | FOR_ITS_USER)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise _cannot_make(path, error) from error
+    return True
+
+
+def _cannot_make(path: Path, error: OSError) -> KanbanError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(path=path)
+    return CannotOpen(path=path, problem=(error.strerror or str(error)).lower())
 
 
 def _check_place(path: Path, role: Role) -> None:
