@@ -44,6 +44,7 @@ LATEST_MS = 2**53
 _READ = "SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?"
 _TYPES = (int, str, str, str, str, int, str)
 
+REPAIR = "`kanban-merge repair {profile}` makes the shard again from what was merged, and keeps this file beside it"
 HALF_WRITTEN = (
     "a process of {profile} was killed while it wrote, and this user may not write the file; the next change of "
     "{profile} undoes what is half done, and then it is read"
@@ -80,10 +81,11 @@ class Collected:
 
 
 class _Quarantine(Exception):
-    def __init__(self, why: str, seq: int | None = None) -> None:
+    def __init__(self, why: str, seq: int | None = None, cure: str = REPAIR) -> None:
         super().__init__(why)
         self.why = why
         self.seq = seq
+        self.cure = cure
 
 
 @dataclass(frozen=True)
@@ -351,7 +353,8 @@ def _checked(profile: str, seq: int, digest: str, row: tuple, watermark: Waterma
     if change.seq != seq:
         raise _Quarantine(f"change {seq} is missing", seq)
     if change.kind not in KINDS:
-        raise _Quarantine(f"change {seq} is of the unknown kind {change.kind!r}; a newer program wrote it", seq)
+        why = f"change {seq} is of the unknown kind {change.kind[:40]!r}"
+        raise _Quarantine(why, seq, cure="if a newer program wrote it, update this one; otherwise " + REPAIR)
     if change.kind in COORDINATOR_KINDS:
         raise _Quarantine(f"change {seq} is of the kind {change.kind!r}, which only the coordinator writes", seq)
     if not 0 <= change.at_ms <= LATEST_MS:
@@ -385,9 +388,10 @@ def _check_continues(row: tuple | None, merged_seq: int, digest: str) -> None:
 
 def _left(profile: str, path: Path, trouble: Exception) -> Left:
     if isinstance(trouble, _Quarantine):
-        return Left(profile, path, QUARANTINED, trouble.why, trouble.seq)
+        cure = trouble.cure.format(profile=profile)
+        return Left(profile, path, QUARANTINED, f"{trouble.why}; {cure}", trouble.seq)
     if isinstance(trouble, InvalidName):
-        return Left(profile, path, QUARANTINED, f"{profile!r} is not a profile's name")
+        return Left(profile, path, QUARANTINED, f"{profile!r} is not a profile's name; rename {path} or move it away")
     return Left(profile, path, QUARANTINED, str(trouble))
 
 

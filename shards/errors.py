@@ -141,8 +141,19 @@ class LegacyBoard(StorageError):
 
 
 class StrangeSchema(StorageError):
-    """{path} holds tables, triggers or views that no version of this program makes, so nothing in it is trusted; put
-    the newest good copy back."""
+    """{path} holds tables, triggers or views that no version of this program makes, so nothing in it is trusted;
+    {cure}."""
+
+    def __init__(self, *, path: object) -> None:
+        super().__init__(path=path, cure=_cure(str(path).rpartition("/")[2]))
+
+
+class NotAFile(StorageError):
+    """{path} is a folder, a pipe, a link or a device and not a file, so it was not opened; move it away, then {cure}."""
+
+    def __init__(self, *, path: object) -> None:
+        name = str(path).rpartition("/")[2]
+        super().__init__(path=path, cure=_cure(name.removesuffix("-journal").removesuffix("-wal").removesuffix("-shm")))
 
 
 class NewerSchema(StorageError):

@@ -35,6 +35,7 @@ from shards.errors import (
     LegacyBoard,
     NewerSchema,
     NoSharedMemory,
+    NotAFile,
     StorageError,
     StrangeSchema,
 )
@@ -124,7 +125,7 @@ def open_reader(path: Path, role: Role) -> sqlite3.Connection:
 
 
 def check_plain(path: Path, role: Role) -> None:
-    """Raise CannotOpen if something else than a file lies at ``path`` or beside it: opening a pipe would wait for ever.
+    """Raise NotAFile if something else than a file lies at ``path`` or beside it: opening a pipe would wait for ever.
     Of files that others write, a symbolic link is refused too: it may lead to a file of anybody."""
     for suffix in ("", *SIDECARS):
         beside = _beside(path, suffix)
@@ -135,7 +136,7 @@ def check_plain(path: Path, role: Role) -> None:
         except OSError as error:
             raise CannotOpen(path=beside, problem=(error.strerror or str(error)).lower()) from error
         if not stat.S_ISREG(found.st_mode):
-            raise CannotOpen(path=beside, problem="it is not a regular file")
+            raise NotAFile(path=beside)
 
 
 def roll_back_hot_journal(path: Path, lock: FileLock) -> None:
