@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,10 @@ def store(paths: BoardPaths, task_id: str, file: str | os.PathLike, name: str | 
     filename = _safe(name or source.name)
     folder = paths.attachments / task_id
     try:
-        size = source.stat().st_size
+        found = source.stat()
+        if not stat.S_ISREG(found.st_mode):  # a device or a pipe may have no end
+            raise StorageError(path=source, problem="it is not a regular file")
+        size = found.st_size
         if size > LIMIT_BYTES:
             raise AttachmentTooLarge(path=source, size_bytes=size, limit_bytes=LIMIT_BYTES)
         make_folder(folder)

@@ -149,7 +149,7 @@ class StrangeSchema(StorageError):
 
 
 class NotAFile(StorageError):
-    """{path} is a folder, a pipe, a link or a device and not a file, so it was not opened; move it away, then {cure}."""
+    """{path} is a folder, a pipe, a link or a device and no file, so it was not opened; move it away, then {cure}."""
 
     def __init__(self, *, path: object) -> None:
         name = str(path).rpartition("/")[2]

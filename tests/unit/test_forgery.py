@@ -239,7 +239,7 @@ def test_what_is_no_file_is_not_opened(forge: Forger, make: Callable[[Path], Non
 def test_a_run_that_is_not_its_own(forge: Forger) -> None:
     """Refused, not quarantined: the shard is sound, and says what it may not have."""
     with Gateway("bob", home=forge.paths.folder) as bob:
-        run = bob.claim_next()
+        run = bob.claim(bob.create("bob's own"))
         forge.append("complete", encode_body(Complete(run_id=run.id, result="stolen")))
         forge.task_id = run.task_id
         forge.append("complete", encode_body(Complete(run_id=run.id, result="stolen")))
