@@ -93,7 +93,7 @@ def test_any_command_line(board: tuple[Path, list[str]], data: st.DataObject) ->
     assert ended.exit_code in CODES, (argv, ended)
     assert "Traceback" not in ended.output, (argv, ended.output)
     if ended.exit_code in (1, 3, 4, 5):
-        assert ended.stderr.strip(), argv
+        assert ended.output.strip(), argv
 
 
 def test_the_board_is_as_it_should_be_after_all_that(board: tuple[Path, list[str]]) -> None:
