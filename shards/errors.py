@@ -172,6 +172,11 @@ class CannotOpen(StorageError):
     """{path} cannot be opened ({problem}); check that its folder exists and that this user may write there."""
 
 
+class OutputLost(StorageError):
+    """The output cannot be written ({problem}). A change that was asked for may be made all the same: look before you
+    repeat it."""
+
+
 class DiskFull(StorageError):
     """The disk that holds {path} is full. What was being written is not in the file; free some space and repeat it."""
 

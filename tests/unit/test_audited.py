@@ -82,7 +82,7 @@ def test_such_a_crime_is_found(crime: str) -> None:
 # value that was read. (``name`` is a table of the schema that this program made.)
 OWN_WORDS = {
     "table", "columns", "assignments", "key", "where", "condition", "conditions", "sql", "index", "names", "order",
-    "placeholders", "marks", "role", "column", "event", "name", "target",
+    "placeholders", "marks", "role", "column", "event", "name", "target", "verb",
 }  # fmt: skip
 
 
