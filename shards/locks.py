@@ -8,14 +8,13 @@ each other too; and nothing of it crosses a fork.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import threading
 import weakref
 from pathlib import Path
 
-from shards.errors import CannotOpen, FileBusy
+from shards.errors import FileBusy, cannot_open
 from shards.filesystems import FOR_ITS_USER, GROUP_WRITES, file_mode
 
 _every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
@@ -116,7 +115,7 @@ class FileLock:
             except BlockingIOError:
                 return False
             except OSError as error:  # a filesystem without locks
-                raise CannotOpen(path=self.path, problem=_plain(error)) from error
+                raise cannot_open(self.path, error) from error
             if self._is_still_the_file():
                 self._locked = True
                 return True
@@ -132,7 +131,7 @@ class FileLock:
                     with contextlib.suppress(FileExistsError):  # another process was first
                         return _make(self.path)
         except OSError as error:
-            raise CannotOpen(path=self.path, problem=_plain(error)) from error
+            raise cannot_open(self.path, error) from error
 
     def _is_still_the_file(self) -> bool:
         mine = os.fstat(self._descriptor)
@@ -163,12 +162,6 @@ def _make(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FOR_ITS_USER)
     os.fchmod(descriptor, file_mode(path.parent, GROUP_WRITES))  # the umask may have narrowed it
     return descriptor
-
-
-def _plain(error: OSError) -> str:
-    if error.errno == errno.ENOENT:
-        return "its folder does not exist"
-    return (error.strerror or str(error)).lower()
 
 
 def _forget_all_after_fork() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.errors import CannotOpen, InvalidName, InvalidTaskId, StorageError, UnknownBoard
+from shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard, cannot_open
 from shards.filesystems import make_folder
 
 COORDINATOR = "@coordinator"
@@ -160,7 +160,7 @@ class BoardPaths:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise CannotOpen(path=self.folder, problem=(error.strerror or str(error)).lower()) from error
+            raise cannot_open(self.folder, error) from error
         for name in names:
             match = _SHARD_FILE.fullmatch(name)
             if match:

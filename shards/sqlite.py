@@ -38,6 +38,8 @@ from shards.errors import (
     NotAFile,
     StorageError,
     StrangeSchema,
+    TooManyOpen,
+    cannot_open,
 )
 from shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode, not_shared, sync_folder
 from shards.locks import FileLock
@@ -134,7 +136,7 @@ def check_plain(path: Path, role: Role) -> None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise CannotOpen(path=beside, problem=(error.strerror or str(error)).lower()) from error
+            raise cannot_open(beside, error) from error
         if not stat.S_ISREG(found.st_mode):
             raise NotAFile(path=beside)
 
@@ -247,11 +249,22 @@ def explanation(path: Path, error: sqlite3.Error) -> KanbanError:
         return DiskFull(path=path)
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
         return Damaged(path=path, problem=str(error))
+    if primary == sqlite3.SQLITE_CANTOPEN and _no_descriptor_left():
+        return TooManyOpen(path=path)
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return CannotOpen(path=path, problem=str(error))
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return FileBusy(path=path, lock=path, waited_s=BUSY_MS / 1000)
     return StorageError(path=path, problem=str(error))
+
+
+def _no_descriptor_left() -> bool:
+    """SQLite does not say why it could not open a file."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
 
 
 def is_hot_journal(error: BaseException | None) -> bool:
@@ -336,14 +349,8 @@ def _make_empty(path: Path) -> bool:
         except FileExistsError:
             return False
         except OSError as error:
-            raise _cannot_make(path, error) from error
+            raise cannot_open(path, error) from error
     return True
-
-
-def _cannot_make(path: Path, error: OSError) -> KanbanError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(path=path)
-    return CannotOpen(path=path, problem=(error.strerror or str(error)).lower())
 
 
 def _check_place(path: Path, role: Role) -> None:
