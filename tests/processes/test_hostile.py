@@ -58,7 +58,8 @@ def test_no_descriptor_left(start: Callable, home: str, paths: BoardPaths) -> No
     said = json.loads(output)
     assert said["last"], errors
     sentences = {sentence for sentence in said["outcomes"].values() if sentence != "done"}
-    assert sentences and all("has as many files open as it may" in sentence for sentence in sentences), sentences
+    assert any("has as many files open as it may" in sentence for sentence in sentences), sentences
+    assert "done" in said["outcomes"].values(), "the other end of the range: nearly enough of them"
     assert verify(paths).clean
 
 
