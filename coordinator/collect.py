@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shards import sqlite, vectors
-from shards.bodies import COORDINATOR_KINDS, KINDS, LIMIT_BYTES, TASKLESS_KINDS
+from shards.bodies import COORDINATOR_KINDS, KINDS, LIMIT_BYTES, TASKLESS_KINDS, Body
 from shards.changes import Change, chain, decode_body, genesis
 from shards.errors import FileMissing, InvalidChange, InvalidName, KanbanError, StorageError
 from shards.locks import FileLock
@@ -29,17 +29,26 @@ QUARANTINED = "quarantined"
 # Of all shards in one pass, in equal shares; the rest comes in the next pass, so that no shard delays the others.
 CHANGES_PER_PASS = 5_000
 LEAST_SHARE = 50
-BYTES_PER_SHARD = 8 * 1024 * 1024
+BYTES_PER_PASS = 32 * 1024 * 1024
+LEAST_BYTES = 64 * 1024
 # How long a pass keeps trying shards that were busy, all together: about three commits of a disk.
 PATIENCE_MS = 4
-# A file that was written this recently may be written again without its time stamp moving.
+# A file that was written this recently may be written again without its time stamp moving. Filesystems that keep whole
+# seconds show it in the stamp; FAT, the coarsest, keeps every other one.
 STAMP_GRAIN_MS = 100
+WHOLE_SECONDS_GRAIN_MS = 2_100
 # Shards that stay open between passes; the others are opened when they changed.
-READERS_KEPT = 64
+SHARDS_KEPT_OPEN = 64
 LATEST_MS = 2**53
 
 _READ = "SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?"
 _TYPES = (int, str, str, str, str, int, str)
+
+REPAIR = "`kanban-merge repair {profile}` makes the shard again from what was merged, and keeps this file beside it"
+HALF_WRITTEN = (
+    "a process of {profile} was killed while it wrote, and this user may not write the file; the next change of "
+    "{profile} undoes what is half done, and then it is read"
+)
 
 Watermark = Callable[[str], tuple[int, str]]
 
@@ -57,23 +66,96 @@ class Left:
 
 @dataclass
 class Collected:
-    """What one collecting found: the new changes of each shard, the shards left, and those that hold more."""
+    """What one collecting found: the new changes of each shard and their bytes, the shards left, and those that hold
+    more."""
 
     changes: dict[str, list[Change]] = field(default_factory=dict)
     left: list[Left] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
+    size_bytes: int = 0
 
     @property
     def more(self) -> bool:
         """Whether there is more to collect."""
         return bool(self.unfinished)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a pass should hold no more than this."""
+        return self.size_bytes >= BYTES_PER_PASS
+
 
 class _Quarantine(Exception):
-    def __init__(self, why: str, seq: int | None = None) -> None:
+    def __init__(self, why: str, seq: int | None = None, cure: str = REPAIR) -> None:
         super().__init__(why)
         self.why = why
         self.seq = seq
+        self.cure = cure
+
+
+@dataclass(frozen=True)
+class _Share:
+    """How much of one shard a pass takes: plain changes, or what costs as much, and bytes. At least one change."""
+
+    changes: int
+    size_bytes: int
+
+    @classmethod
+    def of_each(cls, shards: int) -> _Share:
+        return cls(max(LEAST_SHARE, CHANGES_PER_PASS // shards), max(LEAST_BYTES, BYTES_PER_PASS // shards))
+
+
+class _OpenShard:
+    """A shard's lock, and the connection that reads it, opened anew when another file lies there."""
+
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        self.path = path
+        self.lock = lock
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple | None = None
+
+    def read(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
+        """``read`` the shard in one snapshot, under its lock; a killed writer's journal is rolled back first."""
+        try:
+            return self._read_once(read)
+        except StorageError as error:
+            if not sqlite.is_hot_journal(error.__cause__):
+                raise
+        if not os.access(self.path, os.W_OK):
+            raise _HalfWritten
+        sqlite.roll_back_hot_journal(self.path, self.lock)
+        return self._read_once(read)
+
+    def close(self) -> None:
+        """Close the connection and the lock file."""
+        self._close_connection()
+        self.lock.close()
+
+    def _read_once(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
+        try:
+            with sqlite.explained(self.path), sqlite.snapshot(self._reader()) as connection:
+                return read(connection)
+        except (StorageError, sqlite3.Error):
+            self._close_connection()
+            raise
+
+    def _reader(self) -> sqlite3.Connection:
+        sqlite.check_plain(self.path, sqlite.SHARD)
+        identity = sqlite.identity(self.path)
+        if self._connection is None or identity != self._identity:
+            self._close_connection()
+            self._connection = sqlite.open_reader(self.path, sqlite.SHARD)
+            self._identity = identity
+        return self._connection
+
+    def _close_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class _HalfWritten(Exception):
+    """A killed writer's transaction lies in the journal of a shard that this user may not write."""
 
 
 class Collector:
@@ -81,26 +163,31 @@ class Collector:
 
     def __init__(self, paths: BoardPaths) -> None:
         self._paths = paths
-        self._locks: dict[str, FileLock] = {}
-        self._readers: OrderedDict[str, tuple[tuple, sqlite3.Connection]] = OrderedDict()
+        self._open: OrderedDict[str, _OpenShard] = OrderedDict()
         self._known: dict[str, tuple] = {}
         self._quarantined: dict[str, Left] = {}
+        self._kept_waiting: set[str] = set()
 
     def collect(self, watermark: Watermark) -> Collected:
-        """Everything new. ``watermark(profile)``: how far that shard is merged, and its digest there."""
+        """Everything new. ``watermark(profile)``: how far that shard is merged, and its digest there.
+
+        Raises CannotOpen where the board's folder cannot be listed.
+        """
         collected = Collected()
         present = dict(self._paths.shards())
         for profile in self._quarantined.keys() - present.keys():
             del self._quarantined[profile]
         waiting = [(profile, path) for profile, path in present.items() if self._may_be_new(profile, path)]
-        share = max(LEAST_SHARE, CHANGES_PER_PASS // max(1, len(waiting)))
+        waiting.sort(key=lambda shard: shard[0] not in self._kept_waiting)
+        share = _Share.of_each(max(1, len(waiting)))
         deadline = time.monotonic() + PATIENCE_MS / 1000
         while waiting:
-            waiting = [shard for shard in waiting if not self._read_if_free(*shard, watermark, share, collected)]
-            if not waiting or time.monotonic() > deadline:
+            waiting = [shard for shard in waiting if not self._read_if_room(*shard, watermark, share, collected)]
+            if not waiting or collected.is_full or time.monotonic() > deadline:
                 break
             time.sleep(0.0002)
-        for profile, path in waiting:
+        self._kept_waiting = {profile for profile, _ in waiting} if collected.is_full else set()
+        for profile, path in () if collected.is_full else waiting:
             collected.left.append(Left(profile, path, BUSY, "another process is writing it; it is read next time"))
         collected.left.extend(self._quarantined.values())
         return collected
@@ -109,18 +196,17 @@ class Collector:
         """When the run last gave a sign of life in that profile's shard; 0 if never, None if it cannot be read now."""
         if not self.is_there(profile):
             return 0
-        path = self._paths.shard(profile)
-        lock = self._lock(profile)
-        if not lock.try_acquire():
-            return None
+        shard = self._shard(profile)
         try:
-            return self._read(path, profile, lambda connection: _sign_ms(connection, run_id))
+            if not shard.lock.try_acquire():
+                return None
+            return shard.read(lambda connection: _sign_ms(connection, run_id))
         except FileMissing:
             return 0
-        except KanbanError:  # the shard's own trouble, never the pass's
+        except (_HalfWritten, KanbanError):  # the shard's own trouble, never the pass's
             return None
         finally:
-            lock.release()
+            shard.lock.release()
 
     def is_there(self, profile: str) -> bool:
         """Whether the profile has a shard."""
@@ -128,85 +214,54 @@ class Collector:
 
     def close(self) -> None:
         """Close the shards and their lock files."""
-        for profile in list(self._readers):
-            self._drop_reader(profile)
-        for lock in self._locks.values():
-            lock.close()
-        self._locks.clear()
+        while self._open:
+            self._open.popitem()[1].close()
 
-    def _lock(self, profile: str) -> FileLock:
-        if profile not in self._locks:
-            self._locks[profile] = FileLock(self._paths.shard_lock(profile))
-        return self._locks[profile]
+    def _shard(self, profile: str) -> _OpenShard:
+        if profile not in self._open:
+            self._open[profile] = _OpenShard(self._paths.shard(profile), FileLock(self._paths.shard_lock(profile)))
+            if len(self._open) > SHARDS_KEPT_OPEN:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(profile)
+        return self._open[profile]
 
     def _may_be_new(self, profile: str, path: Path) -> bool:
         return profile not in self._known or self._known[profile] != _stamp(path)
 
-    def _read_if_free(self, profile: str, path: Path, watermark: Watermark, share: int, into: Collected) -> bool:
-        """Read at most ``share`` changes of the shard into ``into``, unless it is busy; returns whether it was not."""
+    def _read_if_room(self, profile: str, path: Path, watermark: Watermark, share: _Share, into: Collected) -> bool:
+        """Read the shard's ``share`` into ``into``; returns False if it is busy, or ``into`` has no room for more."""
+        if into.is_full:
+            into.unfinished.add(profile)
+            return False
         self._quarantined.pop(profile, None)
         self._known.pop(profile, None)
         stamp = _stamp(path)
         changes: list[Change] = []
+        complete = True
         try:
-            check_profile(profile)
-            lock = self._lock(profile)
-            if not lock.try_acquire():
+            shard = self._shard(check_profile(profile))
+            if not shard.lock.try_acquire():
                 return False
             try:
-                complete = self._read(path, profile, lambda shard: _take(shard, profile, watermark, share, changes))
+                complete = shard.read(lambda connection: _take(connection, profile, watermark, share, changes))
             except FileMissing:  # made, but its first transaction is not committed yet
                 if watermark(profile)[0]:
                     raise _Quarantine(f"it is empty, but {watermark(profile)[0]} changes of it were merged") from None
-                complete = True
             finally:
-                lock.release()
+                shard.lock.release()
+        except _HalfWritten:
+            into.left.append(Left(profile, path, BUSY, HALF_WRITTEN.format(profile=profile)))
+            return True
         except (_Quarantine, KanbanError) as trouble:
-            complete = True
             self._quarantined[profile] = _left(profile, path, trouble)
         if changes:
             into.changes[profile] = changes
+            into.size_bytes += sum(map(_size_bytes, changes))
         if not complete:
             into.unfinished.add(profile)
         elif not changes and profile not in self._quarantined and not _is_recent(stamp):
             self._known[profile] = stamp
         return True
-
-    def _read(self, path: Path, profile: str, read: Callable[[sqlite3.Connection], Any]) -> Any:
-        """``read`` the shard in one snapshot, under its lock; a killed writer's journal is rolled back first."""
-        try:
-            return self._read_once(path, profile, read)
-        except StorageError as error:
-            if not sqlite.is_hot_journal(error.__cause__):
-                raise
-        self._drop_reader(profile)
-        sqlite.roll_back_hot_journal(path, self._lock(profile))
-        return self._read_once(path, profile, read)
-
-    def _read_once(self, path: Path, profile: str, read: Callable[[sqlite3.Connection], Any]) -> Any:
-        try:
-            with sqlite.explained(path), sqlite.snapshot(self._reader(path, profile)) as connection:
-                return read(connection)
-        except (StorageError, sqlite3.Error):
-            self._drop_reader(profile)
-            raise
-
-    def _reader(self, path: Path, profile: str) -> sqlite3.Connection:
-        identity, connection = self._readers.get(profile, (None, None))
-        if connection is not None and identity == sqlite.identity(path):
-            self._readers.move_to_end(profile)
-            return connection
-        self._drop_reader(profile)
-        connection = sqlite.open_reader(path, sqlite.SHARD)
-        self._readers[profile] = (sqlite.identity(path), connection)
-        if len(self._readers) > READERS_KEPT:
-            self._drop_reader(next(iter(self._readers)))
-        return connection
-
-    def _drop_reader(self, profile: str) -> None:
-        _, connection = self._readers.pop(profile, (None, None))
-        if connection is not None:
-            connection.close()
 
 
 def look(paths: BoardPaths, watermarks: Callable[[], dict[str, tuple[int, str]]]) -> Collected:
@@ -220,9 +275,7 @@ def look(paths: BoardPaths, watermarks: Callable[[], dict[str, tuple[int, str]]]
     suspected = {(left.profile, left.seq) for left in found.left if left.state == QUARANTINED}
     if suspected:
         found = _look_once(paths, watermarks())
-        found.left = [
-            left for left in found.left if left.state != QUARANTINED or (left.profile, left.seq) in suspected
-        ]
+        found.left = [left for left in found.left if left.state != QUARANTINED or (left.profile, left.seq) in suspected]
     return found
 
 
@@ -252,7 +305,7 @@ def take_all(shard: sqlite3.Connection, profile: str, watermark: Watermark, chan
     while not complete:
         part: list[Change] = []
         try:
-            complete = _take(shard, profile, reached, CHANGES_PER_PASS, part)
+            complete = _take(shard, profile, reached, _Share.of_each(1), part)
         except _Quarantine as trouble:
             return trouble.why
         finally:
@@ -260,31 +313,30 @@ def take_all(shard: sqlite3.Connection, profile: str, watermark: Watermark, chan
     return None
 
 
-def _take(
-    shard: sqlite3.Connection, profile: str, watermark: Watermark, share: int, changes: list[Change]
-) -> bool:
-    """Append at most ``share`` new changes of the shard to ``changes``; returns whether these were all."""
+def _take(shard: sqlite3.Connection, profile: str, watermark: Watermark, share: _Share, changes: list[Change]) -> bool:
+    """Append at most the ``share`` of the shard's new changes to ``changes``; returns whether these were all."""
     meta = shard.execute("SELECT profile, shard_id FROM meta").fetchone()
     if meta is None:
         return True
     if meta[0] != profile:
         raise _Quarantine(f"it is the shard of {meta[0]!r}, copied or renamed to this profile's name")
     seq, digest = watermark(profile)
-    rows = shard.execute(_READ, (seq, share + 2))
+    rows = shard.execute(_READ, (seq, share.changes + 2))
     if seq:
         _check_continues(rows.fetchone(), seq, digest)
     else:
         digest = genesis(profile, meta[1])
-    size = 0
-    while size < BYTES_PER_SHARD and len(changes) < share:
+    weight = size_bytes = 0
+    while size_bytes < share.size_bytes and weight < share.changes:
         row = rows.fetchone()
         if row is None:
             return True
         seq += 1
-        change = _checked(profile, seq, digest, row, watermark)
+        change, body = _checked(profile, seq, digest, row, watermark)
         changes.append(change)
         digest = change.digest
-        size += len(change.body) + len(change.seen)
+        weight += body.weight()
+        size_bytes += _size_bytes(change)
     return rows.fetchone() is None
 
 
@@ -295,15 +347,20 @@ def _sign_ms(shard: sqlite3.Connection, run_id: int) -> int | None:
     return row[0] if type(row[0]) is int and 0 <= row[0] <= LATEST_MS else None
 
 
-def _checked(profile: str, seq: int, digest: str, row: tuple, watermark: Watermark) -> Change:
-    """The change of a row, or why the shard is quarantined at it. Nothing here trusts the file."""
+def _size_bytes(change: Change) -> int:
+    return len(change.body.encode()) + len(change.seen.encode())
+
+
+def _checked(profile: str, seq: int, digest: str, row: tuple, watermark: Watermark) -> tuple[Change, Body]:
+    """The change of a row and its body, or why the shard is quarantined at it. Nothing here trusts the file."""
     change = Change(profile, *row)
     if tuple(map(type, row)) != _TYPES:  # a STRICT table is no promise: a flipped bit turns a text into a blob
         raise _Quarantine(f"change {seq} holds values of the wrong type", seq)
     if change.seq != seq:
         raise _Quarantine(f"change {seq} is missing", seq)
     if change.kind not in KINDS:
-        raise _Quarantine(f"change {seq} is of the unknown kind {change.kind!r}; a newer program wrote it", seq)
+        why = f"change {seq} is of the unknown kind {change.kind[:40]!r}"
+        raise _Quarantine(why, seq, cure="if a newer program wrote it, update this one; otherwise " + REPAIR)
     if change.kind in COORDINATOR_KINDS:
         raise _Quarantine(f"change {seq} is of the kind {change.kind!r}, which only the coordinator writes", seq)
     if not 0 <= change.at_ms <= LATEST_MS:
@@ -313,7 +370,7 @@ def _checked(profile: str, seq: int, digest: str, row: tuple, watermark: Waterma
     if max(len(change.body.encode()), len(change.seen.encode())) > LIMIT_BYTES:
         raise _Quarantine(f"change {seq} is larger than a change may be", seq)
     try:
-        decode_body(change.kind, change.body)
+        body = decode_body(change.kind, change.body)
         seen = vectors.decode(change.seen)
     except (InvalidChange, ValueError) as error:
         raise _Quarantine(f"change {seq} cannot be read: {error}", seq) from error
@@ -322,7 +379,7 @@ def _checked(profile: str, seq: int, digest: str, row: tuple, watermark: Waterma
             raise _Quarantine(f"change {seq} claims to have seen {other}'s change {other_seq}; there is none", seq)
     if change.digest != chain(digest, *change[:7]):
         raise _Quarantine(f"change {seq} was rewritten, or one before it was", seq)
-    return change
+    return change, body
 
 
 def _check_continues(row: tuple | None, merged_seq: int, digest: str) -> None:
@@ -337,9 +394,10 @@ def _check_continues(row: tuple | None, merged_seq: int, digest: str) -> None:
 
 def _left(profile: str, path: Path, trouble: Exception) -> Left:
     if isinstance(trouble, _Quarantine):
-        return Left(profile, path, QUARANTINED, trouble.why, trouble.seq)
+        cure = trouble.cure.format(profile=profile)
+        return Left(profile, path, QUARANTINED, f"{trouble.why}; {cure}", trouble.seq)
     if isinstance(trouble, InvalidName):
-        return Left(profile, path, QUARANTINED, f"{profile!r} is not a profile's name")
+        return Left(profile, path, QUARANTINED, f"{profile!r} is not a profile's name; rename {path} or move it away")
     return Left(profile, path, QUARANTINED, str(trouble))
 
 
@@ -352,4 +410,7 @@ def _stamp(path: Path) -> tuple:
 
 
 def _is_recent(stamp: tuple) -> bool:
-    return bool(stamp) and time.time_ns() - stamp[2] < STAMP_GRAIN_MS * 1_000_000
+    if not stamp:
+        return False
+    grain_ms = STAMP_GRAIN_MS if stamp[2] % 1_000_000_000 else WHOLE_SECONDS_GRAIN_MS
+    return time.time_ns() - stamp[2] < grain_ms * 1_000_000

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from shards.errors import AttachmentTooLarge, StorageError
-from shards.filesystems import make_folder, sync_folder
+from shards.filesystems import GROUP_READS, file_mode, make_folder, sync_folder
 from shards.names import BoardPaths
 
 # Hermes's limit for one file.
@@ -35,7 +36,10 @@ def store(paths: BoardPaths, task_id: str, file: str | os.PathLike, name: str | 
     filename = _safe(name or source.name)
     folder = paths.attachments / task_id
     try:
-        size = source.stat().st_size
+        found = source.stat()
+        if not stat.S_ISREG(found.st_mode):  # a device or a pipe may have no end
+            raise StorageError(path=source, problem="it is not a regular file")
+        size = found.st_size
         if size > LIMIT_BYTES:
             raise AttachmentTooLarge(path=source, size_bytes=size, limit_bytes=LIMIT_BYTES)
         make_folder(folder)
@@ -57,6 +61,7 @@ def _copy(source: Path, folder: Path, filename: str) -> Path:
             with source.open("rb") as original:
                 shutil.copyfileobj(original, copy)
             copy.flush()
+            os.fchmod(copy.fileno(), file_mode(folder, GROUP_READS))
             os.fsync(copy.fileno())
             kept = _link_free_name(Path(copy.name), folder, filename)
         finally:

@@ -15,6 +15,8 @@ import stat
 import sys
 from pathlib import Path
 
+from shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode
+
 WAITING_PREFIX = "kanban-waiting."
 
 # bind() takes about 100 bytes of path; longer ones go through a descriptor of the folder, where there is /proc.
@@ -126,9 +128,11 @@ def _bind(path: Path) -> socket.socket | None:
         bell.setblocking(False)
         if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
             _unlink(path)
+        os.fchmod(bell.fileno(), FOR_ITS_USER)  # for the moment before the next line; Linux takes it over
         with _Reach(path) as reachable:
             bell.bind(reachable)
-        path.chmod(0o600)
+        group = file_mode(path.parent, GROUP_READS) & GROUP_READS
+        path.chmod(FOR_ITS_USER | (GROUP_WRITES if group else 0))  # ringing takes the permission to write
     except OSError:
         bell.close()
         return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
 
-from shards.bodies import KINDS, LIMIT_BYTES, NESTING_LIMIT, Body
+from shards.bodies import INTEGER_LIMIT, KINDS, LIMIT_BYTES, NESTING_LIMIT, Body
 from shards.errors import InvalidChange, TooLarge
 
 KIND_OF = {body: kind for kind, body in KINDS.items()}
@@ -42,6 +43,7 @@ def encode_body(body: Body) -> str:
         raise InvalidChange(kind=kind, problem=str(error)) from error
     if len(text.encode()) > LIMIT_BYTES:
         raise TooLarge(kind=kind, size_bytes=len(text.encode()), limit_bytes=LIMIT_BYTES)
+    _check_metadata(kind, body)  # JSON has no NaN, and the encoder would write null in its place
     decode_body(kind, text)
     return text
 
@@ -55,9 +57,7 @@ def decode_body(kind: str, text: str) -> Body:
         body = decoder.decode(text)
     except (ValueError, RecursionError) as error:
         raise InvalidChange(kind=kind, problem=str(error)) from error
-    metadata = getattr(body, "metadata", None)
-    if metadata and _is_too_deep(metadata):
-        raise InvalidChange(kind=kind, problem=f"metadata is nested more than {NESTING_LIMIT} levels deep")
+    _check_metadata(kind, body)
     return body
 
 
@@ -71,19 +71,29 @@ def chain(previous: str, profile: str, seq: int, task_id: str, kind: str, body: 
     return _digest([previous, profile, seq, task_id, kind, body, seen, at_ms])
 
 
-def _is_too_deep(value: Any) -> bool:
-    level = [value]
+def _check_metadata(kind: str, body: Body) -> None:
+    """Raise InvalidChange unless metadata is what every process reads alike, whatever its stack and environment."""
+    level = [getattr(body, "metadata", None)]
     for _ in range(NESTING_LIMIT + 1):
+        if not all(map(_is_plain, level)):
+            problem = "metadata holds an integer of more than 64 bits or an infinite number; write that as a text"
+            raise InvalidChange(kind=kind, problem=problem)
         level = [inner for each in level for inner in _contained(each)]
         if not level:
-            return False
-    return True
+            return
+    raise InvalidChange(kind=kind, problem=f"metadata is nested more than {NESTING_LIMIT} levels deep")
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, int):
+        return -INTEGER_LIMIT <= value < INTEGER_LIMIT
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _contained(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return value.values()
-    return value if isinstance(value, list) else ()
+    return value if isinstance(value, (list, tuple, set, frozenset)) else ()
 
 
 def _digest(parts: list) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from importlib import import_module
@@ -19,7 +21,9 @@ from shards.errors import (
     InvalidChange,
     InvalidTaskId,
     KanbanError,
+    OutputLost,
     Refused,
+    StorageError,
     UnknownRun,
     UnknownTask,
     UsageError,
@@ -114,16 +118,53 @@ class Session:
 class Group(click.Group):
     """A group that ends errors with their sentence and exit code, never with a traceback."""
 
+    def main(self, *args: Any, **how: Any) -> Any:
+        """Run as a program."""
+        for stream in ("stdout", "stderr"):
+            if getattr(sys, stream) is None:  # the caller closed it
+                setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 - open for as long as the program
+        try:
+            return super().main(*args, **how)
+        except OSError as error:
+            lost = OutputLost(problem=(error.strerror or str(error)).lower())
+            with contextlib.suppress(OSError, ValueError):  # nor when Python ends shall it be tried once more
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            click.secho(f"{how.get('prog_name') or os.path.basename(sys.argv[0])}: {lost}", fg="red", err=True)
+            sys.exit(lost.exit_code)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, which are text: no file holds bytes that are none."""
+        for word in args:
+            if not _is_text(word):
+                raise click.UsageError(f"{word!r} is not text: its bytes are not UTF-8.", ctx)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             result = super().invoke(ctx)
             ctx.close()  # here, because closing a gateway makes its last pass, and that may fail as a command does
+            sys.stdout.flush()
             return result
         except KanbanError as error:
             _fail(ctx, error)
         except PermissionError as error:  # of a folder that this user may not even look into
             _fail(ctx, CannotOpen(path=error.filename, problem="permission denied"))
+        except OSError as error:
+            if error.filename is None:  # the output's
+                raise
+            problem = (error.strerror or str(error)).lower()
+            _fail(ctx, StorageError(path=os.fsdecode(error.filename), problem=problem))
+        except UnicodeEncodeError as error:
+            _fail(ctx, OutputLost(problem=f"it takes {error.encoding} only; set PYTHONIOENCODING=utf-8"))
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fail(ctx: click.Context, error: KanbanError) -> NoReturn:

@@ -6,6 +6,8 @@ facts stay readable as attributes, so a caller never parses a sentence. ``exit_c
 
 from __future__ import annotations
 
+import errno
+
 
 class KanbanError(Exception):
     """Something about the board went wrong."""
@@ -150,8 +152,24 @@ class LegacyBoard(StorageError):
 
 
 class StrangeSchema(StorageError):
-    """{path} holds tables, triggers or views that no version of this program makes, so nothing in it is trusted; put
-    the newest good copy back."""
+    """{path} holds tables, triggers or views that no version of this program makes, so nothing in it is trusted;
+    {cure}."""
+
+    def __init__(self, *, path: object) -> None:
+        super().__init__(path=path, cure=_cure(str(path).rpartition("/")[2]))
+
+
+class TooManyOpen(StorageError):
+    """{path} cannot be opened, because this process has as many files open as it may; close some, or raise the limit
+    (`ulimit -n`), and repeat it. Nothing was changed."""
+
+
+class NotAFile(StorageError):
+    """{path} is a folder, a pipe, a link or a device and no file, so it was not opened; move it away, then {cure}."""
+
+    def __init__(self, *, path: object) -> None:
+        name = str(path).rpartition("/")[2]
+        super().__init__(path=path, cure=_cure(name.removesuffix("-journal").removesuffix("-wal").removesuffix("-shm")))
 
 
 class NewerSchema(StorageError):
@@ -168,6 +186,11 @@ class Damaged(StorageError):
 
 class CannotOpen(StorageError):
     """{path} cannot be opened ({problem}); check that its folder exists and that this user may write there."""
+
+
+class OutputLost(StorageError):
+    """The output cannot be written ({problem}). A change that was asked for may be made all the same: look before you
+    repeat it."""
 
 
 class DiskFull(StorageError):
@@ -258,6 +281,17 @@ class CoordinatorRunning(KanbanError):
     """Another coordinator works on this board: {holder}. One is enough; stop that one first if this one shall run."""
 
     exit_code = 5
+
+
+def cannot_open(path: object, error: OSError) -> StorageError:
+    """What it means that ``path`` could not be opened or made, as one of the above."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return TooManyOpen(path=path)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(path=path)
+    if error.errno == errno.ENOENT:
+        return CannotOpen(path=path, problem="its folder does not exist")
+    return CannotOpen(path=path, problem=(error.strerror or str(error)).lower())
 
 
 def _cure(file: str) -> str:

@@ -1,4 +1,8 @@
-"""Filesystems: how a name in a folder is made durable, and where processes cannot share memory or locks.
+"""Filesystems: who may use what is made in a folder, how a name in it is made durable, and where processes cannot share
+memory or locks.
+
+What is made is for its user alone, whatever the umask. Only a folder that somebody made setgid is meant for a group:
+there the group may do with the files what it may do with the folder (docs/security.md).
 
 A WAL is not safe on those. SQLite notices some of them by itself (it falls back to another journal), but not all: a
 network filesystem may map memory and still keep each host's view apart. So they are told by name, where the system
@@ -9,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from contextlib import suppress
 from itertools import islice, takewhile
 from pathlib import Path
@@ -19,6 +24,10 @@ MOUNTS = Path("/proc/self/mountinfo")
 NOT_SHARED = re.compile(
     r"nfs.*|cifs|smb.*|9p|virtiofs|drvfs|afs|ceph|glusterfs|lustre|fuse\.(sshfs|s3fs|rclone|glusterfs)"
 )
+
+FOR_ITS_USER = 0o600
+GROUP_READS = 0o040
+GROUP_WRITES = 0o060
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -43,6 +52,11 @@ def not_shared(path: Path, mounts: Path = MOUNTS) -> str | None:
     return kind if NOT_SHARED.fullmatch(kind) else None
 
 
+def file_mode(folder: Path, group: int) -> int:
+    """The permissions of a file that is made in ``folder``; its group gets of ``group`` what it has of the folder."""
+    return FOR_ITS_USER | (_group_permissions(folder) & group)
+
+
 def write_whole(path: Path, text: str) -> None:
     """Give ``path`` this content, whole or not at all, whatever stops the process or the machine. Raises StorageError.
 
@@ -60,12 +74,17 @@ def write_whole(path: Path, text: str) -> None:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise StorageError(path=path, problem=f"it cannot be written: {error.strerror}") from error
+
+
 def make_folder(folder: Path) -> None:
-    """Make ``folder`` and those above it that are missing, for their user only, each durable. Raises OSError."""
-    new = list(takewhile(_may_be_new, (folder, *folder.parents)))
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for made in new:
-        sync_folder(made.parent)
+    """Make ``folder`` and those above it that are missing, each like the one it lies in and durable. Raises OSError."""
+    for new in reversed(list(takewhile(_may_be_new, (folder, *folder.parents)))):
+        if not new.is_dir():
+            new.mkdir(mode=0o700, exist_ok=True)
+            group = _group_permissions(new.parent)
+            if group:  # not by mkdir, which the umask narrows
+                new.chmod(stat.S_ISGID | 0o700 | group)
+        sync_folder(new.parent)
 
 
 def _may_be_new(folder: Path) -> bool:
@@ -77,6 +96,14 @@ def _may_be_new(folder: Path) -> bool:
         return True
     except OSError:  # it can be passed through, and not looked into
         return False
+
+
+def _group_permissions(folder: Path) -> int:
+    try:
+        mode = os.stat(folder).st_mode
+    except OSError:
+        return 0
+    return mode & stat.S_IRWXG if mode & stat.S_ISGID else 0
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,14 +7,15 @@ each other too; and nothing of it crosses a fork.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import fcntl
 import os
 import threading
 import weakref
 from pathlib import Path
 
-from shards.errors import CannotOpen, FileBusy
+from shards.errors import FileBusy, cannot_open
+from shards.filesystems import FOR_ITS_USER, GROUP_WRITES, file_mode
 
 _every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
@@ -24,7 +25,8 @@ LONGEST_PAUSE_S = 0.01
 
 
 class FileLock:
-    """The lock that the file at ``path`` stands for. The file is made when it is first taken."""
+    """The lock that the file at ``path`` stands for. The file is made when it is first taken. Whoever may read the file
+    may take the lock: that is how the coordinator takes those of shards that belong to other users."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -87,14 +89,15 @@ class FileLock:
         try:
             os.pwrite(self._descriptor, data, 0)
             os.ftruncate(self._descriptor, len(data))
-        except OSError:  # a full disk: nobody is named then, but the lock holds all the same
-            os.ftruncate(self._descriptor, 0)
+        except OSError:  # a full disk, or another user's file: nobody is named then, but the lock holds all the same
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
 
     def read_note(self) -> str:
         """What the present or last holder left in the file; empty if nothing."""
         try:
             return self.path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
+        except OSError:
             return ""
 
     def __enter__(self) -> FileLock:
@@ -106,24 +109,29 @@ class FileLock:
     def _flock(self) -> bool:
         while True:
             if self._descriptor is None:
-                self._descriptor = self._open()
+                self._descriptor = self._open_or_make()
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
             except OSError as error:  # a filesystem without locks
-                raise CannotOpen(path=self.path, problem=_plain(error)) from error
+                raise cannot_open(self.path, error) from error
             if self._is_still_the_file():
                 self._locked = True
                 return True
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _open(self) -> int:
+    def _open_or_make(self) -> int:
         try:
-            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            while True:
+                try:
+                    return _open(self.path)
+                except FileNotFoundError:
+                    with contextlib.suppress(FileExistsError):  # another process was first
+                        return _make(self.path)
         except OSError as error:
-            raise CannotOpen(path=self.path, problem=_plain(error)) from error
+            raise cannot_open(self.path, error) from error
 
     def _is_still_the_file(self) -> bool:
         mine = os.fstat(self._descriptor)
@@ -152,22 +160,30 @@ def is_taken(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise CannotOpen(path=path, problem=_plain(error)) from error
+        raise cannot_open(path, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError as error:  # a filesystem without locks
-        raise CannotOpen(path=path, problem=_plain(error)) from error
+        raise cannot_open(path, error) from error
     finally:
         os.close(descriptor)
     return False
 
 
-def _plain(error: OSError) -> str:
-    if error.errno == errno.ENOENT:
-        return "its folder does not exist"
-    return (error.strerror or str(error)).lower()
+def _open(path: Path) -> int:
+    flags = os.O_CLOEXEC | os.O_NONBLOCK  # a pipe in its place would wait for ever
+    try:
+        return os.open(path, os.O_RDWR | flags)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | flags)
+
+
+def _make(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FOR_ITS_USER)
+    os.fchmod(descriptor, file_mode(path.parent, GROUP_WRITES))  # the umask may have narrowed it
+    return descriptor
 
 
 def _forget_all_after_fork() -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard
+from shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard, cannot_open
 from shards.filesystems import make_folder
 
 COORDINATOR = "@coordinator"
@@ -155,10 +155,14 @@ class BoardPaths:
 
     def shards(self) -> Iterator[tuple[str, Path]]:
         """Every ``(profile, file)`` that looks like a shard; the profile may be an invalid name, which the
-        collector reports instead of overlooking it."""
-        if not self.folder.is_dir():
+        collector reports instead of overlooking it. Raises CannotOpen where the folder cannot be listed."""
+        try:
+            names = sorted(os.listdir(self.folder))
+        except (FileNotFoundError, NotADirectoryError):
             return
-        for name in sorted(os.listdir(self.folder)):
+        except OSError as error:
+            raise cannot_open(self.folder, error) from error
+        for name in names:
             match = _SHARD_FILE.fullmatch(name)
             if match:
                 yield match["name"], self.folder / name
@@ -178,8 +182,8 @@ class BoardPaths:
             raise UnknownBoard(slug=self.slug, path=self.folder)
 
     def make_folder(self) -> None:
-        """Make the board's folder, for its user only, and durably: a power cut that takes a folder takes every
-        change in it. Raises StorageError."""
+        """Make the board's folder, for those who may use the one it lies in, and durably: a power cut that takes a
+        folder takes every change in it. Raises StorageError."""
         try:
             make_folder(self.folder)
         except OSError as error:

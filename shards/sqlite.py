@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 import sqlite3
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -36,15 +37,20 @@ from shards.errors import (
     LegacyBoard,
     NewerSchema,
     NoSharedMemory,
+    NotAFile,
     StillWritten,
     StorageError,
     StrangeSchema,
+    TooManyOpen,
+    cannot_open,
 )
-from shards.filesystems import not_shared, sync_folder
+from shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode, not_shared, sync_folder
 from shards.locks import FileLock
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
 LONGEST_VALUE_BYTES = 16 * 1024 * 1024
+# Steps of SQLite's machine in which the schema of a file that others write is read; a shard's takes some hundreds.
+SCHEMA_STEPS = 10_000
 # How long a writer waits for a foreign reader (the sqlite3 shell, say) that is inside a read of the same file.
 BUSY_MS = 5_000
 STATEMENTS_KEPT = 256
@@ -62,7 +68,8 @@ class Role:
     """What a file is for, and how it is opened.
 
     ``application_id`` marks the file itself, ``schema`` is the newest schema this program knows (``user_version``),
-    ``journal`` and ``synchronous`` are SQLite's pragmas. ``fingerprint`` is what ``schema_fingerprint`` gives for a
+    ``journal`` and ``synchronous`` are SQLite's pragmas. ``group``: what the group may do with it in a folder that is
+    made for one. ``fingerprint`` is what ``schema_fingerprint`` gives for a
     file that other users' processes can write and whose schema must therefore be exactly ours; None for the others.
     """
 
@@ -71,13 +78,14 @@ class Role:
     schema: int
     journal: str
     synchronous: str
+    group: int
     fingerprint: str | None = None
 
 
-SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", "893fbc60ef979b680b7c5338bc2c9af5")
-LEDGER = Role("ledger", 0x4B424C47, 1, "wal", "FULL")
+SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", GROUP_READS, "893fbc60ef979b680b7c5338bc2c9af5")
+LEDGER = Role("ledger", 0x4B424C47, 1, "wal", "FULL", GROUP_WRITES)
 # The board may lose its newest commits to a power cut: the ledger plays them again (docs/design.md, "Durability").
-BOARD = Role("board", 0x4B424244, 1, "wal", "NORMAL")
+BOARD = Role("board", 0x4B424244, 1, "wal", "NORMAL", GROUP_WRITES)
 
 
 def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
@@ -87,11 +95,15 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
     Raises CannotOpen, Damaged, DiskFull, ForeignFile, LegacyBoard, NewerSchema, NoSharedMemory.
     """
     assert lock.held, f"{path} is opened for writing only under its lock"
+    check_plain(path, role)
     with explained(path):
         if role.journal == "wal":
             _check_place(path, role, lock)
+        is_new = _make_empty(path)
         connection = _connect(path, "rwc")
         try:
+            if is_new:
+                os.chmod(path, file_mode(path.parent, role.group))
             schema = _check_identity(connection, path, role)
             _set_journal(connection, path, role)
             if schema < role.schema:
@@ -104,10 +116,9 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
 
 def open_reader(path: Path, role: Role) -> sqlite3.Connection:
     """Open ``path`` for reading only. Raises FileMissing and what ``open_writer`` raises."""
+    check_plain(path, role)
     if not path.exists():
         raise _missing(path, role)
-    if not path.is_file():  # opening a pipe would wait for ever
-        raise CannotOpen(path=path, problem="it is not a regular file")
     with explained(path):
         connection = _connect(path, "ro")
         try:
@@ -120,6 +131,21 @@ def open_reader(path: Path, role: Role) -> sqlite3.Connection:
                 raise _missing(path, role) from error
             raise
     return connection
+
+
+def check_plain(path: Path, role: Role) -> None:
+    """Raise NotAFile if something else than a file lies at ``path`` or beside it: opening a pipe would wait for ever.
+    Of files that others write, a symbolic link is refused too: it may lead to a file of anybody."""
+    for suffix in ("", *SIDECARS):
+        beside = _beside(path, suffix)
+        try:
+            found = os.stat(beside, follow_symlinks=role.fingerprint is None)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise cannot_open(beside, error) from error
+        if not stat.S_ISREG(found.st_mode):
+            raise NotAFile(path=beside)
 
 
 def roll_back_hot_journal(path: Path, lock: FileLock) -> None:
@@ -179,7 +205,7 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
                     if not suffix:
                         digest.update(block)
         except OSError as error:
-            raise file_error(original, error) from error
+            raise cannot_open(original, error) from error
         if _state(original) != before:
             raise StillWritten(path=original, holders="another process")
     return digest.hexdigest()
@@ -296,6 +322,8 @@ def explanation(path: Path, error: sqlite3.Error) -> KanbanError:
         return DiskFull(path=path)
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
         return Damaged(path=path, problem=str(error))
+    if primary == sqlite3.SQLITE_CANTOPEN and _no_descriptor_left():
+        return TooManyOpen(path=path)
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return CannotOpen(path=path, problem=str(error))
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -303,11 +331,13 @@ def explanation(path: Path, error: sqlite3.Error) -> KanbanError:
     return StorageError(path=path, problem=str(error))
 
 
-def file_error(path: Path, error: OSError) -> StorageError:
-    """What the system's ``error`` on ``path``, a file or a folder, means."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(path=path)
-    return CannotOpen(path=path, problem=error.strerror or str(error))
+def _no_descriptor_left() -> bool:
+    """SQLite does not say why it could not open a file."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
 
 
 def is_hot_journal(error: BaseException | None) -> bool:
@@ -422,6 +452,22 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
+def _make_empty(path: Path) -> bool:
+    """Make an empty file, which is an empty database, for its user alone; what SQLite puts beside it gets the same
+    permissions. ``mknod`` makes it without opening it (law 1); where only root may call that, SQLite makes the file,
+    for a moment with the umask's permissions. Returns whether there was none before."""
+    if os.path.lexists(path):
+        return False
+    if sys.platform == "linux":
+        try:
+            os.mknod(path, stat.S_IFREG | FOR_ITS_USER)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise cannot_open(path, error) from error
+    return True
+
+
 def _check_place(path: Path, role: Role, lock: FileLock) -> None:
     """Refuse a filesystem without shared memory, and a file that is not of ``role``, before it is opened for writing:
     closing a writer may checkpoint and unlink the WAL of somebody else's file."""
@@ -450,7 +496,17 @@ def _check_unwritten(path: Path, role: Role) -> None:
 def _check_identity(connection: sqlite3.Connection, path: Path, role: Role) -> int:
     """The schema number of the file; 0 if it is new and empty. Raises if it is not a file of ``role``."""
     with snapshot(connection):  # one state of it: another process may be making the file at this moment
-        return _identify(connection, path, role)
+        if not role.fingerprint:
+            return _identify(connection, path, role)
+        connection.set_progress_handler(lambda: 1, SCHEMA_STEPS)
+        try:
+            return _identify(connection, path, role)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            raise StrangeSchema(path=path) from error
+        finally:
+            connection.set_progress_handler(None, 0)
 
 
 def _identify(connection: sqlite3.Connection, path: Path, role: Role) -> int:

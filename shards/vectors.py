@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 Vector = Mapping[str, int]
 
+# So many profiles can have decided on one task; each name has 64 characters at most.
+COMPONENTS_LIMIT = 10_000
+
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
@@ -39,7 +42,8 @@ def encode(vector: Vector) -> str:
 
 
 def decode(text: str) -> dict[str, int]:
-    """The vector of ``text``. Raises ValueError if it is not ``{profile: seq}`` with every seq at least 1."""
+    """The vector of ``text``. Raises ValueError unless it is ``{profile: seq}``, every seq at least 1, and spelled as
+    ``encode`` spells it: one vector has one text."""
     try:
         vector = json.loads(text)
     except RecursionError as error:
@@ -48,4 +52,8 @@ def decode(text: str) -> dict[str, int]:
         raise ValueError("not a map of profiles to seqs")
     if not all(map(str.isascii, vector)):  # JSON can spell a lone surrogate, which nothing can look up
         raise ValueError("not names of profiles")
+    if len(vector) > COMPONENTS_LIMIT:
+        raise ValueError(f"more than {COMPONENTS_LIMIT} profiles")
+    if text != encode(vector):  # blanks, another order, a name twice, a number spelled otherwise
+        raise ValueError("not spelled as a vector is")
     return vector

@@ -20,7 +20,7 @@ from coordinator.salvage.trees import Marks
 from coordinator.salvage.witnesses import Witnesses, lost_tasks
 from migrations.board import HERMES_TABLES
 from shards import sqlite
-from shards.errors import BeyondSalvage, FileMissing, NotABoard, StillWritten, StorageError
+from shards.errors import BeyondSalvage, FileMissing, NotABoard, StillWritten, StorageError, cannot_open
 
 # How many findings of SQLite's integrity check are kept: it can make one for each row.
 FINDINGS_KEPT = 20
@@ -54,7 +54,7 @@ def salvage(source: Path, folder: Path) -> Salvage:
             _check(report)
     except OSError as error:
         _discard(private, former_of(private), copy)
-        raise sqlite.file_error(folder, error) from error
+        raise cannot_open(folder, error) from error
     except BaseException:
         _discard(private, former_of(private), copy)
         raise

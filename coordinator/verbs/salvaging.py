@@ -11,7 +11,7 @@ from coordinator.salvage import RUNGS, Salvage
 from coordinator.salvage import salvage as make_sound
 from shards import sqlite, text
 from shards.commands import NEEDS_ATTENTION, json_option
-from shards.errors import AlreadyThere
+from shards.errors import AlreadyThere, cannot_open
 
 # How many of a list are shown to people; --json has them all.
 SHOWN = 20
@@ -37,7 +37,7 @@ def salvage(ctx: click.Context, source: Path, into: Path, as_json: bool) -> None
             done = make_sound(source, Path(folder))
             sqlite.give_name(done.copy, into)
     except OSError as error:
-        raise sqlite.file_error(into, error) from error
+        raise cannot_open(into, error) from error
     done.copy = into
     text.print_json(done.as_dict()) if as_json else _show(done)
     if not done.complete:

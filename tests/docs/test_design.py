@@ -97,7 +97,7 @@ def test_every_way_to_fail_is_listed() -> None:
     [
         ("A pass", f"{collect.CHANGES_PER_PASS:,} changes"),
         ("A pass", f"at least {collect.LEAST_SHARE} of each"),
-        ("A pass", f"{collect.BYTES_PER_SHARD // 2**20} MiB"),
+        ("A pass", f"{collect.BYTES_PER_PASS // 2**20} MiB"),
         ("A pass", f"for {collect.PATIENCE_MS} ms"),
         ("Attempts", f"for {failures.RATE_LIMIT_COOLDOWN_S} s"),
         ("Capacity", f"for {capacity.TURN_KEPT_S} s,"),

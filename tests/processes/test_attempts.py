@@ -143,9 +143,7 @@ def test_never_while_a_shard_of_the_run_is_busy(
 
 
 @pytest.mark.parametrize("profile", ["pixiel", "bingge"])
-def test_never_while_a_shard_of_the_run_is_quarantined(
-    home, paths, claimed, coordinator, clock, profile: str
-) -> None:
+def test_never_while_a_shard_of_the_run_is_quarantined(home, paths, claimed, coordinator, clock, profile: str) -> None:
     """What it holds cannot be read; a person can still reclaim the task."""
     task_id, run_id = claimed
     sign_of_life(home, "pixiel", run_id)

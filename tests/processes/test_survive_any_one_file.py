@@ -174,9 +174,7 @@ def test_survive_a_newer_version(grown, paths: BoardPaths, home: str, merged: di
     _assert_whole(paths, home, merged)
 
 
-def test_survive_a_copy_under_another_name(
-    grown, paths: BoardPaths, home: str, merged: dict[str, list[str]]
-) -> None:
+def test_survive_a_copy_under_another_name(grown, paths: BoardPaths, home: str, merged: dict[str, list[str]]) -> None:
     """A shard, or a board, that lies under another profile's name is named and left; the profile gets its own."""
     shutil.copyfile(paths.shard("amy"), paths.shard("bob"))
     shutil.copyfile(paths.board, paths.shard("zoe"))

@@ -13,7 +13,7 @@ from coordinator.decide import Decision
 from coordinator.ledger import GENESIS, Entry, entry_digest
 from coordinator.passes import replay
 from coordinator.state import BoardState
-from shards import sqlite
+from shards import sqlite, vectors
 from shards.bodies import Archive, Body, Create, Expire
 from shards.changes import KIND_OF, Change, chain, encode_body, genesis
 from shards.names import COORDINATOR
@@ -42,7 +42,7 @@ class Game:
     def do(self, profile: str, task_id: str, body: Body, seen: dict[str, int] | None = None) -> Decision:
         """Append one change to the ledger and decide it."""
         kind, text = KIND_OF[type(body)], encode_body(body)
-        known = json.dumps(self.vector(task_id) if seen is None else seen, sort_keys=True)
+        known = vectors.encode(self.vector(task_id) if seen is None else seen)
         seq, digest = self._heads.get(profile, (0, genesis(profile, "")))
         seq, at_ms = seq + 1, self.now_s * 1_000
         digest = chain(digest, profile, seq, task_id, kind, text, known, at_ms)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,7 @@ from coordinator.lock import COMMAND, take
 from coordinator.passes import Coordinator
 from shards import Gateway
 from shards.bodies import Comment, Create
-from shards.errors import FileReplaced
+from shards.errors import CannotOpen, FileReplaced
 from shards.locks import FileLock
 from shards.names import BoardPaths, new_task_id
 from shards.shard import Shard
@@ -89,6 +90,85 @@ def test_a_large_shard_comes_in_parts(paths: BoardPaths, collected, monkeypatch:
         if not found.more:
             break
     assert sizes == [{"amy": 3, "bob": 1}, {"amy": 3}, {"amy": 1}]
+
+
+def test_a_pass_holds_so_many_bytes_of_all_shards_together(
+    paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was not read for want of room comes first in the next pass."""
+    monkeypatch.setattr(collect, "BYTES_PER_PASS", 5_000)
+    monkeypatch.setattr(collect, "LEAST_BYTES", 1)
+    for profile in ("amy", "bob", "cleo", "dora"):
+        _append(paths, profile, 3, "x" * 3_000)
+    passes = []
+    while True:
+        found = collected()
+        assert found.size_bytes <= 5_000 + 3_100, "one change more at most"
+        assert not found.left, "a shard that waits for room is not a busy one"
+        passes.append(found.changes)
+        if not found.more:
+            break
+    assert {profile for part in passes[:3] for profile in part} == {"amy", "bob", "cleo", "dora"}
+    for profile in ("amy", "bob", "cleo", "dora"):
+        assert [change.seq for part in passes for change in part.get(profile, ())] == [1, 2, 3]
+
+
+def test_a_share_counts_work_and_not_only_changes(
+    paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "CHANGES_PER_PASS", 1)
+    monkeypatch.setattr(collect, "LEAST_SHARE", 50)
+    shard = Shard(paths, "amy")
+    for _ in range(3):
+        shard.append(new_task_id(), Create(title="x", parents=tuple(new_task_id() for _ in range(1_000))), NOTHING)
+    shard.close()
+    assert [len(collected().changes["amy"]) for _ in range(3)] == [1, 1, 1]
+
+
+def test_many_shards_take_few_descriptors(paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "SHARDS_KEPT_OPEN", 3)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(12):
+        _append(paths, f"p{number}", 1)
+    assert len(collected().changes) == 12
+    assert len(os.listdir("/proc/self/fd")) - before <= 3 * 3, "a lock, a file and its journal for each"
+    _append(paths, "p0", 1)
+    assert set(collected().changes) == {"p0"}
+
+
+def test_a_write_within_the_same_second_is_seen(paths: BoardPaths, collected) -> None:
+    """Where time stamps are whole seconds, the second write of one second leaves the stamp as it was."""
+    now_s = int(time.time())
+    _append(paths, "amy", 1)
+    os.utime(paths.shard("amy"), (now_s, now_s))
+    assert len(collected().changes["amy"]) == 1
+    time.sleep(collect.STAMP_GRAIN_MS / 1000)
+    assert collected().changes == {}
+    _append(paths, "amy", 1)
+    os.utime(paths.shard("amy"), (now_s, now_s))
+    assert len(collected().changes["amy"]) == 1
+
+
+def test_a_folder_that_cannot_be_listed(paths: BoardPaths) -> None:
+    """A symbolic link to itself stands for every other reason."""
+    loop = paths.folder / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(CannotOpen, match="cannot be opened"):
+        Collector(BoardPaths(loop)).collect(lambda profile: (0, ""))
+
+
+def test_a_schema_without_end_is_not_read_to_its_end(paths: BoardPaths, collected) -> None:
+    """SQLite reads a schema whole before it reads anything else; a shard's has ten rows."""
+    _append(paths, "amy", 1)
+    _script(
+        paths,
+        "amy",
+        "PRAGMA writable_schema=ON; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) "
+        "INSERT INTO sqlite_schema SELECT 'view', 'v' || i, 'v' || i, 0, 'CREATE VIEW v' || i || ' AS SELECT 1' FROM n",
+    )
+    before = time.thread_time()
+    assert "holds tables, triggers or views" in _why(collected(), "amy")
+    assert time.thread_time() - before < 0.1
 
 
 def test_a_busy_shard_is_left(paths: BoardPaths, collected) -> None:
@@ -236,8 +316,8 @@ def _why(found: Collected, profile: str) -> str:
 
 
 def _script(paths: BoardPaths, profile: str, script: str) -> None:
-    program = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])"
-    subprocess.run([sys.executable, "-c", program, paths.shard(profile), script], check=True)
+    program = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.stdin.read())"
+    subprocess.run([sys.executable, "-c", program, paths.shard(profile)], input=script, text=True, check=True)
 
 
 def test_a_pipe_in_a_shards_place_stops_nobody(paths: BoardPaths) -> None:

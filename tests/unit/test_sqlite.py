@@ -23,6 +23,7 @@ from shards.errors import (
     KanbanError,
     LegacyBoard,
     NewerSchema,
+    NotAFile,
     StorageError,
 )
 from shards.locks import FileLock
@@ -137,7 +138,7 @@ def test_what_is_no_database(path: Path, role: sqlite.Role, lock: FileLock) -> N
 
 def test_a_folder_in_the_files_place(path: Path, role: sqlite.Role, lock: FileLock) -> None:
     path.mkdir()
-    with pytest.raises(CannotOpen, match="cannot be opened"):
+    with pytest.raises(NotAFile, match="so it was not opened"):
         sqlite.open_writer(path, role, lock)
 
 

@@ -1,0 +1,143 @@
+"""Profiles under different UNIX users, with real ones: what docs/security.md promises."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shards.names import BoardPaths
+from tests.processes.conftest import merging
+
+AS_USER = Path(__file__).with_name("as_user.py")
+GROUP, OPERATOR, BOB, CLEO, STRANGER = 5_000, 4_000, 4_001, 4_002, 4_003
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
+
+WORK = """
+from shards import Gateway
+with Gateway({profile!r}, home={home!r}, patience_s=20) as gateway:
+    run = gateway.claim(gateway.create("a task of {profile}"))
+    gateway.complete(run)
+    print(gateway.board.task(run.task_id).status, len(gateway.board.tasks()))
+"""
+MERGE = "from coordinator.cli import main; main(['--home', {home!r}, {verb!r}], 'kanban-merge')"
+DIE_WRITING = """
+import os, sqlite3
+shard = sqlite3.connect({path!r}, isolation_level=None)
+shard.execute("PRAGMA journal_mode=PERSIST")
+shard.execute("PRAGMA cache_size=1")
+shard.execute("PRAGMA cache_spill=1")
+shard.execute("BEGIN IMMEDIATE")
+shard.execute("UPDATE changes SET body = hex(zeroblob(20000))")
+os._exit(0)
+"""
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def home() -> Iterator[str]:
+    """A home in a place that every user can reach."""
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        (Path(place) / "home").mkdir()
+        os.chown(Path(place) / "home", OPERATOR, GROUP)
+        yield f"{place}/home"
+
+
+@pytest.fixture
+def run() -> Run:
+    """``run(user, code)``: what the code prints, as ``user``."""
+
+    def begin(user: int, code: str, umask: str = "022", group: int = GROUP, ends: int = 0) -> str:
+        ended = subprocess.run(_argv(user, code, umask, group), capture_output=True, text=True, cwd="/")
+        assert ended.returncode == ends, ended
+        return ended.stdout + ended.stderr
+
+    return begin
+
+
+def test_in_a_shared_folder_anybody_merges_and_each_shard_is_its_users(home: str, paths: BoardPaths, run: Run) -> None:
+    """No daemon: whoever needs a verdict makes the pass, over the shards of others too. The umask does not matter."""
+    os.chmod(home, 0o2770)
+    assert run(BOB, WORK.format(profile="bob", home=home)) == "done 1\n"
+    assert run(CLEO, WORK.format(profile="cleo", home=home), umask="077") == "done 2\n"
+    assert run(BOB, WORK.format(profile="bob", home=home), umask="000") == "done 3\n"
+    assert "clean" in run(CLEO, MERGE.format(home=home, verb="verify"))
+    _assert_modes(paths, board=0o660, shard=0o640)
+    written = "cannot be opened"
+    assert written in run(CLEO, WORK.format(profile="bob", home=home), ends=1), "bob's shard is bob's"
+
+
+def test_in_a_folder_of_the_operators_each_may_write_its_own_files_only(
+    home: str, paths: BoardPaths, run: Run, start: Callable
+) -> None:
+    """With a daemon, and once the shards are made, the folder can be closed: nobody can put another shard there."""
+    os.chmod(home, 0o2770)
+    for user, profile in ((BOB, "bob"), (CLEO, "cleo")):
+        shard = f"from shards.shard import *; Shard(BoardPaths.find(home={home!r}), {profile!r})"
+        run(user, f"{shard}.sign_of_life(1, Eyes())")
+    os.chmod(home, 0o2750)
+    daemon = start(*_argv(OPERATOR, MERGE.format(home=home, verb="daemon"), "022", GROUP)[1:], cwd="/")
+    merging(daemon)
+    assert run(BOB, WORK.format(profile="bob", home=home)) == "done 1\n"
+    assert run(CLEO, WORK.format(profile="cleo", home=home), umask="077") == "done 2\n"
+    _assert_modes(paths, board=0o640, shard=0o640)
+    move = "import os; os.rename({there!r}, {there!r} + '.aside')"
+    assert "PermissionError" in run(CLEO, move.format(there=str(paths.shard("bob"))), ends=1)
+    sentence = run(CLEO, "from shards.verbs import *; " + MERGE.format(home=home, verb="rebuild"), ends=5)
+    assert "Another coordinator works on this board: daemon process" in sentence
+    daemon.terminate()
+    daemon.wait()
+    undecided = run(BOB, WORK.format(profile="bob", home=home), ends=1)
+    assert "cannot be opened" in undecided, "nobody of the profiles can stand in for the daemon"
+    assert "cannot be opened" in run(BOB, MERGE.format(home=home, verb="rebuild"), ends=3)
+
+
+def test_whoever_is_not_in_the_group_gets_one_sentence(home: str, run: Run) -> None:
+    os.chmod(home, 0o2770)
+    run(BOB, WORK.format(profile="bob", home=home))
+    where = f"import os; os.environ.update(HERMES_KANBAN_HOME={home!r}, HERMES_KANBAN_BOARD='default')"
+    said = run(STRANGER, f"{where}; from shards.cli import main; main(['list'], 'kanban')", group=STRANGER, ends=3)
+    assert len(said.splitlines()) == 1 and "permission denied" in said.lower()
+
+
+def test_a_half_written_shard_of_another_user_waits_for_that_user(home: str, paths: BoardPaths, run: Run) -> None:
+    """The coordinator may not roll the journal back; it says so, goes on with the others, and goes on with this shard
+    when its profile wrote again."""
+    os.chmod(home, 0o2770)
+    run(BOB, WORK.format(profile="bob", home=home))
+    run(BOB, DIE_WRITING.format(path=str(paths.shard("bob"))))
+    assert run(CLEO, WORK.format(profile="cleo", home=home)) == "done 2\n"
+    assert "a process of bob was killed while it wrote" in run(CLEO, MERGE.format(home=home, verb="--once"))
+    assert run(BOB, WORK.format(profile="bob", home=home)) == "done 3\n"
+    assert "clean" in run(CLEO, MERGE.format(home=home, verb="verify"))
+
+
+@pytest.mark.parametrize("umask", ["000", "022", "077"])
+def test_without_a_shared_folder_everything_is_its_users_alone(home: str, run: Run, umask: str) -> None:
+    os.chmod(home, 0o755)
+    run(OPERATOR, WORK.format(profile="amy", home=home), umask=umask)
+    for entry in os.scandir(home):
+        assert stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode) & 0o077 == 0, entry.name
+
+
+def _argv(user: int, code: str, umask: str, group: int) -> list[str]:
+    return [sys.executable, str(AS_USER), str(user), str(group), umask, code]
+
+
+def _assert_modes(paths: BoardPaths, board: int, shard: int) -> None:
+    for entry in os.scandir(paths.folder):
+        mode = stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode)
+        if entry.name.startswith(("kanban.db", "kanban-ledger.db")):
+            assert mode == board, entry.name
+        elif ".db" in entry.name:
+            assert mode == shard, entry.name
+        assert mode & 0o007 == 0, entry.name
