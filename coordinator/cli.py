@@ -15,6 +15,7 @@ VERBS = {
     "verify": "coordinator.verbs.checking",
     "rebuild": "coordinator.verbs.checking",
     "repair": "coordinator.verbs.checking",
+    "service": "coordinator.verbs.services",
     "demo": "coordinator.verbs.demo",
 }
 

@@ -199,8 +199,27 @@ class BeyondRepair(StorageError):
 
 
 class FileReplaced(StorageError):
-    """{path} was removed or replaced while this coordinator had it open, so it merges nothing more; start it again, and
-    it does or says what is needed. Nothing is lost: what was written meanwhile is in the shards."""
+    """{path} was removed or replaced while this coordinator had it open, so this pass merged nothing; the next one
+    opens what is there. Nothing is lost: what was written meanwhile is in the shards."""
+
+
+class BoardAndLedgerGone(StorageError):
+    """{board} and {ledger} were both removed, so the order of what was merged is known to nobody now, and nothing is
+    merged. Put one of them back; or start this program again, and it begins a new board with what the shards hold."""
+
+
+class BreaksAgain(StorageError):
+    """{path} was made again {times} times within an hour and is damaged once more ({problem}), so it is left as it is.
+    Look for what damages it (another program that writes there, the disk); {cure}, and so does the daemon once it is
+    started again."""
+
+    def __init__(self, *, path: object, times: int, problem: str) -> None:
+        super().__init__(path=path, times=times, problem=problem, cure=_cure(str(path).rpartition("/")[2]))
+
+
+class TooManyFiles(StorageError):
+    """{path} cannot be opened, because this process has as many files open as it may ({limit}). Nothing is lost; it goes
+    on when some are closed. `ulimit -n`, or LimitNOFILE in a systemd unit, allows more."""
 
 
 class ShardOfAnother(StorageError):
@@ -225,6 +244,13 @@ class Undecided(KanbanError):
 
 class CoordinatorRunning(KanbanError):
     """Another coordinator works on this board: {holder}. One is enough; stop that one first if this one shall run."""
+
+    exit_code = 5
+
+
+class NotCoordinator(KanbanError):
+    """Process {pid} no longer is the coordinator of {folder}, because {lock} was removed or replaced; it merged nothing
+    more. A lock file is never to be removed, not even one that looks old."""
 
     exit_code = 5
 

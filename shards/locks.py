@@ -10,11 +10,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import resource
 import threading
 import weakref
 from pathlib import Path
 
-from shards.errors import CannotOpen, FileBusy
+from shards.errors import CannotOpen, FileBusy, TooManyFiles
 
 _every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
@@ -123,6 +124,8 @@ class FileLock:
         try:
             return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise TooManyFiles(path=self.path, limit=most_descriptors()) from error
             raise CannotOpen(path=self.path, problem=_plain(error)) from error
 
     def _is_still_the_file(self) -> bool:
@@ -140,6 +143,20 @@ class FileLock:
             self._descriptor = None
         self._locked = False
         self._threads = threading.Lock()
+
+
+def most_descriptors() -> int:
+    """How many files this process may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def descriptors_left() -> bool:
+    """Whether this process may open one more file."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE)
+    return True
 
 
 def _plain(error: OSError) -> str:

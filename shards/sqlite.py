@@ -35,9 +35,10 @@ from shards.errors import (
     NoSharedMemory,
     StorageError,
     StrangeSchema,
+    TooManyFiles,
 )
 from shards.filesystems import not_shared, sync_folder
-from shards.locks import FileLock
+from shards.locks import FileLock, descriptors_left, most_descriptors
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
 LONGEST_VALUE_BYTES = 16 * 1024 * 1024
@@ -222,6 +223,8 @@ def explanation(path: Path, error: sqlite3.Error) -> KanbanError:
         return DiskFull(path=path)
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
         return Damaged(path=path, problem=str(error))
+    if primary == sqlite3.SQLITE_CANTOPEN and not descriptors_left():
+        return TooManyFiles(path=path, limit=most_descriptors())
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return CannotOpen(path=path, problem=str(error))
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

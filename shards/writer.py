@@ -206,7 +206,7 @@ class Writer:
         from coordinator.lock import holder
 
         found = holder(self.paths)
-        return f"the coordinator is the {found}" if found else "no coordinator took it"
+        return f"the coordinator is the {found.told()}" if found else "no coordinator took it"
 
     def _take_bell(self) -> Bell:
         with self._bells_guard:
