@@ -119,7 +119,7 @@ class Daemon:
             self._supervisor.alive()
         serving = sum(board.is_open for board in self._served.values())
         troubled = sum(bool(board.troubles) for board in self._served.values())
-        self._supervisor.status(f"merges {serving} of {len(self._served)} boards; {troubled} with something to be seen to")
+        self._supervisor.status(f"merges {serving} of {len(self._served)} boards; {troubled} need to be looked at")
 
     def _boards(self, bells: selectors.BaseSelector) -> list[Served]:
         """The boards that are to be served now; those that no longer are, are let go."""

@@ -224,7 +224,8 @@ class Served:
         except KanbanError as error:
             self._give_up(error)
         except OSError as error:
-            found = StorageError(path=error.filename or self.paths.folder, problem=(error.strerror or str(error)).lower())
+            path, problem = error.filename or self.paths.folder, (error.strerror or str(error)).lower()
+            found = StorageError(path=path, problem=problem)
             if not descriptors_left():
                 found = TooManyFiles(path=self.paths.folder, limit=most_descriptors())
             self._give_up(found)

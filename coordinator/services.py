@@ -15,9 +15,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.errors import KanbanError, StorageError, UsageError
+from shards.errors import NoService, NotOurService, ServiceNeedsUser, StorageError
 from shards.filesystems import sync_folder
-from shards.names import DEFAULT_BOARD, BoardPaths
+from shards.names import BoardPaths
 
 MARK = "Written by `kanban-merge service install`; `kanban-merge service uninstall` removes it."
 # Longer than any pass, any batch of a catch-up, and the making of a ledger of some million entries.
@@ -65,18 +65,6 @@ ProtectControlGroups=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 """
-
-
-class ServiceNeedsUser(UsageError):
-    """A service of the system runs as the user whose board it is, not as root; name that user with --user."""
-
-
-class NotOurService(StorageError):
-    """{path} was not written by this program, so it stays as it is; move it away, or remove it yourself."""
-
-
-class NoService(KanbanError):
-    """There is no service {name} (looked for {path}); `kanban-merge service install` makes one."""
 
 
 @dataclass(frozen=True)
@@ -176,10 +164,11 @@ class Service:
 
     @property
     def _command(self) -> list[str]:
-        which = ["--board", self.board] if self.board is not None else []
-        every = [] if self.board is not None else ["--all-boards"]
+        which = [] if self.board is None else ["--board", self.board]
+        every = ["--all-boards"] if self.board is None else []
         # -P: a folder that is called as one of our packages, where it is started, is not taken for it.
-        return [sys.executable, "-P", "-m", "coordinator", "--home", str(self.home), *which, "daemon", "--standby", *every]
+        merge = [sys.executable, "-P", "-m", "coordinator", "--home", str(self.home), *which]
+        return [*merge, "daemon", "--standby", *every]
 
     @property
     def _domain(self) -> str:
@@ -226,8 +215,7 @@ def service_of(paths: BoardPaths, home: Path, all_boards: bool, user: str | None
     """The service of a board, or of all of a home. Raises ServiceNeedsUser."""
     if system and not user:
         raise ServiceNeedsUser
-    board = None if all_boards else paths.slug
-    return Service(home.resolve(), None if board == DEFAULT_BOARD and all_boards else board, user if system else None)
+    return Service(home.resolve(), None if all_boards else paths.slug, user if system else None)
 
 
 def run(commands: list[list[str]]) -> str | None:
@@ -247,8 +235,13 @@ def run(commands: list[list[str]]) -> str | None:
 
 def quoted(word: str) -> str:
     """A word as systemd reads it in a unit: specifiers doubled, and in quotes where it is more than plain letters."""
-    escaped = "".join(_ESCAPED.get(letter) or (f"\\x{ord(letter):02x}" if ord(letter) < 32 else letter) for letter in word)
-    return escaped if word and all(letter.isalnum() or letter in "-_./:=%@+," for letter in word) else f'"{escaped}"'
+    escaped = "".join(_ESCAPED.get(letter) or _as_code(letter) for letter in word)
+    is_plain = word and all(letter.isalnum() or letter in "-_./:=%@+," for letter in word)
+    return escaped if is_plain else f'"{escaped}"'
+
+
+def _as_code(letter: str) -> str:
+    return letter if ord(letter) >= 32 else f"\\x{ord(letter):02x}"
 
 
 _ESCAPED = {"%": "%%", "\\": "\\\\", '"': '\\"'}

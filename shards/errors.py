@@ -54,6 +54,10 @@ class BoardInUse(KanbanError):
     repeat the command."""
 
 
+class NoService(KanbanError):
+    """There is no service {name} (looked for {path}); `kanban-merge service install` makes one."""
+
+
 class NoLog(KanbanError):
     """There is no log of {task_id} at {path}; its worker has not started, or the log was removed."""
 
@@ -103,6 +107,10 @@ class TooLarge(UsageError):
 class AttachmentTooLarge(UsageError):
     """{path} is {size_bytes} bytes, and an attachment holds at most {limit_bytes}; attach a part of it, or name where
     it lies in a comment."""
+
+
+class ServiceNeedsUser(UsageError):
+    """A service of the system runs as the user whose board it is, not as root; name that user with --user."""
 
 
 class DaemonMoved(UsageError):
@@ -218,8 +226,12 @@ class BreaksAgain(StorageError):
 
 
 class TooManyFiles(StorageError):
-    """{path} cannot be opened, because this process has as many files open as it may ({limit}). Nothing is lost; it goes
-    on when some are closed. `ulimit -n`, or LimitNOFILE in a systemd unit, allows more."""
+    """{path} cannot be opened, because this process has as many files open as it may ({limit}). Nothing is lost; it
+    goes on when some are closed. `ulimit -n`, or LimitNOFILE in a systemd unit, allows more."""
+
+
+class NotOurService(StorageError):
+    """{path} was not written by this program, so it stays as it is; move it away, or remove it yourself."""
 
 
 class ShardOfAnother(StorageError):

@@ -6,10 +6,11 @@ import shlex
 
 import click
 
-from coordinator.services import NoService, Service, run, service_of
+from coordinator.services import Service, run, service_of
 from coordinator.telling import all_boards_option, home_of
 from shards import text
 from shards.commands import json_option
+from shards.errors import NoService
 from shards.names import BoardPaths
 
 
