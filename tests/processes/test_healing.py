@@ -1,4 +1,4 @@
-"""A daemon whose files are removed, replaced or damaged under it goes on by itself where nothing can be lost by that."""
+"""A daemon whose files are removed, replaced or damaged under it goes on by itself, where that can lose nothing."""
 
 from __future__ import annotations
 
