@@ -21,7 +21,6 @@ from shards.errors import (
     BoardAndLedgerGone,
     CoordinatorRunning,
     Damaged,
-    DiskFull,
     FileBusy,
     FileReplaced,
     KanbanError,
@@ -35,8 +34,6 @@ from shards.names import BoardPaths
 
 log = logging.getLogger("kanban-merge")
 
-# These pass by themselves, and the files stay open meanwhile.
-_PASSING = (DiskFull, FileBusy, TooManyFiles)
 
 
 class Stopped(Exception):
@@ -134,6 +131,7 @@ class Served:
         if self._said_so:
             log.info("process %d no longer merges the shards of %s", os.getpid(), self.paths.folder)
             self._said_so = False
+        self._was_served = False  # what lies there next may be another board
 
     def close(self) -> None:
         """Close the files, and let the next coordinator in."""
@@ -217,21 +215,31 @@ class Served:
             self.let_go()
         except CoordinatorRunning as error:
             self.troubles.are({f"stands by for the {error.holder}" if self._stands_by else str(error)})
-        except _PASSING as error:
-            if not self.is_open:
-                self.close()
-            self.troubles.are({str(error)})
+        except FileBusy as error:
+            self._wait(error)
+        except TooManyFiles:
+            self._wait(self._too_many_files())
         except KanbanError as error:
             self._give_up(error)
         except OSError as error:
-            path, problem = error.filename or self.paths.folder, (error.strerror or str(error)).lower()
-            found = StorageError(path=path, problem=problem)
-            if not descriptors_left():
-                found = TooManyFiles(path=self.paths.folder, limit=most_descriptors())
-            self._give_up(found)
+            if descriptors_left():
+                path, problem = error.filename or self.paths.folder, (error.strerror or str(error)).lower()
+                self._give_up(StorageError(path=path, problem=problem))
+            else:
+                self._wait(self._too_many_files())
         except Exception as error:
             self.works = False
             self._give_up(error)
+
+    def _wait(self, error: KanbanError) -> None:
+        """Until it is over by itself; the board stays this process's, if it was."""
+        if not self.is_open:
+            self.close()
+        self.troubles.are({str(error)})
+
+    def _too_many_files(self) -> TooManyFiles:
+        """One sentence, whichever file it was."""
+        return TooManyFiles(path=self.paths.folder, limit=most_descriptors())
 
     def _give_up(self, error: Exception) -> None:
         """Until the next sweep."""
