@@ -97,19 +97,20 @@ class Daemon:
 
     def _serve(self, bells: selectors.BaseSelector) -> None:
         ready, next_sweep = False, 0.0
-        awake: set[Served] = set()
+        awake: list[Served] = []
         while not self._stopping:
             if time.monotonic() >= next_sweep:
-                awake = set(self._boards(bells))
+                awake = self._boards(bells)
                 for board in awake:
                     self._unless_stopping()
                     board.sweep()
                 next_sweep = time.monotonic() + min(SWEEP_S, self._supervisor.interval_s)
-            more = {board for board in awake if not self._stopping and board.make_pass()}
+            more = [board for board in awake if not self._stopping and board.make_pass()]
             self._tell_supervisor(ready)
             ready = True
             sleep_s = 0 if more or self._stopping else max(0.0, next_sweep - time.monotonic())
-            awake = more | {key.data for key, _ in bells.select(sleep_s) if key.data is not None}
+            rung = [key.data for key, _ in bells.select(sleep_s) if key.data is not None]
+            awake = list(dict.fromkeys(more + rung))
 
     def _tell_supervisor(self, ready: bool) -> None:
         """That it is alive, unless every board fails by a fault of this program, which a restart may end."""

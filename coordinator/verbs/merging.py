@@ -14,7 +14,7 @@ from coordinator.telling import Told, all_boards_option, home_of, tell
 from shards import text
 from shards.board import Board
 from shards.commands import LARGEST, json_option
-from shards.names import BoardPaths
+from shards.names import DEFAULT_BOARD, BoardPaths
 
 MISSING = "missing"
 
@@ -34,7 +34,9 @@ def daemon(ctx: click.Context, quiet: bool, standby: bool, all_boards: bool) -> 
     when = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "  # the journal has the time
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format=f"{when}%(message)s")
     if all_boards:
-        HomeDaemon(home_of(ctx), standby).run()
+        home = home_of(ctx)
+        BoardPaths.of(home, DEFAULT_BOARD).require_folder()
+        HomeDaemon(home, standby).run()
     else:
         ctx.obj.require_folder()
         Daemon(ctx.obj, standby).run()

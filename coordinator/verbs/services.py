@@ -10,7 +10,7 @@ from coordinator.services import Service, run, service_of
 from coordinator.telling import all_boards_option, home_of
 from shards import text
 from shards.commands import json_option
-from shards.errors import NoService
+from shards.errors import NoService, StorageError
 from shards.names import BoardPaths
 
 
@@ -49,6 +49,8 @@ def install(
         _show(chosen, as_json, chosen.is_installed())
         return
     ctx.find_object(BoardPaths).require_board()
+    if system and not chosen.home.is_dir():
+        raise StorageError(path=chosen.home, problem=f"there is no such folder; make it as the user {user}")
     chosen.write()
     _tell("installed", chosen, chosen.starting, run(chosen.starting), as_json)
     if not as_json and not system and not chosen.is_launchd:

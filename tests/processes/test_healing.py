@@ -15,6 +15,7 @@ from coordinator.lock import COMMAND, holder, take
 from coordinator.passes import Coordinator
 from shards import Board, Gateway
 from shards.bell import Ringer
+from shards.errors import KanbanError
 from shards.names import BoardPaths
 
 MADE_AGAIN = "made again"
@@ -121,10 +122,10 @@ def test_an_older_ledger_is_not_taken(home, paths, task_id, daemon, wake, assert
         amy.comment(task_id, "after the copy")
         amy.sync()
     _copy(paths.ledger, paths.folder / "newer")
-    _lose(paths.ledger, "remove", to=paths.folder / "older")
+    _lose(paths.ledger, "replace", to=paths.folder / "older")
     wake()
     _said(daemon, "holds 1 entries, but the board shows 2")
-    _lose(paths.ledger, "remove", to=paths.folder / "newer")
+    _lose(paths.ledger, "replace", to=paths.folder / "newer")
     _said(daemon, "over: ")
     _goes_on(home, task_id)
     assert_clean()
@@ -191,6 +192,57 @@ def test_readers_never_see_a_board_that_is_being_made(home, paths, task_id) -> N
         assert paths.board.exists()
     lock.close()
     assert not list(paths.folder.glob("*.making*"))
+
+
+LEGACY = "CREATE TABLE tasks (id TEXT)", "CREATE TABLE task_events (id INTEGER)"
+
+
+@pytest.mark.parametrize(
+    ("statements", "sentence"),
+    [
+        (LEGACY, "is a board that Hermes writes itself"),
+        (("CREATE TABLE somebodys (id TEXT)",), "is not a board of this project"),
+        (("PRAGMA application_id=1262633540", "PRAGMA user_version=99"), "made by a newer version"),
+    ],
+    ids=["legacy", "foreign", "newer"],
+)
+def test_what_a_person_must_decide_ends_it_at_the_start(
+    home, paths, start, statements: tuple[str, ...], sentence: str
+) -> None:
+    """One sentence, exit code 3, and the file is as it was."""
+    script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); [c.execute(s) for s in sys.argv[2:]]; c.commit()"
+    subprocess.run([sys.executable, "-c", script, paths.board, *statements], check=True)
+    before = paths.board.read_bytes()
+    ended = start("-m", "coordinator", "--home", home, "daemon")
+    _, errors = ended.communicate(timeout=60)
+    assert (ended.returncode, len(errors.strip().splitlines())) == (3, 1), errors
+    assert sentence in errors
+    assert paths.board.read_bytes() == before
+
+
+def test_it_starts_beside_a_ledger_that_is_behind(home, paths, task_id, start, assert_clean) -> None:
+    """What the right file heals is no reason to end."""
+    _copy(paths.ledger, paths.folder / "older")
+    with Gateway("amy", home=home) as amy:
+        amy.comment(task_id, "after the copy")
+        amy.sync()
+    _copy(paths.ledger, paths.folder / "newer")
+    _lose(paths.ledger, "replace", to=paths.folder / "older")
+    daemon = start("-m", "coordinator", "--home", home, "daemon")
+    _said(daemon, "holds 1 entries, but the board shows 2")
+    _lose(paths.ledger, "replace", to=paths.folder / "newer")
+    _said(daemon, f"process {daemon.pid} merges the shards")
+    _goes_on(home, task_id)
+    assert_clean()
+
+
+def test_a_gateway_heals_nothing(home, paths, task_id) -> None:
+    """It says what is wrong, and what was written is kept."""
+    _replace_by_nonsense(paths.board)
+    with Gateway("bob", home=home) as bob, pytest.raises(KanbanError, match="is damaged"):
+        bob.claim(task_id)
+    assert paths.board.read_bytes().startswith(b"no database")
+    assert not list(paths.folder.glob("*.damaged-*"))
 
 
 def test_a_bell_is_hung_up_again(home, paths, task_id, daemon) -> None:
