@@ -6,6 +6,7 @@ wait, and a person can repair the board without stopping the daemon.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import selectors
@@ -33,6 +34,9 @@ from shards.locks import FileLock, descriptors_left, most_descriptors
 from shards.names import BoardPaths
 
 log = logging.getLogger("kanban-merge")
+
+# For the passes over the boards that are open, which read shards.
+FILES_KEPT_FREE = 32
 
 
 
@@ -98,6 +102,8 @@ class Served:
 
     def open(self) -> None:
         """Become the board's coordinator. Raises CoordinatorRunning, StorageError."""
+        if descriptors_left() < FILES_KEPT_FREE:
+            raise self._too_many_files()
         self._lock = take(self.paths, DAEMON, self._wait_s())
         try:
             self._open_files()
@@ -222,7 +228,7 @@ class Served:
         except KanbanError as error:
             self._give_up(error)
         except OSError as error:
-            if descriptors_left():
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
                 path, problem = error.filename or self.paths.folder, (error.strerror or str(error)).lower()
                 self._give_up(StorageError(path=path, problem=problem))
             else:

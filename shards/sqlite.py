@@ -50,6 +50,8 @@ SIDECARS = ("-wal", "-shm", "-journal")
 # Of each file: how many damaged ones are kept.
 ASIDE_KEPT = 5
 CACHE_KIB = 16 * 1024
+# A database, its -wal and its -shm, and its folder while it is made durable.
+FILES_OF_A_DATABASE = 4
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,7 @@ def explanation(path: Path, error: sqlite3.Error) -> KanbanError:
         return DiskFull(path=path)
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
         return Damaged(path=path, problem=str(error))
-    if primary == sqlite3.SQLITE_CANTOPEN and not descriptors_left():
+    if primary == sqlite3.SQLITE_CANTOPEN and descriptors_left() < FILES_OF_A_DATABASE:
         return TooManyFiles(path=path, limit=most_descriptors())
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return CannotOpen(path=path, problem=str(error))
