@@ -69,6 +69,7 @@ class Coordinator:
         if self.made_board:
             make_board(paths, lock, progress)
         self._collector = Collector(paths)
+        found = {path: sqlite.identity(path) for path in (paths.board, paths.ledger)}
         self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock)
         try:
             with sqlite.explained(paths.board):
@@ -76,8 +77,10 @@ class Coordinator:
                 if self._board.position()[0] and not paths.ledger.exists():
                     raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
                 self._ledger = FileLedger(paths.ledger, lock)
-                self._opened = {path: sqlite.identity(path) for path in (paths.board, paths.ledger)}
-                self._lock_file = sqlite.identity(lock.path)
+                self._opened = {path: sqlite.identity(path) for path in found}
+                for path, identity in found.items():
+                    if identity not in (None, self._opened[path]):  # replaced while it was being opened
+                        raise FileReplaced(path=path)
                 catch_up(self._board, self._ledger, progress=progress)
             self._data_version = self._read_data_version()
             self._ringer = Ringer()  # law 6: files are opened before sockets exist
@@ -137,7 +140,7 @@ class Coordinator:
     def _check_still_there(self) -> None:
         """A lock file at another place, or none there, excludes nobody; and a verdict written to a file that nobody
         else can find would be lost with this process."""
-        if sqlite.identity(self._lock.path) != self._lock_file:
+        if not self._lock.is_in_place():
             raise NotCoordinator(pid=os.getpid(), folder=self.paths.folder, lock=self._lock.path)
         for path, identity in self._opened.items():
             if sqlite.identity(path) != identity:

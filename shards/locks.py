@@ -39,6 +39,16 @@ class FileLock:
         """Whether this object holds the lock now."""
         return self._locked
 
+    def is_in_place(self) -> bool:
+        """Whether the file that is locked is still the one at the path; where it is not, it excludes nobody. Only for
+        the holder."""
+        mine = os.fstat(self._descriptor)
+        try:
+            there = os.stat(self.path)
+        except OSError:
+            return False
+        return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
     def try_acquire(self) -> bool:
         """Take the lock if it is free; never wait. Returns whether it is held now. Raises CannotOpen."""
         if not self._threads.acquire(blocking=False):
@@ -114,7 +124,7 @@ class FileLock:
                 return False
             except OSError as error:  # a filesystem without locks
                 raise CannotOpen(path=self.path, problem=_plain(error)) from error
-            if self._is_still_the_file():
+            if self.is_in_place():
                 self._locked = True
                 return True
             os.close(self._descriptor)
@@ -127,14 +137,6 @@ class FileLock:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise TooManyFiles(path=self.path, limit=most_descriptors()) from error
             raise CannotOpen(path=self.path, problem=_plain(error)) from error
-
-    def _is_still_the_file(self) -> bool:
-        mine = os.fstat(self._descriptor)
-        try:
-            there = os.stat(self.path)
-        except FileNotFoundError:
-            return False
-        return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
     def _forget_after_fork(self) -> None:
         # Closing the inherited copy takes nothing from the parent: its flock lives until its own copy is closed.
