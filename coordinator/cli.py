@@ -18,6 +18,7 @@ VERBS = {
     "rebuild": "coordinator.verbs.checking",
     "repair": "coordinator.verbs.checking",
     "salvage": "coordinator.verbs.salvaging",
+    "service": "coordinator.verbs.services",
     "demo": "coordinator.verbs.demo",
 }
 

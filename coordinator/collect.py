@@ -19,7 +19,7 @@ from typing import Any
 from shards import sqlite, vectors
 from shards.bodies import COORDINATOR_KINDS, KINDS, LIMIT_BYTES, TASKLESS_KINDS, Body
 from shards.changes import Change, chain, decode_body, genesis
-from shards.errors import FileMissing, InvalidChange, InvalidName, KanbanError, StorageError
+from shards.errors import FileMissing, InvalidChange, InvalidName, KanbanError, StorageError, TooManyFiles
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile, is_task_id
 
@@ -252,6 +252,8 @@ class Collector:
         except _HalfWritten:
             into.left.append(Left(profile, path, BUSY, HALF_WRITTEN.format(profile=profile)))
             return True
+        except TooManyFiles:  # the trouble of this process, not of the shard
+            raise
         except (_Quarantine, KanbanError) as trouble:
             self._quarantined[profile] = _left(profile, path, trouble)
         if changes:

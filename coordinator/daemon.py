@@ -1,14 +1,14 @@
 """The daemon: a coordinator that stays. It sleeps until a bell rings or a second is over, and makes passes.
 
 It serves one board, or every board of a home; each has its own lock, ledger and bell, and the trouble of one is no
-other's. It says one thing for each change of state, not one for each pass: a shard that is quarantined is named once,
-and once more when it is read again.
+other's (coordinator.served). It says one thing for each change of state, not one for each pass: a shard that is
+quarantined is named once, and once more when it is read again.
 """
 
 from __future__ import annotations
 
 import logging
-import os
+import resource
 import selectors
 import signal
 import socket
@@ -17,195 +17,167 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from coordinator.collect import QUARANTINED
-from coordinator.lock import DAEMON, take
-from coordinator.passes import Coordinator, Progress, Report
-from shards import sqlite
-from shards.bell import Bell
+from coordinator.notify import Supervisor
+from coordinator.served import Served, Stopped
 from shards.boards import boards
-from shards.errors import KanbanError
+from shards.errors import (
+    CoordinatorRunning,
+    ForeignFile,
+    KanbanError,
+    LegacyBoard,
+    NewerSchema,
+    NoSharedMemory,
+)
 from shards.names import DEFAULT_BOARD, BoardPaths
 
 log = logging.getLogger("kanban-merge")
 
-# A bell that was lost costs at most this.
+# A bell that was lost costs at most this, and a standby takes over this soon.
 SWEEP_S = 1.0
 # A gateway that makes a pass itself needs milliseconds; whoever holds the lock longer is a coordinator that stays.
 LOCK_WAIT_S = 2.0
 # The same beside other boards, which do not wait for this one: it is tried again at the next sweep.
 LOCK_WAIT_BESIDE_OTHERS_S = 0.05
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-class Troubles:
-    """What is wrong with a board now, said when it begins and when it is over. ``where`` begins each sentence."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._known: set[str] = set()
-
-    def are(self, now: set[str]) -> None:
-        """These are all there are now."""
-        for trouble in sorted(now - self._known):
-            log.warning("%s%s", self._where, trouble)
-        for trouble in sorted(self._known - now):
-            log.info("over: %s%s", self._where, trouble)
-        self._known = now
-
-
-class Stopped(Exception):
-    """The daemon was asked to stop while a board caught up with its ledger."""
-
-
-class Served:
-    """A board that this process serves: its lock, its coordinator and its bell.
-
-    ``wait_s``: how long to wait for the lock. ``progress`` is told while the board catches up with its ledger, and may
-    raise to stop that. Raises CoordinatorRunning, StorageError.
-    """
-
-    def __init__(self, paths: BoardPaths, wait_s: float, troubles: Troubles, progress: Progress) -> None:
-        self.paths = paths
-        self._troubles = troubles
-        self._lock = take(paths, DAEMON, wait_s)
-        try:
-            self._coordinator = Coordinator(paths, self._lock, progress)
-        except BaseException:
-            self._lock.close()
-            raise
-        self._identity = sqlite.identity(paths.coordinator_lock)
-        self.bell = Bell(paths.coordinator_bell)
-        log.info("process %d merges the shards of %s", os.getpid(), paths.folder)
-
-    def make_pass(self) -> bool:
-        """One pass; returns whether there is more to collect."""
-        self.bell.hush()
-        report = Report()
-        try:
-            if self._coordinator.foreign_commit():
-                log.error("another process wrote %s; run `kanban-merge verify`", self.paths.board)
-            report = self._coordinator.make_pass()
-            self._troubles.are({f"shard of {it.profile}: {it.why}" for it in report.left if it.state == QUARANTINED})
-        except KanbanError as error:
-            self._troubles.are({str(error)})
-        return report.more
-
-    def is_there(self) -> bool:
-        """Whether the board's folder still lies where it lay."""
-        return sqlite.identity(self.paths.coordinator_lock) == self._identity
-
-    def close(self) -> None:
-        """Close the files, and let the next coordinator in."""
-        self.bell.close()
-        self._coordinator.close()
-        self._lock.close()
+# What time does not cure: a person has to choose another folder, or another version.
+_FOR_A_PERSON = (LegacyBoard, NewerSchema, ForeignFile, NoSharedMemory)
 
 
 class Daemon:
-    """Serves one board until ``stop`` is called or SIGTERM or SIGINT arrives."""
+    """Serves one board until ``stop`` is called or SIGTERM or SIGINT arrives.
 
-    def __init__(self, paths: BoardPaths) -> None:
+    ``stands_by``: wait while another coordinator serves it. ``supervisor`` is told how it goes.
+    """
+
+    lock_wait_s = LOCK_WAIT_S
+
+    def __init__(self, paths: BoardPaths, stands_by: bool = False, supervisor: Supervisor | None = None) -> None:
         self.paths = paths
+        self._stands_by = stands_by
+        self._supervisor = supervisor or Supervisor()
         self._stopping = False
         self._served: dict[Path, Served] = {}
 
     def run(self) -> None:
-        """Serve. Returns when asked to stop, within a pass. Raises CoordinatorRunning, StorageError."""
+        """Serve. Returns when asked to stop, within a pass. Raises, before it serves, CoordinatorRunning and the
+        StorageErrors that only a person can end."""
+        _allow_many_files()
         try:
             with selectors.DefaultSelector() as bells, _signals(self.stop) as signalled:
                 bells.register(signalled, selectors.EVENT_READ)
-                self._serve(bells)
-        except Stopped:
-            pass
+                try:
+                    self._begin(bells)
+                    self._serve(bells)
+                except Stopped:
+                    pass
+                finally:
+                    self._supervisor.stopping()
+                    for board in self._served.values():
+                        board.close()
         finally:
-            for folder in list(self._served):
-                self._served.pop(folder).close()
+            self._served.clear()
         log.info("stopped")
 
     def stop(self) -> None:
         """Finish the pass that is being made, and return from ``run``."""
         self._stopping = True
 
-    def _unless_stopping(self, done: int, total: int) -> None:
-        if self._stopping:
-            raise Stopped
+    def _begin(self, bells: selectors.BaseSelector) -> None:
+        """Refuse to start where this daemon would do nothing for as long as it runs."""
+        (board,) = self._boards(bells)
+        try:
+            board.open()
+        except CoordinatorRunning:
+            if not self._stands_by:
+                raise
+        except _FOR_A_PERSON:
+            raise
+        except KanbanError:
+            pass  # the sweep that follows says it, and tries again
 
     def _serve(self, bells: selectors.BaseSelector) -> None:
-        awake: set[Served] = set()
-        next_sweep = 0.0
+        ready, next_sweep = False, 0.0
+        awake: list[Served] = []
         while not self._stopping:
             if time.monotonic() >= next_sweep:
-                self._look_for_boards(bells)
-                awake = set(self._served.values())
-                next_sweep = time.monotonic() + SWEEP_S
-            more = set()
-            for board in awake:
-                if not self._stopping and self._pass_over(board, bells):
-                    more.add(board)
+                awake = self._boards(bells)
+                for board in awake:
+                    self._unless_stopping()
+                    board.sweep()
+                next_sweep = time.monotonic() + min(SWEEP_S, self._supervisor.interval_s)
+            more = [board for board in awake if not self._stopping and board.make_pass()]
+            self._tell_supervisor(ready)
+            ready = True
             sleep_s = 0 if more or self._stopping else max(0.0, next_sweep - time.monotonic())
-            awake = more | {key.data for key, _ in bells.select(sleep_s) if key.data is not None}
+            rung = [key.data for key, _ in bells.select(sleep_s) if key.data is not None]
+            awake = list(dict.fromkeys(more + rung))
 
-    def _look_for_boards(self, bells: selectors.BaseSelector) -> None:
-        if not self._served:
-            self._add(Served(self.paths, LOCK_WAIT_S, Troubles(""), self._unless_stopping), bells)
+    def _tell_supervisor(self, ready: bool) -> None:
+        """That it is alive, unless every board fails by a fault of this program, which a restart may end."""
+        if not ready:
+            self._supervisor.ready()
+        if any(board.works for board in self._served.values()):
+            self._supervisor.alive()
+        serving = sum(board.is_open for board in self._served.values())
+        troubled = sum(bool(board.troubles) for board in self._served.values())
+        self._supervisor.status(f"merges {serving} of {len(self._served)} boards; {troubled} need to be looked at")
 
-    def _pass_over(self, board: Served, bells: selectors.BaseSelector) -> bool:
-        return board.make_pass()
+    def _boards(self, bells: selectors.BaseSelector) -> list[Served]:
+        """The boards that are to be served now; those that no longer are, are let go."""
+        there = {paths.folder: paths for paths in self._wanted()}
+        for folder in self._served.keys() - there.keys():
+            self._served.pop(folder).let_go()
+        for folder, paths in there.items():
+            if folder not in self._served:
+                self._served[folder] = Served(
+                    paths, self._where(paths), self._unless_stopping, bells, self.lock_wait_s, self._stands_by
+                )
+        return [self._served[folder] for folder in there]
 
-    def _add(self, board: Served, bells: selectors.BaseSelector) -> None:
-        self._served[board.paths.folder] = board
-        if board.bell.fileno() >= 0:
-            bells.register(board.bell, selectors.EVENT_READ, board)
+    def _wanted(self) -> list[BoardPaths]:
+        return [self.paths]
+
+    def _where(self, paths: BoardPaths) -> str:
+        return ""
+
+    def _unless_stopping(self, done: int = 0, total: int = 0) -> None:
+        if self._stopping:
+            raise Stopped
+        self._supervisor.alive()
 
 
 class HomeDaemon(Daemon):
     """Serves every board of the home ``root``, those made later too. A board that another process coordinates, or that
     cannot be used, is tried again at each sweep while the others go on."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(BoardPaths.of(root, DEFAULT_BOARD))
+    lock_wait_s = LOCK_WAIT_BESIDE_OTHERS_S
+
+    def __init__(self, root: Path, stands_by: bool = False, supervisor: Supervisor | None = None) -> None:
+        super().__init__(BoardPaths.of(root, DEFAULT_BOARD), stands_by, supervisor)
         self._root = root
-        self._troubles: dict[Path, Troubles] = {}
+        self._known: list[BoardPaths] = []
 
-    def _look_for_boards(self, bells: selectors.BaseSelector) -> None:
-        there = {paths.folder: paths for paths in boards(self._root)}
-        for folder, board in list(self._served.items()):
-            if folder not in there or not board.is_there():
-                self._drop(board, bells)
-        self._troubles = {folder: known for folder, known in self._troubles.items() if folder in there}
-        for paths in [paths for folder, paths in there.items() if folder not in self._served]:
-            if self._stopping:
-                return
-            with self._keeping_trouble_apart(paths) as troubles:
-                self._add(Served(paths, LOCK_WAIT_BESIDE_OTHERS_S, troubles, self._unless_stopping), bells)
+    def _begin(self, bells: selectors.BaseSelector) -> None:
+        """Start in any case: the next board that is made may be one that it can serve."""
 
-    def _pass_over(self, board: Served, bells: selectors.BaseSelector) -> bool:
-        if board.is_there():
-            with self._keeping_trouble_apart(board.paths):
-                return board.make_pass()
-        self._drop(board, bells)
-        return False
-
-    def _drop(self, board: Served, bells: selectors.BaseSelector) -> None:
-        del self._served[board.paths.folder]
-        if board.bell.fileno() >= 0:
-            bells.unregister(board.bell)
-        with self._keeping_trouble_apart(board.paths):
-            board.close()
-            log.info("process %d no longer merges the shards of %s", os.getpid(), board.paths.folder)
-
-    @contextmanager
-    def _keeping_trouble_apart(self, paths: BoardPaths) -> Iterator[Troubles]:
-        """Whatever goes wrong with this board, a fault of this program included, is said and stops no other."""
-        troubles = self._troubles.setdefault(paths.folder, Troubles(f"board {paths.slug}: "))
+    def _wanted(self) -> list[BoardPaths]:
         try:
-            yield troubles
-        except Stopped:
-            raise
-        except KanbanError as error:
-            troubles.are({str(error)})
-        except Exception as error:
-            troubles.are({f"{error!r}; `kanban-merge --board {paths.slug} daemon` says where"})
+            self._known = boards(self._root)
+        except OSError as error:  # the folder cannot be listed now: no reason to let its boards go
+            log.debug("%s cannot be listed: %s", self._root, error)
+        return self._known
+
+    def _where(self, paths: BoardPaths) -> str:
+        return f"board {paths.slug}: "
+
+
+def _allow_many_files() -> None:
+    """As many as the system lets this user have: each board needs about nine, and one or two more for each shard."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (OSError, ValueError):  # macOS names no limit and then refuses it
+        pass
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from coordinator.holders import process_state
 from shards.errors import CoordinatorRunning, FileBusy
 from shards.locks import FileLock, is_taken
 from shards.names import BoardPaths
@@ -32,6 +33,22 @@ class Holder:
     def __str__(self) -> str:
         since = datetime.fromtimestamp(self.since_ms / 1000).isoformat(sep=" ", timespec="seconds")
         return f"{self.role} process {self.pid} on {self.host}, since {since}"
+
+    def told(self) -> str:
+        """Who it is, and what hinders it from making passes if that can be seen from here."""
+        if self.host != socket.gethostname():
+            return f"{self} (another host or container than this one, {socket.gethostname()}; look for it there)"
+        if is_stopped(self.pid):
+            return (
+                f"{self}, and it is stopped: `kill -CONT {self.pid}` lets it go on, and after `kill -9 {self.pid}` the "
+                "next coordinator takes over"
+            )
+        return str(self)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process was stopped by a signal or a debugger; not known, and so False, where there is no /proc."""
+    return process_state(pid) in ("T", "t")
 
 
 def announce(lock: FileLock, role: str) -> Holder:
@@ -60,6 +77,8 @@ def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
     try:
         lock.acquire(wait_s)
     except FileBusy as error:
-        raise CoordinatorRunning(holder=holder(paths) or "a process that did not say which") from error
+        lock.close()
+        found = holder(paths)
+        raise CoordinatorRunning(holder=found.told() if found else "a process that did not say which") from error
     announce(lock, role)
     return lock

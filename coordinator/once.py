@@ -107,7 +107,8 @@ def _wait_for(paths: BoardPaths, board: Board, heads: dict[str, int]) -> None:
         attempts(reached)
     except tenacity.RetryError as error:
         profile, seq = next(iter(heads.items()))
-        why = f"the coordinator is the {locks.holder(paths)}"
+        found = locks.holder(paths)
+        why = f"the coordinator is the {found.told()}" if found else "no coordinator took it"
         raise Undecided(profile=profile, seq=seq, waited_s=ASK_DAEMON_S, why=why) from error
     finally:
         bell.close()

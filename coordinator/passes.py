@@ -8,9 +8,12 @@ does not hold is still in its shard.
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 from coordinator.clock import Clock
 from coordinator.collect import Collected, Collector, Left
@@ -22,7 +25,7 @@ from coordinator.state import BoardState
 from shards import sqlite
 from shards.bell import Ringer
 from shards.changes import Change
-from shards.errors import FileReplaced, LedgerBehind
+from shards.errors import FileReplaced, LedgerBehind, NotCoordinator, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -47,7 +50,8 @@ class Report:
 
 
 class Coordinator:
-    """The board and the ledger, open for writing under the coordinator's lock. Opening catches up.
+    """The board and the ledger, open for writing under the coordinator's lock. Opening catches up, and makes a board
+    that is missing from its ledger; ``made_board`` says whether it did.
 
     ``lock`` is held by the caller until after ``close``. ``progress`` is told while catching up, and may raise to
     stop it. Raises the StorageErrors of files that cannot be used, and LedgerBehind if the ledger lacks what the
@@ -58,27 +62,35 @@ class Coordinator:
         self, paths: BoardPaths, lock: FileLock, progress: Progress = lambda done, total: None
     ) -> None:
         self.paths = paths
+        self._lock = lock
         self._ringer: Ringer | None = None
+        self._ledger: FileLedger | None = None
+        self.made_board = _is_lost(paths)
+        if self.made_board:
+            make_board(paths, lock, progress)
         self._collector = Collector(paths)
         self._clock = Clock()
+        found = {path: sqlite.identity(path) for path in (paths.board, paths.ledger)}
         self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock)
-        self._ledger: FileLedger | None = None
         try:
             with sqlite.explained(paths.board):
                 self._board = BoardState(self._connection)
                 if self._board.position()[0] and not paths.ledger.exists():
                     raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
                 self._ledger = FileLedger(paths.ledger, lock)
-                self._opened = {path: sqlite.identity(path) for path in (paths.board, paths.ledger, lock.path)}
+                self._opened = {path: sqlite.identity(path) for path in found}
+                for path, identity in found.items():
+                    if identity not in (None, self._opened[path]):  # replaced while it was being opened
+                        raise FileReplaced(path=path)
                 catch_up(self._board, self._ledger, progress=progress)
+            self._data_version = self._read_data_version()
+            self._ringer = Ringer()  # law 6: files are opened before sockets exist
         except BaseException:
             self.close()
             raise
-        self._data_version = self._read_data_version()
-        self._ringer = Ringer()  # law 6: files are opened before sockets exist
 
     def make_pass(self) -> Report:
-        """One pass over everything that is there now."""
+        """One pass over everything that is there now. Raises NotCoordinator, FileReplaced, StorageError."""
         self._check_still_there()
         with sqlite.explained(self.paths.board):
             self.catch_up()
@@ -88,6 +100,7 @@ class Coordinator:
             changes = ordered(collected, list(own))
             report = Report(left=collected.left, more=collected.more)
             if changes:
+                self._check_still_there()  # collecting takes a while, and a process may be stopped for any time
                 report.decisions = replay(self._board, self._ledger.append(changes, at_ms))
                 self._ringer.ring_waiting(self.paths.folder)
         return report
@@ -126,7 +139,10 @@ class Coordinator:
         self.close()
 
     def _check_still_there(self) -> None:
-        """A verdict written to a file that nobody else can find would be lost with this process."""
+        """A lock file at another place, or none there, excludes nobody; and a verdict written to a file that nobody
+        else can find would be lost with this process."""
+        if not self._lock.is_in_place():
+            raise NotCoordinator(pid=os.getpid(), folder=self.paths.folder, lock=self._lock.path)
         for path, identity in self._opened.items():
             if sqlite.identity(path) != identity:
                 raise FileReplaced(path=path)
@@ -172,10 +188,42 @@ def catch_up(
     return count
 
 
+def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done, total: None) -> Path | None:
+    """Make the board from its ledger alone, and put it in place when it is whole: readers see the former file, or
+    none, until then. ``lock``: the coordinator's, held.
+
+    Returns where the former file lies now, if there was one. Raises FileMissing and Damaged of the ledger, DiskFull.
+    """
+    making = paths.board.with_name(paths.board.name + ".making")
+    try:
+        with closing(FileLedger(paths.ledger)) as ledger, closing(sqlite.open_scratch(sqlite.BOARD)) as scratch:
+            catch_up(BoardState(scratch), ledger, progress=progress)
+            sqlite.discard(making)
+            with closing(sqlite.open_writer(making, sqlite.BOARD, lock)) as board, sqlite.explained(making):
+                sqlite.copy_over(scratch, board)
+        return sqlite.put_in_place(making, paths.board, lock)
+    finally:
+        sqlite.discard(making)
+
+
+def _is_lost(paths: BoardPaths) -> bool:
+    """Whether there is no board, or an empty file in its place, but a ledger to make it from."""
+    try:
+        is_empty = paths.board.stat().st_size == 0
+    except FileNotFoundError:
+        is_empty = True
+    return is_empty and paths.ledger.exists()
+
+
 def replay(board: BoardState, entries: list[Entry]) -> list[Decision]:
-    """Decide and apply ``entries``, in one transaction of the board."""
+    """Decide and apply ``entries``, in one transaction of the board. Raises StorageError if they do not continue
+    what the board shows, because another process applied some meanwhile."""
     try:
         board.open(len(entries))
+        shown, _ = board.position()
+        if shown + 1 != entries[0].position:
+            problem = f"it shows {shown} entries, so that {entries[0].position} is not the next one"
+            raise StorageError(path="the board", problem=problem)
         decisions = [decide(board, entry) for entry in entries]
         board.commit(entries[-1].position, entries[-1].digest)
     except BaseException:

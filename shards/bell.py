@@ -24,12 +24,19 @@ _PATH_LIMIT = 100
 
 
 class Bell:
-    """A bell at ``path``. Where none can be hung up (no sockets, no permission) it never rings, and waiting is
-    waiting out the time."""
+    """A bell at ``path``. Where none can be hung up (no sockets, no permission, a path that is too long) it never
+    rings, and waiting is waiting out the time; ``problem`` says why then, and is None otherwise."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._socket = _bind(path)
+        self.problem: str | None = None
+        self._socket: socket.socket | None = None
+        self._identity: tuple[int, int] | None = None
+        try:
+            self._socket = _bind(path)
+            self._identity = _identity(path)
+        except OSError as error:
+            self.problem = (error.strerror or str(error)).lower()
 
     @classmethod
     def waiting(cls, folder: Path) -> Bell:
@@ -39,6 +46,10 @@ class Bell:
     def fileno(self) -> int:
         """The descriptor to select on; -1 if the bell never rings."""
         return self._socket.fileno() if self._socket else -1
+
+    def is_there(self) -> bool:
+        """Whether it hangs where it was hung up, so that somebody can ring it."""
+        return self._socket is not None and _identity(self.path) == self._identity
 
     def wait(self, longest_s: float) -> bool:
         """Wait until the bell rings, at most ``longest_s`` seconds. Returns whether it rang."""
@@ -59,11 +70,13 @@ class Bell:
                 return
 
     def close(self) -> None:
-        """Take the bell down."""
+        """Take the bell down; not another's that hangs at its place now."""
         if self._socket:
+            is_there = self.is_there()
             self._socket.close()
             self._socket = None
-            _unlink(self.path)
+            if is_there:
+                _unlink(self.path)
 
 
 class Ringer:
@@ -119,11 +132,8 @@ class _Reach:
             os.close(self._folder)
 
 
-def _bind(path: Path) -> socket.socket | None:
-    try:
-        bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    except OSError:
-        return None
+def _bind(path: Path) -> socket.socket:
+    bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         bell.setblocking(False)
         if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
@@ -135,8 +145,16 @@ def _bind(path: Path) -> socket.socket | None:
         path.chmod(FOR_ITS_USER | (GROUP_WRITES if group else 0))  # ringing takes the permission to write
     except OSError:
         bell.close()
-        return None
+        raise
     return bell
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _unlink(path: Path) -> None:

@@ -7,6 +7,7 @@ facts stay readable as attributes, so a caller never parses a sentence. ``exit_c
 from __future__ import annotations
 
 import errno
+import resource
 
 
 class KanbanError(Exception):
@@ -59,6 +60,10 @@ class DefaultBoardStays(KanbanError):
 class BoardInUse(KanbanError):
     """The board {slug} is not moved while somebody writes it: a process of {profile} holds {lock}. Stop it, then
     repeat the command."""
+
+
+class NoService(KanbanError):
+    """There is no service {name} (looked for {path}); `kanban-merge service install` makes one."""
 
 
 class NoLog(KanbanError):
@@ -116,6 +121,10 @@ class AttachmentTooLarge(UsageError):
     it lies in a comment."""
 
 
+class ServiceNeedsUser(UsageError):
+    """A service of the system runs as the user whose board it is, not as root; name that user with --user."""
+
+
 class DaemonMoved(UsageError):
     """The coordinator is a command of its own: `kanban-merge daemon`; which tasks to start, `kanban dispatch` says."""
 
@@ -157,11 +166,6 @@ class StrangeSchema(StorageError):
 
     def __init__(self, *, path: object) -> None:
         super().__init__(path=path, cure=_cure(str(path).rpartition("/")[2]))
-
-
-class TooManyOpen(StorageError):
-    """{path} cannot be opened, because this process has as many files open as it may; close some, or raise the limit
-    (`ulimit -n`), and repeat it. Nothing was changed."""
 
 
 class NotAFile(StorageError):
@@ -253,8 +257,34 @@ class AlreadyThere(StorageError):
 
 
 class FileReplaced(StorageError):
-    """{path} was removed or replaced while this coordinator had it open, so it merges nothing more; start it again, and
-    it does or says what is needed. Nothing is lost: what was written meanwhile is in the shards."""
+    """{path} was removed or replaced while this coordinator had it open, so this pass merged nothing; the next one
+    opens what is there. Nothing is lost: what was written meanwhile is in the shards."""
+
+
+class BoardAndLedgerGone(StorageError):
+    """{board} and {ledger} were both removed, so the order of what was merged is known to nobody now, and nothing is
+    merged. Put one of them back; or start this program again, and it begins a new board with what the shards hold."""
+
+
+class BreaksAgain(StorageError):
+    """{path} was made again {times} times within an hour and is damaged once more ({problem}), so it is left as it is.
+    Look for what damages it (another program that writes there, the disk); {cure}, and so does the daemon once it is
+    started again."""
+
+    def __init__(self, *, path: object, times: int, problem: str) -> None:
+        super().__init__(path=path, times=times, problem=problem, cure=_cure(str(path).rpartition("/")[2]))
+
+
+class TooManyFiles(StorageError):
+    """{path} cannot be opened, because this process has as many files open as it may ({limit}). Nothing is lost; it
+    goes on when some are closed. `ulimit -n`, or LimitNOFILE in a systemd unit, allows more."""
+
+    def __init__(self, *, path: object) -> None:
+        super().__init__(path=path, limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+class NotOurService(StorageError):
+    """{path} was not written by this program, so it stays as it is; move it away, or remove it yourself."""
 
 
 class ShardOfAnother(StorageError):
@@ -283,10 +313,17 @@ class CoordinatorRunning(KanbanError):
     exit_code = 5
 
 
+class NotCoordinator(KanbanError):
+    """Process {pid} no longer is the coordinator of {folder}, because {lock} was removed or replaced; it merged nothing
+    more. A lock file is never to be removed, not even one that looks old."""
+
+    exit_code = 5
+
+
 def cannot_open(path: object, error: OSError) -> StorageError:
     """What it means that ``path`` could not be opened or made, as one of the above."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return TooManyOpen(path=path)
+        return TooManyFiles(path=path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(path=path)
     if error.errno == errno.ENOENT:

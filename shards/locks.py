@@ -8,8 +8,10 @@ each other too; and nothing of it crosses a fork.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import resource
 import threading
 import weakref
 from pathlib import Path
@@ -39,6 +41,16 @@ class FileLock:
     def held(self) -> bool:
         """Whether this object holds the lock now."""
         return self._locked
+
+    def is_in_place(self) -> bool:
+        """Whether the file that is locked is still the one at the path; where it is not, it excludes nobody. Only for
+        the holder."""
+        mine = os.fstat(self._descriptor)
+        try:
+            there = os.stat(self.path)
+        except OSError:
+            return False
+        return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free; never wait. Returns whether it is held now. Raises CannotOpen."""
@@ -116,7 +128,7 @@ class FileLock:
                 return False
             except OSError as error:  # a filesystem without locks
                 raise cannot_open(self.path, error) from error
-            if self._is_still_the_file():
+            if self.is_in_place():
                 self._locked = True
                 return True
             os.close(self._descriptor)
@@ -132,14 +144,6 @@ class FileLock:
                         return _make(self.path)
         except OSError as error:
             raise cannot_open(self.path, error) from error
-
-    def _is_still_the_file(self) -> bool:
-        mine = os.fstat(self._descriptor)
-        try:
-            there = os.stat(self.path)
-        except FileNotFoundError:
-            return False
-        return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
     def _forget_after_fork(self) -> None:
         # Closing the inherited copy takes nothing from the parent: its flock lives until its own copy is closed.
@@ -170,6 +174,15 @@ def is_taken(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def descriptors_left() -> int:
+    """How many files more this process may open; the whole limit where the system does not say how many are open."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        return most - len(os.listdir("/dev/fd"))
+    except OSError as error:
+        return 0 if error.errno in (errno.EMFILE, errno.ENFILE) else most
 
 
 def _open(path: Path) -> int:

@@ -10,7 +10,6 @@ Law 7. Files are opened with ``trusted_schema=OFF`` and ``cell_size_check=ON``, 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -41,11 +40,11 @@ from shards.errors import (
     StillWritten,
     StorageError,
     StrangeSchema,
-    TooManyOpen,
+    TooManyFiles,
     cannot_open,
 )
 from shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode, not_shared, sync_folder
-from shards.locks import FileLock
+from shards.locks import FileLock, descriptors_left
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
 LONGEST_VALUE_BYTES = 16 * 1024 * 1024
@@ -61,6 +60,8 @@ ASIDE_KEPT = 5
 ASIDE_KEPT_BYTES = 1024**3
 CACHE_KIB = 16 * 1024
 COPY_BLOCK_BYTES = 1024 * 1024
+# A database, its -wal and its -shm, and its folder while it is made durable.
+FILES_OF_A_DATABASE = 4
 
 
 @dataclass(frozen=True)
@@ -322,22 +323,13 @@ def explanation(path: Path, error: sqlite3.Error) -> KanbanError:
         return DiskFull(path=path)
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
         return Damaged(path=path, problem=str(error))
-    if primary == sqlite3.SQLITE_CANTOPEN and _no_descriptor_left():
-        return TooManyOpen(path=path)
+    if primary == sqlite3.SQLITE_CANTOPEN and descriptors_left() < FILES_OF_A_DATABASE:
+        return TooManyFiles(path=path)
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return CannotOpen(path=path, problem=str(error))
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return FileBusy(path=path, lock=path, waited_s=BUSY_MS / 1000)
     return StorageError(path=path, problem=str(error))
-
-
-def _no_descriptor_left() -> bool:
-    """SQLite does not say why it could not open a file."""
-    try:
-        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-    except OSError as error:
-        return error.errno in (errno.EMFILE, errno.ENFILE)
-    return False
 
 
 def is_hot_journal(error: BaseException | None) -> bool:

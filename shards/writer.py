@@ -251,7 +251,7 @@ class Writer:
         from coordinator.lock import holder
 
         found = holder(self.paths)
-        return f"the coordinator is the {found}" if found else "no coordinator took it"
+        return f"the coordinator is the {found.told()}" if found else "no coordinator took it"
 
     @contextlib.contextmanager
     def _bell(self) -> Iterator[Bell]:

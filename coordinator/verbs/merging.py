@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import click
 
@@ -12,23 +13,30 @@ from coordinator.telling import Told, all_boards_option, home_of
 from shards import text
 from shards.board import Board
 from shards.commands import LARGEST, json_option
-from shards.names import BoardPaths
+from shards.names import DEFAULT_BOARD, BoardPaths
 
 
 @click.command()
 @click.option("--quiet", "-q", is_flag=True, help="Only say what goes wrong.")
+@click.option("--standby", is_flag=True, help="While another daemon serves, wait, and take over when it ends.")
 @all_boards_option
 @click.pass_context
-def daemon(ctx: click.Context, quiet: bool, all_boards: bool) -> None:
-    """Stay in the foreground and merge, until SIGTERM or SIGINT. For systemd and launchd."""
+def daemon(ctx: click.Context, quiet: bool, standby: bool, all_boards: bool) -> None:
+    """Stay in the foreground and merge, until SIGTERM or SIGINT; `kanban-merge service` has it run by the system.
+
+    What it can make again without a loss, it does: a damaged board, and a lost ledger.
+    """
     from coordinator.daemon import Daemon, HomeDaemon
 
-    logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(asctime)s %(message)s")
+    when = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "  # the journal has the time
+    logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format=f"{when}%(message)s")
     if all_boards:
-        HomeDaemon(home_of(ctx)).run()
+        home = home_of(ctx)
+        BoardPaths.of(home, DEFAULT_BOARD).require_folder()
+        HomeDaemon(home, standby).run()
     else:
         ctx.obj.require_folder()
-        Daemon(ctx.obj).run()
+        Daemon(ctx.obj, standby).run()
 
 
 @click.command()

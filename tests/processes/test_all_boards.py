@@ -75,14 +75,16 @@ def test_a_coordinated_board_is_left_until_it_is_free(root: Path, many) -> None:
 
 
 def test_the_trouble_of_one_board_is_no_others(root: Path, many) -> None:
-    """A damaged board is named; the other one is served. Once the file is gone, the board is made from its ledger."""
+    """Where board and ledger are damaged, nothing can be made again: that is said, and the other board is served. Once
+    a person did something about it, it goes on."""
     create_board(root, "hurt")
     hurt = BoardPaths.of(root, "hurt")
-    hurt.board.write_bytes(b"this is no database" * 500)
+    for path in (hurt.board, hurt.ledger):
+        path.write_bytes(b"this is no database" * 500)
     daemon = many(wait=1)
     assert "board hurt: " in daemon.stderr.readline()
     _claim_one(root, "default")
-    for path in hurt.folder.glob("kanban.db*"):
+    for path in hurt.folder.glob("kanban*.db*"):
         path.unlink()
     merging(daemon)
     _claim_one(root, "hurt")

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from coordinator import daemon as daemons
-from coordinator.daemon import Daemon, HomeDaemon, Troubles
+from coordinator.daemon import Daemon, HomeDaemon
 from coordinator.lock import holder
 from coordinator.passes import Coordinator, Report
+from coordinator.served import Troubles
 from shards import Gateway
 from shards.boards import create_board
 from shards.errors import DiskFull
@@ -106,7 +107,7 @@ def test_a_fault_of_this_program_on_one_board_stops_no_other(home, paths, said, 
 
     monkeypatch.setattr(Coordinator, "make_pass", make_pass)
     daemon.run()
-    fault = "board cursed: ZeroDivisionError('a fault'); `kanban-merge --board cursed daemon` says where"
+    fault = "board cursed: ZeroDivisionError('a fault') is a fault of this program; it is tried again"
     assert said().count(fault) == 1
     for slug in ("default", "cursed"):
         assert holder(BoardPaths.of(paths.folder, slug)) is None

@@ -1,0 +1,256 @@
+"""A board that a daemon serves: opened when that is possible, healed where that is safe, let go when it is another's.
+
+While a board cannot be served its lock is free, so that a gateway which needs a verdict is told the reason and not to
+wait, and a person can repair the board without stopping the daemon.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import selectors
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from coordinator.collect import QUARANTINED
+from coordinator.healing import Healer
+from coordinator.lock import DAEMON, holder, take
+from coordinator.passes import Coordinator, Progress
+from shards.bell import Bell
+from shards.errors import (
+    BoardAndLedgerGone,
+    CoordinatorRunning,
+    Damaged,
+    FileBusy,
+    FileReplaced,
+    KanbanError,
+    LedgerBehind,
+    NotCoordinator,
+    StorageError,
+    TooManyFiles,
+)
+from shards.locks import FileLock, descriptors_left
+from shards.names import BoardPaths
+
+log = logging.getLogger("kanban-merge")
+
+# For the passes over the boards that are open, which read shards.
+FILES_KEPT_FREE = 32
+
+
+
+class Stopped(Exception):
+    """The daemon was asked to stop while a board caught up with its ledger."""
+
+
+class Troubles:
+    """What is wrong with a board now, said when it begins and when it is over. ``where`` begins each sentence."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._known: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    def are(self, now: set[str], fault: BaseException | None = None) -> None:
+        """These are all there are now. ``fault``: an error that nobody foresaw, to be shown whole."""
+        for trouble in sorted(now - self._known):
+            log.warning("%s%s", self._where, trouble, exc_info=fault)
+        for trouble in sorted(self._known - now):
+            log.info("over: %s%s", self._where, trouble)
+        self._known = now
+
+
+class Served:
+    """One board. ``where`` begins each line about it; ``progress`` is told while it catches up, and may raise to stop
+    that; its bell is registered with ``bells``. ``works`` is False after an error that nobody foresaw.
+
+    ``lock_wait_s``: how long to wait for a lock that is held by somebody who makes a pass or two. ``stands_by``: that
+    another daemon serves it is as it should be.
+    """
+
+    def __init__(
+        self,
+        paths: BoardPaths,
+        where: str,
+        progress: Progress,
+        bells: selectors.BaseSelector,
+        lock_wait_s: float,
+        stands_by: bool,
+    ) -> None:
+        self.paths = paths
+        self.troubles = Troubles(where)
+        self.works = True
+        self._where = where
+        self._progress = progress
+        self._bells = bells
+        self._lock_wait_s = lock_wait_s
+        self._stands_by = stands_by
+        self._healer = Healer(paths, where)
+        self._lock: FileLock | None = None
+        self._coordinator: Coordinator | None = None
+        self._bell: Bell | None = None
+        self._was_served = False
+        self._said_so = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this process is the board's coordinator now."""
+        return self._coordinator is not None
+
+    def open(self) -> None:
+        """Become the board's coordinator. Raises CoordinatorRunning, StorageError."""
+        if descriptors_left() < FILES_KEPT_FREE:
+            raise self._too_many_files()
+        self._lock = take(self.paths, DAEMON, self._wait_s())
+        try:
+            self._open_files()
+        except BaseException:
+            self.close()
+            raise
+        self._hang_bell()
+        if not self._said_so:
+            log.info("process %d merges the shards of %s", os.getpid(), self.paths.folder)
+            self._said_so = True
+
+    def sweep(self) -> None:
+        """Open the board if it is not open, and see to its bell; whatever is wrong with it is said."""
+        with self._keeping_trouble_apart():
+            if not self.is_open:
+                self.open()
+            elif not self._bell.is_there():
+                self._hang_bell()
+
+    def make_pass(self) -> bool:
+        """One pass, if the board is open; returns whether there is more to collect. What is wrong is said."""
+        more = False
+        with self._keeping_trouble_apart():
+            if self.is_open:
+                more = self._pass()
+        return more
+
+    def let_go(self) -> None:
+        """Be its coordinator no longer, for a reason that is no trouble."""
+        self.close()
+        if self._said_so:
+            log.info("process %d no longer merges the shards of %s", os.getpid(), self.paths.folder)
+            self._said_so = False
+        self._was_served = False  # what lies there next may be another board
+
+    def close(self) -> None:
+        """Close the files, and let the next coordinator in."""
+        self._take_bell_down()
+        self._close_files()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _pass(self) -> bool:
+        self._bell.hush()
+        try:
+            if self._coordinator.foreign_commit():
+                log.error("%sanother process wrote %s; run `kanban-merge verify`", self._where, self.paths.board)
+            report = self._coordinator.make_pass()
+        except FileReplaced as error:
+            self._close_files()
+            self._open_files()
+            log.warning("%s%s was removed or replaced; what lies there now is used", self._where, error.path)
+            return True
+        except (Damaged, LedgerBehind) as error:
+            self._close_files()
+            self._healer.heal(error, self._lock, self._progress)
+            self._open_files()
+            return True
+        troubles = {f"shard of {it.profile}: {it.why}" for it in report.left if it.state == QUARANTINED}
+        self.troubles.are(troubles | self._trouble_with_bell())
+        return report.more
+
+    def _open_files(self) -> None:
+        if self._was_served and not self.paths.board.exists() and not self.paths.ledger.exists():
+            raise BoardAndLedgerGone(board=self.paths.board, ledger=self.paths.ledger)
+        while self._coordinator is None:
+            try:
+                self._coordinator = Coordinator(self.paths, self._lock, self._progress)
+            except (Damaged, LedgerBehind) as error:
+                self._healer.heal(error, self._lock, self._progress)
+        if self._coordinator.made_board:
+            log.warning("%s%s was missing, and is made again from its ledger", self._where, self.paths.board)
+        self._was_served = True
+
+    def _close_files(self) -> None:
+        coordinator, self._coordinator = self._coordinator, None
+        if coordinator is not None:
+            coordinator.close()
+
+    def _hang_bell(self) -> None:
+        self._take_bell_down()
+        self._bell = Bell(self.paths.coordinator_bell)
+        if self._bell.fileno() >= 0:
+            self._bells.register(self._bell, selectors.EVENT_READ, self)
+
+    def _take_bell_down(self) -> None:
+        bell, self._bell = self._bell, None
+        if bell is not None:
+            if bell.fileno() >= 0:
+                self._bells.unregister(bell)
+            bell.close()
+
+    def _trouble_with_bell(self) -> set[str]:
+        if self._bell.problem is None:
+            return set()
+        return {f"{self._bell.path} cannot be hung up ({self._bell.problem}), so verdicts may take a second longer"}
+
+    def _wait_s(self) -> float:
+        """A gateway's own pass is soon over; a coordinator that stays is looked at again at the next sweep."""
+        found = holder(self.paths)
+        return 0.0 if found is not None and found.role == DAEMON else self._lock_wait_s
+
+    @contextmanager
+    def _keeping_trouble_apart(self) -> Iterator[None]:
+        """Whatever goes wrong with this board, a fault of this program included, is said and stops no other."""
+        try:
+            yield
+            self.works = True
+        except Stopped:
+            raise
+        except NotCoordinator as error:
+            if self.paths.folder.exists():
+                log.warning("%s%s", self._where, error)
+            self.let_go()
+        except CoordinatorRunning as error:
+            self.troubles.are({f"stands by for the {error.holder}" if self._stands_by else str(error)})
+        except FileBusy as error:
+            self._wait(error)
+        except TooManyFiles:
+            self._wait(self._too_many_files())
+        except KanbanError as error:
+            self._give_up(error)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                path, problem = error.filename or self.paths.folder, (error.strerror or str(error)).lower()
+                self._give_up(StorageError(path=path, problem=problem))
+            else:
+                self._wait(self._too_many_files())
+        except Exception as error:
+            self.works = False
+            self._give_up(error)
+
+    def _wait(self, error: KanbanError) -> None:
+        """Until it is over by itself; the board stays this process's, if it was."""
+        if not self.is_open:
+            self.close()
+        self.troubles.are({str(error)})
+
+    def _too_many_files(self) -> TooManyFiles:
+        """One sentence, whichever file it was."""
+        return TooManyFiles(path=self.paths.folder)
+
+    def _give_up(self, error: Exception) -> None:
+        """Until the next sweep."""
+        self.close()
+        if isinstance(error, KanbanError):
+            self.troubles.are({str(error)})
+        else:
+            self.troubles.are({f"{error!r} is a fault of this program; it is tried again"}, fault=error)

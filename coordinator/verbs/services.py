@@ -1,0 +1,107 @@
+"""``service``: have the system run the daemon."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+
+from coordinator.services import Service, run, service_of
+from coordinator.telling import all_boards_option, home_of
+from shards import text
+from shards.commands import json_option
+from shards.errors import NoService, StorageError
+from shards.names import BoardPaths
+
+
+@click.group()
+def service() -> None:
+    """Have systemd or launchd run the daemon: from now on, and after each start of the system.
+
+    \b
+      kanban-merge service install --all-boards       of this user, for every board of the home
+      kanban-merge --board SLUG service install       for one board
+      kanban-merge service show                       what would be written, and whether it is there
+      kanban-merge service uninstall                  the same words as for install
+    """
+
+
+def _options(verb):
+    for option in (
+        json_option,
+        click.option("--user", metavar="NAME", help="With --system: the user whose board it is."),
+        click.option("--system", is_flag=True, help="A service of the whole system, not of this user; as root."),
+        all_boards_option,
+    ):
+        verb = option(verb)
+    return click.pass_context(verb)
+
+
+@service.command()
+@click.option("--dry-run", is_flag=True, help="Only show what would be written, and run.")
+@_options
+def install(
+    ctx: click.Context, dry_run: bool, all_boards: bool, system: bool, user: str | None, as_json: bool
+) -> None:
+    """Write the service, and have the system run it."""
+    chosen = _chosen(ctx, all_boards, system, user)
+    if dry_run:
+        _show(chosen, as_json, chosen.is_installed())
+        return
+    ctx.find_object(BoardPaths).require_board()
+    if system and not chosen.home.is_dir():
+        raise StorageError(path=chosen.home, problem=f"there is no such folder; make it as the user {user}")
+    chosen.write()
+    _tell("installed", chosen, chosen.starting, run(chosen.starting), as_json)
+    if not as_json and not system and not chosen.is_launchd:
+        click.echo("it ends when its user logs out, unless `loginctl enable-linger` was said once")
+
+
+@service.command()
+@_options
+def uninstall(ctx: click.Context, all_boards: bool, system: bool, user: str | None, as_json: bool) -> None:
+    """End it, and remove what install wrote. Boards stay as they are."""
+    chosen = _chosen(ctx, all_boards, system, user)
+    if not chosen.is_installed():
+        raise NoService(name=chosen.name, path=chosen.path)
+    problem = run(chosen.stopping)
+    chosen.remove()
+    _tell("removed", chosen, chosen.stopping, problem, as_json)
+
+
+@service.command()
+@_options
+def show(ctx: click.Context, all_boards: bool, system: bool, user: str | None, as_json: bool) -> None:
+    """Print what install would write, and where."""
+    chosen = _chosen(ctx, all_boards, system, user)
+    _show(chosen, as_json, chosen.is_installed())
+
+
+def _chosen(ctx: click.Context, all_boards: bool, system: bool, user: str | None) -> Service:
+    paths = ctx.find_object(BoardPaths)
+    if all_boards:
+        return service_of(paths, home_of(ctx), True, user, system)
+    home = paths.folder if paths.slug == "default" else paths.folder.parent.parent.parent
+    return service_of(paths, home, False, user, system)
+
+
+def _show(chosen: Service, as_json: bool, is_installed: bool) -> None:
+    if as_json:
+        text.print_json({"name": chosen.name, "path": str(chosen.path), "installed": is_installed, "text": chosen.text})
+        return
+    click.echo(chosen.text.rstrip())
+    click.echo(f"{'is' if is_installed else 'not'} installed as {chosen.path}", err=True)
+
+
+def _tell(done: str, chosen: Service, commands: list[list[str]], problem: str | None, as_json: bool) -> None:
+    spelled = [shlex.join(command) for command in commands]
+    if as_json:
+        text.print_json(
+            {"name": chosen.name, "path": str(chosen.path), done: True, "problem": problem, "commands": spelled}
+        )
+        return
+    click.echo(f"{done} {chosen.path}")
+    if problem:
+        click.secho(f"the system could not be told ({problem}); run this where it can:", fg="yellow")
+        for command in spelled:
+            click.echo(f"  {command}")
