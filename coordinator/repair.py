@@ -114,7 +114,7 @@ def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
         changes = merged + old.rest
         making = _making(path)
         try:
-            _write_shard(making, shard_lock, profile, changes, runs)
+            _write_shard(making, shard_lock, profile, old.shard_id or secrets.token_hex(16), changes, runs)
             aside = sqlite.put_in_place(making, path, shard_lock)
         finally:
             sqlite.discard(making)
@@ -193,23 +193,31 @@ def _write_ledger(path: Path, lock: FileLock, entries: Iterator[tuple[int, Chang
 @dataclass
 class _Old:
     """What a shard holds: all its changes as far as they can be read, and, behind what was merged, those that a pass
-    would take. ``sound``: neither they nor what was merged nor the file gives cause for a repair."""
+    would take. ``sound``: neither they nor what was merged nor the file gives cause for a repair. ``shard_id``: None if
+    it cannot be read; the first change continues from it, so while nothing is merged it must stay."""
 
     held: list[Change]
     rest: list[Change]
     sound: bool = False
+    shard_id: str | None = None
 
 
 def _examine(path: Path, profile: str, merged: list[Change], marks: dict, lock: FileLock) -> _Old:
     old = _Old([], [])
     with _until_damage(), _opened(path, lock) as shard:
         with _until_damage(), sqlite.explained(path):
+            old.shard_id = _shard_id(shard, profile)
             why = take_all(shard, profile, lambda other: marks.get(other, (0, "")), old.rest)
             old.sound = why is None and integrity(shard, path) == "ok"
         with sqlite.explained(path):
             old.held.extend(Change(*row) for row in shard.execute(_CHANGES, (profile,)))
     old.sound = old.sound and old.held == merged + old.rest
     return old
+
+
+def _shard_id(shard: sqlite3.Connection, profile: str) -> str | None:
+    row = shard.execute("SELECT shard_id FROM meta WHERE profile = ?", (profile,)).fetchone()
+    return row[0] if row and isinstance(row[0], str) else None
 
 
 def _changes_of(paths: BoardPaths, profile: str) -> list[Change]:
@@ -254,12 +262,14 @@ def _merged_of(paths: BoardPaths, profile: str) -> list[Change]:
         ]
 
 
-def _write_shard(path: Path, lock: FileLock, profile: str, changes: list[Change], runs: list[int]) -> None:
+def _write_shard(
+    path: Path, lock: FileLock, profile: str, shard_id: str, changes: list[Change], runs: list[int]
+) -> None:
     sqlite.discard(path)
     now_ms = time.time_ns() // 1_000_000
     shard = sqlite.open_writer(path, sqlite.SHARD, lock)
     with closing(shard), sqlite.explained(path), sqlite.transaction(shard):
-        shard.execute("INSERT INTO meta VALUES (1, ?, ?)", (profile, secrets.token_hex(16)))
+        shard.execute("INSERT INTO meta VALUES (1, ?, ?)", (profile, shard_id))
         shard.executemany("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", [change[1:] for change in changes])
         shard.executemany("INSERT INTO liveness VALUES (?, ?)", [(run_id, now_ms) for run_id in runs])
 
