@@ -15,6 +15,9 @@ VERBS = {
     "verify": "coordinator.verbs.checking",
     "rebuild": "coordinator.verbs.checking",
     "repair": "coordinator.verbs.checking",
+    "backup": "coordinator.verbs.keeping",
+    "backups": "coordinator.verbs.keeping",
+    "restore": "coordinator.verbs.keeping",
     "demo": "coordinator.verbs.demo",
 }
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from coordinator.backups import Schedule
 from coordinator.collect import QUARANTINED
 from coordinator.lock import DAEMON, take
 from coordinator.passes import Coordinator, Progress, Report
@@ -60,11 +61,14 @@ class Stopped(Exception):
 class Served:
     """A board that this process serves: its lock, its coordinator and its bell.
 
-    ``wait_s``: how long to wait for the lock. ``progress`` is told while the board catches up with its ledger, and may
-    raise to stop that. Raises CoordinatorRunning, StorageError.
+    ``wait_s``: how long to wait for the lock. ``backup_every_s``: how often a backup is made; None for never.
+    ``progress`` is told while the board catches up with its ledger, and may raise to stop that. Raises
+    CoordinatorRunning, StorageError.
     """
 
-    def __init__(self, paths: BoardPaths, wait_s: float, troubles: Troubles, progress: Progress) -> None:
+    def __init__(
+        self, paths: BoardPaths, wait_s: float, troubles: Troubles, backup_every_s: float | None, progress: Progress
+    ) -> None:
         self.paths = paths
         self._troubles = troubles
         self._lock = take(paths, DAEMON, wait_s)
@@ -74,6 +78,7 @@ class Served:
             self._lock.close()
             raise
         self._identity = sqlite.identity(paths.coordinator_lock)
+        self._backups = Schedule(paths, backup_every_s) if backup_every_s else None
         self.bell = Bell(paths.coordinator_bell)
         log.info("process %d merges the shards of %s", os.getpid(), paths.folder)
 
@@ -81,13 +86,15 @@ class Served:
         """One pass; returns whether there is more to collect."""
         self.bell.hush()
         report = Report()
+        troubles = self._backups.run_if_due() if self._backups else set()
         try:
             if self._coordinator.foreign_commit():
                 log.error("another process wrote %s; run `kanban-merge verify`", self.paths.board)
             report = self._coordinator.make_pass()
-            self._troubles.are({f"shard of {it.profile}: {it.why}" for it in report.left if it.state == QUARANTINED})
+            troubles |= {f"shard of {it.profile}: {it.why}" for it in report.left if it.state == QUARANTINED}
         except KanbanError as error:
-            self._troubles.are({str(error)})
+            troubles |= {str(error)}
+        self._troubles.are(troubles)
         return report.more
 
     def is_there(self) -> bool:
@@ -96,16 +103,19 @@ class Served:
 
     def close(self) -> None:
         """Close the files, and let the next coordinator in."""
+        if self._backups:
+            self._backups.close()
         self.bell.close()
         self._coordinator.close()
         self._lock.close()
 
 
 class Daemon:
-    """Serves one board until ``stop`` is called or SIGTERM or SIGINT arrives."""
+    """Serves one board until ``stop`` is called or SIGTERM or SIGINT arrives. ``backup_every_s``: see ``Served``."""
 
-    def __init__(self, paths: BoardPaths) -> None:
+    def __init__(self, paths: BoardPaths, backup_every_s: float | None = None) -> None:
         self.paths = paths
+        self._backup_every_s = backup_every_s
         self._stopping = False
         self._served: dict[Path, Served] = {}
 
@@ -147,7 +157,10 @@ class Daemon:
 
     def _look_for_boards(self, bells: selectors.BaseSelector) -> None:
         if not self._served:
-            self._add(Served(self.paths, LOCK_WAIT_S, Troubles(""), self._unless_stopping), bells)
+            self._add(self._serve_board(self.paths, LOCK_WAIT_S, Troubles("")), bells)
+
+    def _serve_board(self, paths: BoardPaths, wait_s: float, troubles: Troubles) -> Served:
+        return Served(paths, wait_s, troubles, self._backup_every_s, self._unless_stopping)
 
     def _pass_over(self, board: Served, bells: selectors.BaseSelector) -> bool:
         return board.make_pass()
@@ -162,8 +175,8 @@ class HomeDaemon(Daemon):
     """Serves every board of the home ``root``, those made later too. A board that another process coordinates, or that
     cannot be used, is tried again at each sweep while the others go on."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(BoardPaths.of(root, DEFAULT_BOARD))
+    def __init__(self, root: Path, backup_every_s: float | None = None) -> None:
+        super().__init__(BoardPaths.of(root, DEFAULT_BOARD), backup_every_s)
         self._root = root
         self._troubles: dict[Path, Troubles] = {}
 
@@ -177,7 +190,7 @@ class HomeDaemon(Daemon):
             if self._stopping:
                 return
             with self._keeping_trouble_apart(paths) as troubles:
-                self._add(Served(paths, LOCK_WAIT_BESIDE_OTHERS_S, troubles, self._unless_stopping), bells)
+                self._add(self._serve_board(paths, LOCK_WAIT_BESIDE_OTHERS_S, troubles), bells)
 
     def _pass_over(self, board: Served, bells: selectors.BaseSelector) -> bool:
         if board.is_there():

@@ -75,7 +75,7 @@ class FileLedger:
         return entries
 
     def after(self, position: int) -> Iterator[Entry]:
-        digest = self._digest_at(position)
+        digest = self.digest_at(position)
         while True:
             with sqlite.explained(self.path):
                 page = self._connection.execute(
@@ -98,15 +98,8 @@ class FileLedger:
             ).fetchone()
         return row or (0, GENESIS)
 
-    def integrity(self) -> str:
-        """SQLite's own ``integrity_check``: ``ok``, or what is wrong."""
-        return integrity(self._connection, self.path)
-
-    def close(self) -> None:
-        """Close the file; a writer still holds the lock then."""
-        self._connection.close()
-
-    def _digest_at(self, position: int) -> str:
+    def digest_at(self, position: int) -> str:
+        """The digest of the entry at ``position``. Raises Damaged if there is none."""
         if position == 0:
             return GENESIS
         with sqlite.explained(self.path):
@@ -114,6 +107,14 @@ class FileLedger:
         if row is None:
             raise Damaged(path=self.path, problem=f"it ends before position {position}, which the board shows")
         return row[0]
+
+    def integrity(self) -> str:
+        """SQLite's own ``integrity_check``: ``ok``, or what is wrong."""
+        return integrity(self._connection, self.path)
+
+    def close(self) -> None:
+        """Close the file; a writer still holds the lock then."""
+        self._connection.close()
 
 
 def integrity(connection: sqlite3.Connection, path: Path) -> str:

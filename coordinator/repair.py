@@ -10,12 +10,21 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from coordinator.collect import take_all
+from coordinator.held import (
+    NO_DAMAGE,
+    SHARD_LOCK_WAIT_S,
+    changes_in,
+    changes_of,
+    merged_of,
+    opened_shard,
+    until_damage,
+)
 from coordinator.ledger import FileLedger, integrity
 from coordinator.passes import Coordinator
 from shards import sqlite
@@ -23,33 +32,21 @@ from shards.board import Board
 from shards.changes import Change, chain
 from shards.errors import (
     BeyondRepair,
-    CannotOpen,
-    DiskFull,
-    FileBusy,
     FileMissing,
-    NewerSchema,
     NothingToRepair,
     StorageError,
 )
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
-SHARD_LOCK_WAIT_S = 10.0
-
 _ORDER = (
     "SELECT v.profile, v.seq, v.at_ms, k.task_id, k.kind, k.body, k.seen, k.written_ms, k.change_digest "
     "FROM merge_verdicts v LEFT JOIN merge_kept k USING (profile, seq) ORDER BY v.position"
-)
-_CHANGES = (
-    "SELECT meta.profile, seq, task_id, kind, body, seen, at_ms, digest FROM meta CROSS JOIN changes "
-    "WHERE meta.profile = ? ORDER BY seq"
 )
 _OPEN_RUNS = (
     "SELECT t.current_run_id FROM merge_tasks m JOIN tasks t ON t.id = m.task_id "
     "WHERE t.current_run_id IS NOT NULL AND ? IN (m.run_profile, m.run_claimer)"
 )
-# What is the matter with a file's surroundings, or with this program, is no damage.
-_NO_DAMAGE = (CannotOpen, DiskFull, FileBusy, NewerSchema)
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
     """
     path = paths.shard(profile)
     Coordinator(paths, lock).close()  # catches up, or says that the ledger is the one to be repaired
-    merged = _merged_of(paths, profile)
+    merged = merged_of(paths, profile)
     if not merged and not path.exists():
         raise FileMissing(path=path, role="shard")
     with closing(FileLock(paths.shard_lock(profile))) as shard_lock, Board(paths) as board:
@@ -123,16 +120,6 @@ def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
     return Repaired(path, len(changes), aside, unmerged)
 
 
-def differing_change(paths: BoardPaths, profile: str) -> int | None:
-    """The first change of the profile that was merged and is not in its shard as it was; None if all are.
-
-    Raises FileBusy, and the StorageErrors of a ledger or a shard that cannot be read.
-    """
-    held = {change.seq: change for change in _changes_of(paths, profile)}
-    merged = _merged_of(paths, profile)
-    return next((change.seq for change in merged if held.get(change.seq) != change), None)
-
-
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
@@ -144,7 +131,7 @@ def _is_sound(path: Path, shown: int, digest: str) -> bool:
             for entry in ledger.after(0):
                 found = found or (entry.position, entry.digest) == (shown, digest)
             return found and ledger.integrity() == "ok"
-    except _NO_DAMAGE:
+    except NO_DAMAGE:
         raise
     except StorageError:
         return False
@@ -167,8 +154,8 @@ def _entries(paths: BoardPaths, board: sqlite3.Connection) -> Iterator[tuple[int
 
 def _merged_changes(paths: BoardPaths, profile: str) -> dict[int, Change]:
     """The shard's changes by their seq, without those that were rewritten; none if there is no such shard."""
-    with _until_damage():
-        held = _changes_of(paths, profile)
+    with until_damage():
+        held = changes_of(paths, profile)
         digests = {change.seq: change.digest for change in held}
         # Behind a repair, the first change continues a shard that is no more; the ledger's own chain covers it.
         return {
@@ -204,13 +191,12 @@ class _Old:
 
 def _examine(path: Path, profile: str, merged: list[Change], marks: dict, lock: FileLock) -> _Old:
     old = _Old([], [])
-    with _until_damage(), _opened(path, lock) as shard:
-        with _until_damage(), sqlite.explained(path):
+    with until_damage(), opened_shard(path, lock) as shard:
+        with until_damage(), sqlite.explained(path):
             old.shard_id = _shard_id(shard, profile)
             why = take_all(shard, profile, lambda other: marks.get(other, (0, "")), old.rest)
             old.sound = why is None and integrity(shard, path) == "ok"
-        with sqlite.explained(path):
-            old.held.extend(Change(*row) for row in shard.execute(_CHANGES, (profile,)))
+        old.held.extend(changes_in(shard, path, profile))
     old.sound = old.sound and old.held == merged + old.rest
     return old
 
@@ -218,48 +204,6 @@ def _examine(path: Path, profile: str, merged: list[Change], marks: dict, lock: 
 def _shard_id(shard: sqlite3.Connection, profile: str) -> str | None:
     row = shard.execute("SELECT shard_id FROM meta WHERE profile = ?", (profile,)).fetchone()
     return row[0] if row and isinstance(row[0], str) else None
-
-
-def _changes_of(paths: BoardPaths, profile: str) -> list[Change]:
-    path = paths.shard(profile)
-    with closing(FileLock(paths.shard_lock(profile))) as lock:
-        lock.acquire(SHARD_LOCK_WAIT_S)
-        with _opened(path, lock) as shard, sqlite.explained(path):
-            return [Change(*row) for row in shard.execute(_CHANGES, (profile,))]
-
-
-@contextmanager
-def _opened(path: Path, lock: FileLock) -> Iterator[sqlite3.Connection]:
-    """The shard for reading, once a killed writer's journal is rolled back. ``lock``: the shard's, held."""
-    try:
-        shard = sqlite.open_reader(path, sqlite.SHARD)
-    except StorageError as error:
-        if not sqlite.is_hot_journal(error.__cause__):
-            raise
-        sqlite.roll_back_hot_journal(path, lock)
-        shard = sqlite.open_reader(path, sqlite.SHARD)
-    with closing(shard):
-        yield shard
-
-
-@contextmanager
-def _until_damage() -> Iterator[None]:
-    """Reading a damaged file ends where it cannot be read."""
-    try:
-        yield
-    except _NO_DAMAGE:
-        raise
-    except StorageError:
-        pass
-
-
-def _merged_of(paths: BoardPaths, profile: str) -> list[Change]:
-    with closing(FileLedger(paths.ledger)) as ledger:
-        return [
-            Change(*entry[1:8], entry.change_digest)
-            for entry in ledger.after(0)
-            if entry.profile == profile
-        ]
 
 
 def _write_shard(

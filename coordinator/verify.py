@@ -12,9 +12,9 @@ from itertools import zip_longest
 from pathlib import Path
 
 from coordinator.collect import QUARANTINED, look
+from coordinator.held import differing_change
 from coordinator.ledger import FileLedger, integrity
 from coordinator.passes import Progress, catch_up
-from coordinator.repair import differing_change
 from coordinator.state import BoardState
 from shards import sqlite
 from shards.errors import Damaged, FileBusy, KanbanError

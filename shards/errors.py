@@ -74,6 +74,15 @@ class UnknownLetter(KanbanError):
     """There is no dead letter {letter_id} on this board; `kanban notify-dead` shows those there are."""
 
 
+class UpkeepRunning(KanbanError):
+    """Another backup, restore or compaction of this board is under way ({lock} is held); repeat the command when it is
+    through."""
+
+
+class OpenElsewhere(KanbanError):
+    """{path} is open for writing in {holders}, so it is not replaced; stop that program, then repeat the command."""
+
+
 # --- 2: the call itself is wrong -------------------------------------------------------------------------------
 
 
@@ -191,6 +200,24 @@ class NothingToRepair(StorageError):
     """{path} is sound, so nothing was changed; `kanban-merge verify` checks everything."""
 
     exit_code = 1
+
+
+class NoBackup(StorageError):
+    """There is no backup at {path}; `kanban-merge backups` shows those there are."""
+
+
+class BackupFailed(StorageError):
+    """No backup of {path} was made, because its copy is not sound: {problem}. Earlier backups are as they were;
+    `kanban-merge verify` says what to mend first."""
+
+
+class BackupUnsound(StorageError):
+    """The backup {path} is not sound: {problem}. Nothing was changed; take another one."""
+
+
+class CompactedPast(StorageError):
+    """{path} no longer holds the changes {first} to {last}, and neither does the backup. Nothing was changed; take a
+    newer backup, or, if those changes may be lost, move that file away and repeat the command."""
 
 
 class BeyondRepair(StorageError):

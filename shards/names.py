@@ -125,6 +125,16 @@ class BoardPaths:
         return self.folder / "kanban-coordinator.sock"
 
     @property
+    def upkeep_lock(self) -> Path:
+        """The lock of whoever copies, puts back or shortens the board's files as a whole."""
+        return self.folder / "kanban-upkeep.lock"
+
+    @property
+    def backups(self) -> Path:
+        """Where backups lie, one folder for each."""
+        return self._content / "backups"
+
+    @property
     def attachments(self) -> Path:
         """Where attachments lie, one folder for each task; as in Hermes."""
         return self._content / "attachments"

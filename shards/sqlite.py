@@ -139,6 +139,25 @@ def copy_over(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     source.backup(target)
 
 
+def write_copy(source: sqlite3.Connection, path: Path) -> None:
+    """Make the new file ``path`` of what ``source`` shows now: durable, and readable with nothing beside it.
+
+    One state of the source, however long it takes. A source in WAL mode is written meanwhile; of one with a rollback
+    journal the caller holds the lock. Nobody else knows ``path`` yet. Raises the StorageErrors of ``path``.
+    """
+    discard(path)
+    with explained(path):
+        target = _connect(path, "rwc")
+        try:
+            target.execute("PRAGMA synchronous=FULL")
+            source.backup(target)
+            target.execute("PRAGMA journal_mode=truncate")  # a copy of a WAL database is one, too
+        finally:
+            target.close()
+    _beside(path, "-journal").unlink(missing_ok=True)  # emptied
+    sync_folder(path.parent)
+
+
 def set_aside(path: Path, lock: FileLock) -> Path:
     """Rename a file that is too damaged to be opened, with what belongs to it, and return its new name.
 

@@ -12,7 +12,7 @@ from coordinator.once import Merged, merge_once
 from coordinator.telling import Told, all_boards_option, home_of, tell
 from shards import text
 from shards.board import Board
-from shards.commands import LARGEST, json_option
+from shards.commands import LARGEST, json_option, seconds
 from shards.names import BoardPaths
 
 MISSING = "missing"
@@ -20,18 +20,20 @@ MISSING = "missing"
 
 @click.command()
 @click.option("--quiet", "-q", is_flag=True, help="Only say what goes wrong.")
+@click.option("--backup-every", metavar="SPAN", help="Make a backup so often, such as 6h, beside the passes.")
 @all_boards_option
 @click.pass_context
-def daemon(ctx: click.Context, quiet: bool, all_boards: bool) -> None:
+def daemon(ctx: click.Context, quiet: bool, backup_every: str | None, all_boards: bool) -> None:
     """Stay in the foreground and merge, until SIGTERM or SIGINT. For systemd and launchd."""
     from coordinator.daemon import Daemon, HomeDaemon
 
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(asctime)s %(message)s")
+    backup_every_s = seconds(backup_every)
     if all_boards:
-        HomeDaemon(home_of(ctx)).run()
+        HomeDaemon(home_of(ctx), backup_every_s).run()
     else:
         ctx.obj.require_folder()
-        Daemon(ctx.obj).run()
+        Daemon(ctx.obj, backup_every_s).run()
 
 
 @click.command()
