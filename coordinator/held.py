@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from coordinator.ledger import FileLedger
+from coordinator.snapshots import start_of
 from shards import sqlite
 from shards.changes import Change
 from shards.errors import CannotOpen, DiskFull, FileBusy, NewerSchema, StorageError
@@ -16,6 +18,7 @@ from shards.names import BoardPaths
 
 SHARD_LOCK_WAIT_S = 10.0
 
+_BASE = "SELECT base_seq, base_digest FROM meta WHERE profile = ?"
 _CHANGES = (
     "SELECT meta.profile, seq, task_id, kind, body, seen, at_ms, digest FROM meta CROSS JOIN changes "
     "WHERE meta.profile = ? ORDER BY seq"
@@ -49,26 +52,57 @@ def until_damage() -> Iterator[None]:
         pass
 
 
-def changes_in(shard: sqlite3.Connection, path: Path, profile: str) -> Iterator[Change]:
-    """The changes of an open shard, unchecked; none if it is another profile's."""
-    with sqlite.explained(path):
-        for row in shard.execute(_CHANGES, (profile,)):
-            yield Change(*row)
+@dataclass(frozen=True)
+class Merged:
+    """What the ledger holds of a profile where a replay starts, and behind that: seq and digest there, and changes."""
+
+    start: tuple[int, str]
+    changes: list[Change]
 
 
-def changes_of(paths: BoardPaths, profile: str) -> list[Change]:
-    """The changes of the profile's shard, unchecked. Raises FileBusy, and what a shard that cannot be read raises."""
-    path = paths.shard(profile)
+@dataclass
+class Held:
+    """What a shard holds: the seq and digest up to which changes were dropped, and the changes behind, unchecked."""
+
+    base: tuple[int, str] = (0, "")
+    changes: list[Change] = field(default_factory=list)
+
+    def read(self, shard: sqlite3.Connection, path: Path, profile: str) -> None:
+        """Read as much as can be read of an open shard; nothing if it is another profile's."""
+        with sqlite.explained(path):
+            self.base = shard.execute(_BASE, (profile,)).fetchone() or self.base
+            self.changes.extend(Change(*row) for row in shard.execute(_CHANGES, (profile,)))
+
+    def differs_at(self, merged: Merged) -> int | None:
+        """The first change that was merged and is not here as it was; None if all are, or were dropped."""
+        held = {change.seq: change for change in self.changes}
+        digests = {change.seq: change.digest for change in merged.changes}
+        if digests.get(self.base[0], self.base[1]) != self.base[1]:
+            return self.base[0]
+        behind = (change for change in merged.changes if change.seq > self.base[0])
+        return next((change.seq for change in behind if held.get(change.seq) != change), None)
+
+
+def held_of(paths: BoardPaths, profile: str) -> Held:
+    """What the profile's shard holds. Raises FileBusy, and what a shard that cannot be read raises."""
+    path, held = paths.shard(profile), Held()
     with closing(FileLock(paths.shard_lock(profile))) as lock:
         lock.acquire(SHARD_LOCK_WAIT_S)
         with opened_shard(path, lock) as shard:
-            return list(changes_in(shard, path, profile))
+            held.read(shard, path, profile)
+    return held
 
 
-def merged_of(paths: BoardPaths, profile: str) -> list[Change]:
-    """The changes of the profile that the ledger holds."""
+def merged_of(paths: BoardPaths, profile: str) -> Merged:
+    """What the ledger holds of the profile. Raises SnapshotMissing, and what files that cannot be read raise."""
     with closing(FileLedger(paths.ledger)) as ledger:
-        return [Change(*entry[1:8], entry.change_digest) for entry in ledger.after(0) if entry.profile == profile]
+        start = start_of(paths, ledger)
+        changes = [
+            Change(*entry[1:8], entry.change_digest)
+            for entry in ledger.after(start.position)
+            if entry.profile == profile
+        ]
+    return Merged(start.marks.get(profile, (0, "")), changes)
 
 
 def differing_change(paths: BoardPaths, profile: str) -> int | None:
@@ -76,6 +110,4 @@ def differing_change(paths: BoardPaths, profile: str) -> int | None:
 
     Raises FileBusy, and the StorageErrors of a ledger or a shard that cannot be read.
     """
-    held = {change.seq: change for change in changes_of(paths, profile)}
-    merged = merged_of(paths, profile)
-    return next((change.seq for change in merged if held.get(change.seq) != change), None)
+    return held_of(paths, profile).differs_at(merged_of(paths, profile))

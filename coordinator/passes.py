@@ -18,11 +18,12 @@ from coordinator.decide import Decision, decide
 from coordinator.ledger import Entry, FileLedger, Ledger
 from coordinator.lock import GATEWAY, announce
 from coordinator.overdue import overdue
+from coordinator.snapshots import start_of
 from coordinator.state import BoardState
 from shards import sqlite
 from shards.bell import Ringer
 from shards.changes import Change
-from shards.errors import FileReplaced, LedgerBehind
+from shards.errors import BoardBehind, FileReplaced, LedgerBehind
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -68,6 +69,8 @@ class Coordinator:
                 if self._board.position()[0] and not paths.ledger.exists():
                     raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
                 self._ledger = FileLedger(paths.ledger, lock)
+                if self._board.position()[0] == 0 < self._ledger.base()[0]:
+                    start_of(paths, self._ledger, onto=self._connection)
                 self._opened = {path: sqlite.identity(path) for path in (paths.board, paths.ledger, lock.path)}
                 catch_up(self._board, self._ledger, progress=progress)
         except BaseException:
@@ -151,10 +154,12 @@ def catch_up(
     Returns how many; ``progress(done, total)`` is told after each batch. Raises LedgerBehind, Damaged.
     """
     shown, digest = board.position()
-    head = ledger.head()
+    head, base = ledger.head(), ledger.base()
     if (shown, digest) == head:
         return 0
-    if shown >= head[0] or (shown and next(ledger.after(shown - 1)).digest != digest):
+    if shown < base[0]:
+        raise BoardBehind(shown=shown, base=base[0])
+    if shown >= head[0] or (base if shown == base[0] else _at(ledger, shown)) != (shown, digest):
         raise LedgerBehind(path=getattr(ledger, "path", "the ledger"), shown=shown, held=head[0])
     total = (head[0] if upto is None else min(upto, head[0])) - shown
     entries = islice(ledger.after(shown), total)
@@ -163,6 +168,10 @@ def catch_up(
         count += len(replay(board, batch))
         progress(count, total)
     return count
+
+
+def _at(ledger: Ledger, position: int) -> tuple[int, str]:
+    return position, next(ledger.after(position - 1)).digest
 
 
 def replay(board: BoardState, entries: list[Entry]) -> list[Decision]:

@@ -88,7 +88,7 @@ def _check_sound(copy: BoardPaths, progress: Progress) -> None:
 
 
 def _check_nobody_writes(paths: BoardPaths) -> None:
-    """Readers notice that a file was replaced; somebody who writes would go on in the old one, and spoil the new WAL."""
+    """Readers notice that a file was replaced; somebody who writes goes on in the old one, and spoils the new WAL."""
     for path in (paths.board, paths.ledger):
         writing = [str(each) for each in file_holders(path) if each.writing and each.path.name == path.name]
         if writing:

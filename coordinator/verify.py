@@ -15,9 +15,10 @@ from coordinator.collect import QUARANTINED, look
 from coordinator.held import differing_change
 from coordinator.ledger import FileLedger, integrity
 from coordinator.passes import Progress, catch_up
+from coordinator.snapshots import start_of
 from coordinator.state import BoardState
 from shards import sqlite
-from shards.errors import Damaged, FileBusy, KanbanError
+from shards.errors import Damaged, FileBusy, KanbanError, SnapshotMissing, SnapshotStrange
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -93,6 +94,7 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
     ledger = FileLedger(paths.ledger)
     scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
+        start_of(paths, ledger, onto=scratch)
         entries = catch_up(BoardState(scratch), ledger, progress=progress)
         try:
             _copy_onto(scratch, paths.board, lock)
@@ -127,13 +129,17 @@ def _check_replay(
     shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
     scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
+        start = start_of(paths, ledger, onto=scratch)
         state = BoardState(scratch)
-        found.entries = catch_up(state, ledger, shown, progress) if shown else 0
+        found.entries = catch_up(state, ledger, shown, progress) if shown > start.position else 0
         if state.position() != (shown, digest):
-            problem = f"replayed, it ends at position {found.entries} with another digest than the board's, {shown}"
+            end = start.position + found.entries
+            problem = f"replayed, it ends at position {end} with another digest than the board's, {shown}"
             found.findings.append(Finding(paths.ledger.name, problem))
         for table, key in _tables(scratch):
             _compare(found, table, key, scratch, board)
+    except (SnapshotMissing, SnapshotStrange) as error:
+        found.findings.append(Finding(paths.snapshot.name, str(error)))
     except KanbanError as error:
         found.findings.append(Finding(paths.ledger.name, str(error)))
     finally:

@@ -202,6 +202,25 @@ class NothingToRepair(StorageError):
     exit_code = 1
 
 
+class SnapshotMissing(StorageError):
+    """There is no snapshot at {path}, and the ledger begins behind it, at {base}; `kanban-merge repair --snapshot` makes
+    a new one of the board as it stands."""
+
+
+class SnapshotStrange(StorageError):
+    """{path} shows the board at {shown}, and no such point is in the ledger: it is another board's, or older than the
+    ledger. Nothing was changed; `kanban-merge repair --snapshot` makes a new one of the board as it stands."""
+
+
+class BoardBehind(StorageError):
+    """The board shows {shown} entries, and its ledger begins behind {base}, so it cannot catch up; `kanban-merge rebuild`
+    makes it again from the snapshot and the ledger."""
+
+
+class NotVerified(StorageError):
+    """{path} is not what its ledger gives ({problem}), so nothing was dropped; `kanban-merge verify` says more."""
+
+
 class NoBackup(StorageError):
     """There is no backup at {path}; `kanban-merge backups` shows those there are."""
 
@@ -262,6 +281,8 @@ def _cure(file: str) -> str:
         return "`kanban-merge rebuild` makes it again from its ledger"
     if file == "kanban-ledger.db":
         return "`kanban-merge repair --ledger` makes it again from board and shards"
+    if file == "kanban-snapshot.db":
+        return "`kanban-merge repair --snapshot` makes a new one of the board as it stands"
     if file.startswith("kanban.") and file.endswith(".db"):
         return f"`kanban-merge repair {file[7:-3]}` makes it again from the ledger"
     return "put a good copy of it back"

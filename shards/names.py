@@ -115,6 +115,11 @@ class BoardPaths:
         return self.folder / "kanban-ledger.db"
 
     @property
+    def snapshot(self) -> Path:
+        """The board as it stood where the ledger begins, once entries were dropped."""
+        return self.folder / "kanban-snapshot.db"
+
+    @property
     def coordinator_lock(self) -> Path:
         """The lock of ledger and board."""
         return self.folder / "kanban-coordinator.lock"

@@ -49,6 +49,8 @@ SIDECARS = ("-wal", "-shm", "-journal")
 # Of each file: how many damaged ones are kept.
 ASIDE_KEPT = 5
 CACHE_KIB = 16 * 1024
+# A file is rewritten when more than one in so many of its pages is free.
+WORTH_SHRINKING = 10
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,12 @@ class Role:
     fingerprint: str | None = None
 
 
-SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", "893fbc60ef979b680b7c5338bc2c9af5")
+SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", "9c46e21b3e3c85aaa3fd4cf60e528912")
 LEDGER = Role("ledger", 0x4B424C47, 1, "wal", "FULL")
 # The board may lose its newest commits to a power cut: the ledger plays them again (docs/design.md, "Durability").
 BOARD = Role("board", 0x4B424244, 1, "wal", "NORMAL")
+# A board at an earlier position, never written again.
+SNAPSHOT = Role("snapshot", BOARD.application_id, BOARD.schema, BOARD.journal, BOARD.synchronous)
 
 
 def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
@@ -155,6 +159,29 @@ def write_copy(source: sqlite3.Connection, path: Path) -> None:
         finally:
             target.close()
     _beside(path, "-journal").unlink(missing_ok=True)  # emptied
+    sync_folder(path.parent)
+
+
+def shrink(connection: sqlite3.Connection) -> None:
+    """Give the disk back what deleted rows took, if it is worth rewriting the file. A kill leaves it as it was."""
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    if free * WORTH_SHRINKING > pages:
+        connection.execute("PRAGMA temp_store=FILE")  # the new content may be larger than the memory
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing in a file with a rollback journal
+
+
+def replace(made: Path, path: Path, lock: FileLock) -> None:
+    """Give a closed database that was just made the name ``path``, durably, in place of what lay there.
+
+    ``lock``: the lock of ``path``, held. For a file that is made anew each time; ``put_in_place`` keeps the former.
+    """
+    assert lock.held, f"{path} is moved only under its lock"
+    for suffix in SIDECARS:
+        _beside(path, suffix).unlink(missing_ok=True)
+    made.replace(path)
     sync_folder(path.parent)
 
 
