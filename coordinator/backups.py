@@ -251,9 +251,11 @@ def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:
     for path, target, role in (
         (paths.board, copy.board, sqlite.BOARD),
         (paths.ledger, copy.ledger, sqlite.LEDGER),
+        (paths.snapshot, copy.snapshot, sqlite.SNAPSHOT),
     ):
-        with closing(sqlite.open_reader(path, role)) as source:
-            sqlite.write_copy(source, target)
+        if role is not sqlite.SNAPSHOT or path.exists():
+            with closing(sqlite.open_reader(path, role)) as source:
+                sqlite.write_copy(source, target)
     problems = []
     for profile, path in paths.shards():
         try:
@@ -312,7 +314,8 @@ def _heads(copy: BoardPaths) -> Iterator[tuple[str, ShardCopy]]:
     for profile, path in copy.shards():
         with closing(sqlite.open_reader(path, sqlite.SHARD)) as shard, sqlite.explained(path):
             head = shard.execute("SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
-        yield profile, ShardCopy(*(head or (0, "")))
+            base = shard.execute("SELECT base_seq, base_digest FROM meta").fetchone()
+        yield profile, ShardCopy(*(head or base or (0, "")))
 
 
 def _fresh_name() -> str:

@@ -18,6 +18,7 @@ VERBS = {
     "backup": "coordinator.verbs.keeping",
     "backups": "coordinator.verbs.keeping",
     "restore": "coordinator.verbs.keeping",
+    "compact": "coordinator.verbs.keeping",
     "demo": "coordinator.verbs.demo",
 }
 

@@ -84,7 +84,7 @@ def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
             if _write_ledger(making, lock, start, _entries(paths, board, start)) != (shown, digest):
                 problem = f"{paths.board} and the shards do not lead to the digest that the board shows"
                 raise BeyondRepair(path=paths.ledger, problem=problem)
-        return Repaired(paths.ledger, shown, sqlite.put_in_place(making, paths.ledger, lock))
+        return Repaired(paths.ledger, shown - start.position, sqlite.put_in_place(making, paths.ledger, lock))
     finally:
         board.close()
         sqlite.discard(making)
@@ -98,7 +98,7 @@ def repair_snapshot(paths: BoardPaths, lock: FileLock) -> Repaired:
     """
     Coordinator(paths, lock).close()  # catches up, or says that another file is the one to be repaired
     with closing(FileLedger(paths.ledger)) as ledger:
-        if _is_sound_snapshot(paths, ledger):
+        if is_sound_snapshot(paths, ledger):
             raise NothingToRepair(path=paths.snapshot)
     making = _making(paths.snapshot)
     try:
@@ -113,7 +113,8 @@ def repair_snapshot(paths: BoardPaths, lock: FileLock) -> Repaired:
         sqlite.discard(making)
 
 
-def _is_sound_snapshot(paths: BoardPaths, ledger: FileLedger) -> bool:
+def is_sound_snapshot(paths: BoardPaths, ledger: FileLedger) -> bool:
+    """Whether a replay of the ledger can start where it must: at the snapshot, or at nothing."""
     try:
         start_of(paths, ledger)
     except NO_DAMAGE:
@@ -236,8 +237,10 @@ def _write_ledger(
 
 @dataclass
 class _Old:
-    """What a shard holds, as far as it can be read, and, behind what was merged, what a pass would take. ``sound``: neither they nor what was merged nor the file gives cause for a repair. ``shard_id``: None if
-    it cannot be read; the first change continues from it, so while nothing is merged it must stay."""
+    """What a shard holds, as far as it can be read, and, behind what was merged, what a pass would take.
+
+    ``sound``: neither they nor what was merged nor the file gives cause for a repair. ``shard_id``: None if it cannot
+    be read; the first change continues from it, so while nothing is merged it must stay."""
 
     held: Held
     rest: list[Change]

@@ -9,7 +9,7 @@ Each step leaves files that the next restore judges again, so one that was kille
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,12 +19,12 @@ from coordinator.held import NO_DAMAGE, SHARD_LOCK_WAIT_S, opened_shard, until_d
 from coordinator.holders import file_holders
 from coordinator.ledger import FileLedger, integrity
 from coordinator.passes import Coordinator, Progress
-from coordinator.repair import repair_shard
+from coordinator.repair import is_sound_snapshot, repair_shard, repair_snapshot
 from coordinator.verify import Finding, verify
 from shards import sqlite
 from shards.board import Board
 from shards.changes import Change
-from shards.errors import BackupUnsound, InvalidName, NothingToRepair, OpenElsewhere, StorageError
+from shards.errors import BackupUnsound, CompactedPast, InvalidName, NothingToRepair, OpenElsewhere, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile
 
@@ -59,6 +59,7 @@ def restore(
     copy = backup.paths(paths.slug)
     _check_sound(copy, progress)
     _check_nobody_writes(paths)
+    _check_nothing_was_dropped_since(paths, copy)
     done = Restored()
     marks = _where_the_ledger_leads(paths.ledger, copy)
     ledger_stays = marks is not None
@@ -69,6 +70,7 @@ def restore(
     if not ledger_stays:
         _put(copy.ledger, sqlite.LEDGER, paths.ledger, lock, done)
         done.ledger = RESTORED
+    _restore_snapshot(paths, copy, lock, done)
     _put(copy.board, sqlite.BOARD, paths.board, lock, done)
     done.attachments = link_tree(copy.folder / ATTACHMENTS, paths.attachments)
     _go_on(paths, lock, done)
@@ -93,6 +95,31 @@ def _check_nobody_writes(paths: BoardPaths) -> None:
         writing = [str(each) for each in file_holders(path) if each.writing and each.path.name == path.name]
         if writing:
             raise OpenElsewhere(path=path, holders=", ".join(writing))
+
+
+def _check_nothing_was_dropped_since(paths: BoardPaths, copy: BoardPaths) -> None:
+    """What was dropped behind the backup's last entry is in no file but a snapshot. Raises CompactedPast."""
+    with Board(copy) as board, until_damage():
+        position, marks = board.position(), board.watermarks()
+        with until_damage(), closing(FileLedger(paths.ledger)) as ledger:
+            if ledger.base()[0] > position:
+                raise CompactedPast(path=paths.ledger, first=position + 1, last=ledger.base()[0])
+    for profile, path in paths.shards():
+        with until_damage(), closing(sqlite.open_reader(path, sqlite.SHARD)) as shard, sqlite.explained(path):
+            merged, (base_seq,) = marks.get(profile, (0, ""))[0], shard.execute("SELECT base_seq FROM meta").fetchone()
+            if base_seq > merged:
+                raise CompactedPast(path=path, first=merged + 1, last=base_seq)
+
+
+def _restore_snapshot(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done: Restored) -> None:
+    """Leave the snapshot if it fits the ledger that is in place now, else take the backup's if that one does."""
+    with closing(FileLedger(paths.ledger)) as ledger:
+        if is_sound_snapshot(paths, ledger):
+            return
+        if copy.snapshot.exists() and is_sound_snapshot(copy, ledger):
+            _put(copy.snapshot, sqlite.SNAPSHOT, paths.snapshot, lock, done)
+        elif not ledger.base()[0]:
+            done.set_aside.append(sqlite.set_aside(paths.snapshot, lock))
 
 
 def _where_the_ledger_leads(path: Path, copy: BoardPaths) -> dict[str, Mark] | None:
@@ -161,10 +188,12 @@ def _put(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done: Rest
 
 
 def _go_on(paths: BoardPaths, lock: FileLock, done: Restored) -> None:
-    """Repair the shards of which the ledger has more than the backup, and merge until nothing moves.
+    """Repair what the backup has too little of, and merge until nothing moves.
 
     What was merged in many passes is merged again in few: a change that had seen another shard's waits for that one.
     """
+    with suppress(NothingToRepair):
+        done.set_aside += [aside] if (aside := repair_snapshot(paths, lock).set_aside) else []
     for profile in [name for name, outcome in done.shards.items() if outcome == REPAIRED]:
         try:
             aside = repair_shard(paths, lock, profile).set_aside

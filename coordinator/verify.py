@@ -126,24 +126,35 @@ def _check_replay(
     found: Verification, board: sqlite3.Connection, ledger: FileLedger, paths: BoardPaths, progress: Progress
 ) -> None:
     """Replay the ledger as far as the board shows it, and compare every table."""
-    shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
     scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
-        start = start_of(paths, ledger, onto=scratch)
-        state = BoardState(scratch)
-        found.entries = catch_up(state, ledger, shown, progress) if shown > start.position else 0
-        if state.position() != (shown, digest):
-            end = start.position + found.entries
-            problem = f"replayed, it ends at position {end} with another digest than the board's, {shown}"
-            found.findings.append(Finding(paths.ledger.name, problem))
-        for table, key in _tables(scratch):
-            _compare(found, table, key, scratch, board)
+        start_of(paths, ledger, onto=scratch)
+        compare_with_replay(found, board, ledger, scratch, progress)
     except (SnapshotMissing, SnapshotStrange) as error:
         found.findings.append(Finding(paths.snapshot.name, str(error)))
     except KanbanError as error:
         found.findings.append(Finding(paths.ledger.name, str(error)))
     finally:
         scratch.close()
+
+
+def compare_with_replay(
+    found: Verification, board: sqlite3.Connection, ledger: FileLedger, scratch: sqlite3.Connection, progress: Progress
+) -> None:
+    """Replay on from where ``scratch`` stands to where the board does, and compare every table.
+
+    Raises the StorageErrors of a ledger that cannot be replayed.
+    """
+    shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
+    state = BoardState(scratch)
+    if state.position()[0] < shown:
+        found.entries += catch_up(state, ledger, shown, progress)
+    if state.position() != (shown, digest):
+        end = state.position()[0]
+        problem = f"replayed, it ends at position {end} with another digest than the board's, {shown}"
+        found.findings.append(Finding(ledger.path.name, problem))
+    for table, key in _tables(scratch):
+        _compare(found, table, key, scratch, board)
 
 
 def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -203,8 +203,8 @@ class NothingToRepair(StorageError):
 
 
 class SnapshotMissing(StorageError):
-    """There is no snapshot at {path}, and the ledger begins behind it, at {base}; `kanban-merge repair --snapshot` makes
-    a new one of the board as it stands."""
+    """There is no snapshot at {path}, and the ledger begins behind one, at {base}; `kanban-merge repair --snapshot`
+    makes a new one of the board as it stands."""
 
 
 class SnapshotStrange(StorageError):
@@ -213,8 +213,8 @@ class SnapshotStrange(StorageError):
 
 
 class BoardBehind(StorageError):
-    """The board shows {shown} entries, and its ledger begins behind {base}, so it cannot catch up; `kanban-merge rebuild`
-    makes it again from the snapshot and the ledger."""
+    """The board shows {shown} entries, and its ledger begins behind {base}, so it cannot catch up;
+    `kanban-merge rebuild` makes it again from the snapshot and the ledger."""
 
 
 class NotVerified(StorageError):

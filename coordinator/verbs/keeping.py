@@ -1,7 +1,8 @@
-"""Keeping a board: ``backup``, ``backups``, ``restore``."""
+"""Keeping a board: ``backup``, ``backups``, ``restore``, ``compact``."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -11,9 +12,10 @@ from coordinator import lock as locks
 from coordinator.lock import COMMAND, LOCK_WAIT_S
 from coordinator.telling import ProgressBar
 from shards import text
-from shards.commands import NEEDS_ATTENTION, POSITIVE, json_option
+from shards.commands import COUNT, NEEDS_ATTENTION, POSITIVE, json_option
 from shards.names import BoardPaths
 
+DAY_MS = 24 * 3600 * 1000
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -139,6 +141,43 @@ def restore(ctx: click.Context, backup: str, as_json: bool) -> None:
         for finding in done.findings:
             click.secho(f"{finding.where}: {finding.problem}", fg="red")
     if done.findings:
+        ctx.exit(NEEDS_ATTENTION)
+
+
+@click.command()
+@click.option("--keep-days", type=COUNT, default=30, show_default=True, metavar="N", help="What is younger stays.")
+@click.option("--dry-run", is_flag=True, help="Only count what would be dropped.")
+@json_option
+@click.pass_context
+def compact(ctx: click.Context, keep_days: int, dry_run: bool, as_json: bool) -> None:
+    """Drop from ledger and shards what was merged long ago, behind a snapshot of the board.
+
+    The ledger is replayed first and must give the board row for row. Nothing is dropped that a backup in the board's
+    own folder needs. A daemon must be stopped first; gateways may go on. Killed, it is continued by repeating it.
+    """
+    from coordinator.compact import compact as shorten
+
+    paths: BoardPaths = ctx.obj
+    before_ms = time.time_ns() // 1_000_000 - keep_days * DAY_MS
+    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
+    try:
+        with store.upkeep(paths), ProgressBar("replaying", as_json) as progress:
+            done = shorten(paths, lock, before_ms, dry_run, progress)
+    finally:
+        lock.close()
+    if as_json:
+        files = [{**vars(each), "path": str(each.path)} for each in done.files]
+        text.print_json({"position": done.position, "dry_run": dry_run, "files": files})
+    elif not done.files:
+        click.echo(f"Nothing is older than the snapshot, which stands at {done.position}.")
+    else:
+        rows = [
+            (each.path.name, each.rows, _bytes(each.bytes_before), _bytes(each.bytes_after), each.problem or "")
+            for each in done.files
+        ]
+        text.print_table(("FILE", "WOULD DROP" if dry_run else "DROPPED", "BEFORE", "AFTER", ""), rows)
+        click.echo(f"a replay starts at {done.position}")
+    if any(each.problem for each in done.files):
         ctx.exit(NEEDS_ATTENTION)
 
 
