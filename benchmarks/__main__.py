@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import board_size, fairness, idle, merge, push, round_trip, start_up
+from benchmarks import board_size, fairness, idle, merge, push, round_trip, start_up, year
 
 NewFolder = Callable[[], Path]
 
@@ -82,6 +82,17 @@ def run_start_up(new_folder: NewFolder, runs: int) -> None:
     start_up.measure(new_folder(), runs)
 
 
+@main.command("year")
+@click.option("--profiles", type=click.IntRange(2), default=8)
+@click.option("--tasks", type=click.IntRange(1), default=100, help="Made, discussed and done in one day.")
+@click.option("--months", type=click.IntRange(1), default=12)
+@click.option("--days", type=click.IntRange(1), default=30, help="Days of a month.")
+@click.pass_obj
+def run_year(new_folder: NewFolder, profiles: int, tasks: int, months: int, days: int) -> None:
+    """A year of a busy fleet: how large each file is at the end of each month, with and without compaction."""
+    year.measure(new_folder(), profiles, tasks, months, days)
+
+
 @main.command("smoke")
 @click.pass_context
 def run_smoke(ctx: click.Context) -> None:
@@ -93,6 +104,7 @@ def run_smoke(ctx: click.Context) -> None:
     ctx.invoke(run_push, events=10)
     ctx.invoke(run_idle, shards=3, seconds=1.0)
     ctx.invoke(run_start_up, runs=2)
+    ctx.invoke(run_year, profiles=2, tasks=2, months=2, days=2)
 
 
 if __name__ == "__main__":

@@ -99,16 +99,29 @@ def _check_nobody_writes(paths: BoardPaths) -> None:
 
 def _check_nothing_was_dropped_since(paths: BoardPaths, copy: BoardPaths) -> None:
     """What was dropped behind the backup's last entry is in no file but a snapshot. Raises CompactedPast."""
-    with Board(copy) as board, until_damage():
+    with Board(copy) as board:
         position, marks = board.position(), board.watermarks()
-        with until_damage(), closing(FileLedger(paths.ledger)) as ledger:
-            if ledger.base()[0] > position:
-                raise CompactedPast(path=paths.ledger, first=position + 1, last=ledger.base()[0])
+    base = 0
+    with until_damage(), closing(FileLedger(paths.ledger)) as ledger:
+        base, _ = ledger.base()
+    if base > position:
+        raise CompactedPast(path=paths.ledger, first=position + 1, last=base)
     for profile, path in paths.shards():
-        with until_damage(), closing(sqlite.open_reader(path, sqlite.SHARD)) as shard, sqlite.explained(path):
-            merged, (base_seq,) = marks.get(profile, (0, ""))[0], shard.execute("SELECT base_seq FROM meta").fetchone()
-            if base_seq > merged:
-                raise CompactedPast(path=path, first=merged + 1, last=base_seq)
+        merged, _ = marks.get(profile, (0, ""))
+        base = _base_seq(paths, profile)
+        if base > merged:
+            raise CompactedPast(path=path, first=merged + 1, last=base)
+
+
+def _base_seq(paths: BoardPaths, profile: str) -> int:
+    """Up to which change a shard was shortened; 0 if it cannot be read, or is no profile's."""
+    with suppress(InvalidName), until_damage(), closing(FileLock(paths.shard_lock(profile))) as lock:
+        lock.acquire(SHARD_LOCK_WAIT_S)
+        path = paths.shard(profile)
+        with opened_shard(path, lock) as shard, sqlite.explained(path):
+            row = shard.execute("SELECT base_seq FROM meta").fetchone()
+            return row[0] if row else 0
+    return 0
 
 
 def _restore_snapshot(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done: Restored) -> None:

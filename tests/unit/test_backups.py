@@ -220,7 +220,7 @@ def test_a_damaged_shard_keeps_its_sound_rest(paths: BoardPaths, store: Path, ho
             bob.comment(task, text)
         bob.sync()
     sqlite.discard(paths.ledger)
-    _plainly(paths.shard("bob"), "UPDATE changes SET body = '{\"text\":\"forged\"}' WHERE seq = 3")
+    _plainly(paths.shard("bob"), 'UPDATE changes SET body = \'{"text":"forged"}\' WHERE seq = 3')
     done = _restored(paths, made)
     assert done.shards == {"amy": STAYED, "bob": REPAIRED}
     with Gateway("bob", home=home) as bob:
