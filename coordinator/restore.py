@@ -1,8 +1,9 @@
 """Restoring: a backup takes the place of what is lost or damaged, and what is sound and newer stays.
 
 A shard is never put back over a sound one that continues it, because that one may hold changes that were acknowledged
-since; nor is the ledger, so that no verdict changes that somebody was told. The board is a replay of the ledger, so it
-is always taken from the backup, and catches up. Whatever is replaced is set aside beside the new file.
+since. Nor is the ledger, or one that board and shards can make, so that no verdict changes that somebody was told. The
+board is a replay of the ledger, so it is always taken from the backup, and catches up. What is replaced is kept beside
+the new file.
 
 Each step leaves files that the next restore judges again, so one that was killed is continued by repeating it.
 """
@@ -19,7 +20,7 @@ from coordinator.held import NO_DAMAGE, SHARD_LOCK_WAIT_S, opened_shard, until_d
 from coordinator.holders import file_holders
 from coordinator.ledger import FileLedger, integrity
 from coordinator.passes import Coordinator, Progress
-from coordinator.repair import is_sound_snapshot, repair_shard, repair_snapshot
+from coordinator.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
 from coordinator.verify import Finding, verify
 from shards import sqlite
 from shards.board import Board
@@ -37,8 +38,11 @@ Mark = tuple[int, str]
 
 @dataclass
 class Restored:
-    """What a restore did. ``ledger``, ``shards``: what became of them: STAYED, RESTORED from the backup, or REPAIRED
-    from the ledger. ``merged``: changes that were behind the backup. ``findings``: what is still not as it must be."""
+    """What a restore did.
+
+    ``ledger``, ``shards``: what became of them: STAYED, RESTORED from the backup, or REPAIRED from the other files.
+    ``merged``: changes that were behind the backup. ``findings``: what is still not as it must be.
+    """
 
     ledger: str = STAYED
     shards: dict[str, str] = field(default_factory=dict)
@@ -58,20 +62,20 @@ def restore(
     """
     copy = backup.paths(paths.slug)
     _check_sound(copy, progress)
-    _check_nobody_writes(paths)
+    _check_no_stranger_writes(paths)
     _check_nothing_was_dropped_since(paths, copy)
     done = Restored()
-    marks = _where_the_ledger_leads(paths.ledger, copy)
-    ledger_stays = marks is not None
+    marks = _where_the_ledger_leads(paths.ledger, copy) or _ledger_made_again(paths, copy, lock, done)
+    ledger_is_there = marks is not None
     if marks is None:
         marks = _where_the_ledger_leads(copy.ledger, copy) or {}
     for profile in {**dict(copy.shards()), **dict(paths.shards())}:
         _restore_shard(paths, copy, profile, marks.get(profile, (0, "")), done)
-    if not ledger_stays:
-        _put(copy.ledger, sqlite.LEDGER, paths.ledger, lock, done)
+    if not ledger_is_there:
+        _put_into(copy.ledger, sqlite.LEDGER, paths.ledger, lock, done)
         done.ledger = RESTORED
     _restore_snapshot(paths, copy, lock, done)
-    _put(copy.board, sqlite.BOARD, paths.board, lock, done)
+    _put_into(copy.board, sqlite.BOARD, paths.board, lock, done)
     done.attachments = link_tree(copy.folder / ATTACHMENTS, paths.attachments)
     _go_on(paths, lock, done)
     done.findings = verify(paths, progress).findings
@@ -89,12 +93,18 @@ def _check_sound(copy: BoardPaths, progress: Progress) -> None:
             raise BackupUnsound(path=copy.folder, problem=f"{finding.where}: {finding.problem}")
 
 
-def _check_nobody_writes(paths: BoardPaths) -> None:
-    """Readers notice that a file was replaced; somebody who writes goes on in the old one, and spoils the new WAL."""
+def _check_no_stranger_writes(paths: BoardPaths) -> None:
+    """Gateways and readers notice a file that was replaced. Another program goes on in the old one, and when it closes
+    that one it removes the new one's WAL. A gateway is told by the lock file that it has open."""
+    known = {each.pid for each in file_holders(paths.coordinator_lock)}
     for path in (paths.board, paths.ledger):
-        writing = [str(each) for each in file_holders(path) if each.writing and each.path.name == path.name]
-        if writing:
-            raise OpenElsewhere(path=path, holders=", ".join(writing))
+        strangers = [
+            str(each)
+            for each in file_holders(path)
+            if each.writing and each.path.name == path.name and each.pid not in known
+        ]
+        if strangers:
+            raise OpenElsewhere(path=path, holders=", ".join(strangers))
 
 
 def _check_nothing_was_dropped_since(paths: BoardPaths, copy: BoardPaths) -> None:
@@ -153,6 +163,19 @@ def _where_the_ledger_leads(path: Path, copy: BoardPaths) -> dict[str, Mark] | N
     return marks
 
 
+def _ledger_made_again(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done: Restored) -> dict[str, Mark] | None:
+    """A newer ledger than the backup's, where board and shards are sound enough to make it of; else None."""
+    try:
+        aside = repair_ledger(paths, lock).set_aside
+    except NO_DAMAGE:
+        raise
+    except StorageError:
+        return None
+    done.ledger = REPAIRED
+    done.set_aside += [aside] if aside else []
+    return _where_the_ledger_leads(paths.ledger, copy)
+
+
 def _restore_shard(paths: BoardPaths, copy: BoardPaths, profile: str, mark: Mark, done: Restored) -> None:
     """Leave a sound shard; else take the backup's, unless the ledger or what is left of the shard itself has more."""
     try:
@@ -190,14 +213,28 @@ def _reaches(path: Path, profile: str, mark: Mark, lock: FileLock) -> tuple[int,
 
 def _put(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done: Restored) -> None:
     making = path.with_name(path.name + ".restore")
-    try:
-        with closing(sqlite.open_reader(source, role)) as reader:
+    with closing(sqlite.open_reader(source, role)) as reader:
+        try:
             sqlite.write_copy(reader, making)
-        aside = sqlite.put_in_place(making, path, lock)
-    finally:
-        sqlite.discard(making)
+            aside = sqlite.put_in_place(making, path, lock)
+        finally:
+            sqlite.discard(making)
     if aside is not None:
         done.set_aside.append(aside)
+
+
+def _put_into(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done: Restored) -> None:
+    """Inside the file that is there, because others have it open; under a new one only if it cannot be opened."""
+    if path.exists():
+        try:
+            with closing(sqlite.open_reader(source, role)) as reader:
+                done.set_aside.append(sqlite.overwrite(reader, path, role, lock))
+            return
+        except NO_DAMAGE:
+            raise
+        except StorageError:
+            pass
+    _put(source, role, path, lock, done)
 
 
 def _go_on(paths: BoardPaths, lock: FileLock, done: Restored) -> None:

@@ -162,6 +162,24 @@ def write_copy(source: sqlite3.Connection, path: Path) -> None:
     sync_folder(path.parent)
 
 
+def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock) -> Path:
+    """Replace the content of ``path`` by that of ``source`` in one transaction of SQLite's own, for whoever has the
+    file open to see; returns where a copy of the former content lies.
+
+    ``lock``: the file's lock, held. Raises what ``open_writer`` raises, and FileBusy if a foreign program is writing.
+    """
+    aside = _name_aside(path, lock)
+    with explained(path):
+        target = open_writer(path, role, lock)
+        try:
+            write_copy(target, aside)
+            source.backup(target)
+        finally:
+            target.close()
+    _forget_oldest(path)
+    return aside
+
+
 def shrink(connection: sqlite3.Connection) -> None:
     """Give the disk back what deleted rows took, if it is worth rewriting the file. A kill leaves it as it was."""
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()

@@ -176,7 +176,8 @@ def test_restoring_what_is_lost(paths: BoardPaths, store: Path, home: str, task:
         sqlite.discard(everything[name])
     done = _restored(paths, made)
     assert done.findings == []
-    assert done.ledger == (RESTORED if "ledger" in lost or lost == "everything" else STAYED)
+    ledger = {"everything": RESTORED, "board and ledger": RESTORED, "ledger and amy": RESTORED, "ledger": REPAIRED}
+    assert done.ledger == ledger.get(lost, STAYED)
     assert done.shards["amy"] == (RESTORED if "amy" in lost or lost == "everything" else STAYED)
     assert done.shards["bob"] == {"everything": RESTORED, "bob": REPAIRED}.get(lost, STAYED)
     with Gateway("bob", home=home) as bob:
@@ -207,6 +208,7 @@ def test_changes_that_saw_one_another_are_merged_again(paths: BoardPaths, store:
         for number in range(6):
             (amy, bob)[number % 2].edit(task, priority=number + 1)
     sqlite.discard(paths.ledger)
+    sqlite.discard(paths.board)
     done = _restored(paths, made)
     assert (done.merged, done.findings) == (6, [])
     with Gateway("amy", home=home) as amy:
