@@ -84,7 +84,7 @@ def run_start_up(new_folder: NewFolder, runs: int) -> None:
 
 @main.command("year")
 @click.option("--profiles", type=click.IntRange(2), default=8)
-@click.option("--tasks", type=click.IntRange(1), default=100, help="Made, discussed and done in one day.")
+@click.option("--tasks", type=click.IntRange(1), default=25, help="Made, discussed and done in one day.")
 @click.option("--months", type=click.IntRange(1), default=12)
 @click.option("--days", type=click.IntRange(1), default=30, help="Days of a month.")
 @click.pass_obj

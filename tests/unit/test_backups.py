@@ -126,8 +126,8 @@ def test_attachments_are_in_it(paths: BoardPaths, store: Path, home: str, task: 
     assert (paths.attachments / task / "outline.md").read_text() == "1. Login"
 
 
-def _killing(verb: str) -> str:
-    """A program that does ``verb`` and dies at the step that its second argument says."""
+def _killing(verb: str, steps: tuple[str, ...]) -> str:
+    """A program that does ``verb`` and dies at the how manieth of ``steps`` its second argument says."""
     return f"""
 import os, sys
 step, done = int(sys.argv[2]), 0
@@ -141,7 +141,7 @@ def die_at(name):
         return true(*given, **named)
     setattr(os, name, step_or_die)
 from coordinator.cli import main
-for name in ("link", "mkdir", "rename", "replace", "unlink", "fsync", "rmdir"):
+for name in {steps}:
     die_at(name)
 main(["--home", sys.argv[1], {verb}], "kanban-merge")
 """
@@ -153,15 +153,15 @@ def test_a_killed_backup_counts_as_nothing(paths: BoardPaths, store: Path, home:
     while killed:
         step += 1
         killed = subprocess.run(
-            [sys.executable, "-c", _killing('"backup", "--keep", "2"'), home, str(step)],
+            [sys.executable, "-c", _killing('"backup", "--keep", "1"', ("mkdir", "rename", "rmdir")), home, str(step)],
             check=False,
             capture_output=True,
         ).returncode == 9  # fmt: skip
         assert all(verify(each.paths("default")).clean for each in backups_in(store))
         make_backup(paths, store)
-        limit_backups(store, 2, None)
-        assert len(list(store.iterdir())) == len(backups_in(store)) <= 2
-    assert step > 10
+        limit_backups(store, 1, None)
+        assert len(list(store.iterdir())) == len(backups_in(store)) == 1
+    assert step > 5
 
 
 @pytest.mark.parametrize("lost", ["everything", "ledger", "board", "amy", "bob", "board and ledger", "ledger and amy"])
@@ -240,17 +240,23 @@ def test_a_killed_restore_is_repeated(paths: BoardPaths, store: Path, home: str,
         for path in (paths.ledger, paths.shard("amy")):
             sqlite.discard(path)
         ended = subprocess.run(
-            [sys.executable, "-c", _killing(f'"restore", {str(made.folder)!r}'), home, str(step)],
+            [
+                sys.executable,
+                "-c",
+                _killing(f'"restore", {str(made.folder)!r}', ("link", "rename", "replace")),
+                home,
+                str(step),
+            ],
             check=False,
             capture_output=True,
         )
         killed = ended.returncode == 9
         assert killed or ended.returncode == 0, ended.stderr
-        done = _restored(paths, made)
-        assert done.findings == []
+        if killed:
+            assert _restored(paths, made).findings == []
         with Gateway("amy", home=home) as amy:
             assert [comment.body for comment in amy.board.comments(task)] == ["before", "since"]
-    assert step > 8
+    assert step > 4
 
 
 def test_a_backup_that_is_not_sound_replaces_nothing(paths: BoardPaths, store: Path, task: str) -> None:
