@@ -239,6 +239,7 @@ def test_a_killed_restore_is_repeated(paths: BoardPaths, store: Path, home: str,
         step += 1
         for path in (paths.ledger, paths.shard("amy")):
             sqlite.discard(path)
+            path.write_bytes(b"nonsense" * 1024)
         ended = subprocess.run(
             [
                 sys.executable,
