@@ -18,7 +18,7 @@ from coordinator.passes import Progress, catch_up
 from coordinator.snapshots import start_of
 from coordinator.state import BoardState
 from shards import sqlite
-from shards.errors import Damaged, FileBusy, KanbanError, SnapshotMissing, SnapshotStrange
+from shards.errors import Damaged, FileBusy, KanbanError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -130,10 +130,9 @@ def _check_replay(
     try:
         start_of(paths, ledger, onto=scratch)
         compare_with_replay(found, board, ledger, scratch, progress)
-    except (SnapshotMissing, SnapshotStrange) as error:
-        found.findings.append(Finding(paths.snapshot.name, str(error)))
     except KanbanError as error:
-        found.findings.append(Finding(paths.ledger.name, str(error)))
+        file = paths.snapshot if _is_of_snapshot(error, paths) else paths.ledger
+        found.findings.append(Finding(file.name, str(error)))
     finally:
         scratch.close()
 
@@ -216,5 +215,9 @@ def _what_differs(paths: BoardPaths, profile: str) -> str | None:
     except FileBusy:
         return None  # its profile is writing it
     except KanbanError as error:
-        return str(error)
+        return None if _is_of_snapshot(error, paths) else str(error)  # which is a finding of its own
     return None if seq is None else f"its change {seq} is not the one that was merged"
+
+
+def _is_of_snapshot(error: KanbanError, paths: BoardPaths) -> bool:
+    return getattr(error, "path", None) == paths.snapshot
