@@ -212,7 +212,7 @@ class World:
         """Old changes leave ledger and shards, or are about to when the process is killed at ``crash``."""
         self.stop_daemon()
         self.make_pass()
-        self.check()  # what is dropped is remembered
+        self._check_replay()  # what is dropped is remembered
         lock = self._take_lock()
         try:
             with killed_at(crash):
@@ -225,6 +225,7 @@ class World:
     def back_up(self) -> None:
         """A backup, beside whoever works; the newest two are kept."""
         if self.paths.board.exists():
+            self._check_replay()
             make_backup(self.paths, self.paths.backups)
             limit_backups(self.paths.backups, 2, None)
 
@@ -267,6 +268,10 @@ class World:
         invariants.no_lost_change(evidence, self.acknowledged, self.remembered, everything=True)
         invariants.rebuild_equals_board(evidence, self.chance)
         return evidence
+
+    def _check_replay(self) -> None:
+        """Backups and compactions refuse a board that is no replay; the invariant is to say it first."""
+        invariants.rebuild_equals_board(self.check(), random.Random(0))
 
     # --- how -----------------------------------------------------------------------------------------------------
 
