@@ -127,7 +127,7 @@ def _shorten_shard(paths: BoardPaths, profile: str, path: Path, start: Start, dr
 
 def _drop_changes(path: Path, lock: FileLock, seq: int, digest: str, dry_run: bool) -> tuple[int, str | None]:
     with opened_shard(path, lock) as shard, sqlite.explained(path):
-        (base_seq,) = shard.execute("SELECT base_seq FROM meta").fetchone()
+        (base_seq,) = shard.execute("SELECT base_seq FROM meta").fetchone() or (0,)
         at_seq = shard.execute("SELECT digest FROM changes WHERE seq = ?", (seq,)).fetchone()
     if base_seq < seq and (at_seq is None or at_seq[0] != digest):
         return 0, f"its change {seq} is not the one that was merged"
