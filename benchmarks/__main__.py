@@ -23,6 +23,7 @@ from benchmarks import (
     side_by_side,
     start_up,
     targets,
+    year,
 )
 from benchmarks.figures import FIGURES
 
@@ -185,6 +186,17 @@ def write_page(kept: Path) -> None:
 main.add_command(chaos.chaos)
 
 
+@main.command("year")
+@click.option("--profiles", type=click.IntRange(2), default=8)
+@click.option("--tasks", type=click.IntRange(1), default=25, help="Made, discussed and done in one day.")
+@click.option("--months", type=click.IntRange(1), default=12)
+@click.option("--days", type=click.IntRange(1), default=30, help="Days of a month.")
+@click.pass_obj
+def run_year(new_folder: NewFolder, profiles: int, tasks: int, months: int, days: int) -> None:
+    """A year of a busy fleet: how large each file is at the end of each month, with and without compaction."""
+    year.measure(new_folder(), profiles, tasks, months, days)
+
+
 @main.command("smoke")
 @click.pass_context
 def run_smoke(ctx: click.Context) -> None:
@@ -199,6 +211,7 @@ def run_smoke(ctx: click.Context) -> None:
     for work in side_by_side.WORKS:
         ctx.invoke(run_peers, work=work, profiles=(1,), rounds=1, seconds=0.1)
     ctx.invoke(chaos.chaos, minutes=0.1, profiles=2, seed=1)
+    ctx.invoke(run_year, profiles=2, tasks=2, months=2, days=2)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,10 @@ VERBS = {
     "repair": "coordinator.verbs.checking",
     "salvage": "coordinator.verbs.salvaging",
     "service": "coordinator.verbs.services",
+    "backup": "coordinator.verbs.keeping",
+    "backups": "coordinator.verbs.keeping",
+    "restore": "coordinator.verbs.keeping",
+    "compact": "coordinator.verbs.keeping",
     "demo": "coordinator.verbs.demo",
 }
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from shards import sqlite, vectors
 from shards.bodies import COORDINATOR_KINDS, KINDS, LIMIT_BYTES, TASKLESS_KINDS, Body
-from shards.changes import Change, chain, decode_body, genesis
+from shards.changes import Change, chain, decode_body
 from shards.errors import FileMissing, InvalidChange, InvalidName, KanbanError, StorageError, TooManyFiles
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile, is_task_id
@@ -317,17 +317,22 @@ def take_all(shard: sqlite3.Connection, profile: str, watermark: Watermark, chan
 
 def _take(shard: sqlite3.Connection, profile: str, watermark: Watermark, share: _Share, changes: list[Change]) -> bool:
     """Append at most the ``share`` of the shard's new changes to ``changes``; returns whether these were all."""
-    meta = shard.execute("SELECT profile, shard_id FROM meta").fetchone()
+    meta = shard.execute("SELECT profile, base_seq, base_digest FROM meta").fetchone()
     if meta is None:
         return True
     if meta[0] != profile:
         raise _Quarantine(f"it is the shard of {meta[0]!r}, copied or renamed to this profile's name")
     seq, digest = watermark(profile)
+    _, base_seq, base_digest = meta
+    if type(base_seq) is not int or base_seq > seq:
+        raise _Quarantine(f"its changes up to {base_seq} were dropped, and only {seq} of it were merged")
     rows = shard.execute(_READ, (seq, share.changes + 2))
-    if seq:
+    if not seq:
+        digest = base_digest
+    elif seq > base_seq:
         _check_continues(rows.fetchone(), seq, digest)
-    else:
-        digest = genesis(profile, meta[1])
+    elif digest != base_digest:
+        raise _Quarantine(f"it is another shard: its change {seq} was not the one that was merged")
     weight = size_bytes = 0
     while size_bytes < share.size_bytes and weight < share.changes:
         row = rows.fetchone()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from coordinator.backups import Schedule
 from coordinator.notify import Supervisor
 from coordinator.served import Served, Stopped
 from shards.boards import boards
@@ -46,14 +47,22 @@ _FOR_A_PERSON = (LegacyBoard, NewerSchema, ForeignFile, NoSharedMemory)
 class Daemon:
     """Serves one board until ``stop`` is called or SIGTERM or SIGINT arrives.
 
-    ``stands_by``: wait while another coordinator serves it. ``supervisor`` is told how it goes.
+    ``stands_by``: wait while another coordinator serves it. ``backup_every_s``: how often a backup is made; None for
+    never. ``supervisor`` is told how it goes.
     """
 
     lock_wait_s = LOCK_WAIT_S
 
-    def __init__(self, paths: BoardPaths, stands_by: bool = False, supervisor: Supervisor | None = None) -> None:
+    def __init__(
+        self,
+        paths: BoardPaths,
+        stands_by: bool = False,
+        backup_every_s: float | None = None,
+        supervisor: Supervisor | None = None,
+    ) -> None:
         self.paths = paths
         self._stands_by = stands_by
+        self._backup_every_s = backup_every_s
         self._supervisor = supervisor or Supervisor()
         self._stopping = False
         self._served: dict[Path, Served] = {}
@@ -129,8 +138,9 @@ class Daemon:
             self._served.pop(folder).let_go()
         for folder, paths in there.items():
             if folder not in self._served:
+                backups = Schedule(paths, self._backup_every_s) if self._backup_every_s else None
                 self._served[folder] = Served(
-                    paths, self._where(paths), self._unless_stopping, bells, self.lock_wait_s, self._stands_by
+                    paths, self._where(paths), self._unless_stopping, bells, self.lock_wait_s, self._stands_by, backups
                 )
         return [self._served[folder] for folder in there]
 
@@ -152,8 +162,14 @@ class HomeDaemon(Daemon):
 
     lock_wait_s = LOCK_WAIT_BESIDE_OTHERS_S
 
-    def __init__(self, root: Path, stands_by: bool = False, supervisor: Supervisor | None = None) -> None:
-        super().__init__(BoardPaths.of(root, DEFAULT_BOARD), stands_by, supervisor)
+    def __init__(
+        self,
+        root: Path,
+        stands_by: bool = False,
+        backup_every_s: float | None = None,
+        supervisor: Supervisor | None = None,
+    ) -> None:
+        super().__init__(BoardPaths.of(root, DEFAULT_BOARD), stands_by, backup_every_s, supervisor)
         self._root = root
         self._known: list[BoardPaths] = []
 

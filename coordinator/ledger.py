@@ -51,6 +51,9 @@ class Ledger(Protocol):
     def after(self, position: int) -> Iterator[Entry]:
         """The entries behind ``position``, in order, their chain checked. Raises Damaged at a break."""
 
+    def base(self) -> tuple[int, str]:
+        """Where it begins: the position up to which entries were dropped, and its digest; ``(0, GENESIS)`` if none."""
+
     def head(self) -> tuple[int, str]:
         """The last position and its digest; ``(0, GENESIS)`` for an empty ledger."""
 
@@ -75,7 +78,7 @@ class FileLedger:
         return entries
 
     def after(self, position: int) -> Iterator[Entry]:
-        digest = self._digest_at(position)
+        digest = self.digest_at(position)
         while True:
             with sqlite.explained(self.path):
                 page = self._connection.execute(
@@ -91,12 +94,56 @@ class FileLedger:
             if len(page) < _PAGE:
                 return
 
+    def base(self) -> tuple[int, str]:
+        with sqlite.explained(self.path):
+            row = self._connection.execute("SELECT position, digest FROM base").fetchone()
+        if row is None:
+            raise Damaged(path=self.path, problem="it does not say where it begins")
+        return row
+
     def head(self) -> tuple[int, str]:
         with sqlite.explained(self.path):
             row = self._connection.execute(
                 "SELECT position, digest FROM entries ORDER BY position DESC LIMIT 1"
             ).fetchone()
-        return row or (0, GENESIS)
+        return row or self.base()
+
+    def digest_at(self, position: int) -> str:
+        """The digest of the entry at ``position``, or where the ledger begins. Raises Damaged if there is none."""
+        base, digest = self.base()
+        if position == base:
+            return digest
+        with sqlite.explained(self.path):
+            row = self._connection.execute("SELECT digest FROM entries WHERE position = ?", (position,)).fetchone()
+        if row is None:
+            raise Damaged(path=self.path, problem=f"it holds no entry at position {position}")
+        return row[0]
+
+    def first_since(self, at_ms: int) -> int:
+        """The first position that was appended at or after ``at_ms``; the one behind the last if none was."""
+        with sqlite.explained(self.path):
+            (found,) = self._connection.execute(
+                "SELECT min(position) FROM entries WHERE at_ms >= ?", (at_ms,)
+            ).fetchone()
+        return found or self.head()[0] + 1
+
+    def drop(self, position: int) -> None:
+        """Forget the entries up to ``position``, durably; the next one still continues their digest."""
+        digest = self.digest_at(position)
+        with sqlite.explained(self.path), sqlite.transaction(self._connection):
+            self._connection.execute("DELETE FROM entries WHERE position <= ?", (position,))
+            self._connection.execute("UPDATE base SET position = ?, digest = ?", (position, digest))
+        self.shrink()
+
+    def begin_behind(self, position: int, digest: str) -> None:
+        """Let an empty ledger begin behind ``position``."""
+        with sqlite.explained(self.path), sqlite.transaction(self._connection):
+            self._connection.execute("UPDATE base SET position = ?, digest = ?", (position, digest))
+
+    def shrink(self) -> None:
+        """Give back to the disk what dropped entries took."""
+        with sqlite.explained(self.path):
+            sqlite.shrink(self._connection)
 
     def integrity(self) -> str:
         """SQLite's own ``integrity_check``: ``ok``, or what is wrong."""
@@ -105,15 +152,6 @@ class FileLedger:
     def close(self) -> None:
         """Close the file; a writer still holds the lock then."""
         self._connection.close()
-
-    def _digest_at(self, position: int) -> str:
-        if position == 0:
-            return GENESIS
-        with sqlite.explained(self.path):
-            row = self._connection.execute("SELECT digest FROM entries WHERE position = ?", (position,)).fetchone()
-        if row is None:
-            raise Damaged(path=self.path, problem=f"it ends before position {position}, which the board shows")
-        return row[0]
 
 
 def integrity(connection: sqlite3.Connection, path: Path) -> str:

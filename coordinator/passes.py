@@ -21,11 +21,12 @@ from coordinator.decide import Decision, decide
 from coordinator.ledger import Entry, FileLedger, Ledger
 from coordinator.lock import GATEWAY, announce
 from coordinator.overdue import EXPIRE, overdue
+from coordinator.snapshots import start_of
 from coordinator.state import BoardState
 from shards import sqlite
 from shards.bell import Ringer
 from shards.changes import Change
-from shards.errors import FileReplaced, LedgerBehind, NotCoordinator, StorageError
+from shards.errors import BoardBehind, FileReplaced, LedgerBehind, NotCoordinator, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -174,10 +175,12 @@ def catch_up(
     Returns how many; ``progress(done, total)`` is told after each batch. Raises LedgerBehind, Damaged.
     """
     shown, digest = board.position()
-    head = ledger.head()
+    head, base = ledger.head(), ledger.base()
     if (shown, digest) == head:
         return 0
-    if shown >= head[0] or (shown and next(ledger.after(shown - 1)).digest != digest):
+    if shown < base[0]:
+        raise BoardBehind(shown=shown, base=base[0])
+    if shown >= head[0] or (base if shown == base[0] else _at(ledger, shown)) != (shown, digest):
         raise LedgerBehind(path=getattr(ledger, "path", "the ledger"), shown=shown, held=head[0])
     total = (head[0] if upto is None else min(upto, head[0])) - shown
     entries = islice(ledger.after(shown), total)
@@ -188,15 +191,21 @@ def catch_up(
     return count
 
 
-def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done, total: None) -> Path | None:
-    """Make the board from its ledger alone, and put it in place when it is whole: readers see the former file, or
-    none, until then. ``lock``: the coordinator's, held.
+def _at(ledger: Ledger, position: int) -> tuple[int, str]:
+    return position, next(ledger.after(position - 1)).digest
 
-    Returns where the former file lies now, if there was one. Raises FileMissing and Damaged of the ledger, DiskFull.
+
+def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done, total: None) -> Path | None:
+    """Make the board from its ledger, and put it in place when it is whole: readers see the former file, or none, until
+    then. ``lock``: the coordinator's, held.
+
+    Returns where the former file lies now, if there was one. Raises FileMissing and Damaged of the ledger or of the
+    snapshot that it begins with, DiskFull.
     """
     making = paths.board.with_name(paths.board.name + ".making")
     try:
         with closing(FileLedger(paths.ledger)) as ledger, closing(sqlite.open_scratch(sqlite.BOARD)) as scratch:
+            start_of(paths, ledger, onto=scratch)
             catch_up(BoardState(scratch), ledger, progress=progress)
             sqlite.discard(making)
             with closing(sqlite.open_writer(making, sqlite.BOARD, lock)) as board, sqlite.explained(making):

@@ -10,46 +10,46 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from coordinator.collect import take_all
-from coordinator.ledger import FileLedger, integrity
+from coordinator.held import (
+    NO_DAMAGE,
+    SHARD_LOCK_WAIT_S,
+    Held,
+    Merged,
+    held_of,
+    merged_of,
+    opened_shard,
+    until_damage,
+)
+from coordinator.ledger import GENESIS, FileLedger, integrity
 from coordinator.passes import Coordinator
+from coordinator.snapshots import Start, read_start, start_of
 from shards import sqlite
 from shards.board import Board
-from shards.changes import Change, chain
+from shards.changes import Change, chain, genesis
 from shards.errors import (
     BeyondRepair,
-    CannotOpen,
-    DiskFull,
-    FileBusy,
+    Damaged,
     FileMissing,
-    NewerSchema,
     NothingToRepair,
     StorageError,
 )
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
-SHARD_LOCK_WAIT_S = 10.0
-
 _ORDER = (
     "SELECT v.profile, v.seq, v.at_ms, k.task_id, k.kind, k.body, k.seen, k.written_ms, k.change_digest "
-    "FROM merge_verdicts v LEFT JOIN merge_kept k USING (profile, seq) ORDER BY v.position"
-)
-_CHANGES = (
-    "SELECT meta.profile, seq, task_id, kind, body, seen, at_ms, digest FROM meta CROSS JOIN changes "
-    "WHERE meta.profile = ? ORDER BY seq"
+    "FROM merge_verdicts v LEFT JOIN merge_kept k USING (profile, seq) WHERE v.position > ? ORDER BY v.position"
 )
 _OPEN_RUNS = (
     "SELECT t.current_run_id FROM merge_tasks m JOIN tasks t ON t.id = m.task_id "
     "WHERE t.current_run_id IS NOT NULL AND ? IN (m.run_profile, m.run_claimer)"
 )
-# What is the matter with a file's surroundings, or with this program, is no damage.
-_NO_DAMAGE = (CannotOpen, DiskFull, FileBusy, NewerSchema)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class Repaired:
 
 
 def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
-    """Make the ledger again from the board, which keeps the order, and the shards, which keep the changes.
+    """Make the ledger again from the board, which keeps the order, and the shards, which keep the changes; from where
+    the snapshot stands, if there is one.
 
     ``lock``: the coordinator's, held. Raises NothingToRepair if the ledger is as the board needs it, BeyondRepair if a
     shard lacks a change that was merged, and the StorageErrors of a board that cannot be read.
@@ -79,13 +80,48 @@ def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
             shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
             if _is_sound(paths.ledger, shown, digest):
                 raise NothingToRepair(path=paths.ledger)
-            if _write_ledger(making, lock, _entries(paths, board)) != (shown, digest):
+            start = _start(paths)
+            if _write_ledger(making, lock, start, _entries(paths, board, start)) != (shown, digest):
                 problem = f"{paths.board} and the shards do not lead to the digest that the board shows"
                 raise BeyondRepair(path=paths.ledger, problem=problem)
-        return Repaired(paths.ledger, shown, sqlite.put_in_place(making, paths.ledger, lock))
+        return Repaired(paths.ledger, shown - start.position, sqlite.put_in_place(making, paths.ledger, lock))
     finally:
         board.close()
         sqlite.discard(making)
+
+
+def repair_snapshot(paths: BoardPaths, lock: FileLock) -> Repaired:
+    """Make the snapshot again, of the board as it stands: from here on, a replay starts there.
+
+    What the board shows now can no longer be compared with what its dropped entries gave. ``lock``: the coordinator's,
+    held. Raises NothingToRepair if the snapshot is sound or none is needed, and Damaged for a board that is not sound.
+    """
+    Coordinator(paths, lock).close()  # catches up, or says that another file is the one to be repaired
+    with closing(FileLedger(paths.ledger)) as ledger:
+        if is_sound_snapshot(paths, ledger):
+            raise NothingToRepair(path=paths.snapshot)
+    making = _making(paths.snapshot)
+    try:
+        with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board, sqlite.explained(paths.board):
+            problem = integrity(board, paths.board)
+            if problem != "ok":
+                raise Damaged(path=paths.board, problem=problem)
+            sqlite.write_copy(board, making)
+            position = read_start(board).position
+        return Repaired(paths.snapshot, position, sqlite.put_in_place(making, paths.snapshot, lock))
+    finally:
+        sqlite.discard(making)
+
+
+def is_sound_snapshot(paths: BoardPaths, ledger: FileLedger) -> bool:
+    """Whether a replay of the ledger can start where it must: at the snapshot, or at nothing."""
+    try:
+        start_of(paths, ledger)
+    except NO_DAMAGE:
+        raise
+    except StorageError:
+        return False
+    return True
 
 
 def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
@@ -100,8 +136,8 @@ def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
     """
     path = paths.shard(profile)
     Coordinator(paths, lock).close()  # catches up, or says that the ledger is the one to be repaired
-    merged = _merged_of(paths, profile)
-    if not merged and not path.exists():
+    merged = merged_of(paths, profile)
+    if merged == Merged((0, ""), []) and not path.exists():
         raise FileMissing(path=path, role="shard")
     with closing(FileLock(paths.shard_lock(profile))) as shard_lock, Board(paths) as board:
         shard_lock.acquire(SHARD_LOCK_WAIT_S)
@@ -111,26 +147,20 @@ def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
             raise NothingToRepair(path=path)
         with board.reading() as connection:
             runs = [run_id for (run_id,) in connection.execute(_OPEN_RUNS, (profile,))]
-        changes = merged + old.rest
+        changes = merged.changes + old.rest
         making = _making(path)
         try:
-            _write_shard(making, shard_lock, profile, changes, runs)
+            shard_id = old.shard_id or secrets.token_hex(16)
+            base = merged.start if merged.start[0] else (0, genesis(profile, shard_id))
+            _write_shard(making, shard_lock, (profile, shard_id, *base), changes, runs)
             aside = sqlite.put_in_place(making, path, shard_lock)
         finally:
             sqlite.discard(making)
     kept = {change.digest for change in changes}
-    unmerged = tuple(change for change in old.held if change.digest not in kept)
+    unmerged = tuple(
+        change for change in old.held.changes if change.seq > merged.start[0] and change.digest not in kept
+    )
     return Repaired(path, len(changes), aside, unmerged)
-
-
-def differing_change(paths: BoardPaths, profile: str) -> int | None:
-    """The first change of the profile that was merged and is not in its shard as it was; None if all are.
-
-    Raises FileBusy, and the StorageErrors of a ledger or a shard that cannot be read.
-    """
-    held = {change.seq: change for change in _changes_of(paths, profile)}
-    merged = _merged_of(paths, profile)
-    return next((change.seq for change in merged if held.get(change.seq) != change), None)
 
 
 # --- the ledger ----------------------------------------------------------------------------------------------------
@@ -138,22 +168,34 @@ def differing_change(paths: BoardPaths, profile: str) -> int | None:
 
 def _is_sound(path: Path, shown: int, digest: str) -> bool:
     """Whether the ledger is whole and leads to where the board stands."""
-    found = shown == 0
     try:
         with closing(FileLedger(path)) as ledger:
-            for entry in ledger.after(0):
+            base = ledger.base()
+            found = base == (shown, digest)
+            for entry in ledger.after(base[0]):
                 found = found or (entry.position, entry.digest) == (shown, digest)
             return found and ledger.integrity() == "ok"
-    except _NO_DAMAGE:
+    except NO_DAMAGE:
         raise
     except StorageError:
         return False
 
 
-def _entries(paths: BoardPaths, board: sqlite3.Connection) -> Iterator[tuple[int, Change]]:
-    """Every change that was merged, in ledger order, each with the time of its entry."""
+def _start(paths: BoardPaths) -> Start:
+    """Where the snapshot stands; the ledger that would confirm it is lost, but its digest must lead to the board's."""
+    if not paths.snapshot.exists():
+        return Start(0, GENESIS, {})
+    with (
+        closing(sqlite.open_reader(paths.snapshot, sqlite.SNAPSHOT)) as snapshot,
+        sqlite.explained(paths.snapshot),
+    ):
+        return read_start(snapshot)
+
+
+def _entries(paths: BoardPaths, board: sqlite3.Connection, start: Start) -> Iterator[tuple[int, Change]]:
+    """Every change that was merged behind ``start``, in ledger order, each with the time of its entry."""
     shards: dict[str, dict[int, Change]] = {}
-    for profile, seq, at_ms, *kept in board.execute(_ORDER):
+    for profile, seq, at_ms, *kept in board.execute(_ORDER, (start.position,)):
         if kept[0] is not None:
             yield at_ms, Change(profile, seq, *kept)
             continue
@@ -167,21 +209,24 @@ def _entries(paths: BoardPaths, board: sqlite3.Connection) -> Iterator[tuple[int
 
 def _merged_changes(paths: BoardPaths, profile: str) -> dict[int, Change]:
     """The shard's changes by their seq, without those that were rewritten; none if there is no such shard."""
-    with _until_damage():
-        held = _changes_of(paths, profile)
-        digests = {change.seq: change.digest for change in held}
+    with until_damage():
+        held = held_of(paths, profile)
+        digests = dict([held.base, *((change.seq, change.digest) for change in held.changes)])
         # Behind a repair, the first change continues a shard that is no more; the ledger's own chain covers it.
         return {
             change.seq: change
-            for change in held
+            for change in held.changes
             if change.seq == 1 or change.digest == chain(digests.get(change.seq - 1, ""), *change[:7])
         }
     return {}
 
 
-def _write_ledger(path: Path, lock: FileLock, entries: Iterator[tuple[int, Change]]) -> tuple[int, str]:
+def _write_ledger(
+    path: Path, lock: FileLock, start: Start, entries: Iterator[tuple[int, Change]]
+) -> tuple[int, str]:
     sqlite.discard(path)
     with closing(FileLedger(path, lock)) as ledger:
+        ledger.begin_behind(start.position, start.digest)
         for at_ms, group in groupby(entries, key=lambda entry: entry[0]):
             ledger.append([change for _, change in group], at_ms)
         return ledger.head()
@@ -192,74 +237,40 @@ def _write_ledger(path: Path, lock: FileLock, entries: Iterator[tuple[int, Chang
 
 @dataclass
 class _Old:
-    """What a shard holds: all its changes as far as they can be read, and, behind what was merged, those that a pass
-    would take. ``sound``: neither they nor what was merged nor the file gives cause for a repair."""
+    """What a shard holds, as far as it can be read, and, behind what was merged, what a pass would take.
 
-    held: list[Change]
+    ``sound``: neither they nor what was merged nor the file gives cause for a repair. ``shard_id``: None if it cannot
+    be read; the first change continues from it, so while nothing is merged it must stay."""
+
+    held: Held
     rest: list[Change]
     sound: bool = False
+    shard_id: str | None = None
 
 
-def _examine(path: Path, profile: str, merged: list[Change], marks: dict, lock: FileLock) -> _Old:
-    old = _Old([], [])
-    with _until_damage(), _opened(path, lock) as shard:
-        with _until_damage(), sqlite.explained(path):
+def _examine(path: Path, profile: str, merged: Merged, marks: dict, lock: FileLock) -> _Old:
+    old = _Old(Held(), [])
+    with until_damage(), opened_shard(path, lock) as shard:
+        with until_damage(), sqlite.explained(path):
+            old.shard_id = _shard_id(shard, profile)
             why = take_all(shard, profile, lambda other: marks.get(other, (0, "")), old.rest)
             old.sound = why is None and integrity(shard, path) == "ok"
-        with sqlite.explained(path):
-            old.held.extend(Change(*row) for row in shard.execute(_CHANGES, (profile,)))
-    old.sound = old.sound and old.held == merged + old.rest
+        old.held.read(shard, path, profile)
+    old.sound = old.sound and old.held.differs_at(merged) is None
     return old
 
 
-def _changes_of(paths: BoardPaths, profile: str) -> list[Change]:
-    path = paths.shard(profile)
-    with closing(FileLock(paths.shard_lock(profile))) as lock:
-        lock.acquire(SHARD_LOCK_WAIT_S)
-        with _opened(path, lock) as shard, sqlite.explained(path):
-            return [Change(*row) for row in shard.execute(_CHANGES, (profile,))]
+def _shard_id(shard: sqlite3.Connection, profile: str) -> str | None:
+    row = shard.execute("SELECT shard_id FROM meta WHERE profile = ?", (profile,)).fetchone()
+    return row[0] if row and isinstance(row[0], str) else None
 
 
-@contextmanager
-def _opened(path: Path, lock: FileLock) -> Iterator[sqlite3.Connection]:
-    """The shard for reading, once a killed writer's journal is rolled back. ``lock``: the shard's, held."""
-    try:
-        shard = sqlite.open_reader(path, sqlite.SHARD)
-    except StorageError as error:
-        if not sqlite.is_hot_journal(error.__cause__):
-            raise
-        sqlite.roll_back_hot_journal(path, lock)
-        shard = sqlite.open_reader(path, sqlite.SHARD)
-    with closing(shard):
-        yield shard
-
-
-@contextmanager
-def _until_damage() -> Iterator[None]:
-    """Reading a damaged file ends where it cannot be read."""
-    try:
-        yield
-    except _NO_DAMAGE:
-        raise
-    except StorageError:
-        pass
-
-
-def _merged_of(paths: BoardPaths, profile: str) -> list[Change]:
-    with closing(FileLedger(paths.ledger)) as ledger:
-        return [
-            Change(*entry[1:8], entry.change_digest)
-            for entry in ledger.after(0)
-            if entry.profile == profile
-        ]
-
-
-def _write_shard(path: Path, lock: FileLock, profile: str, changes: list[Change], runs: list[int]) -> None:
+def _write_shard(path: Path, lock: FileLock, meta: tuple, changes: list[Change], runs: list[int]) -> None:
     sqlite.discard(path)
     now_ms = time.time_ns() // 1_000_000
     shard = sqlite.open_writer(path, sqlite.SHARD, lock)
     with closing(shard), sqlite.explained(path), sqlite.transaction(shard):
-        shard.execute("INSERT INTO meta VALUES (1, ?, ?)", (profile, secrets.token_hex(16)))
+        shard.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", meta)
         shard.executemany("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", [change[1:] for change in changes])
         shard.executemany("INSERT INTO liveness VALUES (?, ?)", [(run_id, now_ms) for run_id in runs])
 

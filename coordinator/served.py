@@ -13,6 +13,7 @@ import selectors
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from coordinator.backups import Schedule
 from coordinator.collect import QUARANTINED
 from coordinator.healing import Healer
 from coordinator.lock import DAEMON, holder, take
@@ -68,7 +69,7 @@ class Served:
     that; its bell is registered with ``bells``. ``works`` is False after an error that nobody foresaw.
 
     ``lock_wait_s``: how long to wait for a lock that is held by somebody who makes a pass or two. ``stands_by``: that
-    another daemon serves it is as it should be.
+    another daemon serves it is as it should be. ``backups``: when they are made, if this daemon has them made.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Served:
         bells: selectors.BaseSelector,
         lock_wait_s: float,
         stands_by: bool,
+        backups: Schedule | None = None,
     ) -> None:
         self.paths = paths
         self.troubles = Troubles(where)
@@ -88,6 +90,7 @@ class Served:
         self._bells = bells
         self._lock_wait_s = lock_wait_s
         self._stands_by = stands_by
+        self._backups = backups
         self._healer = Healer(paths, where)
         self._lock: FileLock | None = None
         self._coordinator: Coordinator | None = None
@@ -141,6 +144,8 @@ class Served:
 
     def close(self) -> None:
         """Close the files, and let the next coordinator in."""
+        if self._backups is not None:
+            self._backups.close()
         self._take_bell_down()
         self._close_files()
         if self._lock is not None:
@@ -164,6 +169,8 @@ class Served:
             self._open_files()
             return True
         troubles = {f"shard of {it.profile}: {it.why}" for it in report.left if it.state == QUARANTINED}
+        if self._backups is not None:
+            troubles |= self._backups.run_if_due()
         self.troubles.are(troubles | self._trouble_with_bell())
         return report.more
 

@@ -12,9 +12,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 from coordinator.collect import QUARANTINED, look
+from coordinator.held import differing_change
 from coordinator.ledger import FileLedger, integrity
 from coordinator.passes import Progress, catch_up
-from coordinator.repair import differing_change
+from coordinator.snapshots import start_of
 from coordinator.state import BoardState
 from shards import sqlite
 from shards.errors import Damaged, FileBusy, KanbanError
@@ -93,6 +94,7 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
     ledger = FileLedger(paths.ledger)
     scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
+        start_of(paths, ledger, onto=scratch)
         entries = catch_up(BoardState(scratch), ledger, progress=progress)
         try:
             _copy_onto(scratch, paths.board, lock)
@@ -124,20 +126,34 @@ def _check_replay(
     found: Verification, board: sqlite3.Connection, ledger: FileLedger, paths: BoardPaths, progress: Progress
 ) -> None:
     """Replay the ledger as far as the board shows it, and compare every table."""
-    shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
     scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
-        state = BoardState(scratch)
-        found.entries = catch_up(state, ledger, shown, progress) if shown else 0
-        if state.position() != (shown, digest):
-            problem = f"replayed, it ends at position {found.entries} with another digest than the board's, {shown}"
-            found.findings.append(Finding(paths.ledger.name, problem))
-        for table, key in _tables(scratch):
-            _compare(found, table, key, scratch, board)
+        start_of(paths, ledger, onto=scratch)
+        compare_with_replay(found, board, ledger, scratch, progress)
     except KanbanError as error:
-        found.findings.append(Finding(paths.ledger.name, str(error)))
+        file = paths.snapshot if _is_of_snapshot(error, paths) else paths.ledger
+        found.findings.append(Finding(file.name, str(error)))
     finally:
         scratch.close()
+
+
+def compare_with_replay(
+    found: Verification, board: sqlite3.Connection, ledger: FileLedger, scratch: sqlite3.Connection, progress: Progress
+) -> None:
+    """Replay on from where ``scratch`` stands to where the board does, and compare every table.
+
+    Raises the StorageErrors of a ledger that cannot be replayed.
+    """
+    shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
+    state = BoardState(scratch)
+    if state.position()[0] < shown:
+        found.entries += catch_up(state, ledger, shown, progress)
+    if state.position() != (shown, digest):
+        end = state.position()[0]
+        problem = f"replayed, it ends at position {end} with another digest than the board's, {shown}"
+        found.findings.append(Finding(ledger.path.name, problem))
+    for table, key in _tables(scratch):
+        _compare(found, table, key, scratch, board)
 
 
 def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
@@ -199,5 +215,9 @@ def _what_differs(paths: BoardPaths, profile: str) -> str | None:
     except FileBusy:
         return None  # its profile is writing it
     except KanbanError as error:
-        return str(error)
+        return None if _is_of_snapshot(error, paths) else str(error)  # which is a finding of its own
     return None if seq is None else f"its change {seq} is not the one that was merged"
+
+
+def _is_of_snapshot(error: KanbanError, paths: BoardPaths) -> bool:
+    return getattr(error, "path", None) == paths.snapshot

@@ -27,3 +27,12 @@ def m001_entries(db: Database) -> None:
             UNIQUE (profile, seq)
         ) STRICT"""
     )
+    # Where the ledger begins: the entries up to this position were dropped behind a snapshot of the board.
+    db.execute(
+        """CREATE TABLE base (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            position INTEGER NOT NULL,
+            digest TEXT NOT NULL
+        ) STRICT"""
+    )
+    db.execute("INSERT INTO base VALUES (1, 0, '')")

@@ -22,12 +22,15 @@ def m001_changes(db: Database) -> None:
             digest TEXT NOT NULL
         ) STRICT"""
     )
-    # Whose shard this is, and which one: one row.
+    # Whose shard this is, which one, and where it begins: one row. The changes up to ``base_seq`` were dropped once the
+    # ledger held them; ``base_digest`` is the digest there, which the next change continues.
     db.execute(
         """CREATE TABLE meta (
             one INTEGER PRIMARY KEY CHECK (one = 1),
             profile TEXT NOT NULL,
-            shard_id TEXT NOT NULL
+            shard_id TEXT NOT NULL,
+            base_seq INTEGER NOT NULL,
+            base_digest TEXT NOT NULL
         ) STRICT"""
     )
     # The newest sign of life of each run, overwritten in place: state, not history.

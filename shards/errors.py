@@ -88,6 +88,13 @@ class UnknownLetter(KanbanError):
 
 class ExtraMissing(KanbanError):
     """This needs {package}, which is not installed; `pip install 'kanban-shards[{extra}]'` brings it."""
+class UpkeepRunning(KanbanError):
+    """Another backup, restore or compaction of this board is under way ({lock} is held); repeat the command when it is
+    through."""
+
+
+class OpenElsewhere(KanbanError):
+    """{path} is open for writing in {holders}, so it is not replaced; stop that program, then repeat the command."""
 
 
 # --- 2: the call itself is wrong -------------------------------------------------------------------------------
@@ -229,6 +236,43 @@ class NothingToRepair(StorageError):
     exit_code = 1
 
 
+class SnapshotMissing(StorageError):
+    """There is no snapshot at {path}, and the ledger begins behind one, at {base}; `kanban-merge repair --snapshot`
+    makes a new one of the board as it stands."""
+
+
+class SnapshotStrange(StorageError):
+    """{path} shows the board at {shown}, and no such point is in the ledger: it is another board's, or older than the
+    ledger. Nothing was changed; `kanban-merge repair --snapshot` makes a new one of the board as it stands."""
+
+
+class BoardBehind(StorageError):
+    """The board shows {shown} entries, and its ledger begins behind {base}, so it cannot catch up;
+    `kanban-merge rebuild` makes it again from the snapshot and the ledger."""
+
+
+class NotVerified(StorageError):
+    """{path} is not what its ledger gives ({problem}), so nothing was dropped; `kanban-merge verify` says more."""
+
+
+class NoBackup(StorageError):
+    """There is no backup at {path}; `kanban-merge backups` shows those there are."""
+
+
+class BackupFailed(StorageError):
+    """No backup of {path} was made, because its copy is not sound: {problem}. Earlier backups are as they were;
+    `kanban-merge verify` says what to mend first."""
+
+
+class BackupUnsound(StorageError):
+    """The backup {path} is not sound: {problem}. Nothing was changed; take another one."""
+
+
+class CompactedPast(StorageError):
+    """{path} no longer holds the changes {first} to {last}, and neither does the backup. Nothing was changed; take a
+    newer backup, or, if those changes may be lost, move that file away and repeat the command."""
+
+
 class BeyondRepair(StorageError):
     """{path} cannot be made again: {problem}. Put the newest copy of that file back and repeat the repair; nothing was
     changed."""
@@ -337,6 +381,8 @@ def _cure(file: str) -> str:
         return "`kanban-merge rebuild` makes it again from its ledger"
     if file == "kanban-ledger.db":
         return "`kanban-merge repair --ledger` makes it again from board and shards"
+    if file == "kanban-snapshot.db":
+        return "`kanban-merge repair --snapshot` makes a new one of the board as it stands"
     if file.startswith("kanban.") and file.endswith(".db"):
         return f"`kanban-merge repair {file[7:-3]}` makes it again from the ledger"
     return "put a good copy of it back"

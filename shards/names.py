@@ -117,6 +117,11 @@ class BoardPaths:
         return self.folder / "kanban-ledger.db"
 
     @cached_property
+    def snapshot(self) -> Path:
+        """The board as it stood where the ledger begins, once entries were dropped."""
+        return self.folder / "kanban-snapshot.db"
+
+    @cached_property
     def coordinator_lock(self) -> Path:
         """The lock of ledger and board."""
         return self.folder / "kanban-coordinator.lock"
@@ -125,6 +130,16 @@ class BoardPaths:
     def coordinator_bell(self) -> Path:
         """Where a daemon hangs up its bell."""
         return self.folder / "kanban-coordinator.sock"
+
+    @cached_property
+    def upkeep_lock(self) -> Path:
+        """The lock of whoever copies, puts back or shortens the board's files as a whole."""
+        return self.folder / "kanban-upkeep.lock"
+
+    @cached_property
+    def backups(self) -> Path:
+        """Where backups lie, one folder for each."""
+        return self._content / "backups"
 
     @cached_property
     def attachments(self) -> Path:

@@ -200,23 +200,25 @@ class Shard:
         row = connection.execute("SELECT profile FROM meta").fetchone()
         if row is None:
             with sqlite.transaction(connection):
-                connection.execute("INSERT INTO meta VALUES (1, ?, ?)", (self.profile, secrets.token_hex(16)))
+                shard_id = secrets.token_hex(16)
+                meta = (self.profile, shard_id, genesis(self.profile, shard_id))
+                connection.execute("INSERT INTO meta VALUES (1, ?, ?, 0, ?)", meta)
         elif row[0] != self.profile:
             raise ShardOfAnother(path=self.path, found=row[0], profile=self.profile)
 
     def _head(self, connection: sqlite3.Connection) -> tuple[int, str]:
         row = connection.execute("SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
-        if row is None:
-            (shard_id,) = connection.execute("SELECT shard_id FROM meta").fetchone()
-            return 0, genesis(self.profile, shard_id)
-        return row
+        return row or connection.execute("SELECT base_seq, base_digest FROM meta").fetchone()
 
     def _check_not_behind(self, connection: sqlite3.Connection, head: int, eyes: Eyes) -> None:
         """A change appended to an older copy would take a seq that was used before, and never be merged."""
-        if not eyes.merged_seq:
-            return
-        row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (eyes.merged_seq,)).fetchone()
-        if row is None or row[0] != eyes.merged_digest:
+        base_seq, digest = connection.execute("SELECT base_seq, base_digest FROM meta").fetchone()
+        if eyes.merged_seq < base_seq or not eyes.merged_seq:
+            return  # the shard is ahead of what the board shows, which is being made again
+        if eyes.merged_seq > base_seq:
+            row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (eyes.merged_seq,)).fetchone()
+            digest = row and row[0]
+        if digest != eyes.merged_digest:
             raise ShardBehind(path=self.path, profile=self.profile, head=head, merged=eyes.merged_seq)
 
     def _seen(self, connection: sqlite3.Connection, task_id: str, eyes: Eyes) -> dict[str, int]:

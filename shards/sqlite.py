@@ -62,6 +62,8 @@ CACHE_KIB = 16 * 1024
 COPY_BLOCK_BYTES = 1024 * 1024
 # A database, its -wal and its -shm, and its folder while it is made durable.
 FILES_OF_A_DATABASE = 4
+# A file is rewritten when more than one in so many of its pages is free.
+WORTH_SHRINKING = 10
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,12 @@ class Role:
     fingerprint: str | None = None
 
 
-SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", GROUP_READS, "893fbc60ef979b680b7c5338bc2c9af5")
+SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", GROUP_READS, "9c46e21b3e3c85aaa3fd4cf60e528912")
 LEDGER = Role("ledger", 0x4B424C47, 1, "wal", "FULL", GROUP_WRITES)
 # The board may lose its newest commits to a power cut: the ledger plays them again (docs/design.md, "Durability").
 BOARD = Role("board", 0x4B424244, 1, "wal", "NORMAL", GROUP_WRITES)
+# A board at an earlier position, never written again.
+SNAPSHOT = Role("snapshot", BOARD.application_id, BOARD.schema, BOARD.journal, BOARD.synchronous, GROUP_WRITES)
 
 
 def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
@@ -215,6 +219,66 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
 def copy_over(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     """Replace the whole content of ``target`` by that of ``source`` in one transaction of SQLite's own."""
     source.backup(target)
+
+
+def write_copy(source: sqlite3.Connection, path: Path) -> None:
+    """Make the new file ``path`` of what ``source`` shows now: durable, and readable with nothing beside it.
+
+    One state of the source, however long it takes. A source in WAL mode is written meanwhile; of one with a rollback
+    journal the caller holds the lock. Nobody else knows ``path`` yet. Raises the StorageErrors of ``path``.
+    """
+    discard(path)
+    with explained(path):
+        target = _connect(path, "rwc")
+        try:
+            target.execute("PRAGMA synchronous=FULL")
+            source.backup(target)
+            target.execute("PRAGMA journal_mode=truncate")  # a copy of a WAL database is one, too
+        finally:
+            target.close()
+    _beside(path, "-journal").unlink(missing_ok=True)  # emptied
+    sync_folder(path.parent)
+
+
+def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock) -> Path:
+    """Replace the content of ``path`` by that of ``source`` in one transaction of SQLite's own, for whoever has the
+    file open to see; returns where a copy of the former content lies.
+
+    ``lock``: the file's lock, held. Raises what ``open_writer`` raises, and FileBusy if a foreign program is writing.
+    """
+    aside = _name_aside(path, lock)
+    with explained(path):
+        target = open_writer(path, role, lock)
+        try:
+            write_copy(target, aside)
+            source.backup(target)
+        finally:
+            target.close()
+    _forget_oldest(path)
+    return aside
+
+
+def shrink(connection: sqlite3.Connection) -> None:
+    """Give the disk back what deleted rows took, if it is worth rewriting the file. A kill leaves it as it was."""
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    if free * WORTH_SHRINKING > pages:
+        connection.execute("PRAGMA temp_store=FILE")  # the new content may be larger than the memory
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing in a file with a rollback journal
+
+
+def replace(made: Path, path: Path, lock: FileLock) -> None:
+    """Give a closed database that was just made the name ``path``, durably, in place of what lay there.
+
+    ``lock``: the lock of ``path``, held. For a file that is made anew each time; ``put_in_place`` keeps the former.
+    """
+    assert lock.held, f"{path} is moved only under its lock"
+    for suffix in SIDECARS:
+        _beside(path, suffix).unlink(missing_ok=True)
+    made.replace(path)
+    sync_folder(path.parent)
 
 
 def set_aside(path: Path, lock: FileLock) -> Path:

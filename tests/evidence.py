@@ -6,7 +6,7 @@ Plain Python that knows the rule of docs/design.md, but none of the code that ke
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,19 +98,20 @@ class Evidence:
     entries: list[Entry]
     tables: dict[str, list[dict[str, Any]]]
     shards: dict[str, list[tuple]]
-    shard_ids: dict[str, str]
+    bases: dict[str, tuple[int, str]]
 
     @classmethod
-    def read(cls, paths: BoardPaths) -> Evidence:
+    def read(cls, paths: BoardPaths, earlier: Sequence[Entry] = ()) -> Evidence:
+        """``earlier``: the entries as they were read before, for those that the ledger dropped since."""
         entries, tables = [], {}
         with suppress(FileMissing):  # not made yet, or its making was cut short
-            entries = ledger_entries(paths)
+            entries = ledger_entries(paths, earlier)
         with suppress(FileMissing):
             tables = board_tables(paths)
-        shards, shard_ids = {}, {}
+        shards, bases = {}, {}
         for profile, _ in paths.shards():
-            shards[profile], shard_ids[profile] = _shard(paths, profile)
-        return cls(paths, entries, tables, shards, shard_ids)
+            shards[profile], bases[profile] = _shard(paths, profile)
+        return cls(paths, entries, tables, shards, bases)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """The rows of a table of the board; none if there is no board."""
@@ -223,11 +224,13 @@ def _follow_assignee(task: Standing, kind: str, body: Mapping[str, Any]) -> None
 # --- reading the files -----------------------------------------------------------------------------------------------
 
 
-def ledger_entries(paths: BoardPaths) -> list[Entry]:
-    """The whole ledger."""
+def ledger_entries(paths: BoardPaths, earlier: Sequence[Entry] = ()) -> list[Entry]:
+    """The whole ledger; what it dropped is taken from ``earlier``."""
     ledger = FileLedger(paths.ledger)
     try:
-        return list(ledger.after(0))
+        base, digest = ledger.base()
+        assert not base or earlier[base - 1].digest == digest, f"the ledger begins behind another entry {base}"
+        return [*earlier[:base], *ledger.after(base)]
     finally:
         ledger.close()
 
@@ -255,19 +258,19 @@ def dump(connection) -> dict[str, list[dict[str, Any]]]:
     return tables
 
 
-def _shard(paths: BoardPaths, profile: str) -> tuple[list[tuple], str]:
-    """The rows of a shard and its id, read under its lock."""
+def _shard(paths: BoardPaths, profile: str) -> tuple[list[tuple], tuple[int, str]]:
+    """The rows of a shard, and the seq and digest that they continue, read under its lock."""
     lock = FileLock(paths.shard_lock(profile))
     lock.acquire(10)
     try:
         try:
             connection = sqlite.open_reader(paths.shard(profile), sqlite.SHARD)
         except FileMissing:
-            return [], ""  # its first transaction was never committed
+            return [], (0, "")  # its first transaction was never committed
         try:
             rows = connection.execute("SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes ORDER BY seq")
-            meta = connection.execute("SELECT shard_id FROM meta").fetchone()
-            return rows.fetchall(), meta[0] if meta else ""
+            meta = connection.execute("SELECT base_seq, base_digest FROM meta").fetchone()
+            return rows.fetchall(), meta or (0, "")
         finally:
             connection.close()
     finally:

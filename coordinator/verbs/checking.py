@@ -61,18 +61,25 @@ def rebuild(paths: BoardPaths, as_json: bool) -> None:
 @click.command()
 @click.argument("profile", required=False)
 @click.option("--ledger", is_flag=True, help="The ledger, in place of a profile's shard.")
+@click.option("--snapshot", is_flag=True, help="The snapshot that old entries were dropped behind.")
 @json_option
 @click.pass_obj
-def repair(paths: BoardPaths, profile: str | None, ledger: bool, as_json: bool) -> None:
-    """Make a lost or damaged file again: the shard of PROFILE from the ledger, or the ledger from board and shards.
+def repair(paths: BoardPaths, profile: str | None, ledger: bool, snapshot: bool, as_json: bool) -> None:
+    """Make a lost or damaged file again: the shard of PROFILE from the ledger, the ledger from board and shards, or
+    the snapshot from the board as it stands.
 
     The former file is kept beside the new one. A daemon must be stopped first; gateways may go on.
     """
-    if (profile is None) != ledger:
-        raise click.UsageError("Name a profile whose shard is to be repaired, or say --ledger.")
+    if (profile is not None) + ledger + snapshot != 1:
+        raise click.UsageError("Name a profile whose shard is to be repaired, or say --ledger or --snapshot.")
     lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
     try:
-        done = repairs.repair_ledger(paths, lock) if ledger else repairs.repair_shard(paths, lock, profile)
+        if ledger:
+            done = repairs.repair_ledger(paths, lock)
+        elif snapshot:
+            done = repairs.repair_snapshot(paths, lock)
+        else:
+            done = repairs.repair_shard(paths, lock, profile)
     finally:
         lock.close()
     shown = ("seq", "task_id", "kind", "body")
@@ -81,7 +88,7 @@ def repair(paths: BoardPaths, profile: str | None, ledger: bool, as_json: bool) 
     if as_json:
         text.print_json({"path": str(done.path), "rows": done.rows, "set_aside": aside, "unmerged": unmerged})
         return
-    click.echo(f"{done.path} is made again, with {done.rows} {'entries' if ledger else 'changes'}")
+    click.echo(f"{done.path} is made again, with {done.rows} {'changes' if profile else 'entries'}")
     if aside:
         click.echo(f"the former file is kept as {aside}")
     for each in unmerged:

@@ -12,16 +12,17 @@ from coordinator.once import Merged, merge_once
 from coordinator.telling import Told, all_boards_option, home_of
 from shards import text
 from shards.board import Board
-from shards.commands import LARGEST, json_option
+from shards.commands import LARGEST, json_option, seconds
 from shards.names import DEFAULT_BOARD, BoardPaths
 
 
 @click.command()
 @click.option("--quiet", "-q", is_flag=True, help="Only say what goes wrong.")
 @click.option("--standby", is_flag=True, help="While another daemon serves, wait, and take over when it ends.")
+@click.option("--backup-every", metavar="SPAN", help="Make a backup so often, such as 6h, beside the passes.")
 @all_boards_option
 @click.pass_context
-def daemon(ctx: click.Context, quiet: bool, standby: bool, all_boards: bool) -> None:
+def daemon(ctx: click.Context, quiet: bool, standby: bool, backup_every: str | None, all_boards: bool) -> None:
     """Stay in the foreground and merge, until SIGTERM or SIGINT; `kanban-merge service` has it run by the system.
 
     What it can make again without a loss, it does: a damaged board, and a lost ledger.
@@ -30,13 +31,14 @@ def daemon(ctx: click.Context, quiet: bool, standby: bool, all_boards: bool) -> 
 
     when = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "  # the journal has the time
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format=f"{when}%(message)s")
+    backup_every_s = seconds(backup_every)
     if all_boards:
         home = home_of(ctx)
         BoardPaths.of(home, DEFAULT_BOARD).require_folder()
-        HomeDaemon(home, standby).run()
+        HomeDaemon(home, standby, backup_every_s).run()
     else:
         ctx.obj.require_folder()
-        Daemon(ctx.obj, standby).run()
+        Daemon(ctx.obj, standby, backup_every_s).run()
 
 
 @click.command()

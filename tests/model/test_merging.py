@@ -313,8 +313,9 @@ def _forge(world: World, profile: str, row: tuple) -> None:
     lock.acquire(10)
     try:
         connection = sqlite.open_writer(world.paths.shard(profile), sqlite.SHARD, lock)
-        digest = chain(genesis(profile, "forged"), profile, *row)
-        connection.execute("INSERT INTO meta VALUES (1, ?, 'forged')", (profile,))
+        first = genesis(profile, "forged")
+        digest = chain(first, profile, *row)
+        connection.execute("INSERT INTO meta VALUES (1, ?, 'forged', 0, ?)", (profile, first))
         connection.execute("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, digest))
         connection.close()
     finally:

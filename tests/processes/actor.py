@@ -63,11 +63,21 @@ def notify(home: str, profile: str, chat: str) -> None:
                 delivery.acknowledge()
 
 
+def comment(home: str, profile: str, task_id: str) -> None:
+    """Say each line of standard input about the task; say its seq once it is merged."""
+    with Gateway(profile, home=home, patience_s=PATIENCE_S) as gateway:
+        say(ready=True)
+        for line in sys.stdin:
+            seq = gateway.comment(task_id, line.strip())
+            gateway.sync()
+            say(seq=seq)
+
+
 def say(**facts: object) -> None:
     """One line, in one write."""
     os.write(sys.stdout.fileno(), (json.dumps(facts) + "\n").encode())
 
 
 if __name__ == "__main__":
-    verbs = {verb.__name__: verb for verb in (create, beat, claim, send, notify)}
+    verbs = {verb.__name__: verb for verb in (create, beat, claim, send, notify, comment)}
     verbs[sys.argv[1]](*sys.argv[2:])

@@ -20,7 +20,12 @@ from shards.errors import KanbanError, NewerSchema
 from shards.names import BoardPaths
 
 # What makes each file again. A board and a ledger stop the passes, so their order is that of need.
-MAKES_AGAIN = {"board": ["rebuild"], "ledger": ["repair", "--ledger"], "shard": ["repair", "amy"]}
+MAKES_AGAIN = {
+    "board": ["rebuild"],
+    "ledger": ["repair", "--ledger"],
+    "shard": ["repair", "amy"],
+    "snapshot": ["repair", "--snapshot"],
+}
 ENOUGH = 40
 PAGE = 4096
 
@@ -107,16 +112,20 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
-@pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
+@pytest.fixture(scope="module", params=[False, True], ids=["whole", "compacted"])
+def grown(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
     """A home where amy and bob worked, an older copy of it in ``older``, and the comments that were acknowledged and
-    merged, by task. A reader was there until the files were copied, so the WALs still lie beside them."""
+    merged, by task. A reader was there until the files were copied, so the WALs still lie beside them. Of a board that
+    was compacted, the early part is in the snapshot alone."""
     root = tmp_path_factory.mktemp("grown")
     paths = BoardPaths.find(home=root / "live")
     merged: dict[str, list[str]] = {}
     with Gateway("amy", home=paths.folder) as amy, Gateway("bob", home=paths.folder) as bob:
         tasks = {amy.profile: amy.create("amy's"), bob.profile: bob.create("bob's")}
         _work([amy, bob], tasks, merged, "early")
+        if request.param:
+            assert _kanban_merge(str(paths.folder), "compact", "--keep-days", "0").returncode == 0
+            _work([amy, bob], tasks, merged, "between")
         _copy(paths.folder, root / "older")
         _work([amy, bob], tasks, merged, "late")
         _copy(paths.folder, root / "newer")
@@ -138,7 +147,7 @@ def test_survive_any_one_file(
     grown, paths: BoardPaths, home: str, merged: dict[str, list[str]], role: str, damage: str
 ) -> None:
     """docs/design.md, "Losing a file": nothing that was merged is lost, and the others write on, repaired or not."""
-    file = {"board": paths.board, "ledger": paths.ledger, "shard": paths.shard("amy")}[role]
+    file = _file(paths, role)
     DAMAGES[damage](file, grown[0] / "older")
     _assert_never_empty(home, merged)
     (mine,) = (task_id for task_id, texts in merged.items() if texts[0].startswith("bob"))
@@ -156,7 +165,7 @@ def test_survive_any_one_file(
 @pytest.mark.parametrize("role", MAKES_AGAIN)
 def test_survive_a_newer_version(grown, paths: BoardPaths, home: str, merged: dict[str, list[str]], role: str) -> None:
     """What a newer program made is left as it is, and said; the newer program, or the former file, goes on with it."""
-    file = {"board": paths.board, "ledger": paths.ledger, "shard": paths.shard("amy")}[role]
+    file = _file(paths, role)
     kept = {path: path.read_bytes() for path in _family(file)}
     _flip((63, 0x40))(file, file)  # the file's user_version
     for path in kept.keys() - {file}:
@@ -217,16 +226,24 @@ def _write_meanwhile(home: str, task_id: str, merged: dict[str, list[str]], role
             bob.complete(bob.claim(task_id))
             bob.claim(bob.create("bob's new one"))
     except KanbanError as error:
-        assert role != "shard", error
+        assert role not in ("shard", "snapshot"), error
         assert not isinstance(error, Refused), error
         named = re.findall(r"`kanban-merge (rebuild|repair [\w-]+)`", str(error))
         assert named in ([], [" ".join(MAKES_AGAIN[role])]), error
 
 
+def _file(paths: BoardPaths, role: str) -> Path:
+    files = {"board": paths.board, "ledger": paths.ledger, "shard": paths.shard("amy"), "snapshot": paths.snapshot}
+    if not files[role].exists():
+        pytest.skip("a board that was never compacted has no snapshot")
+    return files[role]
+
+
 def _make_again(home: str, paths: BoardPaths, role: str) -> None:
     """What a person does. A board that is only lost or old has caught up by itself."""
     with suppress(KanbanError):
-        if role == "board" and verify(paths).clean:
+        if verify(paths).clean:
+            assert role in ("board", "snapshot")
             return
     done = _kanban_merge(home, *MAKES_AGAIN[role])
     assert done.returncode == 0, done.stderr

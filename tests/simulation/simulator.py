@@ -9,12 +9,13 @@ from pathlib import Path
 
 from tests.simulation.changes import Pool, any_kind, drawn
 from tests.simulation.damage import KNOWN_BY_ITS_CHAIN, copies, damage
-from tests.simulation.world import CRASH_POINTS, World, Writer
+from tests.simulation.world import COMPACTION_CRASH_POINTS, CRASH_POINTS, World, Writer
 
 STEPS = 80
 PROFILES = ("ann", "bob", "cyd", "dan")
 HOUR_MS = 3_600_000
 FORWARD_MS = (1, 50, 1_500, 61_000, 1_000_000)
+KEEP_MS = (0, 60_000, 2_000_000)
 BACKWARD_MS = (1, 3_000, 2_000_000)
 
 _STEPS = {"write": 60, "pass": 20, "move_clock": 8, "live": 4, "look": 6, "restart": 3, "daemon": 3, "full_disk": 2,
@@ -29,6 +30,7 @@ class Outcome:
     entries: int = 0
     passes: int = 0
     kills: int = 0
+    upkeep: int = 0
     kinds: Counter = field(default_factory=Counter)
     verdicts: Counter = field(default_factory=Counter)
     damages: Counter = field(default_factory=Counter)
@@ -40,8 +42,10 @@ class Simulation:
 
     def __init__(self, folder: Path, seed: int, steps: int = STEPS, harm: bool = True) -> None:
         self._chance = random.Random(seed)
+        self._upkeep_chance = random.Random(f"upkeep of {seed}")
         self._steps = steps
         self._happens = {**_STEPS, **_HARM} if harm else _STEPS
+        self._outcome = Outcome()
         profiles = PROFILES[: self._chance.choice((2, 3, 4))]
         self._pool = Pool(profiles)
         self._world = World(folder, self._chance, profiles, self._chance.choice((1, 2, 3)))
@@ -54,8 +58,11 @@ class Simulation:
         with self._world as world:
             for _ in range(self._steps):
                 getattr(self, f"_{self._chance.choices(names, weights)[0]}")()
+                self._look_after_the_files()
             evidence = world.check_all()
-        outcome = Outcome(len(evidence.entries), world.passes, world.kills, damages=self.damages)
+        outcome = self._outcome
+        outcome.entries, outcome.passes, outcome.kills = len(evidence.entries), world.passes, world.kills
+        outcome.damages = self.damages
         for entry in evidence.entries:
             verdict = evidence.verdicts[entry.profile, entry.seq]
             outcome.kinds[entry.kind] += 1
@@ -158,6 +165,21 @@ class Simulation:
 
     def _delete_board(self) -> None:
         self._world.delete_board(with_its_log=self._chance.random() < 0.5)
+
+    def _look_after_the_files(self) -> None:
+        """Now and then somebody makes a backup, compacts, or restores."""
+        chance, what = self._upkeep_chance, self._upkeep_chance.random()
+        if what < 0.03:
+            crash = chance.choice(COMPACTION_CRASH_POINTS) if chance.random() < 0.4 else None
+            self._world.compact(chance.choice(KEEP_MS), crash)
+        elif what < 0.04:
+            self._world.back_up()
+        elif what < 0.05:
+            self._world.restore(chance.choice((None, "board", "snapshot")))
+        else:
+            return
+        self._outcome.upkeep += 1
+        self._look_around()
 
     def _pass(self) -> None:
         busy = tuple(profile for profile in self._pool.profiles if self._chance.random() < 0.1)

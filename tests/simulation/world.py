@@ -17,11 +17,15 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import coordinator.clock
+import coordinator.compact
 import coordinator.passes
 import shards.shard
-from coordinator.ledger import FileLedger
+from coordinator.backups import backups_in, limit_backups, make_backup
+from coordinator.compact import compact
+from coordinator.ledger import Entry, FileLedger
 from coordinator.passes import Coordinator, Report
 from coordinator.repair import repair_ledger, repair_shard
+from coordinator.restore import restore
 from coordinator.state import BoardState
 from coordinator.verify import rebuild
 from shards import sqlite
@@ -47,6 +51,14 @@ CRASH_POINTS = (
     "while deciding",
     "before the board's commit",
     "after the board's commit",
+)
+# Where a compaction can be.
+COMPACTION_CRASH_POINTS = (
+    "before the snapshot",
+    "after the snapshot",
+    "after the ledger is shorter",
+    "before a shard is shorter",
+    "after a shard is shorter",
 )
 
 
@@ -120,6 +132,7 @@ class World:
         self.kills = 0
         self.board = Board(self.paths)
         self.writers = [Writer(self, profile) for profile in profiles for _ in range(per_profile)]
+        self._earlier: list[Entry] = []
         self._daemon: tuple[Coordinator, FileLock] | None = None
         self._patches = ExitStack()
 
@@ -247,12 +260,48 @@ class World:
                 repair_ledger(self.paths, lock)
             else:
                 repair_shard(self.paths, lock, profile)
+    def compact(self, keep_ms: int, crash: str | None = None) -> None:
+        """Old changes leave ledger and shards, or are about to when the process is killed at ``crash``."""
+        self.stop_daemon()
+        self.make_pass()
+        self._check_replay()  # what is dropped is remembered
+        lock = self._take_lock()
+        try:
+            with killed_at(crash):
+                compact(self.paths, lock, self.now_ms - keep_ms)
+        except Killed:
+            self.kills += 1
+        finally:
+            lock.close()
+
+    def back_up(self) -> None:
+        """A backup, beside whoever works; the newest two are kept."""
+        if self.paths.board.exists():
+            self._check_replay()
+            make_backup(self.paths, self.paths.backups)
+            limit_backups(self.paths.backups, 2, None)
+
+    def restore(self, lost: str | None) -> None:
+        """The newest backup is put back, after the board or the snapshot was lost, or nothing (None)."""
+        there = backups_in(self.paths.backups)
+        if not there:
+            return
+        self.stop_daemon()
+        if lost:
+            sqlite.discard({"board": self.paths.board, "snapshot": self.paths.snapshot}[lost])
+        lock = self._take_lock()
+        try:
+            done = restore(self.paths, there[-1], lock)
+        finally:
+            lock.close()
+        assert not done.findings, done.findings
 
     # --- what must hold ------------------------------------------------------------------------------------------
 
     def check(self) -> Evidence:
         """Every invariant that can be judged without a replay."""
-        evidence = Evidence.read(self.paths)
+        evidence = Evidence.read(self.paths, self._earlier)
+        self._earlier = evidence.entries or self._earlier
         for profile, rows in evidence.shards.items():
             for row in rows:
                 if self.acknowledged.get((profile, row[0])) == "":
@@ -271,6 +320,10 @@ class World:
         invariants.no_lost_change(evidence, self.acknowledged, self.remembered, everything=True)
         invariants.rebuild_equals_board(evidence, self.chance)
         return evidence
+
+    def _check_replay(self) -> None:
+        """Backups and compactions refuse a board that is no replay; the invariant is to say it first."""
+        invariants.rebuild_equals_board(self.check(), random.Random(0))
 
     # --- how -----------------------------------------------------------------------------------------------------
 
@@ -332,6 +385,11 @@ def killed_at(point: str | None, at: int = 1) -> Iterator[None]:
         "while deciding": (coordinator.passes, "decide", after),
         "before the board's commit": (BoardState, "commit", before),
         "after the board's commit": (BoardState, "commit", after),
+        "before the snapshot": (sqlite, "replace", before),
+        "after the snapshot": (sqlite, "replace", after),
+        "after the ledger is shorter": (FileLedger, "drop", after),
+        "before a shard is shorter": (coordinator.compact, "_drop_changes", before),
+        "after a shard is shorter": (coordinator.compact, "_drop_changes", after),
     }
     if point is None:
         yield

@@ -111,6 +111,24 @@ def test_what_is_unsound_is_kept_and_reported(paths: BoardPaths, lock: FileLock,
     assert verify(paths).clean
 
 
+def test_a_shard_that_was_never_merged(paths: BoardPaths, lock: FileLock, home: str) -> None:
+    """Its sound changes go on from the same beginning: any number of repairs keeps them, and a pass takes them."""
+    with Gateway("bob", home=home) as bob:
+        bob.create("so that there is a board")
+        bob.sync()
+    with _unmerged(paths), Gateway("amy", home=home) as amy:
+        task_id = amy.create("sound")
+        amy.comment(task_id, "rewritten")
+        _plainly(paths.shard("amy"), "UPDATE changes SET body = '{\"text\":\"forged\"}' WHERE seq = 2")
+        assert [change.seq for change in repair_shard(paths, _held(paths), "amy").unmerged] == [2]
+        with pytest.raises(NothingToRepair):
+            repair_shard(paths, _held(paths), "amy")
+    with Gateway("amy", home=home) as amy:
+        amy.sync()
+        assert amy.board.task(task_id).title == "sound"
+    assert verify(paths).clean
+
+
 def test_an_older_copy_that_was_written_again(paths: BoardPaths, lock: FileLock, home: str, tasks: list[str]) -> None:
     """What it holds in place of merged changes is reported as never merged."""
     _plainly(paths.shard("amy"), "UPDATE changes SET digest = 'another' WHERE seq = 3")

@@ -1,0 +1,357 @@
+"""Backups: copies of all files of a board, made while everything runs, and proved before they count.
+
+A backup is one folder, and its name is given last: what a killed backup leaves has another name, counts as nothing,
+and is removed by the next. The board is copied first, then the ledger, then the shards. Each of these only grows, so
+the copied ledger holds at least what the copied board shows, and the copied shards what the copied ledger holds; from
+such a set everything goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from coordinator.held import SHARD_LOCK_WAIT_S, opened_shard
+from coordinator.passes import Progress
+from coordinator.verify import Finding, verify
+from shards import sqlite
+from shards.board import Board
+from shards.errors import BackupFailed, FileBusy, InvalidName, KanbanError, NoBackup, StorageError, UpkeepRunning
+from shards.filesystems import sync_folder
+from shards.locks import FileLock
+from shards.names import BoardPaths
+
+KEPT = 14
+MANIFEST = "backup.json"
+ATTACHMENTS = "attachments"
+# After a backup that failed, the next one is tried this soon.
+RETRY_S = 600.0
+UPKEEP_WAIT_S = 5.0
+
+_MAKING = ".making-"
+_REMOVING = ".removing-"
+
+
+class ShardCopy(msgspec.Struct, frozen=True):
+    """A shard in a backup: its newest change."""
+
+    seq: int
+    digest: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a backup says of itself, as JSON.
+
+    ``position``, ``digest``: where its board stands in the ledger. ``schemas``: of each role of file. ``size_bytes``:
+    of each database file. ``problems``: shards that were not sound when it was made; empty for a good backup.
+    """
+
+    made_ms: int
+    board: str
+    schemas: dict[str, int]
+    position: int
+    digest: str
+    shards: dict[str, ShardCopy]
+    size_bytes: dict[str, int]
+    attachments: int
+    problems: list[str]
+
+
+class Backup(msgspec.Struct, frozen=True):
+    """A complete backup: where it lies, and what it says of itself."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def is_good(self) -> bool:
+        """Whether every file of the board was sound when it was made."""
+        return not self.manifest.problems
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes of the disk: a file that has several names counts for its part."""
+        files = [os.stat(os.path.join(folder, name)) for folder, _, names in os.walk(self.folder) for name in names]
+        return sum(file.st_size // file.st_nlink for file in files)
+
+    def paths(self, slug: str) -> BoardPaths:
+        """Its files, as those of a board ``slug``."""
+        return BoardPaths(self.folder, slug)
+
+    def as_dict(self) -> dict:
+        """For programs."""
+        return {
+            "path": str(self.folder),
+            "good": self.is_good,
+            "bytes": self.size_bytes,
+            **msgspec.to_builtins(self.manifest),
+        }
+
+
+def store_of(paths: BoardPaths, into: str | None) -> Path:
+    """The folder of the board's backups: its own, or the board's part of ``into``."""
+    return paths.backups if into is None else Path(into).expanduser().absolute() / paths.slug
+
+
+def backups_in(store: Path) -> list[Backup]:
+    """Every complete backup, the oldest first. A folder whose manifest cannot be read is none."""
+    found = []
+    for folder in sorted(store.iterdir()) if store.is_dir() else []:
+        if not folder.name.startswith("."):
+            try:
+                found.append(read_backup(folder))
+            except NoBackup:
+                continue
+    return found
+
+
+def read_backup(folder: Path) -> Backup:
+    """The backup that ``folder`` is. Raises NoBackup."""
+    try:
+        return Backup(folder, msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest))
+    except (OSError, msgspec.MsgspecError) as error:
+        raise NoBackup(path=folder) from error
+
+
+def make_backup(paths: BoardPaths, store: Path, progress: Progress = lambda done, total: None) -> Backup:
+    """Copy the board, prove the copy, and keep it in ``store``. A shard that is not sound makes it less than good.
+
+    Beside a working daemon and gateways; a profile waits while its own shard is copied, and nobody else waits.
+    ``progress(done, total)`` is told of replayed entries. Raises UpkeepRunning, BackupFailed if what was copied is not
+    sound, and the StorageErrors of files that cannot be copied.
+    """
+    with upkeep(paths), _explained(store):
+        store.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _remove_leftovers(store)
+        name = _fresh_name()
+        making = store / f"{_MAKING}{name}"
+        making.mkdir(mode=0o700)
+        try:
+            _fill(making, paths, progress)
+        except BaseException:
+            shutil.rmtree(making)
+            raise
+        making.rename(store / name)
+        sync_folder(store)
+        return read_backup(store / name)
+
+
+def limit_backups(store: Path, keep: int | None, keep_bytes: int | None) -> list[Path]:
+    """Remove the oldest backups until the rest is within both limits; returns which. The newest good one stays, and so
+    does the newest."""
+    there = backups_in(store)
+    stay = {backup.folder for backup in there[-1:] + [each for each in there if each.is_good][-1:]}
+    size_bytes = {backup.folder: backup.size_bytes for backup in there}
+    removed: list[Path] = []
+    for backup in there:
+        within_number = keep is None or len(size_bytes) <= keep
+        within_bytes = keep_bytes is None or sum(size_bytes.values()) <= keep_bytes
+        if within_number and within_bytes:
+            break
+        if backup.folder not in stay:
+            del size_bytes[backup.folder]
+            _remove(backup.folder)
+            removed.append(backup.folder)
+    return removed
+
+
+@contextmanager
+def upkeep(paths: BoardPaths) -> Iterator[None]:
+    """Be the only one who copies, puts back or shortens the board's files. Raises UpkeepRunning."""
+    with closing(FileLock(paths.upkeep_lock)) as lock:
+        try:
+            lock.acquire(UPKEEP_WAIT_S)
+        except FileBusy as error:
+            raise UpkeepRunning(lock=lock.path) from error
+        yield
+
+
+def link_tree(source: Path, target: Path) -> int:
+    """Give each file of ``source`` that ``target`` lacks a name there too, or copy it where the filesystem is another;
+    returns how many files that were. These files are never written again, so one content under two names is safe."""
+    count = 0
+    for folder, _, names in os.walk(source):
+        for name in names:
+            if name.startswith("."):  # still being written
+                continue
+            kept = target / os.path.relpath(os.path.join(folder, name), source)
+            if not kept.exists():
+                kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _link_or_copy(Path(folder, name), kept)
+                count += 1
+    for folder, _, _ in os.walk(target):
+        sync_folder(Path(folder))
+    return count
+
+
+class Schedule:
+    """Backups of one board, ``every_s`` seconds, each made by a process of its own so that no pass waits for it."""
+
+    def __init__(self, paths: BoardPaths, every_s: float) -> None:
+        self._paths = paths
+        self._every_s = every_s
+        self._child: subprocess.Popen | None = None
+        self._trouble: set[str] = set()
+        newest = backups_in(paths.backups)[-1:]
+        age_s = time.time() - newest[0].manifest.made_ms / 1000 if newest else every_s
+        self._next_s = time.monotonic() + max(0.0, every_s - max(0.0, age_s))
+
+    def run_if_due(self) -> set[str]:
+        """Start a backup if its time has come, and see how the last one ended; never waits. Returns what is wrong."""
+        if self._child is not None and self._child.poll() is not None:
+            self._see_how_it_ended()
+        if self._child is None and time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + self._every_s
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "coordinator", "backup"],
+                env={**os.environ, "HERMES_KANBAN_DB": str(self._paths.board)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        return set(self._trouble)
+
+    def close(self) -> None:
+        """End a backup that is being made; the next one removes what it leaves."""
+        if self._child is not None:
+            self._child.terminate()
+            self._child.communicate()
+
+    def _see_how_it_ended(self) -> None:
+        _, said = self._child.communicate()
+        self._trouble = set()
+        if self._child.returncode:
+            self._trouble = {f"backup: {said.strip() or 'a shard is not sound, so it is not in the newest backup'}"}
+            self._next_s = min(self._next_s, time.monotonic() + RETRY_S)
+        self._child = None
+
+
+# --- making one ----------------------------------------------------------------------------------------------------
+
+
+def _fill(making: Path, paths: BoardPaths, progress: Progress) -> None:
+    copy = BoardPaths(making, paths.slug)
+    problems = _copy_databases(paths, copy)
+    attachments = link_tree(paths.attachments, making / ATTACHMENTS)
+    problems += _prove(copy, progress)
+    _write_manifest(making, paths, copy, attachments, problems)
+
+
+def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:
+    """The board, then what it is a part of; returns which shards could not be copied, and why."""
+    for path, target, role in (
+        (paths.board, copy.board, sqlite.BOARD),
+        (paths.ledger, copy.ledger, sqlite.LEDGER),
+        (paths.snapshot, copy.snapshot, sqlite.SNAPSHOT),
+    ):
+        if role is not sqlite.SNAPSHOT or path.exists():
+            with closing(sqlite.open_reader(path, role)) as source:
+                sqlite.write_copy(source, target)
+    problems = []
+    for profile, path in paths.shards():
+        try:
+            with closing(FileLock(paths.shard_lock(profile))) as lock:
+                lock.acquire(SHARD_LOCK_WAIT_S)
+                with opened_shard(path, lock) as source, sqlite.explained(path):
+                    sqlite.write_copy(source, copy.shard(profile))
+        except (StorageError, InvalidName) as error:
+            sqlite.discard(copy.folder / path.name)
+            problems.append(str(error))
+    return problems
+
+
+def _prove(copy: BoardPaths, progress: Progress) -> list[str]:
+    """Open each copied file again, and replay the copied ledger against the copied board; returns what is wrong with
+    shards. Raises BackupFailed if it is the board or the ledger."""
+    try:
+        found = verify(copy, progress)
+    except KanbanError as error:
+        raise BackupFailed(path=copy.board.name, problem=str(error)) from error
+    of_shards = shard_findings(copy, found.findings)
+    for finding in found.findings:
+        if finding not in of_shards:
+            raise BackupFailed(path=copy.board.name, problem=f"{finding.where}: {finding.problem}")
+    return [f"{finding.where}: {finding.problem}" for finding in of_shards]
+
+
+def shard_findings(paths: BoardPaths, findings: list[Finding]) -> list[Finding]:
+    """Those of ``findings`` that are about a shard."""
+    others = {paths.board.name, paths.ledger.name}
+    return [each for each in findings if each.where.startswith("kanban.") and each.where not in others]
+
+
+def _write_manifest(making: Path, paths: BoardPaths, copy: BoardPaths, attachments: int, problems: list[str]) -> None:
+    with Board(copy) as board, board.reading() as connection:
+        position, digest = connection.execute("SELECT position, digest FROM merge_state").fetchone()
+    manifest = Manifest(
+        made_ms=time.time_ns() // 1_000_000,
+        board=str(paths.board),
+        schemas={role.name: role.schema for role in (sqlite.BOARD, sqlite.LEDGER, sqlite.SHARD)},
+        position=position,
+        digest=digest,
+        shards=dict(_heads(copy)),
+        size_bytes={path.name: path.stat().st_size for path in sorted(making.glob("*.db"))},
+        attachments=attachments,
+        problems=problems,
+    )
+    with (making / MANIFEST).open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(making)
+
+
+def _heads(copy: BoardPaths) -> Iterator[tuple[str, ShardCopy]]:
+    for profile, path in copy.shards():
+        with closing(sqlite.open_reader(path, sqlite.SHARD)) as shard, sqlite.explained(path):
+            head = shard.execute("SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
+            base = shard.execute("SELECT base_seq, base_digest FROM meta").fetchone()
+        yield profile, ShardCopy(*(head or base or (0, "")))
+
+
+def _fresh_name() -> str:
+    """One that sorts behind the earlier ones."""
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{rest // 1_000_000:03}"
+
+
+def _link_or_copy(source: Path, kept: Path) -> None:
+    try:
+        os.link(source, kept)
+    except FileNotFoundError:  # detached at this moment
+        return
+    except OSError:
+        shutil.copyfile(source, kept)
+        with kept.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _remove(folder: Path) -> None:
+    """First the name, so that half a backup never counts as one."""
+    going = folder.with_name(f"{_REMOVING}{folder.name}")
+    folder.rename(going)
+    shutil.rmtree(going)
+
+
+def _remove_leftovers(store: Path) -> None:
+    """What backups and removals that were killed left; the lock says that nobody is at it."""
+    for folder in store.iterdir():
+        if folder.name.startswith((_MAKING, _REMOVING)):
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _explained(store: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(path=error.filename or store, problem=error.strerror or str(error)) from error

@@ -1,0 +1,113 @@
+"""What a shard holds of its changes, and what the ledger holds of them, side by side."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from coordinator.ledger import FileLedger
+from coordinator.snapshots import start_of
+from shards import sqlite
+from shards.changes import Change
+from shards.errors import CannotOpen, DiskFull, FileBusy, NewerSchema, StorageError
+from shards.locks import FileLock
+from shards.names import BoardPaths
+
+SHARD_LOCK_WAIT_S = 10.0
+
+_BASE = "SELECT base_seq, base_digest FROM meta WHERE profile = ?"
+_CHANGES = (
+    "SELECT meta.profile, seq, task_id, kind, body, seen, at_ms, digest FROM meta CROSS JOIN changes "
+    "WHERE meta.profile = ? ORDER BY seq"
+)
+# What is the matter with a file's surroundings, or with this program, is no damage.
+NO_DAMAGE = (CannotOpen, DiskFull, FileBusy, NewerSchema)
+
+
+@contextmanager
+def opened_shard(path: Path, lock: FileLock) -> Iterator[sqlite3.Connection]:
+    """The shard for reading, once a killed writer's journal is rolled back. ``lock``: the shard's, held."""
+    try:
+        shard = sqlite.open_reader(path, sqlite.SHARD)
+    except StorageError as error:
+        if not sqlite.is_hot_journal(error.__cause__):
+            raise
+        sqlite.roll_back_hot_journal(path, lock)
+        shard = sqlite.open_reader(path, sqlite.SHARD)
+    with closing(shard):
+        yield shard
+
+
+@contextmanager
+def until_damage() -> Iterator[None]:
+    """Reading a damaged file ends where it cannot be read."""
+    try:
+        yield
+    except NO_DAMAGE:
+        raise
+    except StorageError:
+        pass
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What the ledger holds of a profile where a replay starts, and behind that: seq and digest there, and changes."""
+
+    start: tuple[int, str]
+    changes: list[Change]
+
+
+@dataclass
+class Held:
+    """What a shard holds: the seq and digest up to which changes were dropped, and the changes behind, unchecked."""
+
+    base: tuple[int, str] = (0, "")
+    changes: list[Change] = field(default_factory=list)
+
+    def read(self, shard: sqlite3.Connection, path: Path, profile: str) -> None:
+        """Read as much as can be read of an open shard; nothing if it is another profile's."""
+        with sqlite.explained(path):
+            self.base = shard.execute(_BASE, (profile,)).fetchone() or self.base
+            self.changes.extend(Change(*row) for row in shard.execute(_CHANGES, (profile,)))
+
+    def differs_at(self, merged: Merged) -> int | None:
+        """The first change that was merged and is not here as it was; None if all are, or were dropped."""
+        held = {change.seq: change for change in self.changes}
+        digests = {change.seq: change.digest for change in merged.changes}
+        if digests.get(self.base[0], self.base[1]) != self.base[1]:
+            return self.base[0]
+        behind = (change for change in merged.changes if change.seq > self.base[0])
+        return next((change.seq for change in behind if held.get(change.seq) != change), None)
+
+
+def held_of(paths: BoardPaths, profile: str) -> Held:
+    """What the profile's shard holds. Raises FileBusy, and what a shard that cannot be read raises."""
+    path, held = paths.shard(profile), Held()
+    with closing(FileLock(paths.shard_lock(profile))) as lock:
+        lock.acquire(SHARD_LOCK_WAIT_S)
+        with opened_shard(path, lock) as shard:
+            held.read(shard, path, profile)
+    return held
+
+
+def merged_of(paths: BoardPaths, profile: str) -> Merged:
+    """What the ledger holds of the profile. Raises SnapshotMissing, and what files that cannot be read raise."""
+    with closing(FileLedger(paths.ledger)) as ledger:
+        start = start_of(paths, ledger)
+        changes = [
+            Change(*entry[1:8], entry.change_digest)
+            for entry in ledger.after(start.position)
+            if entry.profile == profile
+        ]
+    return Merged(start.marks.get(profile, (0, "")), changes)
+
+
+def differing_change(paths: BoardPaths, profile: str) -> int | None:
+    """The first change of the profile that was merged and is not in its shard as it was; None if all are.
+
+    Raises FileBusy, and the StorageErrors of a ledger or a shard that cannot be read.
+    """
+    return held_of(paths, profile).differs_at(merged_of(paths, profile))

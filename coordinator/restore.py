@@ -1,0 +1,255 @@
+"""Restoring: a backup takes the place of what is lost or damaged, and what is sound and newer stays.
+
+A shard is never put back over a sound one that continues it, because that one may hold changes that were acknowledged
+since. Nor is the ledger, or one that board and shards can make, so that no verdict changes that somebody was told. The
+board is a replay of the ledger, so it is always taken from the backup, and catches up. What is replaced is kept beside
+the new file.
+
+Each step leaves files that the next restore judges again, so one that was killed is continued by repeating it.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
+from coordinator.collect import LATEST_MS, take_all
+from coordinator.held import NO_DAMAGE, SHARD_LOCK_WAIT_S, opened_shard, until_damage
+from coordinator.holders import file_holders
+from coordinator.ledger import FileLedger, integrity
+from coordinator.passes import Coordinator, Progress
+from coordinator.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
+from coordinator.verify import Finding, verify
+from shards import sqlite
+from shards.board import Board
+from shards.changes import Change
+from shards.errors import BackupUnsound, CompactedPast, InvalidName, NothingToRepair, OpenElsewhere, StorageError
+from shards.locks import FileLock
+from shards.names import BoardPaths, check_profile
+
+STAYED = "stayed"
+RESTORED = "restored"
+REPAIRED = "repaired"
+
+Mark = tuple[int, str]
+
+
+@dataclass
+class Restored:
+    """What a restore did.
+
+    ``ledger``, ``shards``: what became of them: STAYED, RESTORED from the backup, or REPAIRED from the other files.
+    ``merged``: changes that were behind the backup. ``findings``: what is still not as it must be.
+    """
+
+    ledger: str = STAYED
+    shards: dict[str, str] = field(default_factory=dict)
+    set_aside: list[Path] = field(default_factory=list)
+    attachments: int = 0
+    merged: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+
+def restore(
+    paths: BoardPaths, backup: Backup, lock: FileLock, progress: Progress = lambda done, total: None
+) -> Restored:
+    """Put the backup in the place of what is lost or damaged, and merge what the shards hold beyond it.
+
+    ``lock``: the coordinator's, held. Gateways may run. Raises BackupUnsound, OpenElsewhere, and the StorageErrors of
+    files that cannot be written.
+    """
+    copy = backup.paths(paths.slug)
+    _check_sound(copy, progress)
+    _check_no_stranger_writes(paths)
+    _check_nothing_was_dropped_since(paths, copy)
+    done = Restored()
+    marks = _where_the_ledger_leads(paths.ledger, copy) or _ledger_made_again(paths, copy, lock, done)
+    ledger_is_there = marks is not None
+    if marks is None:
+        marks = _where_the_ledger_leads(copy.ledger, copy) or {}
+    for profile in {**dict(copy.shards()), **dict(paths.shards())}:
+        _restore_shard(paths, copy, profile, marks.get(profile, (0, "")), done)
+    if not ledger_is_there:
+        _put_into(copy.ledger, sqlite.LEDGER, paths.ledger, lock, done)
+        done.ledger = RESTORED
+    _restore_snapshot(paths, copy, lock, done)
+    _put_into(copy.board, sqlite.BOARD, paths.board, lock, done)
+    done.attachments = link_tree(copy.folder / ATTACHMENTS, paths.attachments)
+    _go_on(paths, lock, done)
+    done.findings = verify(paths, progress).findings
+    return done
+
+
+def _check_sound(copy: BoardPaths, progress: Progress) -> None:
+    try:
+        found = verify(copy, progress)
+    except StorageError as error:
+        raise BackupUnsound(path=copy.folder, problem=str(error)) from error
+    tolerated = shard_findings(copy, found.findings)  # its manifest says so, and other shards need not suffer
+    for finding in found.findings:
+        if finding not in tolerated:
+            raise BackupUnsound(path=copy.folder, problem=f"{finding.where}: {finding.problem}")
+
+
+def _check_no_stranger_writes(paths: BoardPaths) -> None:
+    """Gateways and readers notice a file that was replaced. Another program goes on in the old one, and when it closes
+    that one it removes the new one's WAL. A gateway is told by the lock file that it has open."""
+    known = {each.pid for each in file_holders(paths.coordinator_lock)}
+    for path in (paths.board, paths.ledger):
+        strangers = [
+            str(each)
+            for each in file_holders(path)
+            if each.writing and each.path.name == path.name and each.pid not in known
+        ]
+        if strangers:
+            raise OpenElsewhere(path=path, holders=", ".join(strangers))
+
+
+def _check_nothing_was_dropped_since(paths: BoardPaths, copy: BoardPaths) -> None:
+    """What was dropped behind the backup's last entry is in no file but a snapshot. Raises CompactedPast."""
+    with Board(copy) as board:
+        position, marks = board.position(), board.watermarks()
+    base = 0
+    with until_damage(), closing(FileLedger(paths.ledger)) as ledger:
+        base, _ = ledger.base()
+    if base > position:
+        raise CompactedPast(path=paths.ledger, first=position + 1, last=base)
+    for profile, path in paths.shards():
+        merged, _ = marks.get(profile, (0, ""))
+        base = _base_seq(paths, profile)
+        if base > merged:
+            raise CompactedPast(path=path, first=merged + 1, last=base)
+
+
+def _base_seq(paths: BoardPaths, profile: str) -> int:
+    """Up to which change a shard was shortened; 0 if it cannot be read, or is no profile's."""
+    with suppress(InvalidName), until_damage(), closing(FileLock(paths.shard_lock(profile))) as lock:
+        lock.acquire(SHARD_LOCK_WAIT_S)
+        path = paths.shard(profile)
+        with opened_shard(path, lock) as shard, sqlite.explained(path):
+            row = shard.execute("SELECT base_seq FROM meta").fetchone()
+            return row[0] if row else 0
+    return 0
+
+
+def _restore_snapshot(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done: Restored) -> None:
+    """Leave the snapshot if it fits the ledger that is in place now, else take the backup's if that one does."""
+    with closing(FileLedger(paths.ledger)) as ledger:
+        if is_sound_snapshot(paths, ledger):
+            return
+        if copy.snapshot.exists() and is_sound_snapshot(copy, ledger):
+            _put(copy.snapshot, sqlite.SNAPSHOT, paths.snapshot, lock, done)
+        elif not ledger.base()[0]:
+            done.set_aside.append(sqlite.set_aside(paths.snapshot, lock))
+
+
+def _where_the_ledger_leads(path: Path, copy: BoardPaths) -> dict[str, Mark] | None:
+    """How far each shard is merged by a sound ledger that continues the backup's board; None for any other ledger."""
+    with Board(copy) as board, board.reading() as connection:
+        position, digest = connection.execute("SELECT position, digest FROM merge_state").fetchone()
+        marks = dict(board.watermarks())
+    try:
+        with closing(FileLedger(path)) as ledger:
+            if ledger.integrity() != "ok" or ledger.digest_at(position) != digest:
+                return None
+            for entry in ledger.after(position):
+                marks[entry.profile] = entry.seq, entry.change_digest
+    except NO_DAMAGE:
+        raise
+    except StorageError:
+        return None
+    return marks
+
+
+def _ledger_made_again(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done: Restored) -> dict[str, Mark] | None:
+    """A newer ledger than the backup's, where board and shards are sound enough to make it of; else None."""
+    try:
+        aside = repair_ledger(paths, lock).set_aside
+    except NO_DAMAGE:
+        raise
+    except StorageError:
+        return None
+    done.ledger = REPAIRED
+    done.set_aside += [aside] if aside else []
+    return _where_the_ledger_leads(paths.ledger, copy)
+
+
+def _restore_shard(paths: BoardPaths, copy: BoardPaths, profile: str, mark: Mark, done: Restored) -> None:
+    """Leave a sound shard; else take the backup's, unless the ledger or what is left of the shard itself has more."""
+    try:
+        check_profile(profile)
+    except InvalidName:  # a stranger's file, which every pass reports
+        return
+    path = paths.shard(profile)
+    with closing(FileLock(paths.shard_lock(profile))) as lock:
+        lock.acquire(SHARD_LOCK_WAIT_S)
+        head, is_sound = _reaches(path, profile, mark, lock)
+        if is_sound:
+            done.shards[profile] = STAYED
+            return
+        with closing(FileLock(copy.shard_lock(profile))) as lock_of_copy:
+            lock_of_copy.acquire(SHARD_LOCK_WAIT_S)
+            copied_head, copy_is_sound = _reaches(copy.shard(profile), profile, mark, lock_of_copy)
+        if copy_is_sound and copied_head >= head:
+            _put(copy.shard(profile), sqlite.SHARD, path, lock, done)
+            done.shards[profile] = RESTORED
+        elif mark[0]:
+            done.shards[profile] = REPAIRED  # once the ledger is in place
+
+
+def _reaches(path: Path, profile: str, mark: Mark, lock: FileLock) -> tuple[int, bool]:
+    """Up to which change the shard soundly continues from ``mark``, and whether that is all of it."""
+    rest: list[Change] = []
+    why: str | None = "it cannot be read"
+    with until_damage(), opened_shard(path, lock) as shard, sqlite.explained(path):
+        # What others' changes it has seen is judged when they are merged.
+        why = take_all(shard, profile, lambda other: mark if other == profile else (LATEST_MS, ""), rest)
+        if why is None and integrity(shard, path) != "ok":
+            why = "its pages are damaged"
+    return mark[0] + len(rest), why is None
+
+
+def _put(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done: Restored) -> None:
+    making = path.with_name(path.name + ".restore")
+    with closing(sqlite.open_reader(source, role)) as reader:
+        try:
+            sqlite.write_copy(reader, making)
+            aside = sqlite.put_in_place(making, path, lock)
+        finally:
+            sqlite.discard(making)
+    if aside is not None:
+        done.set_aside.append(aside)
+
+
+def _put_into(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done: Restored) -> None:
+    """Inside the file that is there, because others have it open; under a new one only if it cannot be opened."""
+    if path.exists():
+        try:
+            with closing(sqlite.open_reader(source, role)) as reader:
+                done.set_aside.append(sqlite.overwrite(reader, path, role, lock))
+            return
+        except NO_DAMAGE:
+            raise
+        except StorageError:
+            pass
+    _put(source, role, path, lock, done)
+
+
+def _go_on(paths: BoardPaths, lock: FileLock, done: Restored) -> None:
+    """Repair what the backup has too little of, and merge until nothing moves.
+
+    What was merged in many passes is merged again in few: a change that had seen another shard's waits for that one.
+    """
+    with suppress(NothingToRepair):
+        done.set_aside += [aside] if (aside := repair_snapshot(paths, lock).set_aside) else []
+    for profile in [name for name, outcome in done.shards.items() if outcome == REPAIRED]:
+        try:
+            aside = repair_shard(paths, lock, profile).set_aside
+            done.set_aside += [aside] if aside else []
+        except NothingToRepair:  # its own gateway put it right meanwhile
+            done.shards[profile] = STAYED
+    with Coordinator(paths, lock) as coordinator:
+        while merged := len(coordinator.make_passes().decisions):
+            done.merged += merged

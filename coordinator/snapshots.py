@@ -1,0 +1,58 @@
+"""The snapshot: the board as it stood at a position, for a replay to start from once older entries were dropped."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+
+from coordinator.ledger import FileLedger, integrity
+from shards import sqlite
+from shards.errors import Damaged, SnapshotMissing, SnapshotStrange
+from shards.names import BoardPaths
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a replay starts: a position, its digest, and how far each shard was merged there."""
+
+    position: int
+    digest: str
+    marks: dict[str, tuple[int, str]]
+
+
+def start_of(paths: BoardPaths, ledger: FileLedger, onto: sqlite3.Connection | None = None) -> Start:
+    """Where a replay of ``ledger`` starts: at the snapshot, or at nothing while there is none and none is needed.
+
+    ``onto``: an empty board that becomes a copy of the snapshot. Raises SnapshotMissing, SnapshotStrange, and the
+    StorageErrors of a snapshot that cannot be read.
+    """
+    base, digest = ledger.base()
+    if not paths.snapshot.exists():
+        if base:
+            raise SnapshotMissing(path=paths.snapshot, base=base)
+        return Start(base, digest, {})
+    with closing(sqlite.open_reader(paths.snapshot, sqlite.SNAPSHOT)) as snapshot, sqlite.explained(paths.snapshot):
+        problem = integrity(snapshot, paths.snapshot)
+        if problem != "ok":
+            raise Damaged(path=paths.snapshot, problem=problem)
+        start = read_start(snapshot)
+        if not _is_in(ledger, start):
+            raise SnapshotStrange(path=paths.snapshot, shown=start.position)
+        if onto is not None:
+            sqlite.copy_over(snapshot, onto)
+    return start
+
+
+def read_start(board: sqlite3.Connection) -> Start:
+    """Where an open board, or a snapshot of one, stands."""
+    position, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
+    rows = board.execute("SELECT profile, seq, digest FROM merge_watermarks")
+    return Start(position, digest, {profile: (seq, at) for profile, seq, at in rows})
+
+
+def _is_in(ledger: FileLedger, start: Start) -> bool:
+    try:
+        return ledger.digest_at(start.position) == start.digest
+    except Damaged:
+        return False

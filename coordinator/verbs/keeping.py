@@ -1,0 +1,186 @@
+"""Keeping a board: ``backup``, ``backups``, ``restore``, ``compact``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from coordinator import backups as store
+from coordinator import lock as locks
+from coordinator.lock import COMMAND, LOCK_WAIT_S
+from coordinator.telling import ProgressBar
+from shards import text
+from shards.commands import COUNT, NEEDS_ATTENTION, POSITIVE, json_option
+from shards.names import BoardPaths
+
+DAY_MS = 24 * 3600 * 1000
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+
+
+class _Size(click.ParamType):
+    """A number of bytes, such as 500M or 2G."""
+
+    name = "size"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The bytes that ``value`` spells."""
+        number = value.strip().upper().removesuffix("B").removesuffix("I")
+        unit = number[-1:] if number[-1:] in _UNITS else ""
+        try:
+            found = int(float(number.removesuffix(unit)) * _UNITS[unit])
+        except (ValueError, OverflowError):
+            found = 0
+        if found < 1:
+            self.fail(f"{value!r} is not a size; write 500M, 2G, or bytes.", param, ctx)
+        return found
+
+
+into_option = click.option(
+    "--into", metavar="DIR", type=click.Path(file_okay=False), help="In place of the board's own folder for backups."
+)
+
+
+@click.command()
+@into_option
+@click.option("--keep", type=POSITIVE, metavar="N", default=store.KEPT, show_default=True, help="So many stay.")
+@click.option("--keep-bytes", type=_Size(), metavar="SIZE", help="And no more than that, such as 2G.")
+@json_option
+@click.pass_context
+def backup(ctx: click.Context, into: str | None, keep: int, keep_bytes: int | None, as_json: bool) -> None:
+    """Copy the board with its ledger, shards and attachments, beside whatever runs, and prove the copy.
+
+    It is opened again, and the copied ledger replayed against the copied board, before it counts. Then the oldest
+    backups are removed until the limits hold, but never the newest good one.
+    """
+    paths: BoardPaths = ctx.obj
+    folder = store.store_of(paths, into)
+    with ProgressBar("replaying", as_json) as progress:
+        made = store.make_backup(paths, folder, progress)
+    removed = store.limit_backups(folder, keep, keep_bytes)
+    if as_json:
+        text.print_json({**made.as_dict(), "removed": [str(each) for each in removed]})
+    else:
+        found = made.manifest
+        click.echo(f"{made.folder}")
+        click.echo(
+            f"{found.position} entries, {len(found.shards)} shards, {found.attachments} attachments, "
+            f"{_bytes(made.size_bytes)}; replayed and compared"
+        )
+        for problem in found.problems:
+            click.secho(f"  not sound: {problem}", fg="red")
+        if removed:
+            click.echo(f"removed {len(removed)} older backups")
+    if not made.is_good:
+        ctx.exit(NEEDS_ATTENTION)
+
+
+@click.command()
+@into_option
+@json_option
+@click.pass_obj
+def backups(paths: BoardPaths, into: str | None, as_json: bool) -> None:
+    """Show the backups there are, the newest first."""
+    found = store.backups_in(store.store_of(paths, into))[::-1]
+    if as_json:
+        text.print_json([each.as_dict() for each in found])
+    elif not found:
+        click.echo("There are no backups; `kanban-merge backup` makes one.")
+    else:
+        text.print_table(
+            ("MADE", "ENTRIES", "SHARDS", "SIZE", "GOOD", "BACKUP"),
+            [
+                (
+                    text.when(each.manifest.made_ms // 1000),
+                    each.manifest.position,
+                    len(each.manifest.shards),
+                    _bytes(each.size_bytes),
+                    "yes" if each.is_good else "; ".join(each.manifest.problems),
+                    each.folder.name,
+                )
+                for each in found
+            ],
+        )
+
+
+@click.command()
+@click.argument("backup", metavar="BACKUP")
+@json_option
+@click.pass_context
+def restore(ctx: click.Context, backup: str, as_json: bool) -> None:
+    """Put BACKUP (a name that `backups` shows, or a folder) in the place of what is lost or damaged.
+
+    A sound ledger and sound shards that continue the backup stay, so nothing is lost that was acknowledged since; the
+    board is taken from the backup and catches up. What is replaced is kept beside the new file. A daemon must be
+    stopped first; gateways may go on. Killed, it is continued by repeating it.
+    """
+    from coordinator.restore import restore as put_back
+
+    paths: BoardPaths = ctx.obj
+    named = paths.backups / backup
+    found = store.read_backup(named if named.is_dir() else Path(backup).expanduser().absolute())
+    paths.make_folder()
+    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
+    try:
+        with store.upkeep(paths), ProgressBar("replaying", as_json) as progress:
+            done = put_back(paths, found, lock, progress)
+    finally:
+        lock.close()
+    asides = [str(each) for each in done.set_aside]
+    if as_json:
+        findings = [vars(each) for each in done.findings]
+        text.print_json({"backup": str(found.folder), **vars(done), "set_aside": asides, "findings": findings})
+    else:
+        click.echo(f"{paths.board} is restored from {found.folder}")
+        rows = [("ledger", done.ledger), *((f"shard of {name}", what) for name, what in done.shards.items())]
+        text.print_table(("FILE", "WHAT BECAME OF IT"), rows)
+        click.echo(f"merged {done.merged} changes that were behind it, and put {done.attachments} attachments back")
+        for aside in asides:
+            click.echo(f"kept the former file as {aside}")
+        for finding in done.findings:
+            click.secho(f"{finding.where}: {finding.problem}", fg="red")
+    if done.findings:
+        ctx.exit(NEEDS_ATTENTION)
+
+
+@click.command()
+@click.option("--keep-days", type=COUNT, default=30, show_default=True, metavar="N", help="What is younger stays.")
+@click.option("--dry-run", is_flag=True, help="Only count what would be dropped.")
+@json_option
+@click.pass_context
+def compact(ctx: click.Context, keep_days: int, dry_run: bool, as_json: bool) -> None:
+    """Drop from ledger and shards what was merged long ago, behind a snapshot of the board.
+
+    The ledger is replayed first and must give the board row for row. Nothing is dropped that a backup in the board's
+    own folder needs. A daemon must be stopped first; gateways may go on. Killed, it is continued by repeating it.
+    """
+    from coordinator.compact import compact as shorten
+
+    paths: BoardPaths = ctx.obj
+    before_ms = time.time_ns() // 1_000_000 - keep_days * DAY_MS
+    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
+    try:
+        with store.upkeep(paths), ProgressBar("replaying", as_json) as progress:
+            done = shorten(paths, lock, before_ms, dry_run, progress)
+    finally:
+        lock.close()
+    if as_json:
+        files = [{**vars(each), "path": str(each.path)} for each in done.files]
+        text.print_json({"position": done.position, "dry_run": dry_run, "files": files})
+    elif not done.files:
+        click.echo(f"Nothing is older than the snapshot, which stands at {done.position}.")
+    else:
+        rows = [
+            (each.path.name, each.rows, _bytes(each.bytes_before), _bytes(each.bytes_after), each.problem or "")
+            for each in done.files
+        ]
+        text.print_table(("FILE", "WOULD DROP" if dry_run else "DROPPED", "BEFORE", "AFTER", ""), rows)
+        click.echo(f"a replay starts at {done.position}")
+    if any(each.problem for each in done.files):
+        ctx.exit(NEEDS_ATTENTION)
+
+
+def _bytes(count: int) -> str:
+    unit = next(unit for unit in ("T", "G", "M", "K", "") if count >= _UNITS[unit] or not unit)
+    return f"{count / _UNITS[unit]:.1f} {unit}iB" if unit else f"{count} B"

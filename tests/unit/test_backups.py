@@ -1,0 +1,345 @@
+"""Backups: complete or absent, proved, bounded; and restoring takes from one only what is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from coordinator import backups
+from coordinator import lock as locks
+from coordinator.backups import Schedule, backups_in, limit_backups, make_backup
+from coordinator.restore import REPAIRED, RESTORED, STAYED, restore
+from coordinator.verify import verify
+from shards import Gateway, sqlite
+from shards.errors import BackupFailed, BackupUnsound, BoardMissing, OpenElsewhere, UpkeepRunning
+from shards.locks import FileLock
+from shards.names import BoardPaths
+
+
+@pytest.fixture
+def task(home: str) -> str:
+    """A task of amy's, on which bob commented; all merged."""
+    with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
+        task_id = amy.create("the task")
+        amy.sync()
+        bob.comment(task_id, "before")
+        bob.sync()
+    return task_id
+
+
+@pytest.fixture
+def store(paths: BoardPaths) -> Path:
+    return paths.backups
+
+
+def test_a_backup_is_a_board_of_its_own(paths: BoardPaths, store: Path, task: str) -> None:
+    made = make_backup(paths, store)
+    assert made.is_good
+    assert made.manifest.position == 2
+    assert {name: copy.seq for name, copy in made.manifest.shards.items()} == {"amy": 1, "bob": 1}
+    assert verify(made.paths("default")).clean
+    assert [each.folder for each in backups_in(store)] == [made.folder]
+    assert not list(made.folder.glob("*-wal"))
+
+
+def test_writers_go_on_while_it_is_made(paths: BoardPaths, store: Path, home: str, task: str) -> None:
+    """Whatever moment each file is copied at, the set fits together and lacks nothing that was merged before."""
+    stop = threading.Event()
+    written: list[str] = []
+
+    def write() -> None:
+        with Gateway("amy", home=home) as amy:
+            while not stop.is_set():
+                written.append(f"meanwhile {len(written)}")
+                amy.comment(task, written[-1])
+                amy.sync()
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        made = [make_backup(paths, store) for _ in range(4)]
+    finally:
+        stop.set()
+        writing.join()
+    assert all(each.is_good for each in made)
+    assert made[0].manifest.position < made[-1].manifest.position
+
+
+def test_a_board_that_is_not_sound_makes_none(paths: BoardPaths, store: Path, task: str) -> None:
+    earlier = make_backup(paths, store)
+    _plainly(paths.ledger, "UPDATE entries SET body = '{}' WHERE position = 1")
+    with pytest.raises(BackupFailed, match="its chain breaks at position 1"):
+        make_backup(paths, store)
+    assert [each.name for each in store.iterdir()] == [earlier.folder.name]
+
+
+def test_no_board(paths: BoardPaths, store: Path) -> None:
+    with pytest.raises(BoardMissing):
+        make_backup(paths, store)
+
+
+def test_a_shard_that_is_not_sound_is_said(paths: BoardPaths, store: Path, task: str) -> None:
+    """The others are worth keeping; the earlier backup, which has that shard whole, is not given up for this one."""
+    good = make_backup(paths, store)
+    paths.shard("bob").write_bytes(b"nonsense" * 1024)
+    poor = [make_backup(paths, store) for _ in range(2)]
+    assert [each.is_good for each in poor] == [False, False]
+    assert "kanban.bob.db" in poor[0].manifest.problems[0]
+    assert limit_backups(store, keep=1, keep_bytes=None) == [poor[0].folder]
+    assert [each.folder for each in backups_in(store)] == [good.folder, poor[1].folder]
+
+
+def test_the_limits(paths: BoardPaths, store: Path, task: str) -> None:
+    made = [make_backup(paths, store) for _ in range(4)]
+    assert limit_backups(store, keep=None, keep_bytes=None) == []
+    assert limit_backups(store, keep=3, keep_bytes=None) == [made[0].folder]
+    room = made[2].size_bytes + made[3].size_bytes
+    assert limit_backups(store, keep=3, keep_bytes=room) == [made[1].folder]
+    assert limit_backups(store, keep=1, keep_bytes=1) == [made[2].folder]
+    assert [each.folder for each in backups_in(store)] == [made[3].folder]
+
+
+def test_one_at_a_time(paths: BoardPaths, store: Path, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backups, "UPKEEP_WAIT_S", 0.0)
+    with closing(FileLock(paths.upkeep_lock)) as held:
+        held.acquire(0)
+        with pytest.raises(UpkeepRunning, match="under way"):
+            make_backup(paths, store)
+
+
+def test_attachments_are_in_it(paths: BoardPaths, store: Path, home: str, task: str, tmp_path: Path) -> None:
+    """A file that is detached later stays in the backup; a restore puts back what is gone."""
+    (tmp_path / "outline.md").write_text("1. Login")
+    with Gateway("amy", home=home) as amy:
+        amy.attach(task, tmp_path / "outline.md")
+    made = make_backup(paths, store)
+    assert made.manifest.attachments == 1
+    shutil.rmtree(paths.attachments)
+    assert _restored(paths, made).attachments == 1
+    assert (paths.attachments / task / "outline.md").read_text() == "1. Login"
+
+
+def _killing(verb: str, steps: tuple[str, ...]) -> str:
+    """A program that does ``verb`` and dies at the how manieth of ``steps`` its second argument says."""
+    return f"""
+import os, sys
+step, done = int(sys.argv[2]), 0
+def die_at(name):
+    true = getattr(os, name)
+    def step_or_die(*given, **named):
+        global done
+        done += 1
+        if done == step:
+            os._exit(9)
+        return true(*given, **named)
+    setattr(os, name, step_or_die)
+from coordinator.cli import main
+for name in {steps}:
+    die_at(name)
+main(["--home", sys.argv[1], {verb}], "kanban-merge")
+"""
+
+
+def test_a_killed_backup_counts_as_nothing(paths: BoardPaths, store: Path, home: str, task: str) -> None:
+    """At each step; the next one removes what it left, and makes its own."""
+    step, killed = 0, True
+    while killed:
+        step += 1
+        killed = subprocess.run(
+            [sys.executable, "-c", _killing('"backup", "--keep", "1"', ("mkdir", "rename", "rmdir")), home, str(step)],
+            check=False,
+            capture_output=True,
+        ).returncode == 9  # fmt: skip
+        assert all(verify(each.paths("default")).clean for each in backups_in(store))
+        make_backup(paths, store)
+        limit_backups(store, 1, None)
+        assert len(list(store.iterdir())) == len(backups_in(store)) == 1
+    assert step > 5
+
+
+@pytest.mark.parametrize("lost", ["everything", "ledger", "board", "amy", "bob", "board and ledger", "ledger and amy"])
+def test_restoring_what_is_lost(paths: BoardPaths, store: Path, home: str, task: str, lost: str) -> None:
+    """What was merged before the backup is back; what was acknowledged since is there unless its only file is lost."""
+    made = make_backup(paths, store)
+    with Gateway("bob", home=home) as bob:
+        bob.comment(task, "since")
+        bob.sync()
+    everything = {"board": paths.board, "ledger": paths.ledger, "amy": paths.shard("amy"), "bob": paths.shard("bob")}
+    for name in everything if lost == "everything" else lost.split(" and "):
+        sqlite.discard(everything[name])
+    done = _restored(paths, made)
+    assert done.findings == []
+    ledger = {"everything": RESTORED, "board and ledger": RESTORED, "ledger and amy": RESTORED, "ledger": REPAIRED}
+    assert done.ledger == ledger.get(lost, STAYED)
+    assert done.shards["amy"] == (RESTORED if "amy" in lost or lost == "everything" else STAYED)
+    assert done.shards["bob"] == {"everything": RESTORED, "bob": REPAIRED}.get(lost, STAYED)
+    with Gateway("bob", home=home) as bob:
+        texts = [comment.body for comment in bob.board.comments(task)]
+        assert texts == (["before"] if lost == "everything" else ["before", "since"])
+        bob.comment(task, "and on")
+        bob.sync()
+    assert verify(paths).clean
+
+
+def test_verdicts_that_were_told_stay(paths: BoardPaths, store: Path, home: str, task: str) -> None:
+    """A sound ledger is kept, so what was decided since the backup is not decided anew."""
+    made = make_backup(paths, store)
+    with Gateway("amy", home=home) as amy:
+        run = amy.claim(task)
+        amy.complete(run, summary="done since")
+        before = amy.board.events(task_id=task)
+    done = _restored(paths, made)
+    assert (done.ledger, done.merged) == (STAYED, 0)
+    with Gateway("amy", home=home) as amy:
+        assert amy.board.events(task_id=task) == before
+
+
+def test_changes_that_saw_one_another_are_merged_again(paths: BoardPaths, store: Path, home: str, task: str) -> None:
+    """Many passes' worth of them, each of which had seen the one before, in one restore."""
+    made = make_backup(paths, store)
+    with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
+        for number in range(6):
+            (amy, bob)[number % 2].edit(task, priority=number + 1)
+    sqlite.discard(paths.ledger)
+    sqlite.discard(paths.board)
+    done = _restored(paths, made)
+    assert (done.merged, done.findings) == (6, [])
+    with Gateway("amy", home=home) as amy:
+        assert amy.board.task(task).priority == 6
+
+
+def test_a_damaged_shard_keeps_its_sound_rest(paths: BoardPaths, store: Path, home: str, task: str) -> None:
+    made = make_backup(paths, store)
+    with Gateway("bob", home=home) as bob:
+        for text in ("sound", "rewritten", "behind it"):
+            bob.comment(task, text)
+        bob.sync()
+    sqlite.discard(paths.ledger)
+    _plainly(paths.shard("bob"), 'UPDATE changes SET body = \'{"text":"forged"}\' WHERE seq = 3')
+    done = _restored(paths, made)
+    assert done.shards == {"amy": STAYED, "bob": REPAIRED}
+    with Gateway("bob", home=home) as bob:
+        assert [comment.body for comment in bob.board.comments(task)] == ["before", "sound"]
+
+
+def test_a_killed_restore_is_repeated(paths: BoardPaths, store: Path, home: str, task: str) -> None:
+    made = make_backup(paths, store)
+    with Gateway("bob", home=home) as bob:
+        bob.comment(task, "since")
+        bob.sync()
+    step, killed = 0, True
+    while killed:
+        step += 1
+        for path in (paths.ledger, paths.shard("amy")):
+            sqlite.discard(path)
+            path.write_bytes(b"nonsense" * 1024)
+        ended = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                _killing(f'"restore", {str(made.folder)!r}', ("link", "rename", "replace")),
+                home,
+                str(step),
+            ],
+            check=False,
+            capture_output=True,
+        )
+        killed = ended.returncode == 9
+        assert killed or ended.returncode == 0, ended.stderr
+        if killed:
+            assert _restored(paths, made).findings == []
+        with Gateway("amy", home=home) as amy:
+            assert [comment.body for comment in amy.board.comments(task)] == ["before", "since"]
+    assert step > 4
+
+
+def test_a_backup_that_is_not_sound_replaces_nothing(paths: BoardPaths, store: Path, task: str) -> None:
+    made = make_backup(paths, store)
+    before = sqlite.identity(paths.board)
+    _plainly(made.folder / "kanban.db", "PRAGMA user_version=1")
+    (made.folder / "kanban-ledger.db").write_bytes(b"nonsense" * 1024)
+    with pytest.raises(BackupUnsound, match="Nothing was changed"):
+        _restored(paths, made)
+    assert sqlite.identity(paths.board) == before
+
+
+def test_nothing_is_replaced_under_a_writer(paths: BoardPaths, store: Path, task: str) -> None:
+    made = make_backup(paths, store)
+    program = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA user_version'); print(1, flush=True); input()"  # noqa: E501
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(paths.board)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        writer.stdout.readline()
+        with pytest.raises(OpenElsewhere, match=str(writer.pid)):
+            _restored(paths, made)
+        writer.communicate(b"\n")
+    assert _restored(paths, made).findings == []
+
+
+def test_the_commands(home: str, paths: BoardPaths, task: str, kanban_merge, failed) -> None:
+    assert "There are no backups" in kanban_merge("backups").stdout
+    told = json.loads(kanban_merge("backup", "--json", "--keep-bytes", "1G").stdout)
+    assert (told["good"], told["position"], told["removed"]) == (True, 2, [])
+    name = Path(told["path"]).name
+    assert name in kanban_merge("backups").stdout
+    assert kanban_merge("backup", "--keep-bytes", "much").returncode == 2
+    assert "There is no backup at" in failed(kanban_merge("restore", "nothing"), 3)
+    sqlite.discard(paths.board)
+    done = kanban_merge("restore", name)
+    assert done.returncode == 0, done.stderr
+    assert "is restored from" in done.stdout
+    assert json.loads(kanban_merge("restore", name, "--json").stdout)["findings"] == []
+
+
+def test_into_a_folder_elsewhere_and_back_into_an_empty_home(
+    paths: BoardPaths, task: str, kanban_merge, tmp_path: Path
+) -> None:
+    told = json.loads(kanban_merge("backup", "--into", tmp_path / "far", "--json").stdout)
+    assert Path(told["path"]).parent == tmp_path / "far" / "default"
+    done = kanban_merge("restore", told["path"], home=tmp_path / "fresh")
+    assert done.returncode == 0, done.stderr
+    assert verify(BoardPaths.find(home=tmp_path / "fresh")).clean
+
+
+def test_a_schedule(paths: BoardPaths, store: Path, task: str) -> None:
+    """It makes one at once if there is none, the next when its time has come, and says what went wrong until it is
+    over."""
+    schedule = Schedule(paths, 3600.0)
+    _awaited(schedule)
+    assert len(backups_in(store)) == 1
+    _awaited(schedule)
+    assert len(backups_in(store)) == 1
+    soon = Schedule(paths, 0.01)
+    _plainly(paths.ledger, "UPDATE entries SET body = '{}' WHERE position = 1")
+    (trouble,) = _awaited(soon)
+    assert trouble.startswith("backup: ") and "chain breaks" in trouble
+    assert len(backups_in(store)) == 1
+
+
+def _awaited(schedule: Schedule) -> set[str]:
+    try:
+        schedule.run_if_due()
+        if schedule._child is not None:
+            schedule._child.wait()
+        schedule._next_s += 3600
+        return schedule.run_if_due()
+    finally:
+        schedule.close()
+
+
+def _restored(paths: BoardPaths, backup: backups.Backup):
+    with closing(locks.take(paths, locks.COMMAND, 0)) as lock:
+        return restore(paths, backup, lock)
+
+
+def _plainly(path: Path, script: str) -> None:
+    """Run by another process, as somebody else's program would."""
+    program = "import sqlite3, sys; sqlite3.connect(sys.argv[1], isolation_level=None).execute(sys.argv[2])"
+    subprocess.run([sys.executable, "-c", program, str(path), script], check=True)
