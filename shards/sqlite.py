@@ -16,7 +16,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from shards.errors import (
     DiskFull,
     FileBusy,
     FileMissing,
+    FileThere,
     ForeignFile,
     Forked,
     KanbanError,
@@ -112,6 +113,57 @@ def open_reader(path: Path, role: Role) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def open_foreign(path: Path) -> sqlite3.Connection:
+    """Open a database that is not one of ours for reading only, whatever is in it. Raises FileMissing, CannotOpen."""
+    if not path.exists():
+        raise FileMissing(path=path, role="database")
+    if not path.is_file():
+        raise CannotOpen(path=path, problem="it is not a regular file")
+    with explained(path):
+        connection = _connect(path, "ro")
+        try:
+            connection.execute("PRAGMA query_only=ON")
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def copy_foreign(source: Path, target: Path) -> None:
+    """Copy a database that is not one of ours, WAL and all, into the new file ``target``, which nobody else knows."""
+    with closing(open_foreign(source)) as original, closing(_connect(target, "rwc")) as copy, explained(source):
+        original.backup(copy)
+
+
+def make_foreign(path: Path) -> sqlite3.Connection:
+    """A new database that is not one of ours, for a name that nobody else knows yet. Close it to make it durable."""
+    with explained(path):
+        connection = _connect(path, "rwc")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA journal_mode=WAL")
+    return connection
+
+
+def give_name(made: Path, path: Path) -> None:
+    """Give a closed file that was just made the name ``path``, durably and never in place of another file.
+
+    Raises FileThere, DiskFull.
+    """
+    if _beside(made, "-wal").exists():  # closing could not bring its content into the file
+        raise DiskFull(path=made)
+    try:
+        os.link(made, path)
+    except FileExistsError as error:
+        raise FileThere(path=path) from error
+    except OSError:  # a filesystem without links
+        if path.exists():
+            raise FileThere(path=path) from None
+        made.rename(path)
+    discard(made)
+    sync_folder(path.parent)
 
 
 def roll_back_hot_journal(path: Path, lock: FileLock) -> None:

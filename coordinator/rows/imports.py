@@ -1,0 +1,49 @@
+"""Rows that an import brings, with the ids that they had."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from coordinator.rows.base import Rows, insert_sql
+
+
+class ImportedRows(Rows):
+    """Reads and writes of what is imported."""
+
+    def status_of(self, task_id: str) -> str | None:
+        """The status of a task; None if there is none."""
+        return self._value("SELECT status FROM tasks WHERE id = ?", (task_id,))
+
+    def earlier_import(self, digest: str) -> dict[str, int] | None:
+        """The ids that an import of the same rows reserved; None if there was none."""
+        kept = "SELECT body FROM merge_kept WHERE kind = 'import' ORDER BY position"
+        begun = [json.loads(body) for body in self._values(kept)]
+        return next((body["ids"] for body in begun if body["digest"] == digest), None)
+
+    def next_ids(self) -> dict[str, int]:
+        """The ids that the counted tables give next, outside a transaction."""
+        given = dict(self._execute("SELECT name, seq FROM sqlite_sequence").fetchall())
+        return {table: given.get(table, 0) + 1 for table in ("task_events", "task_runs", "task_comments",
+                                                             "task_attachments")}  # fmt: skip
+
+    def reserve_ids(self, upto: dict[str, int]) -> None:
+        """From now on, ids of each table are given behind the one in ``upto``, whatever is inserted before it."""
+        for table, last in upto.items():
+            if not last:
+                continue
+            self._next_id[table] = max(self._next_id[table], last + 1)
+            reached = self._next_id[table] - 1
+            if self._execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (reached, table)).rowcount == 0:
+                self._execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, reached))
+
+    def given_before(self, table: str, ids: Iterable[int]) -> list[int]:
+        """Those of ``ids`` that a row of the table has, or that were never reserved."""
+        held = f"SELECT 1 FROM {table} WHERE id = ?"
+        return [each for each in ids if each >= self._next_id[table] or self._value(held, (each,))]
+
+    def bring(self, table: str, rows: list[dict[str, Any]]) -> None:
+        """Insert rows as they are; all have the same columns."""
+        if rows:
+            self._connection.executemany(insert_sql(table, tuple(rows[0])), [tuple(row.values()) for row in rows])
