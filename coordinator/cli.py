@@ -15,6 +15,10 @@ VERBS = {
     "verify": "coordinator.verbs.checking",
     "rebuild": "coordinator.verbs.checking",
     "repair": "coordinator.verbs.checking",
+    "import": "coordinator.verbs.moving:bring",
+    "adopt": "coordinator.verbs.moving",
+    "restore-legacy": "coordinator.verbs.moving",
+    "export": "coordinator.verbs.moving",
     "demo": "coordinator.verbs.demo",
 }
 

@@ -161,9 +161,14 @@ class WrittenMeanwhile(StorageError):
     """{path} was written while it was read; stop what writes it, then repeat the command. Nothing was changed."""
 
 
-class ShardsThere(StorageError):
-    """{folder} holds shards ({names}) beside a board that Hermes wrote: changes of another board, that must not be
-    merged into this one. Move them away, then repeat the command."""
+class OthersThere(StorageError):
+    """{folder} holds {names} beside a board that Hermes wrote: what another board is made of, and must not be merged
+    into this one. Move these files away, then repeat the command."""
+
+
+class NotAdopted(StorageError):
+    """{path} is a board that Hermes writes itself, and nothing of this program lies beside it: there is nothing to
+    restore."""
 
 
 class NotMerged(StorageError):
