@@ -63,9 +63,7 @@ class Restored:
     position: int | None
 
 
-def adopt(
-    paths: BoardPaths, *, trust_closed: bool = False, progress: Progress = lambda done, total: None
-) -> Adopted:
+def adopt(paths: BoardPaths, *, trust_closed: bool = False, progress: Progress = lambda done, total: None) -> Adopted:
     """Make the board that Hermes wrote at ``paths`` a board of this program, in place.
 
     Attachments, workspaces and logs stay where they lie. Raises BoardMissing, NotLegacy, StillOpen, CannotTell,

@@ -213,7 +213,7 @@ class _Planner:
                 circle = error.args[1][:-1]
                 child = min((coming[task_id] for task_id in circle), key=lambda task: task.age)
                 parent = next(each for each in child.parents if each in circle)
-                child.parents.remove(parent)
+                child.parents = [each for each in child.parents if each != parent]
                 self._counts["task_links"].imported -= 1
                 self._lose("task_links", f"{parent} → {child.id}", "these tasks would wait for each other")
 
@@ -331,9 +331,9 @@ class _Planner:
             going = next((run for run in opened if run.id == current), opened[-1] if opened else None)
             self._note_running(task, going, current)
         for run in opened:
-            runs.remove(run)
             if run is not going:
-                runs.append(self._closed(run))
+                runs[runs.index(run)] = self._closed(run)
+        runs[:] = [run for run in runs if run is not going]
         if values["status"] != "running":
             left = [name for name in _OF_A_CLAIM if values.get(name) is not None]
             if left:
@@ -356,7 +356,9 @@ class _Planner:
             self._notes.change("tasks", task.raw_id, f"its current run is {run.id}, the one that is open")
         expires = task.values.get("claim_expires")
         if lease_end(expires, self._now_s) != expires or (run is not None and run.claim_expires != expires):
-            what = f"its lease, until {expires}, begins anew: {LEASE_S} s" if expires else f"it gets a lease: {LEASE_S} s"
+            what = (
+                f"its lease, until {expires}, begins anew: {LEASE_S} s" if expires else f"it gets a lease: {LEASE_S} s"
+            )
             self._notes.change("tasks", task.raw_id, what)
 
     # --- values ------------------------------------------------------------------------------------------------
@@ -368,7 +370,9 @@ class _Planner:
                 values.setdefault(name, None)
             values["current_run_id"] = raw.get("current_run_id")
             if values["status"] not in STATUSES:
-                self._notes.change("tasks", row_id, f"status was {values['status']!r}, now triage: a person should look")
+                self._notes.change(
+                    "tasks", row_id, f"status was {values['status']!r}, now triage: a person should look"
+                )
                 values["status"] = "triage"
         return values
 
@@ -412,7 +416,7 @@ def _number(legacy: Legacy, table: str) -> None:
     last = max([*kept, legacy.sequence.get(table, 0)], default=0)
     for raw in rows:
         if raw["id"] in kept:
-            kept.remove(raw["id"])
+            kept.discard(raw["id"])
             raw[_NUMBER] = raw["id"]
         else:
             last += 1

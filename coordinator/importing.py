@@ -95,7 +95,7 @@ def import_board(
                 coordinator.make_passes()
                 planned = plan(legacy, str(source), coordinator.board, int(time.time()))
                 done = _report(source, paths, saved, legacy, planned, [])
-                _write(coordinator, planned, done if copy_files else None, progress)
+                write_plan(coordinator, planned, done if copy_files else None, progress)
         finally:
             lock.close()
     return done
@@ -168,7 +168,12 @@ def _ground_of(paths: BoardPaths) -> Iterator[Ground]:
         yield BoardState(connection)
 
 
-def _write(coordinator: Coordinator, planned: Plan, done: Imported | None, progress: Progress) -> None:
+def write_plan(
+    coordinator: Coordinator,
+    planned: Plan,
+    done: Imported | None = None,
+    progress: Progress = lambda done, total: None,
+) -> None:
     """Append the plan to the ledger and decide it. ``done``: where copied files are noted; None to copy none."""
     if planned.begin is not None:
         coordinator.write([("", planned.begin)])

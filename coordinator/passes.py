@@ -106,8 +106,11 @@ class Coordinator:
         self._check_still_there()
         at_ms = time.time_ns() // 1_000_000
         with sqlite.explained(self.paths.board):
+            self.catch_up()
             changes = list(own_changes(self._board, bodies, at_ms))
-            return replay(self._board, self._ledger.append(changes, at_ms))
+            decisions = replay(self._board, self._ledger.append(changes, at_ms))
+            self._ringer.ring_waiting(self.paths.folder)
+        return decisions
 
     @property
     def board(self) -> BoardState:

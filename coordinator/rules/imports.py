@@ -45,7 +45,7 @@ def bring_task(board: BoardState, entry: Entry, body: ImportTask) -> tuple[Task,
         _go_on_running(board, body, task)
     elif body.task.status in ("ready", "todo"):
         _settle(board, task)
-    return task, {"task_id": task.id}
+    return task, {"task_id": task.id, "run_id": task["current_run_id"]}
 
 
 def bring_rows(board: BoardState, entry: Entry, body: ImportRows, task: Task) -> None:

@@ -37,16 +37,11 @@ def bring(ctx: click.Context, path: Path, dry_run: bool, trust_closed: bool, as_
     PATH is a kanban.db, or the home of a Hermes with all its boards. Tasks that are here already are left as they are,
     so importing twice imports nothing twice. Exit code 6 says that something is lost; the report says what.
     """
-    if path.is_dir():
-        pairs = list(_boards_in(path, home_of(ctx), dry_run))
-    else:
-        pairs = [(path, ctx.obj)]
+    pairs = _boards_in(path, home_of(ctx), dry_run) if path.is_dir() else [(path, ctx.obj)]
     reports = []
     for source, paths in pairs:
         with ProgressBar("importing", as_json) as progress:
-            reports.append(
-                import_board(source, paths, dry_run=dry_run, trust_closed=trust_closed, progress=progress)
-            )
+            reports.append(import_board(source, paths, dry_run=dry_run, trust_closed=trust_closed, progress=progress))
     if as_json:
         shown = [_import_value(each) for each in reports]
         text.print_json(shown if path.is_dir() else shown[0])
@@ -88,9 +83,7 @@ def adopt(ctx: click.Context, all_boards: bool, trust_closed: bool, as_json: boo
 @trust_option
 @json_option
 @click.pass_context
-def restore_legacy(
-    ctx: click.Context, original: bool, all_boards: bool, trust_closed: bool, as_json: bool
-) -> None:
+def restore_legacy(ctx: click.Context, original: bool, all_boards: bool, trust_closed: bool, as_json: bool) -> None:
     """Give the board back to Hermes, with everything that happened since.
 
     Stop the gateways and the daemon first. Board, ledger and shards are set aside in a folder, not deleted.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.legacy import legacy_rows
 from tests.simulation.changes import Pool, any_kind, drawn
 from tests.simulation.world import CRASH_POINTS, World, Writer
 
@@ -38,13 +40,18 @@ class Simulation:
         self._steps = steps
         profiles = PROFILES[: self._chance.choice((2, 3, 4))]
         self._pool = Pool(profiles)
+        # Drawn apart, so that the other histories of before stay what they were.
+        self._legacy_chance = random.Random(f"legacy {seed}")
+        self._imports = self._legacy_chance.sample(range(steps), 2) if seed % 3 == 0 else []
         self._world = World(folder, self._chance, profiles, self._chance.choice((1, 2, 3)))
 
     def run(self) -> Outcome:
         """Let it happen, with every invariant checked after each step. Raises AssertionError where one fails."""
         names, weights = list(_STEPS), list(_STEPS.values())
         with self._world as world:
-            for _ in range(self._steps):
+            for step in range(self._steps):
+                if step in self._imports:
+                    self._import()
                 getattr(self, f"_{self._chance.choices(names, weights)[0]}")()
             evidence = world.check_all()
         outcome = Outcome(entries=len(evidence.entries), passes=world.passes, kills=world.kills)
@@ -108,6 +115,15 @@ class Simulation:
             self._world.start_daemon(self._crash(), self._chance.randrange(1, 4))
         else:
             self._world.stop_daemon()
+        self._look_around()
+
+    def _import(self) -> None:
+        """A board of Hermes's is imported, perhaps killed on the way, and then again."""
+        legacy = legacy_rows(self._legacy_chance, self._pool.profiles)
+        crash = self._legacy_chance.choice((None, *CRASH_POINTS))
+        self._world.import_board(copy.deepcopy(legacy), crash, self._legacy_chance.randrange(1, 6))
+        self._look_around()
+        self._world.import_board(legacy)
         self._look_around()
 
     def _delete_board(self) -> None:
