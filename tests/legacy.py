@@ -37,7 +37,7 @@ def write_legacy(path: Path, tables: dict[str, list[dict[str, Any]]], version: s
                 connection.execute(f"CREATE INDEX {name} ON {target}")
         for table, rows in tables.items():
             there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-            for row in rows:
+            for row in rows if there else ():
                 given = {name: value for name, value in row.items() if name in there}
                 marks = ", ".join("?" * len(given))
                 connection.execute(f"INSERT INTO {table} ({', '.join(given)}) VALUES ({marks})", list(given.values()))
