@@ -41,7 +41,7 @@ BUILDING = "kanban-adopting"
 LEGACY = "kanban-legacy"
 # Where ledger, shards and board lie after Hermes's board came back.
 ASIDE = "kanban-set-aside"
-_RESTORING = ".kanban.db.restoring"
+_RESTORING = "restoring.db"
 _WHOLE = "whole.db"
 
 
@@ -213,8 +213,7 @@ def _put_back(paths: BoardPaths, original: bool, aside: Path) -> int | None:
         raise NothingAdopted(path=_legacy_name(paths, 1), board=paths.board)
     position = None
     if not original:
-        legacy = paths.folder / _RESTORING
-        sqlite.discard(legacy)
+        legacy = aside / _RESTORING
         position = export(paths, legacy).position
     _move_sidecars(paths.board, aside / paths.board.name)  # empty: whoever wrote the board closed it
     _link(paths.board, aside / paths.board.name)
