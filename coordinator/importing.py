@@ -83,7 +83,7 @@ def import_board(
         check_closed(source, trust_closed)
     with read_original(source) as (saved, legacy):
         if dry_run:
-            with _ground_of(paths) as ground:
+            with _ground_of(paths, source) as ground:
                 planned = plan(legacy, str(source), ground, int(time.time()))
             done = _report(source, paths, saved, legacy, planned, holders)
             done.dry_run = True
@@ -159,9 +159,9 @@ def _report(
 
 
 @contextmanager
-def _ground_of(paths: BoardPaths) -> Iterator[Ground]:
-    """What the board has, without making one."""
-    if not paths.board.exists():
+def _ground_of(paths: BoardPaths, source: Path) -> Iterator[Ground]:
+    """What the board has, without making one; nothing where the original itself lies, for that is to be adopted."""
+    if sqlite.identity(paths.board) in (None, sqlite.identity(source)):
         yield EmptyGround()
         return
     with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as connection, sqlite.snapshot(connection):

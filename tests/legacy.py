@@ -47,7 +47,8 @@ def rows_of(path: Path) -> dict[str, list[tuple]]:
     """Every row of Hermes's tables in a file that no process has open, in one order, with its columns' names."""
     with closing(sqlite3.connect(path)) as connection:
         found = {}
-        for table in (*HERMES_TABLES, "sqlite_sequence"):
+        there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+        for table in (name for name in (*HERMES_TABLES, "sqlite_sequence") if name in there):
             cursor = connection.execute(f"SELECT * FROM {table}")
             names = [column[0] for column in cursor.description]
             found[table] = sorted((tuple(zip(names, row, strict=True)) for row in cursor), key=repr)
