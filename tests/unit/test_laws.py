@@ -62,10 +62,7 @@ def test_shards_never_import_coordinator(path: Path) -> None:
     """docs/design.md, "The packages": except inside a function, where a gateway or ``init`` makes a pass itself."""
     tree = _tree(path)
     inside = {
-        id(node)
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef)
-        for node in ast.walk(function)
+        id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
     }
     for node in ast.walk(tree):
         if id(node) not in inside:
