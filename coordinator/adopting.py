@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from shards import sqlite
 from shards.boards import every_lock
 from shards.errors import (
     BoardMissing,
+    Damaged,
     NotAdopted,
     NothingAdopted,
     NotLegacy,
@@ -70,10 +72,50 @@ def adopt(paths: BoardPaths, *, trust_closed: bool = False, progress: Progress =
     OthersThere, WrittenMeanwhile, CoordinatorRunning, and the StorageErrors of files that cannot be used.
     """
     _require(paths)
+    with _explained(paths):
+        return _adopt(paths, trust_closed, progress)
+
+
+def restore_legacy(paths: BoardPaths, *, original: bool = False, trust_closed: bool = False) -> Restored:
+    """Give ``kanban.db`` back to Hermes: with everything that happened since, or, ``original``, as it was.
+
+    Raises BoardMissing, NotAdopted, NothingAdopted, StillOpen, CannotTell, NotMerged if a shard has what the board
+    lacks, WrittenMeanwhile, BoardInUse, CoordinatorRunning.
+    """
+    _require(paths)
+    with _explained(paths):
+        return _restore(paths, original, trust_closed)
+
+
+def is_legacy(path: Path) -> bool:
+    """Whether the file is none of this program's boards. Raises the StorageErrors of one that cannot be read."""
+    with closing(sqlite.open_foreign(path)) as connection, sqlite.explained(path):
+        return connection.execute("PRAGMA application_id").fetchone()[0] != sqlite.BOARD.application_id
+
+
+@contextmanager
+def _explained(paths: BoardPaths) -> Iterator[None]:
+    """Files that cannot be named or moved, as a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(path=error.filename or paths.folder, problem=error.strerror or str(error)) from error
+
+
+def _require(paths: BoardPaths) -> None:
+    paths.require_board()
+    if not paths.board.exists():
+        raise BoardMissing(path=paths.board)
+
+
+# --- adopting ------------------------------------------------------------------------------------------------------
+
+
+def _adopt(paths: BoardPaths, trust_closed: bool, progress: Progress) -> Adopted:
     building = BoardPaths(paths.folder / BUILDING, paths.slug)
     lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
     try:
-        if not is_legacy(paths.board):
+        if _is_ours(paths.board):
             shutil.rmtree(building.folder, ignore_errors=True)  # of an attempt that was killed when all was done
             raise NotLegacy(path=paths.board, problem="it is a board of this program already")
         _check_alone(paths)
@@ -92,50 +134,11 @@ def adopt(paths: BoardPaths, *, trust_closed: bool = False, progress: Progress =
     return Adopted(done, legacy)
 
 
-def restore_legacy(paths: BoardPaths, *, original: bool = False, trust_closed: bool = False) -> Restored:
-    """Give ``kanban.db`` back to Hermes: with everything that happened since, or, ``original``, as it was.
-
-    Raises BoardMissing, NotAdopted, NothingAdopted, StillOpen, CannotTell, NotMerged if a shard has what the board
-    lacks, WrittenMeanwhile, BoardInUse, CoordinatorRunning.
-    """
-    _require(paths)
-    for path in (paths.board, paths.ledger, *(shard for _, shard in paths.shards())):
-        check_closed(path, trust_closed)
-    written = {shard: stamp(shard) for _, shard in paths.shards()}
-    if not original and not is_legacy(paths.board):
-        _merge_everything(paths)
-    with every_lock(paths):
-        for shard, before in written.items():
-            if stamp(shard) != before:
-                raise WrittenMeanwhile(path=shard)
-        position = None
-        if not is_legacy(paths.board):
-            aside = _new_folder_aside(paths)
-            position = _put_back(paths, original, aside)
-        elif _ours(paths):  # a former attempt was killed behind its first step
-            aside = _aside_of_the_killed_attempt(paths)
-        else:
-            raise NotAdopted(path=paths.board)
-        _clear(paths, aside)
-    return Restored(paths.board, aside, position)
-
-
-def is_legacy(path: Path) -> bool:
-    """Whether the file is none of this program's boards: Hermes wrote it, or nobody can read it."""
+def _is_ours(path: Path) -> bool:
     try:
-        with closing(sqlite.open_foreign(path)) as connection, sqlite.explained(path):
-            return connection.execute("PRAGMA application_id").fetchone()[0] != sqlite.BOARD.application_id
-    except StorageError:
-        return True
-
-
-def _require(paths: BoardPaths) -> None:
-    paths.require_board()
-    if not paths.board.exists():
-        raise BoardMissing(path=paths.board)
-
-
-# --- adopting ------------------------------------------------------------------------------------------------------
+        return not is_legacy(path)
+    except Damaged:  # a board of Hermes's so damaged that it is for salvage to read
+        return False
 
 
 def _check_alone(paths: BoardPaths) -> None:
@@ -193,6 +196,28 @@ def _name_for_legacy(paths: BoardPaths) -> Path:
 
 
 # --- restoring -----------------------------------------------------------------------------------------------------
+
+
+def _restore(paths: BoardPaths, original: bool, trust_closed: bool) -> Restored:
+    for path in (paths.board, paths.ledger, *(shard for _, shard in paths.shards())):
+        check_closed(path, trust_closed)
+    written = {shard: stamp(shard) for _, shard in paths.shards()}
+    if not original and not is_legacy(paths.board):
+        _merge_everything(paths)
+    with every_lock(paths):
+        for shard, before in written.items():
+            if stamp(shard) != before:
+                raise WrittenMeanwhile(path=shard)
+        position = None
+        if not is_legacy(paths.board):
+            aside = _new_folder_aside(paths)
+            position = _put_back(paths, original, aside)
+        elif _ours(paths):  # a former attempt was killed behind its first step
+            aside = _aside_of_the_killed_attempt(paths)
+        else:
+            raise NotAdopted(path=paths.board)
+        _clear(paths, aside)
+    return Restored(paths.board, aside, position)
 
 
 def _merge_everything(paths: BoardPaths) -> None:

@@ -91,8 +91,7 @@ def cut(row: Row, limit_bytes: int, table: str, row_id: Any, notes: Notes) -> Ro
 def _fit_value(column: Column, value: Any) -> Any:
     if column.is_integer:
         number = _integer(value)
-        least = 0 if _is_moment(column.name) else -LARGEST
-        most = LAST_MOMENT_S if _is_moment(column.name) else LARGEST
+        least, most = (0, LAST_MOMENT_S) if column.is_moment else (-LARGEST, LARGEST)
         if number is None or not least <= number <= most:
             number = None
         return (column.default or 0) if number is None and column.required else number
@@ -126,10 +125,6 @@ def _text(value: Any) -> str | None:
         return value.decode("utf-8", "replace")
     text = value if isinstance(value, str) else str(value)
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _is_moment(name: str) -> bool:
-    return name.endswith("_at") or name == "claim_expires"
 
 
 def _parsed(text: str) -> Any:

@@ -31,10 +31,11 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Column:
-    """A column as Hermes 0.19.0 declares it, or a later one."""
+    """A column as Hermes 0.19.0 declares it, or a later one. ``is_moment``: it holds seconds since 1970."""
 
     name: str
     is_integer: bool
+    is_moment: bool
     required: bool
     default: Any
 
@@ -152,7 +153,8 @@ def _column(part: str) -> Column:
     value: Any = default
     if default is not None:
         value = default.strip("'") if default.startswith("'") else int(default)
-    return Column(name, kind == "INTEGER", "NOT" in words, value)
+    is_moment = name.endswith("_at") or name == "claim_expires"
+    return Column(name, kind == "INTEGER", is_moment, "NOT" in words, value)
 
 
 _COLUMNS = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from coordinator.rows.base import Rows, insert_sql
@@ -38,10 +38,11 @@ class ImportedRows(Rows):
             if self._execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (reached, table)).rowcount == 0:
                 self._execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, reached))
 
-    def given_before(self, table: str, ids: Iterable[int]) -> list[int]:
+    def given_before(self, table: str, ids: Sequence[int]) -> list[int]:
         """Those of ``ids`` that a row of the table has, or that were never reserved."""
-        held = f"SELECT 1 FROM {table} WHERE id = ?"
-        return [each for each in ids if each >= self._next_id[table] or self._value(held, (each,))]
+        sql = f"SELECT id FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
+        held = set(self._values(sql, (json.dumps(ids),)))
+        return [each for each in ids if each in held or each >= self._next_id[table]]
 
     def bring(self, table: str, rows: list[dict[str, Any]]) -> None:
         """Insert rows as they are; all have the same columns."""

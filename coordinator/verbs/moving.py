@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def bring(ctx: click.Context, path: Path, dry_run: bool, trust_closed: bool, as_
     """Bring the board in PATH, which Hermes wrote, to this one. The original is only read.
 
     PATH is a kanban.db, or the home of a Hermes with all its boards. Tasks that are here already are left as they are,
-    so importing twice imports nothing twice. Exit code 6 says that something is lost; the report says what.
+    so importing twice imports nothing twice. A daemon of this board must be stopped first. Exit code 6 says that
+    something is lost; the report says what.
     """
     pairs = _boards_in(path, home_of(ctx), dry_run) if path.is_dir() else [(path, ctx.obj)]
     reports = []
@@ -130,9 +132,9 @@ def export(ctx: click.Context, path: Path, form: str, as_json: bool) -> None:
         ctx.exit(NEEDS_ATTENTION)
 
 
-def _boards_in(home: Path, root: Path, dry_run: bool) -> list[tuple[Path, BoardPaths]]:
-    """The boards of the Hermes home, each with the one that it becomes; those are made, shown as they were."""
-    found = []
+def _boards_in(home: Path, root: Path, dry_run: bool) -> Iterator[tuple[Path, BoardPaths]]:
+    """The boards of the Hermes home, each with the one that it becomes; that one is made, shown as it was."""
+    found = False
     for source in boards.boards(home.absolute()):
         if source.board.is_file():
             paths = BoardPaths.of(root, source.slug)
@@ -140,7 +142,8 @@ def _boards_in(home: Path, root: Path, dry_run: bool) -> list[tuple[Path, BoardP
                 shown = boards.read_metadata(source)
                 fields = ("name", "description", "icon", "color", "default_workdir")
                 boards.create_board(root, source.slug, **{field: shown[field] for field in fields})
-            found.append((source.board, paths))
+            found = True
+            yield source.board, paths
     if not found:
         raise BoardMissing(path=home / "kanban.db")
     return found

@@ -182,6 +182,17 @@ def _without_leases(rows: list[tuple]) -> list[list]:
     return sorted(([pair for pair in row if pair[0] != "claim_expires"] for row in rows), key=repr)
 
 
+def test_a_lost_ledger_is_made_again(tmp_path: Path, kanban_merge) -> None:
+    """The board keeps what an import wrote into it."""
+    source, paths = sound(tmp_path / "old.db"), BoardPaths(tmp_path / "here")
+    import_board(source, paths)
+    before = Evidence.read(paths).entries
+    paths.ledger.unlink()
+    assert kanban_merge("repair", "--ledger", home=paths.folder).returncode == 0
+    assert Evidence.read(paths).entries == before
+    checked(paths)
+
+
 # --- who has it open -------------------------------------------------------------------------------------------------
 
 

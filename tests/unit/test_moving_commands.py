@@ -99,6 +99,18 @@ def test_a_shard_that_is_not_merged_is_not_left_behind(home: str, kanban_merge, 
         assert len(board.tasks()) == 1
 
 
+def test_a_damaged_board_of_ours_is_not_taken_for_hermes(home: str, kanban_merge, failed) -> None:
+    """Nothing is set aside, and nothing is adopted; a rebuild mends it."""
+    with Gateway("ann", home=home) as gateway:
+        gateway.create("a task")
+    (Path(home) / "kanban.db").write_bytes(b"damaged" * 999)
+    assert "kanban-merge rebuild" in failed(kanban_merge("restore-legacy"), 3)
+    assert "kanban-ledger.db beside" in failed(kanban_merge("adopt"), 3)
+    assert kanban_merge("rebuild").returncode == 0
+    with Board.open(home=home) as board:
+        assert len(board.tasks()) == 1
+
+
 def test_an_export_holds_what_was_written_a_moment_ago(home: str, tmp_path: Path, kanban, kanban_merge, failed) -> None:
     with Gateway("ann", home=home) as gateway:
         gateway.create("a task", model_override="m", provider_override="later than 0.19.0")
