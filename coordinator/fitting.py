@@ -15,11 +15,15 @@ from typing import Any
 import msgspec
 
 from coordinator.rows.base import json_text
-from migrations.hermes import Column, columns_of
+from migrations.hermes import Column, Legacy, columns_of
 from shards.imported import LAST_MOMENT_S, Row
 from shards.names import is_task_id
 
 LARGEST = 2**53
+# Where a row of the old board carries its number here; no column is called so.
+NUMBER = "@number"
+# A larger one leaves no room for those that come after it.
+_LARGEST_ID = LARGEST // 2
 NO_TITLE = "(no title)"
 _OBJECTS = {"payload", "metadata", "delivery_metadata"}
 _SHOWN_CHARACTERS = 60
@@ -55,6 +59,27 @@ def fit_task_id(raw: Any) -> str:
     if is_task_id(raw):
         return raw
     return "t_" + hashlib.blake2b(repr(raw).encode(), digest_size=8).hexdigest()
+
+
+def number(legacy: Legacy, table: str) -> None:
+    """Note in each row of the table the number that it has; one behind all others where its id is none."""
+    rows = legacy.tables[table]
+    numbers = [raw.setdefault("id") for raw in rows]
+    kept = {each for each in numbers if isinstance(each, int) and 1 <= each <= _LARGEST_ID}
+    last = max([*kept, last_given(legacy, table)], default=0)
+    for raw in rows:
+        if raw["id"] in kept:
+            kept.discard(raw["id"])
+            raw[NUMBER] = raw["id"]
+        else:
+            last += 1
+            raw[NUMBER] = last
+
+
+def last_given(legacy: Legacy, table: str) -> int:
+    """The largest id that the old board gave."""
+    given = legacy.sequence.get(table, 0)
+    return given if 0 <= given <= _LARGEST_ID else 0
 
 
 def fit(table: str, row_id: Any, raw: dict[str, Any], notes: Notes) -> dict[str, Any]:

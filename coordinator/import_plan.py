@@ -11,11 +11,13 @@ import graphlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from coordinator.fitting import LARGEST, Notes, cut, fit, fit_task_id
+from coordinator.fitting import NUMBER, Notes, cut, fit, fit_task_id, last_given, number
+from coordinator.import_ground import COUNTED, Ground
+from coordinator.import_history import due, payload_of, was_forced, was_in_review
 from coordinator.rows.base import json_text
 from coordinator.rules.imports import LEASE_S, lease_end
 from migrations.hermes import FORMER_EVENTS, Legacy
@@ -25,7 +27,6 @@ from shards.imported import ROWS, Row, RunRow, TaskRow
 from shards.names import DEFAULT_BOARD, check_profile
 from shards.records import STATUSES, TERMINAL
 
-COUNTED = ("task_runs", "task_events", "task_comments", "task_attachments")
 # Of one change, so that it never reaches the limit with what JSON puts around the rows.
 CHUNK_BYTES = LIMIT_BYTES // 4
 ROW_BYTES = LIMIT_BYTES - 200_000
@@ -33,53 +34,6 @@ RUN_BYTES = 300_000
 # Who counts as the maker of a task that no profile made.
 NOBODYS_MAKER = DEFAULT_BOARD
 _OF_A_CLAIM = ("claim_lock", "claim_expires", "worker_pid", "current_run_id")
-# Where a row of the old board carries its number here; no column is called so.
-_NUMBER = "@number"
-# After these, a task that was once forced waits for its parents again.
-_ENDS_FORCE = {"linked", "dependency_wait", "block_loop_detected", "claim_rejected", "status", "completed"}
-
-
-class Ground(Protocol):
-    """What the new board has already."""
-
-    def taken(self, task_ids: Iterable[str]) -> set[str]:
-        """Those of ``task_ids`` that it has or had."""
-
-    def status_of(self, task_id: str) -> str | None:
-        """The status of a task; None if there is none."""
-
-    def live_task_with_key(self, key: str) -> str | None:
-        """The task that has this idempotency key and is not archived."""
-
-    def next_ids(self) -> dict[str, int]:
-        """The ids that the counted tables give next."""
-
-    def earlier_import(self, digest: str) -> dict[str, int] | None:
-        """The ids that an import of the same rows reserved; None if there was none."""
-
-
-class EmptyGround:
-    """A board that is not there yet."""
-
-    def taken(self, task_ids: Iterable[str]) -> set[str]:
-        """None of them."""
-        return set()
-
-    def status_of(self, task_id: str) -> str | None:
-        """There is none."""
-        return None
-
-    def live_task_with_key(self, key: str) -> str | None:
-        """There is none."""
-        return None
-
-    def next_ids(self) -> dict[str, int]:
-        """The first of each."""
-        return dict.fromkeys(COUNTED, 1)
-
-    def earlier_import(self, digest: str) -> dict[str, int] | None:
-        """There was none."""
-        return None
 
 
 @dataclass
@@ -128,10 +82,10 @@ class _Planner:
         self._notes = Notes()
         self._counts = {table: Count(found=len(rows)) for table, rows in legacy.tables.items()}
         for table in COUNTED:
-            _number(legacy, table)
-        self._ids = {table: {raw["id"]: raw[_NUMBER] for raw in legacy.tables[table]} for table in COUNTED}
+            number(legacy, table)
+        self._ids = {table: {raw["id"]: raw[NUMBER] for raw in legacy.tables[table]} for table in COUNTED}
         self._last = {
-            table: max([*self._ids[table].values(), legacy.sequence.get(table, 0)], default=0) for table in COUNTED
+            table: max([*self._ids[table].values(), last_given(legacy, table)], default=0) for table in COUNTED
         }
         reserved = ground.earlier_import(legacy.digest)
         self._is_begun = reserved is not None
@@ -246,7 +200,7 @@ class _Planner:
         run = self._open_run(task, rows["task_runs"])
         creator = _first_profile(task.values["created_by"])
         waits = any((statuses.get(each) or self._ground.status_of(each)) not in TERMINAL for each in task.parents)
-        forced = task.values["status"] == "ready" and waits and _was_forced(rows["task_events"])
+        forced = task.values["status"] == "ready" and waits and was_forced(rows["task_events"])
         body = ImportTask(
             task=cut(TaskRow(**task.values), ROW_BYTES - (RUN_BYTES if run else 0), "tasks", task.raw_id, self._notes),
             creator=creator,
@@ -255,9 +209,9 @@ class _Planner:
             run_profile=_first_profile(run and run.profile, task.values["assignee"], creator)
             if task.values["status"] == "running"
             else None,
-            reviewing=run is not None and _was_in_review(rows["task_events"], run.id),
+            reviewing=run is not None and was_in_review(rows["task_events"], run.id),
             forced=forced,
-            due_s=_due(rows["task_events"]) if task.values["status"] == "scheduled" else None,
+            due_s=due(rows["task_events"]) if task.values["status"] == "scheduled" else None,
         )
         self._note_status(task, waits and not forced)
         statuses[task.id] = task.values["status"]
@@ -282,6 +236,7 @@ class _Planner:
             yield ImportRows(**{name: tuple(each) for name, each in chunk.items()})
 
     def _rows(self, table: str, task: _Task) -> Iterator[Row]:
+        chats: set[tuple[str, str, str]] = set()
         for raw in task.rows[table]:
             row_id = _row_id(table, raw)
             values = self._fitted(table, row_id, raw)
@@ -291,6 +246,11 @@ class _Planner:
                 self._fit_event(raw, values)
             if table == "kanban_notify_subs":
                 self._fit_subscription(row_id, raw, values)
+                chat = (values["platform"], values["chat_id"], values.get("thread_id", ""))
+                if chat in chats:
+                    self._lose(table, row_id, "this chat has a subscription already")
+                    continue
+                chats.add(chat)
             yield cut(ROWS[table](**values), ROW_BYTES, table, row_id, self._notes)
 
     def _fit_event(self, raw: dict[str, Any], values: dict[str, Any]) -> None:
@@ -298,9 +258,10 @@ class _Planner:
             self._notes.change("task_events", raw["id"], f"kind was {values['kind']!r}, as Hermes renamed it")
             values["kind"] = FORMER_EVENTS[values["kind"]]
         values["run_id"] = self._run_reference(raw.get("run_id"), values.get("run_id"))
-        told = _parsed(values.get("payload"))
-        if self._offset["task_runs"] and told.get("run_id") in self._ids["task_runs"]:
-            values["payload"] = json_text({**told, "run_id": self._run_reference(told["run_id"], None)})
+        told = payload_of(values.get("payload"))
+        named = told.get("run_id")
+        if self._offset["task_runs"] and isinstance(named, int) and named in self._ids["task_runs"]:
+            values["payload"] = json_text({**told, "run_id": self._run_reference(named, None)})
 
     def _run_reference(self, raw: Any, fitted: int | None) -> int | None:
         """A run's new id; a run that is not there keeps its number, where no other can have it."""
@@ -377,7 +338,7 @@ class _Planner:
         return values
 
     def _new_id(self, table: str, raw: dict[str, Any]) -> int:
-        given = raw[_NUMBER]
+        given = raw[NUMBER]
         if given != raw["id"]:
             self._notes.change(table, raw["id"], f"its id is {given + self._offset[table]} now: the former is none")
         return given + self._offset[table]
@@ -408,21 +369,6 @@ class _Planner:
         self._notes.lose(table, row_id, what)
 
 
-def _number(legacy: Legacy, table: str) -> None:
-    """Note in each row of the table the number that it has; one behind all others where its id is none."""
-    rows = legacy.tables[table]
-    numbers = [raw.setdefault("id") for raw in rows]
-    kept = {each for each in numbers if isinstance(each, int) and 1 <= each <= LARGEST // 2}
-    last = max([*kept, legacy.sequence.get(table, 0)], default=0)
-    for raw in rows:
-        if raw["id"] in kept:
-            kept.discard(raw["id"])
-            raw[_NUMBER] = raw["id"]
-        else:
-            last += 1
-            raw[_NUMBER] = last
-
-
 def _sorter(coming: dict[str, _Task]) -> graphlib.TopologicalSorter:
     return graphlib.TopologicalSorter(
         {task_id: [parent for parent in task.parents if parent in coming] for task_id, task in coming.items()}
@@ -442,24 +388,3 @@ def _first_profile(*names: str | None) -> str:
         except InvalidName:
             continue
     return NOBODYS_MAKER
-
-
-def _parsed(payload: str | None) -> dict[str, Any]:
-    """The payload of a fitted event."""
-    return msgspec.json.decode(payload) if payload else {}
-
-
-def _was_forced(events: list[Row]) -> bool:
-    last = next((each for each in reversed(events) if each.kind == "promoted_manual" or each.kind in _ENDS_FORCE), None)
-    return last is not None and last.kind == "promoted_manual" and bool(_parsed(last.payload).get("forced"))
-
-
-def _was_in_review(events: list[Row], run_id: int) -> bool:
-    claims = [each for each in events if each.kind == "claimed" and each.run_id == run_id]
-    return any(_parsed(each.payload).get("source_status") == "review" for each in claims)
-
-
-def _due(events: list[Row]) -> int | None:
-    last = next((each for each in reversed(events) if each.kind == "scheduled"), None)
-    due = _parsed(last.payload).get("due") if last is not None else None
-    return due if isinstance(due, int) and 0 <= due <= LARGEST else None

@@ -20,7 +20,8 @@ import msgspec
 from coordinator import lock as locks
 from coordinator.fitting import Notes
 from coordinator.holders import FileHolder, can_tell, file_holders
-from coordinator.import_plan import Count, EmptyGround, Ground, Plan, plan
+from coordinator.import_ground import EmptyGround, Ground
+from coordinator.import_plan import Count, Plan, plan
 from coordinator.lock import COMMAND, LOCK_WAIT_S
 from coordinator.passes import Coordinator, Progress
 from coordinator.salvage import Salvage, salvage

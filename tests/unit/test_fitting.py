@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.import_plan import EmptyGround, Plan, plan
+from coordinator.import_ground import EmptyGround
+from coordinator.import_plan import Plan, plan
 from coordinator.importing import import_board
 from migrations import hermes
 from migrations.board import HERMES_TABLES
@@ -91,6 +92,25 @@ def test_a_payload_that_is_no_object_is_kept_as_text() -> None:
     payloads = [row.payload and json.loads(row.payload) for row in rows(found, "task_events")]
     assert payloads == [{"text": "{broken"}, {"text": "[1]"}, None]
     assert [number for number, _ in changed(found)] == [1, 2]
+
+
+def test_payloads_that_only_python_can_read() -> None:
+    odd = ['{"run_id": [1], "x": NaN}', '{"due": 1e99, "forced": {}}', '{"due": ' + "9" * 400 + "}", "[" * 99_999]
+    kinds = ("claimed", "promoted_manual", "scheduled")
+    events = [event(number, kind, payload=text) for number, (kind, text) in enumerate(
+        ((kind, text) for kind in kinds for text in odd), 1)]  # fmt: skip
+    for status in ("ready", "scheduled", "running"):
+        found = planned(tasks=[task(status=status)], task_events=events)
+        assert len(rows(found, "task_events")) == len(events)
+        assert brought(found).due_s is None
+
+
+def test_chats_that_are_one_here() -> None:
+    chats = [{"task_id": A, "platform": "telegram", "chat_id": chat, "created_at": 5, "thread_id": thread}
+             for chat, thread in (("42", ""), (b"42", ""), ("42", None), ("43", ""))]  # fmt: skip
+    found = planned(tasks=[task()], kanban_notify_subs=chats)
+    assert [row.chat_id for row in rows(found, "kanban_notify_subs")] == ["42", "43"]
+    assert found.counts["kanban_notify_subs"].lost == len(lost(found)) == 2
 
 
 def test_an_id_that_is_none() -> None:
