@@ -82,7 +82,7 @@ def import_board(
     holders = file_holders(source)
     if not dry_run:
         check_closed(source, trust_closed)
-    with read_original(source) as (saved, legacy):
+    with read_original(source, may_change=dry_run) as (saved, legacy):
         if dry_run:
             with _ground_of(paths, source) as ground:
                 planned = plan(legacy, str(source), ground, int(time.time()))
@@ -103,8 +103,9 @@ def import_board(
 
 
 @contextmanager
-def read_original(source: Path) -> Iterator[tuple[Salvage, Legacy]]:
-    """A sound copy of the original, gone at the end, and its rows. Raises NotLegacy, WrittenMeanwhile."""
+def read_original(source: Path, may_change: bool) -> Iterator[tuple[Salvage, Legacy]]:
+    """A sound copy of the original, gone at the end, and its rows. Raises NotLegacy, and WrittenMeanwhile unless it
+    ``may_change`` while it is read."""
     with tempfile.TemporaryDirectory(prefix="kanban-import-") as folder:
         before = stamp(source)
         saved = salvage(source, Path(folder))
@@ -112,7 +113,7 @@ def read_original(source: Path) -> Iterator[tuple[Salvage, Legacy]]:
             if not hermes.is_legacy(connection):
                 raise NotLegacy(path=source, problem="it lacks Hermes's tables, or is a board of this program")
             legacy = hermes.read(connection)
-        if stamp(source) != before:
+        if stamp(source) != before and not may_change:
             raise WrittenMeanwhile(path=source)
         yield saved, legacy
 

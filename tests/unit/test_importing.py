@@ -236,6 +236,7 @@ def test_a_write_in_the_middle_is_noticed(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(WrittenMeanwhile):
         import_board(source, paths)
     assert not paths.board.exists()
+    assert import_board(source, paths, dry_run=True).counts["tasks"].imported
 
 
 @pytest.mark.parametrize("what", ["a board of ours", "a database", "a text", "nothing"])
