@@ -201,15 +201,18 @@ def _name_for_legacy(paths: BoardPaths) -> Path:
 def _restore(paths: BoardPaths, original: bool, trust_closed: bool) -> Restored:
     for path in (paths.board, paths.ledger, *(shard for _, shard in paths.shards())):
         check_closed(path, trust_closed)
+    is_back = is_legacy(paths.board)
+    if original and not is_back and _last_legacy(paths) is None:
+        raise NothingAdopted(path=_legacy_name(paths, 1), board=paths.board)
     written = {shard: stamp(shard) for _, shard in paths.shards()}
-    if not original and not is_legacy(paths.board):
+    if not original and not is_back:
         _merge_everything(paths)
     with every_lock(paths):
         for shard, before in written.items():
             if stamp(shard) != before:
                 raise WrittenMeanwhile(path=shard)
         position = None
-        if not is_legacy(paths.board):
+        if not is_back:
             aside = _new_folder_aside(paths)
             position = _put_back(paths, original, aside)
         elif _ours(paths):  # a former attempt was killed behind its first step
@@ -233,10 +236,7 @@ def _merge_everything(paths: BoardPaths) -> None:
 
 def _put_back(paths: BoardPaths, original: bool, aside: Path) -> int | None:
     """Replace our board by Hermes's file. Returns the ledger position that it shows; None for the original."""
-    legacy = _last_legacy(paths)
-    if original and legacy is None:
-        raise NothingAdopted(path=_legacy_name(paths, 1), board=paths.board)
-    position = None
+    legacy, position = _last_legacy(paths), None
     if not original:
         legacy = aside / _RESTORING
         position = export(paths, legacy).position

@@ -168,8 +168,8 @@ def _import_value(done: Imported) -> dict[str, Any]:
 
 def _show_import(done: Imported) -> None:
     verb = "would be imported" if done.dry_run else "is imported"
-    click.echo(f"{done.source} {verb} into the board {done.slug}; it was read as it is ({done.rung})")
-    click.echo(f"digest of its rows: {done.digest}\n")
+    click.echo(f"{done.source} {verb} into the board {done.slug}")
+    click.echo(f"how it was read: {done.rung}; digest of its rows: {done.digest}\n")
     text.print_table(
         ("TABLE", "FOUND", "IMPORTED", "HERE ALREADY", "LOST"),
         [(table, each.found, each.imported, each.skipped, each.lost) for table, each in done.counts.items()],

@@ -85,6 +85,7 @@ def test_the_original_is_asked_for_and_there_is_none(home: str, kanban_merge, fa
     with Gateway("ann", home=home) as gateway:
         gateway.create("never Hermes's")
     assert "leave out --original" in failed(kanban_merge("restore-legacy", "--original"), 3)
+    assert not (Path(home) / "kanban-set-aside").exists()
     assert kanban_merge("restore-legacy").returncode == 0
     assert len(rows_of(Path(home) / "kanban.db")["tasks"]) == 1
 
