@@ -45,6 +45,7 @@ LEGACY = "kanban-legacy"
 ASIDE = "kanban-set-aside"
 _RESTORING = "restoring.db"
 _WHOLE = "whole.db"
+_LOGS = ("-wal", "-journal")
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _build(paths: BoardPaths, building: BoardPaths, trust_closed: bool, progress
         shutil.rmtree(building.folder)
     building.make_folder()
     done = import_board(paths.board, building, trust_closed=trust_closed, copy_files=False, progress=progress)
-    if _has_wal(paths.board):
+    if _logs(paths.board):
         salvage(paths.board, building.folder).copy.rename(building.folder / _WHOLE)
     return done
 
@@ -171,10 +172,11 @@ def _swap(paths: BoardPaths, building: BoardPaths) -> Path:
     board: Hermes's, and at the end ours."""
     legacy = _name_for_legacy(paths)
     _link(paths.board, legacy)
-    if _has_wal(paths.board):
-        _link(_wal(paths.board), _wal(legacy))
+    if logs := _logs(paths.board):
+        for suffix in logs:
+            _link(_beside(paths.board, suffix), _beside(legacy, suffix))
         # Without its WAL the file lacks what was written last. The copy has it, page for page, and so it does not
-        # matter whether the WAL still lies beside it.
+        # matter whether the WAL still lies beside it. The same holds for the journal of a transaction cut short.
         (building.folder / _WHOLE).rename(paths.board)
     _move_sidecars(paths.board, building.folder / "former.db")
     if paths.ledger.exists():
@@ -249,9 +251,10 @@ def _put_back(paths: BoardPaths, original: bool, aside: Path) -> int | None:
 
 def _clear(paths: BoardPaths, aside: Path) -> None:
     """Set aside all that is of no use to Hermes. A WAL whose file is at ``kanban.db`` again follows it."""
-    for wal in sorted(paths.folder.glob(f"{LEGACY}*.db-wal")):
-        if not wal.with_name(wal.name.removesuffix("-wal")).exists() and not _has_wal(paths.board):
-            wal.rename(_wal(paths.board))
+    for suffix in _LOGS:
+        for log in sorted(paths.folder.glob(f"{LEGACY}*.db{suffix}")):
+            if not log.with_name(log.name.removesuffix(suffix)).exists() and suffix not in _logs(paths.board):
+                log.rename(_beside(paths.board, suffix))
     for path in _ours(paths):
         _move(path, aside)
     sync_folder(aside)
@@ -287,12 +290,14 @@ def _legacy_name(paths: BoardPaths, number: int) -> Path:
     return paths.folder / (f"{LEGACY}.db" if number == 1 else f"{LEGACY}-{number}.db")
 
 
-def _wal(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
-def _has_wal(path: Path) -> bool:
-    return _wal(path).exists() and _wal(path).stat().st_size > 0
+def _logs(path: Path) -> list[str]:
+    """Which logs lie beside the file, and may have something in them that it lacks."""
+    beside = {suffix: _beside(path, suffix) for suffix in _LOGS}
+    return [suffix for suffix, log in beside.items() if log.exists() and log.stat().st_size > 0]
 
 
 def _link(path: Path, other: Path) -> None:
@@ -307,9 +312,8 @@ def _move(path: Path, folder: Path) -> None:
 
 def _move_sidecars(path: Path, target: Path) -> None:
     for suffix in sqlite.SIDECARS:
-        beside = path.with_name(path.name + suffix)
-        if beside.exists():
-            beside.rename(target.with_name(target.name + suffix))
+        if _beside(path, suffix).exists():
+            _beside(path, suffix).rename(_beside(target, suffix))
 
 
 def _new_folder_aside(paths: BoardPaths) -> Path:

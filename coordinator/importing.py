@@ -130,9 +130,9 @@ def check_closed(path: Path, trust_closed: bool) -> None:
 
 
 def stamp(path: Path) -> tuple[tuple[int, int, int] | None, ...]:
-    """What changes when somebody writes the file or its WAL."""
+    """What changes when somebody writes the file, its WAL or its journal."""
     found = []
-    for each in (path, path.with_name(path.name + "-wal")):
+    for each in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-journal"))):
         try:
             status = each.stat()
         except OSError:
