@@ -23,6 +23,10 @@ VERBS = {
     "backups": "coordinator.verbs.keeping",
     "restore": "coordinator.verbs.keeping",
     "compact": "coordinator.verbs.keeping",
+    "import": "coordinator.verbs.moving:bring",
+    "adopt": "coordinator.verbs.moving",
+    "restore-legacy": "coordinator.verbs.moving",
+    "export": "coordinator.verbs.moving",
     "demo": "coordinator.verbs.demo",
 }
 

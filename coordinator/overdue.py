@@ -6,7 +6,7 @@ two profiles may still hold a sign of life that was not read. A scheduled task w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from coordinator.collect import Collected, Collector
 from coordinator.state import BoardState
@@ -24,12 +24,15 @@ def overdue(
 
     ``relied_on_since_ms``: older signs of life, or their absence, say nothing (coordinator.clock).
     """
+    bodies = [*_expired(board, collector, collected, now_ms, relied_on_since_ms), *_due(board, now_ms)]
+    yield from own_changes(board, bodies, now_ms)
+
+
+def own_changes(board: BoardState, bodies: Iterable[tuple[str, Body]], now_ms: int) -> Iterator[Change]:
+    """Changes of the coordinator's own, ``(task_id, body)`` each, that continue those which the board shows."""
     seq, digest = board.watermark(COORDINATOR)
     digest = digest or genesis(COORDINATOR, "")
-    for task_id, body in [
-        *_expired(board, collector, collected, now_ms, relied_on_since_ms),
-        *_due(board, now_ms),
-    ]:
+    for task_id, body in bodies:
         seq += 1
         kind, text = KIND_OF[type(body)], encode_body(body)
         digest = chain(digest, COORDINATOR, seq, task_id, kind, text, "{}", now_ms)

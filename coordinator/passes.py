@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,11 +20,12 @@ from coordinator.collect import Collected, Collector, Left
 from coordinator.decide import Decision, decide
 from coordinator.ledger import Entry, FileLedger, Ledger
 from coordinator.lock import GATEWAY, announce
-from coordinator.overdue import EXPIRE, overdue
+from coordinator.overdue import EXPIRE, overdue, own_changes
 from coordinator.snapshots import start_of
 from coordinator.state import BoardState
 from shards import sqlite
 from shards.bell import Ringer
+from shards.bodies import Body
 from shards.changes import Change
 from shards.errors import BoardBehind, FileReplaced, LedgerBehind, NotCoordinator, StorageError
 from shards.locks import FileLock
@@ -114,6 +115,22 @@ class Coordinator:
             whole.decisions += report.decisions
             whole.left, whole.more = report.left, report.more
         return whole
+
+    def write(self, bodies: Iterable[tuple[str, Body]]) -> list[Decision]:
+        """Append changes of the coordinator's own, ``(task_id, body)`` each, at once or not at all, and decide them."""
+        self._check_still_there()
+        at_ms = self._clock.now_ms()
+        with sqlite.explained(self.paths.board):
+            self.catch_up()
+            changes = list(own_changes(self._board, bodies, at_ms))
+            decisions = replay(self._board, self._ledger.append(changes, at_ms))
+            self._ringer.ring_waiting(self.paths.folder)
+        return decisions
+
+    @property
+    def board(self) -> BoardState:
+        """The board as rules see it, for reading between two passes."""
+        return self._board
 
     def catch_up(self) -> int:
         """Apply what the ledger holds and the board lacks; returns how many entries that were."""

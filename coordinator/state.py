@@ -11,6 +11,7 @@ import sqlite3
 from coordinator.ledger import Entry
 from coordinator.rows.base import COUNTED, json_text
 from coordinator.rows.chats import ChatRows
+from coordinator.rows.imports import ImportedRows
 from coordinator.rows.links import LinkRows
 from coordinator.rows.runs import RunRows
 from coordinator.rows.tasks import Task, TaskRows
@@ -22,7 +23,7 @@ __all__ = ["BoardState", "Task"]
 WORTH_UNGUARDING = 300
 
 
-class BoardState(TaskRows, LinkRows, RunRows, ChatRows):
+class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows):
     """The board inside the coordinator's transaction. ``now_s`` is the present entry's time."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:

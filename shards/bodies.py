@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from shards.errors import InvalidChange
+from shards.imported import AttachmentRow, CommentRow, EventRow, RunRow, SubscriptionRow, TaskRow
 
 LIMIT_BYTES = 1024 * 1024
 PARENTS_LIMIT = 1_000
@@ -393,6 +394,41 @@ class Due(Body):
     due_s: Count
 
 
+class Import(Body):
+    """A board of Hermes's is brought here. ``digest``: of its rows. ``ids``: for each counted table, the largest id
+    that the import will bring; later ones go on behind it. Written by the coordinator alone, as are the next two."""
+
+    digest: Line
+    source: Text
+    ids: dict[str, Count]
+    tasks: Count = 0
+
+
+class ImportTask(Body):
+    """A task of that board, with the run that is open on it. ``creator``: the profile that counts as its maker;
+    ``forced``: ready although a parent is open; ``due_s``: when a scheduled one goes on."""
+
+    task: TaskRow
+    creator: Profile
+    parents: tuple[TaskId, ...] = ()
+    run: RunRow | None = None
+    run_profile: Profile | None = None
+    reviewing: bool = False
+    forced: bool = False
+    due_s: Count | None = None
+
+
+class ImportRows(Body):
+    """Rows that belong to an imported task; as many entries of these as it takes."""
+
+    law = ADDING
+    task_runs: tuple[RunRow, ...] = ()
+    task_events: tuple[EventRow, ...] = ()
+    task_comments: tuple[CommentRow, ...] = ()
+    task_attachments: tuple[AttachmentRow, ...] = ()
+    kanban_notify_subs: tuple[SubscriptionRow, ...] = ()
+
+
 KINDS: dict[str, type[Body]] = {
     "create": Create,
     "assign": Assign,
@@ -429,7 +465,10 @@ KINDS: dict[str, type[Body]] = {
     "gc": Gc,
     "expire": Expire,
     "due": Due,
+    "import": Import,
+    "import_task": ImportTask,
+    "import_rows": ImportRows,
 }
-COORDINATOR_KINDS = frozenset({"expire", "due"})
+COORDINATOR_KINDS = frozenset({"expire", "due", "import", "import_task", "import_rows"})
 # These name no task: the coordinator chooses one, or the whole board is meant.
-TASKLESS_KINDS = frozenset({"claim_next", "settings", "gc"})
+TASKLESS_KINDS = frozenset({"claim_next", "settings", "gc", "import"})

@@ -163,8 +163,45 @@ class ForeignFile(StorageError):
 
 
 class LegacyBoard(StorageError):
-    """{path} is a board that Hermes writes itself, so nothing was written to it; keep it, and use another folder
-    with --home."""
+    """{path} is a board that Hermes writes itself, so nothing was written to it; `kanban-merge adopt` moves it here
+    (and `kanban-merge restore-legacy` back), or use another folder with --home."""
+
+
+class NotLegacy(StorageError):
+    """{path} is not a board that Hermes wrote ({problem}), so there is nothing to take from it; nothing was changed."""
+
+
+class StillOpen(StorageError):
+    """{path} is still open in {holders}; stop what runs there, then repeat the command. Nothing was changed."""
+
+
+class CannotTell(StorageError):
+    """This system does not say who has {path} open; stop everything that may use it, and say so with
+    --trust-closed."""
+
+
+class WrittenMeanwhile(StorageError):
+    """{path} was written while it was read; stop what writes it, then repeat the command. Nothing was changed."""
+
+
+class OthersThere(StorageError):
+    """{folder} holds {names} beside a board that Hermes wrote: what another board is made of, and must not be merged
+    into this one. Move these files away, then repeat the command."""
+
+
+class NotAdopted(StorageError):
+    """{path} is a board that Hermes writes itself, and nothing of this program lies beside it: there is nothing to
+    restore."""
+
+
+class NotMerged(StorageError):
+    """Not everything that was written is on the board: {shards} could not be merged; `kanban-merge status` says why,
+    and `kanban-merge repair PROFILE` mends a shard. Nothing was changed."""
+
+
+class NothingAdopted(StorageError):
+    """{path} is not there, so there is no original to put back; leave out --original, and {board} becomes a file of
+    Hermes's with everything that is on it."""
 
 
 class StrangeSchema(StorageError):

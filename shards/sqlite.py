@@ -18,7 +18,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,6 +151,38 @@ def check_plain(path: Path, role: Role) -> None:
             raise cannot_open(beside, error) from error
         if not stat.S_ISREG(found.st_mode):
             raise NotAFile(path=beside)
+
+
+def open_foreign(path: Path) -> sqlite3.Connection:
+    """Open a database that is not one of ours for reading only, whatever is in it. Raises FileMissing, CannotOpen."""
+    if not path.exists():
+        raise FileMissing(path=path, role="database")
+    if not path.is_file():
+        raise NotAFile(path=path)
+    with explained(path):
+        connection = _connect(path, "ro")
+        try:
+            connection.execute("PRAGMA query_only=ON")
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def copy_foreign(source: Path, target: Path) -> None:
+    """Copy a database that is not one of ours, WAL and all, into the new file ``target``, which nobody else knows."""
+    with closing(open_foreign(source)) as original, closing(_connect(target, "rwc")) as copy, explained(source):
+        original.backup(copy)
+
+
+def make_foreign(path: Path) -> sqlite3.Connection:
+    """A new database that is not one of ours, for a name that nobody else knows yet. Close it to make it durable."""
+    with explained(path):
+        connection = _connect(path, "rwc")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA journal_mode=WAL")
+    return connection
 
 
 def roll_back_hot_journal(path: Path, lock: FileLock) -> None:
@@ -299,8 +331,10 @@ def discard(path: Path) -> None:
 
 
 def give_name(made: Path, path: Path) -> None:
-    """Give a closed database that was just made the free name ``path``, on the same filesystem, durably. Raises
-    AlreadyThere, CannotOpen."""
+    """Give a closed file that was just made the free name ``path``, on the same filesystem, durably. Raises
+    AlreadyThere, DiskFull."""
+    if _beside(made, "-wal").exists():  # closing could not bring its content into the file
+        raise DiskFull(path=made)
     with made.open("r+b") as file:
         os.fsync(file.fileno())
     try:

@@ -181,7 +181,7 @@ def made_by(shown: Shown) -> list[str]:
     """The tasks that an applied change made."""
     if shown.entry.kind == "decompose":
         return [child["id"] for child in shown.body["children"]]
-    return [shown.task_id] if shown.entry.kind == "create" else []
+    return [shown.task_id] if shown.entry.kind in ("create", "import_task") else []
 
 
 def _follow(standings: dict[str, Standing], shown: Shown) -> None:
@@ -190,6 +190,8 @@ def _follow(standings: dict[str, Standing], shown: Shown) -> None:
         return
     if entry.kind == "create":
         standings[shown.task_id] = _made(entry.profile, body)
+    elif entry.kind == "import_task":
+        standings[shown.task_id] = _brought(shown)
     elif entry.kind == "decompose":
         standings.update({child["id"]: _made(entry.profile, child) for child in body["children"]})
     elif entry.kind == "delete":
@@ -212,6 +214,15 @@ def _follow(standings: dict[str, Standing], shown: Shown) -> None:
 def _made(creator: str, said: Mapping[str, Any]) -> Standing:
     assignee = said.get("assignee")
     return Standing(creator, assignee, assignee or creator)
+
+
+def _brought(shown: Shown) -> Standing:
+    body, run_id = shown.body, shown.answer["run_id"]
+    profile = body.get("run_profile") if run_id else None
+    task = _made(body["creator"], body["task"])
+    task.run_id, task.run_profile, task.run_claimer, task.due_s = run_id, profile, profile, body.get("due_s")
+    task.owner = profile or task.owner
+    return task
 
 
 def _follow_assignee(task: Standing, kind: str, body: Mapping[str, Any]) -> None:

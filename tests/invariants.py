@@ -300,7 +300,8 @@ def promotion(evidence: Evidence) -> None:
     for row in evidence.rows("task_links"):
         parents[row["child_id"]].add(row["parent_id"])
     applied = [shown for shown in evidence.shown() if shown.applied]
-    asked = {shown.task_id for shown in applied if shown.entry.kind == "promote" and shown.body.get("force")}
+    asked = {shown.task_id for shown in applied
+             if shown.body.get({"promote": "force", "import_task": "forced"}.get(shown.entry.kind, ""))}  # fmt: skip
     assert forced <= asked, f"{forced - asked} are forced, and nobody asked for it"
     held = {task_id for shown in applied if not shown.body.get("auto_promote", True) for task_id in made_by(shown)}
     for task_id, now in status.items():
@@ -355,6 +356,13 @@ def _delivered(evidence: Evidence) -> tuple[dict[Chat, _Life], dict[int, Letter]
             life = _Life(shown.entry.position, body.get("notifier_profile") or profile,
                          0 if body.get("from_start") else None)  # fmt: skip
             chats.setdefault(shown.chat, life)
+        elif kind == "import_rows":
+            for row in body.get("kanban_notify_subs", ()):
+                chat = (shown.task_id, row["platform"], row["chat_id"], row.get("thread_id", ""))
+                life = _Life(shown.entry.position, row.get("notifier_profile"), row.get("last_event_id", 0))
+                chats.setdefault(chat, life)
+        elif kind == "adopt":
+            chats[shown.chat].profile = chats[shown.chat].profile or profile
         elif kind == "unsubscribe":
             chats.pop(shown.chat, None)
         elif kind == "delete":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any
 
@@ -63,6 +64,15 @@ class Rows:
 
     def _execute(self, sql: str, given: tuple = ()) -> sqlite3.Cursor:
         """Any statement, on what is there including all that is held; undone if the entry is refused."""
+        self._write_through()
+        return self._connection.execute(sql, given)
+
+    def _insert_many(self, table: str, rows: list[Row]) -> None:
+        """Insert rows that all have the same columns; undone if the entry is refused."""
+        self._write_through()
+        self._connection.executemany(insert_sql(table, rows[0]), [tuple(row.values()) for row in rows])
+
+    def _write_through(self) -> None:
         self._write_held()  # of earlier entries, which stay whatever becomes of this one
         if self._in_entry:
             if not self._in_savepoint:
@@ -70,7 +80,6 @@ class Rows:
                 self._in_savepoint = True
             self._settle()
             self._write_held()
-        return self._connection.execute(sql, given)
 
     def _look(self, sql: str, given: tuple = ()) -> sqlite3.Cursor:
         """A read of tables of which nothing is held."""
@@ -88,8 +97,7 @@ class Rows:
     def _insert_counted(self, table: str, columns: Row) -> int:
         given = self._count(table)
         columns = {"id": given, **columns}
-        places = ", ".join("?" * len(columns))
-        self._execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", tuple(columns.values()))
+        self._execute(insert_sql(table, columns), tuple(columns.values()))
         return given
 
     def _count(self, table: str) -> int:
@@ -178,6 +186,12 @@ class Rows:
         cursor = self._look(f"SELECT * FROM {where}", given)
         row = cursor.fetchone()
         return None if row is None else dict(zip([column[0] for column in cursor.description], row, strict=True))
+
+
+def insert_sql(table: str, columns: Iterable[str]) -> str:
+    """An INSERT of ``columns``; the same text each time, so that it is prepared once."""
+    columns = tuple(columns)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
 def json_text(value: Any) -> str | None:

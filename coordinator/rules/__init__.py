@@ -14,6 +14,7 @@ from coordinator.rules import (
     comments,
     deliveries,
     failures,
+    imports,
     links,
     outcomes,
     plans,
@@ -26,7 +27,7 @@ from coordinator.rules import (
 from shards.bodies import TASKLESS_KINDS
 
 # These get no task: they make one, choose one, or mean the whole board. They return ``(task or None, answer)``.
-NO_TASK_YET = TASKLESS_KINDS | {"create"}
+NO_TASK_YET = TASKLESS_KINDS | {"create", "import_task"}
 
 RULES: dict[str, Callable] = {
     "create": tasks.create,
@@ -64,4 +65,7 @@ RULES: dict[str, Callable] = {
     "resend": deliveries.resend,
     "settings": settings.settings,
     "gc": shelf.gc,
+    "import": imports.begin,
+    "import_task": imports.bring_task,
+    "import_rows": imports.bring_rows,
 }

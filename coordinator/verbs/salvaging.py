@@ -39,13 +39,17 @@ def salvage(ctx: click.Context, source: Path, into: Path, as_json: bool) -> None
     except OSError as error:
         raise cannot_open(into, error) from error
     done.copy = into
-    text.print_json(done.as_dict()) if as_json else _show(done)
+    if as_json:
+        text.print_json(done.as_dict())
+    else:
+        click.echo(f"{into} is a sound copy of {source}")
+        show_salvage(done)
     if not done.complete:
         ctx.exit(NEEDS_ATTENTION)
 
 
-def _show(done: Salvage) -> None:
-    click.echo(f"{done.copy} is a sound copy of {done.source}")
+def show_salvage(done: Salvage) -> None:
+    """Print how a sound copy was come by, what is in it, and what is lost."""
     click.echo(f"  {done.rung}: {RUNGS[done.rung]}")
     click.echo(f"  before: {_first(done.before)}")
     click.echo(f"  after:  {_first(done.after)}")

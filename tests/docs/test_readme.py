@@ -117,7 +117,7 @@ def test_every_environment_variable_that_is_named_is_read() -> None:
 
 
 def test_the_pages_that_are_linked_exist() -> None:
-    for page in ("README.md", "CHANGELOG.md", "docs/design.md", "docs/hermes.md"):
+    for page in ("README.md", "CHANGELOG.md", "docs/design.md", "docs/hermes.md", "docs/moving.md"):
         for target in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text(encoding="utf-8")):
             path, _, anchor = target.partition("#")
             if ":" in path:

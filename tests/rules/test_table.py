@@ -12,10 +12,11 @@ from collections.abc import Callable
 import pytest
 
 from coordinator.refusal import REASONS
-from coordinator.rules import RULES
+from coordinator.rules import NO_TASK_YET, RULES
 from shards import bodies
 from shards.bodies import Body
 from shards.changes import KIND_OF
+from shards.imported import SubscriptionRow, TaskRow
 from shards.names import COORDINATOR
 from shards.records import STATUSES
 from tests.rules.game import Game
@@ -71,6 +72,9 @@ settings         .         .             .         .         .         .        
 gc               .         .             .         .         .         .         .         .         .
 expire           late      late          late      late      ready     late      late      late      late
 due              -         -             ready     -         -         -         -         -         -
+import           .         .             .         .         .         .         .         .         .
+import_task      taken_id  taken_id      taken_id  taken_id  taken_id  taken_id  taken_id  taken_id  taken_id
+import_rows      .         .             .         .         .         .         .         .         .
 """
 SHORT = {"-": "wrong_status", "no_task": "nothing_ready", "no_chat": "no_subscription"}
 
@@ -123,6 +127,13 @@ CHANGES: dict[str, Callable[[Game, str, int], Body]] = {
     "gc": lambda game, parent, run: bodies.Gc(events_before_s=DUE_S),
     "expire": lambda game, parent, run: bodies.Expire(run_id=run, last_sign_ms=0),
     "due": lambda game, parent, run: bodies.Due(due_s=DUE_S),
+    "import": lambda game, parent, run: bodies.Import(digest="d", source="/kept/kanban.db", ids={"task_runs": 9}),
+    "import_task": lambda game, parent, run: bodies.ImportTask(
+        task=TaskRow(title="brought", status="ready", created_at=1), creator="bingge"
+    ),
+    "import_rows": lambda game, parent, run: bodies.ImportRows(
+        kanban_notify_subs=(SubscriptionRow(platform="telegram", chat_id="43", created_at=1),)
+    ),
 }
 
 
@@ -184,7 +195,7 @@ def test_no_task_and_gone(game: Game) -> None:
     for change in CHANGES.values():
         body = change(game, never, NO_RUN)
         kind = KIND_OF[type(body)]
-        if kind in ("create", *bodies.TASKLESS_KINDS):
+        if kind in NO_TASK_YET:
             continue
         author = COORDINATOR if kind in bodies.COORDINATOR_KINDS else "bingge"
         game.refuse(author, never, body, "unknown_task")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.legacy import legacy_rows
 from tests.simulation.changes import Pool, any_kind, drawn
 from tests.simulation.damage import KNOWN_BY_ITS_CHAIN, copies, damage
 from tests.simulation.world import COMPACTION_CRASH_POINTS, CRASH_POINTS, World, Writer
@@ -48,6 +50,9 @@ class Simulation:
         self._outcome = Outcome()
         profiles = PROFILES[: self._chance.choice((2, 3, 4))]
         self._pool = Pool(profiles)
+        # Drawn apart, so that the other histories of before stay what they were.
+        self._legacy_chance = random.Random(f"legacy {seed}")
+        self._imports = self._legacy_chance.sample(range(steps), 2) if seed % 3 == 0 else []
         self._world = World(folder, self._chance, profiles, self._chance.choice((1, 2, 3)))
         self._kept: dict[str, bytes] = {}
         self.damages: Counter[tuple[str, str]] = Counter()
@@ -56,7 +61,9 @@ class Simulation:
         """Let it happen, with every invariant checked after each step. Raises AssertionError where one fails."""
         names, weights = list(self._happens), list(self._happens.values())
         with self._world as world:
-            for _ in range(self._steps):
+            for step in range(self._steps):
+                if step in self._imports:
+                    self._import()
                 getattr(self, f"_{self._chance.choices(names, weights)[0]}")()
                 self._look_after_the_files()
             evidence = world.check_all()
@@ -161,6 +168,15 @@ class Simulation:
             self._world.start_daemon(self._crash(), self._chance.randrange(1, 4))
         else:
             self._world.stop_daemon()
+        self._look_around()
+
+    def _import(self) -> None:
+        """A board of Hermes's is imported, perhaps killed on the way, and then again."""
+        legacy = legacy_rows(self._legacy_chance, self._pool.profiles)
+        crash = self._legacy_chance.choice((None, *CRASH_POINTS))
+        self._world.import_board(copy.deepcopy(legacy), crash, self._legacy_chance.randrange(1, 6))
+        self._look_around()
+        self._world.import_board(legacy)
         self._look_around()
 
     def _delete_board(self) -> None:

@@ -22,12 +22,15 @@ import coordinator.passes
 import shards.shard
 from coordinator.backups import backups_in, limit_backups, make_backup
 from coordinator.compact import compact
+from coordinator.import_plan import plan
+from coordinator.importing import write_plan
 from coordinator.ledger import Entry, FileLedger
 from coordinator.passes import Coordinator, Report
 from coordinator.repair import repair_ledger, repair_shard
 from coordinator.restore import restore
 from coordinator.state import BoardState
 from coordinator.verify import rebuild
+from migrations.hermes import Legacy
 from shards import sqlite
 from shards.board import Board
 from shards.bodies import Body
@@ -190,6 +193,17 @@ class World:
                 self.kills += 1
                 self.stop_daemon()
                 return None
+
+    def import_board(self, legacy: Legacy, crash: str | None = None, at: int = 1) -> None:
+        """A board that Hermes wrote is imported; killed or not, it can be imported again."""
+        self.stop_daemon()
+        with killed_at(crash, at):
+            try:
+                with self._coordinator() as (coordinator, _):
+                    coordinator.make_passes()
+                    write_plan(coordinator, plan(legacy, "elsewhere", coordinator.board, self.now_ms // 1_000))
+            except Killed:
+                self.kills += 1
 
     def start_daemon(self, crash: str | None = None, at: int = 1) -> None:
         """From here the passes are made by one coordinator that keeps the files open."""

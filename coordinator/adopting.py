@@ -1,0 +1,333 @@
+"""Adopting: the board that lies in a home, and that Hermes wrote, becomes one of this program, in place; and back.
+
+Nothing is deleted. The former file gets another name in the same folder, and what this program made is set aside in a
+folder of its own when Hermes's board comes back. At ``kanban.db`` there is a whole board at every moment: each step is
+one rename, and where a kill leaves off, repeating the command goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from coordinator import lock as locks
+from coordinator.exporting import export
+from coordinator.importing import Imported, check_closed, import_board, stamp
+from coordinator.ledger import FileLedger
+from coordinator.lock import COMMAND, LOCK_WAIT_S
+from coordinator.passes import Coordinator, Progress
+from coordinator.salvage import salvage
+from coordinator.salvage.report import SOUND
+from shards import sqlite
+from shards.boards import every_lock
+from shards.errors import (
+    BoardMissing,
+    Damaged,
+    NotAdopted,
+    NothingAdopted,
+    NotLegacy,
+    NotMerged,
+    OthersThere,
+    StorageError,
+    WrittenMeanwhile,
+)
+from shards.filesystems import sync_folder
+from shards.names import COORDINATOR, BoardPaths
+
+# Where a board is built for its home; no shard can be called so, and no board.
+BUILDING = "kanban-adopting"
+LEGACY = "kanban-legacy"
+# Where ledger, shards and board lie after Hermes's board came back.
+ASIDE = "kanban-set-aside"
+_RESTORING = "restoring.db"
+_WHOLE = "whole.db"
+_LOGS = ("-wal", "-journal")
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What ``adopt`` did: the import, and where the former file lies."""
+
+    imported: Imported
+    legacy: Path
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What ``restore_legacy`` did: the folder with what was set aside, and the ledger position that Hermes's board
+    shows; None if the original is back as it was."""
+
+    path: Path
+    set_aside: Path
+    position: int | None
+
+
+def adopt(paths: BoardPaths, *, trust_closed: bool = False, progress: Progress = lambda done, total: None) -> Adopted:
+    """Make the board that Hermes wrote at ``paths`` a board of this program, in place.
+
+    Attachments, workspaces and logs stay where they lie. Raises BoardMissing, NotLegacy, StillOpen, CannotTell,
+    OthersThere, WrittenMeanwhile, CoordinatorRunning, and the StorageErrors of files that cannot be used.
+    """
+    _require(paths)
+    with _explained(paths):
+        return _adopt(paths, trust_closed, progress)
+
+
+def restore_legacy(paths: BoardPaths, *, original: bool = False, trust_closed: bool = False) -> Restored:
+    """Give ``kanban.db`` back to Hermes: with everything that happened since, or, ``original``, as it was.
+
+    Raises BoardMissing, NotAdopted, NothingAdopted, StillOpen, CannotTell, NotMerged if a shard has what the board
+    lacks, WrittenMeanwhile, BoardInUse, CoordinatorRunning.
+    """
+    _require(paths)
+    with _explained(paths):
+        return _restore(paths, original, trust_closed)
+
+
+def is_legacy(path: Path) -> bool:
+    """Whether the file is none of this program's boards. Raises the StorageErrors of one that cannot be read."""
+    with closing(sqlite.open_foreign(path)) as connection, sqlite.explained(path):
+        return connection.execute("PRAGMA application_id").fetchone()[0] != sqlite.BOARD.application_id
+
+
+@contextmanager
+def _explained(paths: BoardPaths) -> Iterator[None]:
+    """Files that cannot be named or moved, as a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(path=error.filename or paths.folder, problem=error.strerror or str(error)) from error
+
+
+def _require(paths: BoardPaths) -> None:
+    paths.require_board()
+    if not paths.board.exists():
+        raise BoardMissing(path=paths.board)
+
+
+# --- adopting ------------------------------------------------------------------------------------------------------
+
+
+def _adopt(paths: BoardPaths, trust_closed: bool, progress: Progress) -> Adopted:
+    building = BoardPaths(paths.folder / BUILDING, paths.slug)
+    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
+    try:
+        if _is_ours(paths.board):
+            shutil.rmtree(building.folder, ignore_errors=True)  # of an attempt that was killed when all was done
+            raise NotLegacy(path=paths.board, problem="it is a board of this program already")
+        _check_alone(paths)
+        check_closed(paths.board, trust_closed)
+        before = stamp(paths.board)
+        done = _build(paths, building, trust_closed, progress)
+        check_closed(paths.board, trust_closed)
+        if stamp(paths.board) != before:
+            raise WrittenMeanwhile(path=paths.board)
+        legacy = _swap(paths, building, done.salvage.rung == SOUND)
+        with Coordinator(paths, lock):  # opening it says whether the two files fit each other
+            pass
+        shutil.rmtree(building.folder)
+    finally:
+        lock.close()
+    return Adopted(done, legacy)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return not is_legacy(path)
+    except Damaged:  # a board of Hermes's so damaged that it is for salvage to read
+        return False
+
+
+def _check_alone(paths: BoardPaths) -> None:
+    """Refuse where another board's changes would be merged into this one, or its ledger be moved."""
+    others = [path.name for _, path in paths.shards()]
+    if paths.ledger.exists() and not _is_of_a_killed_attempt(paths.ledger):
+        others.append(paths.ledger.name)
+    if others:
+        raise OthersThere(folder=paths.folder, names=", ".join(others))
+
+
+def _is_of_a_killed_attempt(path: Path) -> bool:
+    with closing(FileLedger(path)) as ledger:
+        return all(entry.profile == COORDINATOR for entry in ledger.after(0))
+
+
+def _build(paths: BoardPaths, building: BoardPaths, trust_closed: bool, progress: Progress) -> Imported:
+    """The new board and its ledger, in a folder of their own, and a copy of the former without a WAL."""
+    if building.folder.exists():  # of a killed attempt; Hermes may have gone on since
+        shutil.rmtree(building.folder)
+    building.make_folder()
+    done = import_board(paths.board, building, trust_closed=trust_closed, copy_files=False, progress=progress)
+    if _logs(paths.board):
+        whole = building.folder / "whole"
+        whole.mkdir()
+        sqlite.give_name(salvage(paths.board, whole).copy, building.folder / _WHOLE)
+    return done
+
+
+def _swap(paths: BoardPaths, building: BoardPaths, was_sound: bool) -> Path:
+    """Put the new files in place; returns the former file's new name. Behind every step, ``kanban.db`` is a whole
+    board: Hermes's, and at the end ours. One that was not sound is whole from where the copy takes its place."""
+    legacy = _name_for_legacy(paths)
+    _link(paths.board, legacy)
+    if logs := _logs(paths.board):
+        for suffix in logs:
+            _link(_beside(paths.board, suffix), _beside(legacy, suffix))
+        # Without its WAL the file lacks what was written last. The copy has it, page for page, and so it does not
+        # matter whether the WAL still lies beside it. The same holds for the journal of a transaction cut short.
+        if not was_sound:  # the copy is another file then, which the WAL would damage
+            _move_sidecars(paths.board, building.folder / "former.db")
+        (building.folder / _WHOLE).rename(paths.board)
+    _move_sidecars(paths.board, building.folder / "former.db")
+    if paths.ledger.exists():
+        _move(paths.ledger, _new_folder_aside(paths))
+    sync_folder(paths.folder)
+    building.ledger.rename(paths.ledger)
+    sync_folder(paths.folder)
+    building.board.rename(paths.board)
+    sync_folder(paths.folder)
+    return legacy
+
+
+def _name_for_legacy(paths: BoardPaths) -> Path:
+    """The first name that is free, or that the file has since a killed attempt."""
+    here, number = sqlite.identity(paths.board), 1
+    while sqlite.identity(_legacy_name(paths, number)) not in (None, here):
+        number += 1
+    return _legacy_name(paths, number)
+
+
+# --- restoring -----------------------------------------------------------------------------------------------------
+
+
+def _restore(paths: BoardPaths, original: bool, trust_closed: bool) -> Restored:
+    for path in (paths.board, paths.ledger, *(shard for _, shard in paths.shards())):
+        check_closed(path, trust_closed)
+    is_back = is_legacy(paths.board)
+    if original and not is_back and _last_legacy(paths) is None:
+        raise NothingAdopted(path=_legacy_name(paths, 1), board=paths.board)
+    written = {shard: stamp(shard) for _, shard in paths.shards()}
+    if not original and not is_back:
+        _merge_everything(paths)
+    with every_lock(paths):
+        for shard, before in written.items():
+            if stamp(shard) != before:
+                raise WrittenMeanwhile(path=shard)
+        position = None
+        if not is_back:
+            aside = _new_folder_aside(paths)
+            position = _put_back(paths, original, aside)
+        elif _ours(paths):  # a former attempt was killed behind its first step
+            aside = _aside_of_the_killed_attempt(paths)
+        else:
+            raise NotAdopted(path=paths.board)
+        _clear(paths, aside)
+    return Restored(paths.board, aside, position)
+
+
+def _merge_everything(paths: BoardPaths) -> None:
+    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
+    try:
+        with Coordinator(paths, lock) as coordinator:
+            left = coordinator.make_passes().left
+    finally:
+        lock.close()
+    if left:
+        raise NotMerged(shards=", ".join(each.path.name for each in left))
+
+
+def _put_back(paths: BoardPaths, original: bool, aside: Path) -> int | None:
+    """Replace our board by Hermes's file. Returns the ledger position that it shows; None for the original."""
+    legacy, position = _last_legacy(paths), None
+    if not original:
+        legacy = aside / _RESTORING
+        position = export(paths, legacy).position
+    _move_sidecars(paths.board, aside / paths.board.name)  # empty: whoever wrote the board closed it
+    _link(paths.board, aside / paths.board.name)
+    legacy.rename(paths.board)
+    sync_folder(paths.folder)
+    return position
+
+
+def _clear(paths: BoardPaths, aside: Path) -> None:
+    """Set aside all that is of no use to Hermes. A WAL whose file is at ``kanban.db`` again follows it."""
+    for suffix in _LOGS:
+        for log in sorted(paths.folder.glob(f"{LEGACY}*.db{suffix}")):
+            if not log.with_name(log.name.removesuffix(suffix)).exists() and suffix not in _logs(paths.board):
+                log.rename(_beside(paths.board, suffix))
+    for path in _ours(paths):
+        _move(path, aside)
+    sync_folder(aside)
+    sync_folder(paths.folder)
+
+
+def _ours(paths: BoardPaths) -> list[Path]:
+    """What lies beside a board because of this program."""
+    shards = [shard for _, shard in paths.shards()]
+    return [path for path in (*shards, paths.ledger, *sorted(paths.folder.glob(f"{LEGACY}*.db"))) if path.exists()]
+
+
+def _aside_of_the_killed_attempt(paths: BoardPaths) -> Path:
+    """The folder that a killed attempt filled in part; a new one if there is none."""
+    folders = sorted(path for path in (paths.folder / ASIDE).glob("*") if path.is_dir())
+    if folders and not any((folders[-1] / path.name).exists() for path in _ours(paths)):
+        return folders[-1]
+    return _new_folder_aside(paths)
+
+
+def _last_legacy(paths: BoardPaths) -> Path | None:
+    """The file that was set aside last."""
+    number = 1
+    while _legacy_name(paths, number).exists():
+        number += 1
+    return _legacy_name(paths, number - 1) if number > 1 else None
+
+
+# --- names and moves -----------------------------------------------------------------------------------------------
+
+
+def _legacy_name(paths: BoardPaths, number: int) -> Path:
+    return paths.folder / (f"{LEGACY}.db" if number == 1 else f"{LEGACY}-{number}.db")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _logs(path: Path) -> list[str]:
+    """Which logs lie beside the file, and may have something in them that it lacks."""
+    beside = {suffix: _beside(path, suffix) for suffix in _LOGS}
+    return [suffix for suffix, log in beside.items() if log.exists() and log.stat().st_size > 0]
+
+
+def _link(path: Path, other: Path) -> None:
+    if not other.exists():
+        os.link(path, other)
+
+
+def _move(path: Path, folder: Path) -> None:
+    _move_sidecars(path, folder / path.name)  # first: no other file may ever get this one's journal
+    path.rename(folder / path.name)
+
+
+def _move_sidecars(path: Path, target: Path) -> None:
+    for suffix in sqlite.SIDECARS:
+        if _beside(path, suffix).exists():
+            _beside(path, suffix).rename(_beside(target, suffix))
+
+
+def _new_folder_aside(paths: BoardPaths) -> Path:
+    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    number = 0
+    while True:
+        folder = paths.folder / ASIDE / (f"{moment}-{number}" if number else moment)
+        try:
+            folder.mkdir(parents=True, mode=0o700)
+            return folder
+        except FileExistsError:
+            number += 1

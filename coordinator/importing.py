@@ -1,0 +1,239 @@
+"""Importing: a board that Hermes wrote becomes entries of this board's ledger. The original is only ever read.
+
+The board is a function of the ledger, so nothing is written into its tables directly: the coordinator writes changes of
+its own (coordinator.rules.imports), and decides them like all others. A task and everything of it go into the ledger
+together, so an import that was killed has brought whole tasks, and goes on with the others when it is repeated.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from coordinator import lock as locks
+from coordinator.fitting import Notes
+from coordinator.holders import FileHolder, can_tell, file_holders
+from coordinator.import_ground import EmptyGround, Ground
+from coordinator.import_plan import Count, Plan, plan
+from coordinator.lock import COMMAND, LOCK_WAIT_S
+from coordinator.passes import Coordinator, Progress
+from coordinator.salvage import Salvage, salvage
+from coordinator.state import BoardState
+from migrations import hermes
+from migrations.hermes import Legacy
+from shards import attachments, sqlite
+from shards.bodies import Body, ImportRows
+from shards.errors import (
+    AttachmentTooLarge,
+    CannotTell,
+    NotLegacy,
+    StillOpen,
+    StillWritten,
+    StorageError,
+    WrittenMeanwhile,
+)
+from shards.names import BoardPaths
+
+# Changes that go into the ledger together; a task that has more goes in as a whole all the same.
+BATCH_CHANGES = 1_000
+
+
+@dataclass
+class Imported:
+    """What an import did, or would do. ``salvage``: how the original was read; ``digest``: of the original's rows;
+    ``counts``: rows by table; ``missing``: tables and columns that the old version did not have yet; ``files``:
+    attachments copied, and those that are not there."""
+
+    source: str
+    slug: str
+    dry_run: bool
+    salvage: Salvage
+    digest: str
+    counts: dict[str, Count]
+    notes: Notes
+    missing: list[str]
+    still_open: list[FileHolder]
+    files: dict[str, list[str]] = field(default_factory=lambda: {"copied": [], "missing": []})
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that the original held, or is known to have held, is here."""
+        return self.salvage.complete and not self.notes.lost and not self.files["missing"]
+
+
+def import_board(
+    source: Path,
+    paths: BoardPaths,
+    *,
+    dry_run: bool = False,
+    trust_closed: bool = False,
+    copy_files: bool = True,
+    progress: Progress = lambda done, total: None,
+) -> Imported:
+    """Bring the board in the file ``source``, which Hermes wrote, to the board ``paths``.
+
+    ``dry_run``: write nothing, not even a new board. ``trust_closed``: where the system cannot tell who has the
+    original open, take the caller's word that nobody does. ``copy_files``: bring attachments' bytes, too.
+    ``progress(done, total)`` is told of tasks. Raises StillOpen, CannotTell, NotLegacy, WrittenMeanwhile,
+    CoordinatorRunning, and the StorageErrors of files that cannot be used.
+    """
+    holders = file_holders(source)
+    if not dry_run:
+        check_closed(source, trust_closed)
+    with read_original(source, may_change=dry_run) as (saved, legacy):
+        if dry_run:
+            with _ground_of(paths, source) as ground:
+                planned = plan(legacy, str(source), ground, int(time.time()))
+            done = _report(source, paths, saved, legacy, planned, holders)
+            done.dry_run = True
+            return done
+        paths.require_folder()
+        lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
+        try:
+            with Coordinator(paths, lock) as coordinator:
+                coordinator.make_passes()
+                planned = plan(legacy, str(source), coordinator.board, int(time.time()))
+                done = _report(source, paths, saved, legacy, planned, [])
+                write_plan(coordinator, planned, done if copy_files else None, progress)
+        finally:
+            lock.close()
+    return done
+
+
+@contextmanager
+def read_original(source: Path, may_change: bool) -> Iterator[tuple[Salvage, Legacy]]:
+    """A sound copy of the original, gone at the end, and its rows. Raises NotLegacy, and WrittenMeanwhile unless it
+    ``may_change`` while it is read."""
+    with tempfile.TemporaryDirectory(prefix="kanban-import-") as folder:
+        before = stamp(source)
+        saved = _sound_copy(source, Path(folder), may_change)
+        with closing(sqlite.open_foreign(saved.copy)) as connection, sqlite.explained(saved.copy):
+            if not hermes.is_legacy(connection):
+                raise NotLegacy(path=source, problem="it lacks Hermes's tables, or is a board of this program")
+            legacy = hermes.read(connection)
+        if stamp(source) != before and not may_change:
+            raise WrittenMeanwhile(path=source)
+        yield saved, legacy
+
+
+def _sound_copy(source: Path, folder: Path, may_change: bool) -> Salvage:
+    try:
+        return salvage(source, folder)
+    except StillWritten:
+        if not may_change:
+            raise
+    copy = folder / source.name
+    sqlite.copy_foreign(source, copy)
+    return Salvage(source, copy, notes=["it is being written, so SQLite copied it as it stood"])
+
+
+def check_closed(path: Path, trust_closed: bool) -> None:
+    """Raise StillOpen if another process may write the file, CannotTell if the system does not say."""
+    if not can_tell():
+        if not trust_closed:
+            raise CannotTell(path=path)
+        return
+    writing = {holder.pid: str(holder) for holder in file_holders(path) if holder.writing}
+    if writing:
+        raise StillOpen(path=path, holders=", ".join(writing.values()))
+
+
+def stamp(path: Path) -> tuple[tuple[int, int, int] | None, ...]:
+    """What changes when somebody writes the file, its WAL or its journal."""
+    found = []
+    for each in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-journal"))):
+        try:
+            status = each.stat()
+        except OSError:
+            found.append(None)
+        else:
+            # An empty WAL is one that a reader left.
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns) if status.st_size else None)
+    return tuple(found)
+
+
+def _report(
+    source: Path, paths: BoardPaths, saved: Salvage, legacy: Legacy, planned: Plan, holders: list[FileHolder]
+) -> Imported:
+    return Imported(
+        source=str(source),
+        slug=paths.slug,
+        dry_run=False,
+        salvage=saved,
+        digest=legacy.digest,
+        counts=planned.counts,
+        notes=planned.notes,
+        missing=legacy.missing,
+        still_open=holders,
+    )
+
+
+@contextmanager
+def _ground_of(paths: BoardPaths, source: Path) -> Iterator[Ground]:
+    """What the board has, without making one; nothing where the original itself lies, for that is to be adopted."""
+    if sqlite.identity(paths.board) in (None, sqlite.identity(source)):
+        yield EmptyGround()
+        return
+    with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as connection, sqlite.snapshot(connection):
+        yield BoardState(connection)
+
+
+def write_plan(
+    coordinator: Coordinator,
+    planned: Plan,
+    done: Imported | None = None,
+    progress: Progress = lambda done, total: None,
+) -> None:
+    """Append the plan to the ledger and decide it. ``done``: where copied files are noted; None to copy none."""
+    if planned.begin is not None:
+        coordinator.write([("", planned.begin)])
+    brought, total = 0, len(planned.tasks)
+    for tasks in _batches(planned.tasks):
+        changes = []
+        for task_id, bodies in tasks:
+            for body in bodies:
+                fitted = body if done is None else _with_files(coordinator.paths, task_id, body, done)
+                changes.append((task_id, fitted))
+        refused = [decision for decision in coordinator.write(changes) if not decision.applied]
+        assert not refused, f"a plan made under the lock applies: {refused[0]}"
+        brought += len(tasks)
+        progress(brought, total)
+
+
+def _batches(tasks: list[tuple[str, list[Body]]]) -> Iterator[list[tuple[str, list[Body]]]]:
+    batch, size = [], 0
+    for task_id, bodies in tasks:
+        if batch and size + len(bodies) > BATCH_CHANGES:
+            yield batch
+            batch, size = [], 0
+        batch.append((task_id, bodies))
+        size += len(bodies)
+    if batch:
+        yield batch
+
+
+def _with_files(paths: BoardPaths, task_id: str, body: Body, done: Imported) -> Body:
+    """``body``, its attachments' files copied beside this board; a file that is not there keeps its place in the row,
+    and is named."""
+    if not isinstance(body, ImportRows) or not body.task_attachments:
+        return body
+    rows = []
+    for row in body.task_attachments:
+        path = Path(row.stored_path)
+        try:
+            if paths.attachments.resolve() not in path.resolve().parents:
+                stored = attachments.store(paths, task_id, path, row.filename)
+                row = msgspec.structs.replace(row, stored_path=str(stored.path))
+                done.files["copied"].append(str(stored.path))
+            elif not path.is_file():
+                done.files["missing"].append(str(path))
+        except (AttachmentTooLarge, StorageError):
+            done.files["missing"].append(str(path))
+        rows.append(row)
+    return msgspec.structs.replace(body, task_attachments=tuple(rows))

@@ -1,0 +1,193 @@
+"""Moving in and out: ``import``, ``adopt``, ``restore-legacy``, ``export``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from coordinator import adopting, exporting
+from coordinator.collect import QUARANTINED
+from coordinator.importing import Imported, import_board
+from coordinator.once import merge_once
+from coordinator.salvage import RUNGS
+from coordinator.telling import ProgressBar, Told, all_boards_option, home_of, tell
+from coordinator.verbs.salvaging import show_salvage
+from shards import boards, text
+from shards.commands import NEEDS_ATTENTION, json_option
+from shards.errors import BoardMissing
+from shards.names import BoardPaths
+
+NOTES_SHOWN = 20
+
+trust_option = click.option(
+    "--trust-closed", is_flag=True, help="Nobody has it open: where the system cannot tell, take my word."
+)
+
+
+@click.command("import")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only say what would be imported, changed and lost; write nothing.")
+@trust_option
+@json_option
+@click.pass_context
+def bring(ctx: click.Context, path: Path, dry_run: bool, trust_closed: bool, as_json: bool) -> None:
+    """Bring the board in PATH, which Hermes wrote, to this one. The original is only read.
+
+    PATH is a kanban.db, or the home of a Hermes with all its boards. Tasks that are here already are left as they are,
+    so importing twice imports nothing twice. A daemon of this board must be stopped first. Exit code 6 says that
+    something is lost; the report says what.
+    """
+    pairs = _boards_in(path, home_of(ctx), dry_run) if path.is_dir() else [(path, ctx.obj)]
+    reports = []
+    for source, paths in pairs:
+        with ProgressBar("importing", as_json) as progress:
+            reports.append(import_board(source, paths, dry_run=dry_run, trust_closed=trust_closed, progress=progress))
+    if as_json:
+        shown = [_import_value(each) for each in reports]
+        text.print_json(shown if path.is_dir() else shown[0])
+    for each in [] if as_json else reports:
+        _show_import(each)
+    if not all(each.complete for each in reports):
+        ctx.exit(NEEDS_ATTENTION)
+
+
+@click.command()
+@all_boards_option
+@trust_option
+@json_option
+@click.pass_context
+def adopt(ctx: click.Context, all_boards: bool, trust_closed: bool, as_json: bool) -> None:
+    """Make the board that lies here, and that Hermes wrote, one of this program, in place.
+
+    Stop the gateways first. The former file stays in the folder, under the name kanban-legacy.db;
+    `kanban-merge restore-legacy` goes back. A call that was killed is repeated.
+    """
+
+    def adopted(paths: BoardPaths) -> Told:
+        with ProgressBar("importing", as_json) as progress:
+            done = adopting.adopt(paths, trust_closed=trust_closed, progress=progress)
+
+        def show() -> None:
+            _show_import(done.imported)
+            click.echo(f"{paths.board} is a board of this program now; Hermes's file is kept as {done.legacy}")
+
+        value = {**_import_value(done.imported), "board": str(paths.board), "legacy": str(done.legacy)}
+        return Told(value, show, not done.imported.complete)
+
+    tell(ctx, adopted, all_boards, as_json)
+
+
+@click.command("restore-legacy")
+@click.option("--original", is_flag=True, help="The file as it was before `adopt`, without what happened since.")
+@all_boards_option
+@trust_option
+@json_option
+@click.pass_context
+def restore_legacy(ctx: click.Context, original: bool, all_boards: bool, trust_closed: bool, as_json: bool) -> None:
+    """Give the board back to Hermes, with everything that happened since.
+
+    Stop the gateways and the daemon first. Board, ledger and shards are set aside in a folder, not deleted.
+    """
+
+    def restored(paths: BoardPaths) -> Told:
+        done = adopting.restore_legacy(paths, original=original, trust_closed=trust_closed)
+        what = "as it was" if done.position is None else f"with all of {done.position} ledger entries"
+
+        def show() -> None:
+            click.echo(f"{done.path} is Hermes's again, {what}")
+            click.echo(f"what this program made is set aside in {done.set_aside}")
+
+        value = {"board": str(done.path), "set_aside": str(done.set_aside), "position": done.position}
+        return Told(value, show, False)
+
+    tell(ctx, restored, all_boards, as_json)
+
+
+@click.command()
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--format", "form", type=click.Choice([exporting.HERMES, exporting.JSON_LINES]), default="hermes",
+              show_default=True, help="A kanban.db for Hermes 0.19.0, or one JSON object for each row.")  # fmt: skip
+@json_option
+@click.pass_context
+def export(ctx: click.Context, path: Path, form: str, as_json: bool) -> None:
+    """Write what is on the board into the new file PATH, as Hermes would have it.
+
+    Everything that is in the shards is merged before. A file that is there is never overwritten.
+    """
+    paths: BoardPaths = ctx.obj
+    if not paths.board.exists() and not any(paths.shards()):
+        raise BoardMissing(path=paths.board)
+    left = merge_once(paths).left
+    done = exporting.export(paths, path.absolute(), form)
+    value = {**dataclasses.asdict(done), "path": str(done.path), "left": [each.path.name for each in left]}
+    if as_json:
+        text.print_json(value)
+    else:
+        click.echo(f"{done.path}: " + ", ".join(f"{rows} {table}" for table, rows in done.rows.items()))
+        for each in left:
+            click.secho(f"not in it: what {each.path.name} holds behind that; {each.state}: {each.why}", fg="red")
+    if any(each.state == QUARANTINED for each in left):
+        ctx.exit(NEEDS_ATTENTION)
+
+
+def _boards_in(home: Path, root: Path, dry_run: bool) -> Iterator[tuple[Path, BoardPaths]]:
+    """The boards of the Hermes home, each with the one that it becomes; that one is made, shown as it was."""
+    found = False
+    for source in boards.boards(home.absolute()):
+        if source.board.is_file():
+            paths = BoardPaths.of(root, source.slug)
+            if not dry_run:
+                shown = boards.read_metadata(source)
+                fields = ("name", "description", "icon", "color", "default_workdir")
+                boards.create_board(root, source.slug, **{field: shown[field] for field in fields})
+            found = True
+            yield source.board, paths
+    if not found:
+        raise BoardMissing(path=home / "kanban.db")
+    return found
+
+
+def _import_value(done: Imported) -> dict[str, Any]:
+    return {
+        "source": done.source,
+        "board": done.slug,
+        "dry_run": done.dry_run,
+        "rung": done.salvage.rung,
+        "salvage": done.salvage.as_dict(),
+        "digest": done.digest,
+        "tables": {table: dataclasses.asdict(count) for table, count in done.counts.items()},
+        "changed": [dataclasses.asdict(note) for note in done.notes.changed],
+        "lost": [dataclasses.asdict(note) for note in done.notes.lost],
+        "not_yet_in_this_version": done.missing,
+        "files": done.files,
+        "still_open": [str(holder) for holder in done.still_open],
+    }
+
+
+def _show_import(done: Imported) -> None:
+    verb = "would be imported" if done.dry_run else "is imported"
+    click.echo(f"{done.source} {verb} into the board {done.slug}")
+    click.echo(f"how it was read: {RUNGS[done.salvage.rung]}; digest of its rows: {done.digest}\n")
+    if not done.salvage.complete:
+        show_salvage(done.salvage)
+    text.print_table(
+        ("TABLE", "FOUND", "IMPORTED", "HERE ALREADY", "LOST"),
+        [(table, each.found, each.imported, each.skipped, each.lost) for table, each in done.counts.items()],
+    )
+    click.echo()
+    for title, notes, color in (("changed", done.notes.changed, None), ("lost", done.notes.lost, "red")):
+        click.secho(f"{title}: {len(notes) or 'nothing'}", fg=color if notes else None)
+        for note in notes[:NOTES_SHOWN]:
+            click.echo(f"  {note.table}{'' if note.id is None else f' {note.id}'}: {text.clip(note.what)}")
+        if len(notes) > NOTES_SHOWN:
+            click.echo(f"  … and {len(notes) - NOTES_SHOWN} more; --json shows all")
+    for path in done.files["missing"]:
+        click.secho(f"attachment not copied, it is not there or too large: {path}", fg="red")
+    for holder in done.still_open:
+        click.secho(f"still open in {holder}; stop it before you import", fg="yellow")
+    if done.dry_run:
+        click.echo("nothing was written")

@@ -1,0 +1,179 @@
+"""Moving a board in and out of a home, with the process killed before each of its steps: a whole board is in place at
+every moment, and repeating the command goes on."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coordinator.verify import verify
+from shards import Board, Gateway
+from shards.names import BoardPaths
+from tests.legacy import legacy_rows, rows_of, write_legacy
+from tests.unit.test_importing import CRASH
+
+# kanban-merge, killed before the step that its first word counts. Each step gives a file or a folder a name.
+KILLED = """
+import os, pathlib, sys
+left = int(sys.argv.pop(1))
+def dying(step):
+    def replaced(*given, **named):
+        global left
+        left -= 1
+        if left == 0:
+            os._exit(9)
+        return step(*given, **named)
+    return replaced
+from coordinator.cli import main
+pathlib.Path.rename, os.link = dying(pathlib.Path.rename), dying(os.link)
+main()
+"""
+STEPS = range(1, 12)
+IN_THE_WAL = "in the WAL"
+
+
+def merge_killed(home: Path, step: int, *words: str) -> int:
+    argv = [sys.executable, "-c", KILLED, str(step), "--home", str(home), *words]
+    return subprocess.run(argv, capture_output=True, text=True).returncode
+
+
+def merge(home: Path, *words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "coordinator", "--home", home, *words], capture_output=True, text=True)
+
+
+@pytest.fixture
+def legacy_home(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A home whose board Hermes wrote; parametrized: whether what it committed last is in the WAL alone."""
+    home = tmp_path / "home"
+    home.mkdir()
+    write_legacy(home / "kanban.db", legacy_rows(random.Random(3), ("ann", "bob"), wrong=False).tables)
+    if getattr(request, "param", False):
+        subprocess.run([sys.executable, "-c", CRASH, home / "kanban.db"])
+    return home
+
+
+def titles(home: Path) -> dict[str, str]:
+    """What whoever opens ``kanban.db`` now finds there, by a copy of it and of what lies beside it."""
+    look = home.parent / "look"
+    shutil.copytree(home, look)
+    try:
+        return {dict(row)["id"]: dict(row)["title"] for row in rows_of(look / "kanban.db")["tasks"]}
+    finally:
+        shutil.rmtree(look)
+
+
+@pytest.mark.parametrize("legacy_home", [False, True], ids=["closed", "in the WAL"], indirect=True)
+def test_adopt_killed_before_any_step(legacy_home: Path, tmp_path: Path) -> None:
+    before, kept = titles(legacy_home), tmp_path / "kept"
+    shutil.copytree(legacy_home, kept)
+    original = (kept / "kanban.db").read_bytes()
+    for step in STEPS:
+        shutil.rmtree(legacy_home)
+        shutil.copytree(kept, legacy_home)
+        code = merge_killed(legacy_home, step, "adopt")
+        assert titles(legacy_home) == before, f"killed before step {step}"
+        if code == 0:
+            break
+        assert code == 9
+        ended = merge(legacy_home, "adopt")
+        assert ended.returncode == 0, (step, ended.stderr)
+        paths = BoardPaths.find(home=legacy_home)
+        assert verify(paths).clean
+        with Board(paths) as board:
+            assert {task.id: task.title for task in board.tasks(include_archived=True)} == before
+        assert (legacy_home / "kanban-legacy.db").read_bytes() == original
+        assert not (legacy_home / "kanban-adopting").exists()
+    else:
+        raise AssertionError("it has more steps than were tried")
+    assert step > 3
+
+
+@pytest.mark.parametrize(
+    ("legacy_home", "words"), [(False, ()), (True, ("--original",))], ids=["all", "original"], indirect=["legacy_home"]
+)
+def test_restore_killed_before_any_step(legacy_home: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    before, kept = titles(legacy_home), tmp_path / "kept"
+    assert merge(legacy_home, "adopt").returncode == 0
+    with Gateway("ann", home=str(legacy_home)) as gateway:
+        made = gateway.create("made since")
+    after = before if words else {**before, made: "made since"}
+    shutil.copytree(legacy_home, kept)
+    for step in STEPS:
+        shutil.rmtree(legacy_home)
+        shutil.copytree(kept, legacy_home)
+        code = merge_killed(legacy_home, step, "restore-legacy", *words)
+        assert titles(legacy_home).keys() >= before.keys(), f"killed before step {step}"
+        ended = merge(legacy_home, "restore-legacy", *words)
+        assert ended.returncode == (3 if code == 0 else 0), (step, ended.stderr)
+        assert titles(legacy_home) == after, f"killed before step {step}"
+        beside = {path.name for path in legacy_home.glob("*.db*")} - {"kanban.db", "kanban.db-wal", "kanban.db-shm"}
+        assert beside == set(), f"killed before step {step}"
+        aside = {path.name for path in legacy_home.glob("kanban-set-aside/*/*.db")}
+        assert aside >= {"kanban.db", "kanban-ledger.db", "kanban.ann.db"}
+        if code == 0:
+            break
+    else:
+        raise AssertionError("it has more steps than were tried")
+    assert step > 3
+
+
+def test_there_and_back_and_there_again(legacy_home: Path) -> None:
+    """What was done here is on Hermes's file, and on the board that it becomes again."""
+    assert merge(legacy_home, "adopt").returncode == 0
+    with Gateway("ann", home=str(legacy_home)) as gateway:
+        made = gateway.create("made since")
+        gateway.complete(gateway.claim(made), summary="done since")
+    assert merge(legacy_home, "restore-legacy").returncode == 0
+    rows = rows_of(legacy_home / "kanban.db")
+    assert merge(legacy_home, "adopt").returncode == 0
+    with Board.open(home=str(legacy_home)) as board:
+        assert board.task(made).status == "done"
+        assert board.runs(made)[0].summary == "done since"
+    assert merge(legacy_home, "export", legacy_home / "again.db").returncode == 0
+    assert rows_of(legacy_home / "again.db") == rows
+
+
+def test_every_board_of_a_home(legacy_home: Path) -> None:
+    """``--all-boards`` moves each; attachments stay where they lie."""
+    folder = legacy_home / "kanban" / "boards" / "infra"
+    folder.mkdir(parents=True)
+    file = folder / "attachments" / "t_0000000a" / "a.txt"
+    file.parent.mkdir(parents=True)
+    file.write_text("abc")
+    task = {"id": "t_0000000a", "title": "infra's", "status": "done", "created_at": 1}
+    attached = {"id": 1, "task_id": task["id"], "filename": "a.txt", "stored_path": str(file), "created_at": 1}
+    write_legacy(folder / "kanban.db", {"tasks": [task], "task_attachments": [attached]})
+    ended = merge(legacy_home, "adopt", "--all-boards", "--json")
+    assert [board["slug"] for board in json.loads(ended.stdout)] == ["default", "infra"]
+    with Board.open(board="infra", home=str(legacy_home)) as board:
+        assert [each.stored_path for each in board.attachments(task["id"])] == [str(file)]
+    assert file.read_text() == "abc"
+    assert merge(legacy_home, "restore-legacy", "--all-boards").returncode == 0
+    assert rows_of(folder / "kanban.db")["tasks"][0][0] == ("id", task["id"])
+
+
+def test_it_is_refused_while_a_gateway_is_inside(legacy_home: Path) -> None:
+    assert merge(legacy_home, "adopt").returncode == 0
+    with Gateway("ann", home=str(legacy_home)) as gateway:
+        gateway.create("still at work")
+        ended = merge(legacy_home, "restore-legacy")
+        assert ended.returncode == 3
+        assert "is still open in" in ended.stderr
+    assert merge(legacy_home, "restore-legacy").returncode == 0
+
+
+def test_another_boards_shards_are_not_merged_into_it(legacy_home: Path, tmp_path: Path) -> None:
+    with Gateway("ann", home=str(tmp_path / "other")) as gateway:
+        gateway.create("of another board")
+    shutil.copyfile(tmp_path / "other" / "kanban.ann.db", legacy_home / "kanban.ann.db")
+    ended = merge(legacy_home, "adopt")
+    assert (ended.returncode, "kanban.ann.db beside a board" in ended.stderr) == (3, True)
+    (legacy_home / "kanban.ann.db").unlink()
+    shutil.copyfile(tmp_path / "other" / "kanban-ledger.db", legacy_home / "kanban-ledger.db")
+    assert "kanban-ledger.db beside a board" in merge(legacy_home, "adopt").stderr

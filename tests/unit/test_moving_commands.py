@@ -1,0 +1,145 @@
+"""``kanban-merge import`` of a home, attachments' files, and ``export``: what the commands say and write."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from shards import Board, Gateway, boards
+from shards.names import BoardPaths
+from tests.legacy import legacy_rows, rows_of, write_legacy
+
+TASK = {"id": "t_0000000a", "title": "看板", "status": "ready", "created_at": 1_700_000_000}
+
+
+@pytest.fixture
+def old_home(tmp_path: Path) -> Path:
+    """A Hermes home with a default board and another, with files of attachments: one is there, one is not."""
+    home = tmp_path / "old"
+    infra = home / "kanban" / "boards" / "infra"
+    kept = home / "kanban" / "attachments" / TASK["id"] / "kept.txt"
+    for folder in (infra, kept.parent):
+        folder.mkdir(parents=True)
+    kept.write_text("kept")
+    attached = [
+        {"id": number, "task_id": TASK["id"], "filename": path.name, "stored_path": str(path), "created_at": 1}
+        for number, path in enumerate((kept, kept.with_name("gone.txt")), 1)
+    ]
+    write_legacy(home / "kanban.db", {"tasks": [TASK], "task_attachments": attached})
+    write_legacy(infra / "kanban.db", legacy_rows(random.Random(2), ("ann",), wrong=False).tables)
+    (infra / "board.json").write_text(json.dumps({"slug": "infra", "name": "Infra & Co", "color": "#fff"}))
+    return home
+
+
+def test_a_whole_home(old_home: Path, home: str, kanban_merge) -> None:
+    """Each board becomes one here, shown as it was; a file that is not there is named, and the exit code says so."""
+    looked = kanban_merge("import", old_home, "--dry-run", "--json", home=Path(home) / "new")
+    assert [each["board"] for each in json.loads(looked.stdout)] == ["default", "infra"]
+    assert not (Path(home) / "new").exists()
+    ended = kanban_merge("import", old_home, "--json", home=Path(home) / "new")
+    assert ended.returncode == 6, ended.stderr
+    told = json.loads(ended.stdout)
+    infra = BoardPaths.of(Path(home) / "new", "infra")
+    assert boards.read_metadata(infra)["name"] == "Infra & Co"
+    with Board(infra) as board:
+        assert len(board.tasks(include_archived=True)) == told[1]["tables"]["tasks"]["imported"]
+    assert told[0]["files"]["missing"] == [str(old_home / "kanban" / "attachments" / TASK["id"] / "gone.txt")]
+    with Board.open(home=str(Path(home) / "new")) as board:
+        kept, gone = board.attachments(TASK["id"])
+    assert Path(kept.stored_path).read_text() == "kept"
+    assert Path(home) / "new" in Path(kept.stored_path).parents
+    assert gone.stored_path == told[0]["files"]["missing"][0]
+    again = kanban_merge("import", old_home, "--json", home=Path(home) / "new")
+    assert again.returncode == 0
+    assert {each["tables"]["tasks"]["imported"] for each in json.loads(again.stdout)} == {0}
+
+
+def test_a_table_for_people(old_home: Path, home: str, kanban_merge) -> None:
+    ended = kanban_merge("import", old_home / "kanban.db", home=Path(home) / "new")
+    assert "tasks               1      1         0             0" in ended.stdout
+    assert "attachment not copied, it is not there or too large" in ended.stdout
+
+
+def test_a_folder_without_boards(tmp_path: Path, kanban_merge, failed) -> None:
+    (tmp_path / "empty").mkdir()
+    failed(kanban_merge("import", tmp_path / "empty", home=tmp_path / "new"), 3)
+
+
+def test_the_legacy_board_here_is_to_be_adopted(old_home: Path, kanban_merge, failed) -> None:
+    assert "`kanban-merge adopt`" in failed(kanban_merge("import", old_home / "kanban.db", home=old_home), 3)
+    failed(kanban_merge("restore-legacy", home=old_home), 3)
+    assert "kanban-merge adopt" in failed(kanban_merge("export", old_home / "x.db", home=old_home), 3)
+
+
+def test_an_adopted_board_is_not_adopted_again(old_home: Path, kanban_merge, failed) -> None:
+    assert kanban_merge("adopt", home=old_home).returncode == 0
+    assert "already" in failed(kanban_merge("adopt", home=old_home), 3)
+
+
+def test_the_original_is_asked_for_and_there_is_none(home: str, kanban_merge, failed) -> None:
+    with Gateway("ann", home=home) as gateway:
+        gateway.create("never Hermes's")
+    assert "leave out --original" in failed(kanban_merge("restore-legacy", "--original"), 3)
+    assert not (Path(home) / "kanban-set-aside").exists()
+    assert kanban_merge("restore-legacy").returncode == 0
+    assert len(rows_of(Path(home) / "kanban.db")["tasks"]) == 1
+
+
+def test_a_shard_that_is_not_merged_is_not_left_behind(home: str, kanban_merge, failed) -> None:
+    with Gateway("ann", home=home) as gateway:
+        gateway.create("a task")
+    with closing(sqlite3.connect(Path(home) / "kanban.ann.db")) as shard, shard:
+        shard.execute("UPDATE changes SET digest = 'another'")
+    assert "kanban.ann.db could not be merged" in failed(kanban_merge("restore-legacy"), 3)
+    with Board.open(home=home) as board:
+        assert len(board.tasks()) == 1
+
+
+def test_a_damaged_board_of_ours_is_not_taken_for_hermes(home: str, kanban_merge, failed) -> None:
+    """Nothing is set aside, and nothing is adopted; a rebuild mends it."""
+    with Gateway("ann", home=home) as gateway:
+        gateway.create("a task")
+    (Path(home) / "kanban.db").write_bytes(b"damaged" * 999)
+    assert "kanban-merge rebuild" in failed(kanban_merge("restore-legacy"), 3)
+    assert "kanban-ledger.db beside" in failed(kanban_merge("adopt"), 3)
+    assert kanban_merge("rebuild").returncode == 0
+    with Board.open(home=home) as board:
+        assert len(board.tasks()) == 1
+
+
+def test_an_export_holds_what_was_written_a_moment_ago(home: str, tmp_path: Path, kanban, kanban_merge, failed) -> None:
+    with Gateway("ann", home=home) as gateway:
+        gateway.create("a task", model_override="m", provider_override="later than 0.19.0")
+    out = tmp_path / "out.db"
+    told = json.loads(kanban_merge("export", out, "--json").stdout)
+    assert told["rows"]["tasks"] == 1
+    (row,) = rows_of(out)["tasks"]
+    assert dict(row)["provider_override"] == "later than 0.19.0"
+    assert "reasoning_effort" not in dict(row)
+    assert "not overwritten" in failed(kanban_merge("export", out), 1)
+    assert sorted(path.name for path in tmp_path.iterdir() if "out" in path.name) == ["out.db"]
+
+
+def test_an_export_as_json_lines(home: str, tmp_path: Path, kanban_merge) -> None:
+    """One object for each row, its table named, in an order that stays."""
+    with Gateway("ann", home=home) as gateway:
+        first = gateway.create("看板")
+        gateway.comment(first, "said")
+        gateway.create("waits", parents=[first])
+    for name in ("one", "other"):
+        assert kanban_merge("export", tmp_path / name, "--format", "jsonl").returncode == 0
+    lines = [json.loads(line) for line in (tmp_path / "one").read_text(encoding="utf-8").splitlines()]
+    assert [line["table"] for line in lines[:4]] == ["tasks", "tasks", "task_links", "task_comments"]
+    assert {"看板", "waits"} == {line["title"] for line in lines if line["table"] == "tasks"}
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_nothing_is_exported_of_a_board_that_is_not_there(tmp_path: Path, kanban_merge, failed) -> None:
+    failed(kanban_merge("export", tmp_path / "out.db", home=tmp_path / "none"), 3)
+    assert not (tmp_path / "none").exists()
+    assert not (tmp_path / "out.db").exists()
