@@ -73,7 +73,10 @@ def chain(previous: str, profile: str, seq: int, task_id: str, kind: str, body: 
 
 def _check_metadata(kind: str, body: Body) -> None:
     """Raise InvalidChange unless metadata is what every process reads alike, whatever its stack and environment."""
-    level = [getattr(body, "metadata", None)]
+    metadata = getattr(body, "metadata", None)
+    if metadata is None:
+        return
+    level = [metadata]
     for _ in range(NESTING_LIMIT + 1):
         if not all(map(_is_plain, level)):
             problem = "metadata holds an integer of more than 64 bits or an infinite number; write that as a text"

@@ -62,6 +62,8 @@ def write_whole(path: Path, text: str) -> None:
 
     Not for a database, which only SQLite writes.
     """
+    if not path.name:
+        raise StorageError(path=path, problem="that names no file")
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with fresh.open("w", encoding="utf-8") as file:

@@ -139,7 +139,7 @@ def _write(paths: BoardPaths, profile: str, rows: list) -> None:
     with closing(FileLock(paths.shard_lock(profile))) as lock:
         lock.acquire(1)
         with closing(sqlite.open_writer(paths.shard(profile), sqlite.SHARD, lock)) as shard:
-            shard.execute("INSERT INTO meta VALUES (1, ?, 'id')", (profile,))
+            shard.execute("INSERT INTO meta VALUES (1, ?, 'id', 0, ?)", (profile, genesis(profile, "id")))
             digest = genesis(profile, "id")
             for seq, (task_id, (kind, body), seen, at_ms) in enumerate(rows, 1):
                 row = (seq, task_id, kind, json.dumps(body), seen, at_ms)
