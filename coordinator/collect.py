@@ -35,7 +35,7 @@ LEAST_BYTES = 64 * 1024
 PATIENCE_MS = 4
 # A file that was written this recently may be written again without its time stamp moving. Filesystems that keep whole
 # seconds show it in the stamp; FAT, the coarsest, keeps every other one.
-STAMP_GRAIN_MS = 100
+STAMP_GRAIN_MS = 25
 WHOLE_SECONDS_GRAIN_MS = 2_100
 # Shards that stay open between passes; the others are opened when they changed.
 SHARDS_KEPT_OPEN = 64

@@ -141,8 +141,8 @@ def open_reader(path: Path, role: Role) -> sqlite3.Connection:
 def check_plain(path: Path, role: Role) -> None:
     """Raise NotAFile if something else than a file lies at ``path`` or beside it: opening a pipe would wait for ever.
     Of files that others write, a symbolic link is refused too: it may lead to a file of anybody."""
-    for suffix in ("", *SIDECARS):
-        beside = _beside(path, suffix)
+    name = os.fspath(path)
+    for beside in (name, *(name + suffix for suffix in SIDECARS)):
         try:
             found = os.stat(beside, follow_symlinks=role.fingerprint is None)
         except (FileNotFoundError, NotADirectoryError):
