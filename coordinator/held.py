@@ -8,11 +8,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coordinator.ledger import FileLedger
+from coordinator.ledger import FileLedger, integrity
 from coordinator.snapshots import start_of
 from shards import sqlite
 from shards.changes import Change
-from shards.errors import CannotOpen, DiskFull, FileBusy, NewerSchema, StorageError
+from shards.errors import CannotOpen, Damaged, DiskFull, FileBusy, NewerSchema, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -83,13 +83,17 @@ class Held:
         return next((change.seq for change in behind if held.get(change.seq) != change), None)
 
 
-def held_of(paths: BoardPaths, profile: str) -> Held:
-    """What the profile's shard holds. Raises FileBusy, and what a shard that cannot be read raises."""
+def held_of(paths: BoardPaths, profile: str, whole: bool = False) -> Held:
+    """What the profile's shard holds. Raises FileBusy, and what a shard that cannot be read raises; Damaged, if it is
+    to be ``whole``, for anything that SQLite finds fault with."""
     path, held = paths.shard(profile), Held()
     with closing(FileLock(paths.shard_lock(profile))) as lock:
         lock.acquire(SHARD_LOCK_WAIT_S)
         with opened_shard(path, lock) as shard:
             held.read(shard, path, profile)
+            problem = integrity(shard, path) if whole else "ok"
+    if problem != "ok":
+        raise Damaged(path=path, problem=problem)
     return held
 
 
@@ -108,6 +112,7 @@ def merged_of(paths: BoardPaths, profile: str) -> Merged:
 def differing_change(paths: BoardPaths, profile: str) -> int | None:
     """The first change of the profile that was merged and is not in its shard as it was; None if all are.
 
-    Raises FileBusy, and the StorageErrors of a ledger or a shard that cannot be read.
+    Raises FileBusy, Damaged if SQLite finds fault with the shard, and the StorageErrors of a ledger or a shard that
+    cannot be read.
     """
-    return held_of(paths, profile).differs_at(merged_of(paths, profile))
+    return held_of(paths, profile, whole=True).differs_at(merged_of(paths, profile))
