@@ -93,8 +93,9 @@ def _snapshot_at(
     board = sqlite.open_reader(paths.board, sqlite.BOARD)
     scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
-        start_of(paths, ledger, onto=scratch)
-        catch_up(BoardState(scratch), ledger, target, progress)
+        with sqlite.explained(sqlite.SCRATCH):
+            start_of(paths, ledger, onto=scratch)
+            catch_up(BoardState(scratch), ledger, target, progress)
         start = read_start(scratch)
         if not dry_run:
             sqlite.write_copy(scratch, making)

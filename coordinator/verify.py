@@ -94,8 +94,9 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
     ledger = FileLedger(paths.ledger)
     scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
-        start_of(paths, ledger, onto=scratch)
-        entries = catch_up(BoardState(scratch), ledger, progress=progress)
+        with sqlite.explained(sqlite.SCRATCH):
+            start_of(paths, ledger, onto=scratch)
+            entries = catch_up(BoardState(scratch), ledger, progress=progress)
         try:
             _copy_onto(scratch, paths.board, lock)
             return Rebuilt(entries, None)
@@ -128,8 +129,9 @@ def _check_replay(
     """Replay the ledger as far as the board shows it, and compare every table."""
     scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
-        start_of(paths, ledger, onto=scratch)
-        compare_with_replay(found, board, ledger, scratch, progress)
+        with sqlite.explained(sqlite.SCRATCH):
+            start_of(paths, ledger, onto=scratch)
+            compare_with_replay(found, board, ledger, scratch, progress)
     except KanbanError as error:
         file = paths.snapshot if _is_of_snapshot(error, paths) else paths.ledger
         found.findings.append(Finding(file.name, str(error)))

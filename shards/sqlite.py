@@ -59,6 +59,8 @@ SIDECARS = ("-wal", "-shm", "-journal")
 ASIDE_KEPT = 5
 ASIDE_KEPT_BYTES = 1024**3
 CACHE_KIB = 16 * 1024
+# Where SQLite keeps what has no name and becomes too large for memory.
+SCRATCH = Path(os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp")
 COPY_BLOCK_BYTES = 1024 * 1024
 # A database, its -wal and its -shm, and its folder while it is made durable.
 FILES_OF_A_DATABASE = 4
@@ -203,7 +205,8 @@ def open_scratch(role: Role | None = None) -> sqlite3.Connection:
     connection = sqlite3.connect("", isolation_level=None, cached_statements=STATEMENTS_KEPT)
     connection.execute("PRAGMA synchronous=OFF")
     if role is not None:
-        _migrate(connection, role)
+        with explained(SCRATCH):
+            _migrate(connection, role)
     return connection
 
 

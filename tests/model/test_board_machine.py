@@ -59,7 +59,7 @@ class BoardMachine(RuleBasedStateMachine):
     @rule(writer=writers, kind=st.sampled_from(WRITABLE), chance=chances)
     def fill_the_disk(self, writer: int, kind: str, chance: random.Random) -> None:
         """A process tries to write while the disk is full."""
-        self.world.writers[writer].fail_to_write(*drawn(kind, self.pool, chance))
+        self.world.writers[writer].write_if_there_is_room(*drawn(kind, self.pool, chance))
 
     @rule(by_ms=st.sampled_from((1, 2_000, 61_000, 1_000_000, -1, -5_000, -2_000_000)))
     def move_the_clock(self, by_ms: int) -> None:

@@ -157,7 +157,7 @@ def test_nothing_overwritten_after_a_write_that_failed(world: World) -> None:
     world.make_pass()
     for writer in (ann, other_ann):
         writer.look(TASK)
-    ann.fail_to_write(TASK, Edit(title="never"))
+    assert not ann.write_if_there_is_room(TASK, Edit(body="never" * 100_000))
     world.write(other_ann, TASK, Edit(title="one"), fresh=False)
     seq = world.write(ann, TASK, Edit(title="two"), fresh=False)
     assert verdict_of(world.check_all(), "ann", seq) == "stale"

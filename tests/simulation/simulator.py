@@ -40,19 +40,21 @@ class Outcome:
 
 class Simulation:
     """The history of ``seed`` on a board in ``folder``; ``steps``: how many things happen in it. ``harm``: whether
-    files are damaged, passes find the disk full and clocks jump by hours, too."""
+    files are damaged, compacted, backed up and restored, boards imported, passes find the disk full and clocks jump by
+    hours, too."""
 
     def __init__(self, folder: Path, seed: int, steps: int = STEPS, harm: bool = True) -> None:
         self._chance = random.Random(seed)
         self._upkeep_chance = random.Random(f"upkeep of {seed}")
         self._steps = steps
+        self._harm = harm
         self._happens = {**_STEPS, **_HARM} if harm else _STEPS
         self._outcome = Outcome()
         profiles = PROFILES[: self._chance.choice((2, 3, 4))]
         self._pool = Pool(profiles)
         # Drawn apart, so that the other histories of before stay what they were.
         self._legacy_chance = random.Random(f"legacy {seed}")
-        self._imports = self._legacy_chance.sample(range(steps), 2) if seed % 3 == 0 else []
+        self._imports = self._legacy_chance.sample(range(steps), 2) if harm and seed % 3 == 0 else []
         self._world = World(folder, self._chance, profiles, self._chance.choice((1, 2, 3)))
         self._kept: dict[str, bytes] = {}
         self.damages: Counter[tuple[str, str]] = Counter()
@@ -65,7 +67,8 @@ class Simulation:
                 if step in self._imports:
                     self._import()
                 getattr(self, f"_{self._chance.choices(names, weights)[0]}")()
-                self._look_after_the_files()
+                if self._harm:
+                    self._look_after_the_files()
             evidence = world.check_all()
         outcome = self._outcome
         outcome.entries, outcome.passes, outcome.kills = len(evidence.entries), world.passes, world.kills

@@ -82,7 +82,7 @@ def test_such_a_crime_is_found(crime: str) -> None:
 # value that was read. (``name`` is a table of the schema that this program made.)
 OWN_WORDS = {
     "table", "columns", "assignments", "key", "where", "condition", "conditions", "sql", "index", "names", "order",
-    "placeholders", "marks", "role", "column", "event", "name", "target", "verb",
+    "placeholders", "marks", "role", "column", "event", "name", "target", "verb", "told", "wanted",
 }  # fmt: skip
 
 
@@ -116,7 +116,11 @@ def _from_data(sql: ast.AST) -> bool:
 
 
 def _is_own(value: ast.AST) -> bool:
-    return all(node.id in OWN_WORDS or node.id.isupper() for node in ast.walk(value) if isinstance(node, ast.Name))
+    if isinstance(value, ast.Call) and getattr(value.func, "id", "") in ("len", "_quoted"):
+        return True  # a number of question marks; a name of another program's table, in quotation marks
+    if isinstance(value, ast.Name):
+        return value.id in OWN_WORDS or value.id.isupper()
+    return all(map(_is_own, ast.iter_child_nodes(value)))
 
 
 def _audited(home: str, *crime: str) -> dict:

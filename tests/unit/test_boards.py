@@ -87,7 +87,7 @@ def test_damaged_metadata_hide_no_board(infra: BoardPaths, damage: str) -> None:
 
 def test_a_write_that_fails_leaves_the_former_file(infra: BoardPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     boards.write_metadata(infra, name="Former")
-    monkeypatch.setattr(boards.os, "fsync", _full)
+    monkeypatch.setattr("shards.filesystems.os.fsync", _full)
     with pytest.raises(StorageError, match="no space"):
         boards.write_metadata(infra, name="Newer")
     monkeypatch.undo()
