@@ -94,7 +94,7 @@ def _may_be_new(folder: Path) -> bool:
     try:
         with os.scandir(folder) as inside:
             return len(list(islice(inside, 2))) < 2
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:  # it can be passed through, and not looked into
         return False
