@@ -73,6 +73,13 @@ def test_every_package_is_introduced() -> None:
     assert sorted(introduced) == sorted(packages)
 
 
+@pytest.mark.parametrize("package", ["shards", "coordinator"])
+def test_every_module_is_introduced(package: str) -> None:
+    (text,) = re.findall(rf"^\*\*{package}\*\* (.*?)(?=^\*\*{package}\.)", SECTIONS["The packages"], re.M | re.S)
+    modules = {path.stem for path in (ROOT / package).glob("*.py") if not path.stem.startswith("__")}
+    assert modules - set(quoted(text)) == set()
+
+
 def test_the_statuses_are_those_of_the_tested_table() -> None:
     """Each row of tests/rules/test_table.py is in one of the two tables, unless it says the same of every status."""
     head, *rows = [cells for cells in table("Statuses") if len(cells) == len(STATUSES) + 1]

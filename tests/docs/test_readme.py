@@ -104,6 +104,12 @@ def test_every_command_is_named(spellings: list[str]) -> None:
     raise AssertionError(f"{spellings} is named nowhere")
 
 
+def test_the_changelog_names_every_verb_of_kanban_merge() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    (bullet,) = re.findall(r"^- \*\*`kanban-merge`\*\*: (.*?)(?=^- )", changelog, re.M | re.S)
+    assert {"--once", *kanban_merge.list_commands(click.Context(kanban_merge))} <= set(re.findall(r"`([\w-]+)`", bullet))
+
+
 def test_every_command_and_option_that_is_named_exists() -> None:
     named = [words for quoted in re.findall(r"`([^`\n]+)`", prose()) if (words := quoted.split())[0] in COMMANDS]
     assert named
