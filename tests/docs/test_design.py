@@ -73,10 +73,11 @@ def test_every_package_is_introduced() -> None:
     assert sorted(introduced) == sorted(packages)
 
 
-@pytest.mark.parametrize("package", ["shards", "coordinator"])
+@pytest.mark.parametrize("package", ["shards", "coordinator", "coordinator.salvage"])
 def test_every_module_is_introduced(package: str) -> None:
-    (text,) = re.findall(rf"^\*\*{package}\*\* (.*?)(?=^\*\*{package}\.)", SECTIONS["The packages"], re.M | re.S)
-    modules = {path.stem for path in (ROOT / package).glob("*.py") if not path.stem.startswith("__")}
+    (text,) = re.findall(rf"^\*\*{package}\*\* (.*?)(?=^\*\*)", SECTIONS["The packages"], re.M | re.S)
+    folder = ROOT.joinpath(*package.split("."))
+    modules = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")}
     assert modules - set(quoted(text)) == set()
 
 
