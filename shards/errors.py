@@ -88,6 +88,8 @@ class UnknownLetter(KanbanError):
 
 class ExtraMissing(KanbanError):
     """This needs {package}, which is not installed; `pip install 'kanban-shards[{extra}]'` brings it."""
+
+
 class UpkeepRunning(KanbanError):
     """Another backup, restore or compaction of this board is under way ({lock} is held); repeat the command when it is
     through."""

@@ -179,7 +179,8 @@ def _show_import(done: Imported) -> None:
         [(table, each.found, each.imported, each.skipped, each.lost) for table, each in done.counts.items()],
     )
     click.echo()
-    for title, notes, color in (("changed", done.notes.changed, None), ("lost", done.notes.lost, "red")):
+    lost = "lost" if done.salvage.complete else "lost besides what could not be read"
+    for title, notes, color in (("changed", done.notes.changed, None), (lost, done.notes.lost, "red")):
         click.secho(f"{title}: {len(notes) or 'nothing'}", fg=color if notes else None)
         for note in notes[:NOTES_SHOWN]:
             click.echo(f"  {note.table}{'' if note.id is None else f' {note.id}'}: {text.clip(note.what)}")

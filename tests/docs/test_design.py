@@ -73,6 +73,14 @@ def test_every_package_is_introduced() -> None:
     assert sorted(introduced) == sorted(packages)
 
 
+@pytest.mark.parametrize("package", ["shards", "coordinator", "coordinator.salvage"])
+def test_every_module_is_introduced(package: str) -> None:
+    (text,) = re.findall(rf"^\*\*{package}\*\* (.*?)(?=^\*\*)", SECTIONS["The packages"], re.M | re.S)
+    folder = ROOT.joinpath(*package.split("."))
+    modules = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")}
+    assert modules - set(quoted(text)) == set()
+
+
 def test_the_statuses_are_those_of_the_tested_table() -> None:
     """Each row of tests/rules/test_table.py is in one of the two tables, unless it says the same of every status."""
     head, *rows = [cells for cells in table("Statuses") if len(cells) == len(STATUSES) + 1]
