@@ -205,7 +205,6 @@ def test_a_new_board_on_a_full_disk(tmp_path: Path, kanban, kanban_merge, failed
             kanban("-p", "amy", "create", "x", home=disk),
             kanban("init", home=disk),
             kanban_merge("--once", home=disk),
-            kanban_merge("daemon", home=disk),
         ):
             assert "is full" in failed(ended, 3)
         filler.unlink()
