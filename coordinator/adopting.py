@@ -272,7 +272,8 @@ def _clear(paths: BoardPaths, aside: Path) -> None:
 def _ours(paths: BoardPaths) -> list[Path]:
     """What lies beside a board because of this program."""
     shards = [shard for _, shard in paths.shards()]
-    return [path for path in (*shards, paths.ledger, paths.snapshot, *sorted(paths.folder.glob(f"{LEGACY}*.db"))) if path.exists()]
+    legacy = sorted(paths.folder.glob(f"{LEGACY}*.db"))
+    return [path for path in (*shards, paths.ledger, paths.snapshot, *legacy) if path.exists()]
 
 
 def _aside_of_the_killed_attempt(paths: BoardPaths) -> Path:
