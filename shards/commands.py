@@ -117,6 +117,7 @@ class Session:
             from shards.gateway import Gateway  # what a command that only reads need not load
 
             self._gateway = self.exits.enter_context(Gateway(self.profile, **self.where))
+            self.exits.callback(self._gateway.settle)  # a person is told what closing would only log
         return self._gateway
 
 

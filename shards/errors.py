@@ -88,6 +88,8 @@ class UnknownLetter(KanbanError):
 
 class ExtraMissing(KanbanError):
     """This needs {package}, which is not installed; `pip install 'kanban-shards[{extra}]'` brings it."""
+
+
 class UpkeepRunning(KanbanError):
     """Another backup, restore or compaction of this board is under way ({lock} is held); repeat the command when it is
     through."""
@@ -386,6 +388,10 @@ class Undecided(KanbanError):
     merged later; `kanban-merge status` shows what holds it up."""
 
     exit_code = 4
+
+
+class Quarantined(Undecided):
+    """Change {seq} of {profile} is safely written, and is not merged, because the shard is quarantined: {why}."""
 
 
 class CoordinatorRunning(KanbanError):
