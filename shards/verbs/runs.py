@@ -46,7 +46,9 @@ def claim(session: Session, task_id: str | None, take_next: bool, as_json: bool,
     gateway = session.gateway()
     run = gateway.claim_next(**how) if take_next else gateway.claim(task_id, **how)
     if run is None:
-        answer(as_json, {"ok": True, "run": None}, "Nothing is ready for you.")
+        full = gateway.held_up_by
+        said = f"Tasks are ready, but {full}; `kanban limits` shows it." if full else "Nothing is ready for you."
+        answer(as_json, {"ok": True, "run": None, "held_up_by": full}, said)
         return
     task = gateway.board.task(run.task_id)
     workspace = make_workspace(gateway.paths, task)

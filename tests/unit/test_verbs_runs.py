@@ -44,8 +44,13 @@ def test_claim_next(shell: Shell, task_id: str) -> None:
     better = shell.create("better", "--priority", 1)
     assert shell.json("claim", "--next", "--ttl", 60)["task"]["id"] == better
     assert shell.json("claim", "--next", "--runs-as", "bob")["run"]["profile"] == "bob"
-    assert shell.json("claim", "--next") == {"ok": True, "run": None}
+    assert shell.json("claim", "--next") == {"ok": True, "run": None, "held_up_by": None}
     assert shell.says("claim", "--next") == "Nothing is ready for you.\n"
+    shell.says("limits", "--max-in-progress", 2)
+    shell.create("one more")
+    full = "2 runs are open, and 2 are allowed on this board"
+    assert shell.json("claim", "--next")["held_up_by"] == full
+    assert shell.says("claim", "--next") == f"Tasks are ready, but {full}; `kanban limits` shows it.\n"
 
 
 def test_heartbeat(shell: Shell, task_id: str) -> None:
