@@ -305,6 +305,14 @@ def run_of(gateway: Any, task_id: str, run_id: int | None) -> Any:
     return run
 
 
+def others_run(gateway: Any, facts: dict[str, Any]) -> str:
+    """For the end of a sentence: whose run a verdict ended, if it was another profile's."""
+    run = gateway.board.run(facts["run_id"]) if facts.get("run_id") else None
+    if run is None or run.profile in (None, gateway.profile):  # nobody's: it was never claimed
+        return ""
+    return f"  (run {run.id} of {run.profile} ended with it)"
+
+
 def whom(name: str | None) -> str | None:
     """The profile that ``name`` means; ``none``, ``-`` and ``null`` mean nobody."""
     return None if name is None or name.lower() in NOBODY else name

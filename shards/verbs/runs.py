@@ -16,6 +16,7 @@ from shards.commands import (
     json_object,
     json_option,
     once_more,
+    others_run,
     run_of,
     run_option,
     seconds,
@@ -119,14 +120,19 @@ def complete(
 ) -> None:
     """Say that tasks are done. Whatever waited for them may go on.
 
-    With --run it holds only while that run is open; what comes later is refused, and kept on the task.
+    A worker says --run with the number that `claim` printed: then it holds only while that run is open, and what comes
+    later is refused, and kept on the task. Without it, whatever run is open ends with it, somebody else's too.
     """
     if len(task_ids) > 1 and (summary or metadata or created_cards or run_id):
         raise click.UsageError("--summary, --metadata, --created-card and --run belong to one task.")
     given = {"result": result, "summary": summary, "created_cards": created_cards}
     given["metadata"] = None if metadata is None else json_object(metadata)
     gateway = session.gateway()
-    each(as_json, task_ids, "Completed", lambda task_id: gateway.complete(work_of(gateway, task_id, run_id), **given))
+
+    def said(task_id: str, facts: dict[str, Any]) -> str:
+        return f"Completed {task_id}{others_run(gateway, facts)}"
+
+    each(as_json, task_ids, said, lambda task_id: gateway.complete(work_of(gateway, task_id, run_id), **given))
 
 
 @click.command()

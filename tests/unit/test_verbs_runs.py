@@ -88,6 +88,16 @@ def test_complete(shell: Shell, task_id: str) -> None:
     assert shell.json("complete", child, "--metadata", '{"tests_run": 12}')["status"] == "done"
 
 
+def test_whose_run_was_ended_is_said(shell: Shell, task_id: str) -> None:
+    """An operator may end it; not without hearing of it."""
+    run_id = _claimed(shell, task_id, "bob")
+    ended = f"  (run {run_id} of bob ended with it)\n"
+    assert shell.says("block", task_id, "wait") == f"Blocked {task_id}: wait{ended}"
+    shell.says("unblock", task_id)
+    run_id = _claimed(shell, task_id, "bob")
+    assert shell.says("complete", task_id) == f"Completed {task_id}  (run {run_id} of bob ended with it)\n"
+
+
 def test_complete_several(shell: Shell, task_id: str) -> None:
     other = shell.create("y")
     for flags in (("--summary", "s"), ("--metadata", "{}"), ("--run", "1"), ("--created-card", other)):
