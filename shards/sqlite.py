@@ -24,6 +24,7 @@ from pathlib import Path
 
 from shards.errors import (
     AlreadyThere,
+    BoardLost,
     BoardMissing,
     CannotOpen,
     Damaged,
@@ -33,6 +34,7 @@ from shards.errors import (
     ForeignFile,
     Forked,
     KanbanError,
+    LedgerMissing,
     LegacyBoard,
     NewerSchema,
     NoSharedMemory,
@@ -635,7 +637,9 @@ def _set_journal(connection: sqlite3.Connection, path: Path, role: Role) -> None
 
 
 def _missing(path: Path, role: Role) -> FileMissing:
-    return BoardMissing(path=path) if role is BOARD else FileMissing(path=path, role=role.name)
+    if role is BOARD:
+        return BoardLost(path=path) if path.with_name("kanban-ledger.db").exists() else BoardMissing(path=path)
+    return LedgerMissing(path=path) if role is LEDGER else FileMissing(path=path, role=role.name)
 
 
 def _migrate(connection: sqlite3.Connection, role: Role) -> None:
