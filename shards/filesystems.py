@@ -62,7 +62,7 @@ def write_whole(path: Path, text: str) -> None:
 
     Not for a database, which only SQLite writes.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh = path.parent / f".{path.name}.{os.getpid()}"
     try:
         with fresh.open("w", encoding="utf-8") as file:
             file.write(text)
