@@ -148,6 +148,8 @@ def _check_alone(paths: BoardPaths) -> None:
     others = [path.name for _, path in paths.shards()]
     if paths.ledger.exists() and not _is_of_a_killed_attempt(paths.ledger):
         others.append(paths.ledger.name)
+    if paths.snapshot.exists():
+        others.append(paths.snapshot.name)
     if others:
         raise OthersThere(folder=paths.folder, names=", ".join(others))
 
@@ -247,6 +249,7 @@ def _put_back(paths: BoardPaths, original: bool, aside: Path) -> int | None:
     if not original:
         legacy = aside / _RESTORING
         position = export(paths, legacy).position
+        legacy.chmod(paths.board.stat().st_mode & 0o777)  # for whoever used the board until now
     _move_sidecars(paths.board, aside / paths.board.name)  # empty: whoever wrote the board closed it
     _link(paths.board, aside / paths.board.name)
     legacy.rename(paths.board)
@@ -269,7 +272,8 @@ def _clear(paths: BoardPaths, aside: Path) -> None:
 def _ours(paths: BoardPaths) -> list[Path]:
     """What lies beside a board because of this program."""
     shards = [shard for _, shard in paths.shards()]
-    return [path for path in (*shards, paths.ledger, *sorted(paths.folder.glob(f"{LEGACY}*.db"))) if path.exists()]
+    legacy = sorted(paths.folder.glob(f"{LEGACY}*.db"))
+    return [path for path in (*shards, paths.ledger, paths.snapshot, *legacy) if path.exists()]
 
 
 def _aside_of_the_killed_attempt(paths: BoardPaths) -> Path:

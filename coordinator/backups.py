@@ -25,7 +25,7 @@ from coordinator.verify import Finding, verify
 from shards import sqlite
 from shards.board import Board
 from shards.errors import BackupFailed, FileBusy, InvalidName, KanbanError, NoBackup, StorageError, UpkeepRunning
-from shards.filesystems import sync_folder
+from shards.filesystems import FOR_ITS_USER, sync_folder
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -255,14 +255,14 @@ def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:
     ):
         if role is not sqlite.SNAPSHOT or path.exists():
             with closing(sqlite.open_reader(path, role)) as source:
-                sqlite.write_copy(source, target)
+                sqlite.write_copy(source, target, role)
     problems = []
     for profile, path in paths.shards():
         try:
             with closing(FileLock(paths.shard_lock(profile))) as lock:
                 lock.acquire(SHARD_LOCK_WAIT_S)
                 with opened_shard(path, lock) as source, sqlite.explained(path):
-                    sqlite.write_copy(source, copy.shard(profile))
+                    sqlite.write_copy(source, copy.shard(profile), sqlite.SHARD)
         except (StorageError, InvalidName) as error:
             sqlite.discard(copy.folder / path.name)
             problems.append(str(error))
@@ -304,6 +304,7 @@ def _write_manifest(making: Path, paths: BoardPaths, copy: BoardPaths, attachmen
         problems=problems,
     )
     with (making / MANIFEST).open("wb") as file:
+        os.fchmod(file.fileno(), FOR_ITS_USER)
         file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
         file.flush()
         os.fsync(file.fileno())

@@ -6,7 +6,8 @@ import click
 
 from coordinator.telling import all_boards_option, tell
 from shards.commands import EXIT_CODES, LazyGroup, board_option, home_option, json_option
-from shards.names import BoardPaths
+from shards.errors import HomeMissing
+from shards.names import BoardPaths, root_folder
 
 VERBS = {
     "daemon": "coordinator.verbs.merging",
@@ -29,6 +30,10 @@ VERBS = {
     "export": "coordinator.verbs.moving",
     "demo": "coordinator.verbs.demo",
 }
+
+
+# Verbs that may begin in a home that is not there yet; for the others, it is mistyped.
+BEGINNING = ("daemon", "service", "demo", "salvage", "import", "restore")
 
 
 @click.group(
@@ -56,6 +61,10 @@ def main(ctx: click.Context, once: bool, all_boards: bool, board: str | None, ho
       kanban-merge daemon        stay, and merge as soon as something is written; --all-boards: for every board
     """
     ctx.obj = BoardPaths.find(board, home)
+    if home is not None and ctx.invoked_subcommand not in BEGINNING and (once or ctx.invoked_subcommand):
+        folder = root_folder(home)
+        if not folder.exists():
+            raise HomeMissing(path=folder)
     if once and ctx.invoked_subcommand is None:
         from coordinator.verbs.merging import merge
 

@@ -17,7 +17,7 @@ from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
 from coordinator.health import read_health, read_undelivered
 from shards import text
 from shards.board import Board
-from shards.errors import BoardMissing, CannotOpen, KanbanError
+from shards.errors import BoardLost, BoardMissing, CannotOpen, KanbanError
 from shards.names import BoardPaths
 
 Check = Callable[[BoardPaths], Iterator[Finding]]
@@ -32,11 +32,7 @@ def board(paths: BoardPaths) -> Iterator[Finding]:
     try:
         health = read_health(paths)
     except BoardMissing as error:
-        if paths.ledger.exists():
-            said = f"There is no board at {paths.board}, but its ledger is there: `kanban-merge --once` makes it again."
-            yield Finding("board", WARNING, said)
-        else:
-            yield Finding("board", NOTE, str(error))
+        yield Finding("board", WARNING if isinstance(error, BoardLost) else NOTE, str(error))
     except KanbanError as error:
         yield Finding("board", FAULT, str(error))
     else:

@@ -142,7 +142,6 @@ class Sizes:
 def read_health(paths: BoardPaths) -> Health:
     """How the board is now. Raises BoardMissing and the StorageErrors of a board that cannot be read."""
     now_ms = time.time_ns() // 1_000_000
-    ledger = _read_ledger(paths, now_ms)
     with Board(paths) as board:
         with board.reading() as connection:
             refused = connection.execute(_REFUSED, (KEPT_READ, now_ms - LATELY_S * 1_000)).fetchall()
@@ -151,6 +150,7 @@ def read_health(paths: BoardPaths) -> Health:
         collected = look(paths, board.watermarks)  # first, because it takes back what a killed writer left half done
         peeks = _peek_all(paths, before, overdue)
         position, marks, open_runs = board.position(), board.watermarks(), board.open_runs()
+    ledger = _read_ledger(paths, now_ms)  # after the board: read before, it would lack what was merged meanwhile
     unknown, held_by, state = None, None, None
     try:
         held_by, state = _coordinator(paths)

@@ -35,8 +35,8 @@ from shards.changes import Change, chain, genesis
 from shards.errors import (
     BeyondRepair,
     Damaged,
-    FileMissing,
     NothingToRepair,
+    ShardMissing,
     StorageError,
 )
 from shards.locks import FileLock
@@ -106,7 +106,7 @@ def repair_snapshot(paths: BoardPaths, lock: FileLock) -> Repaired:
             problem = integrity(board, paths.board)
             if problem != "ok":
                 raise Damaged(path=paths.board, problem=problem)
-            sqlite.write_copy(board, making)
+            sqlite.write_copy(board, making, sqlite.SNAPSHOT)
             position = read_start(board).position
         return Repaired(paths.snapshot, position, sqlite.put_in_place(making, paths.snapshot, lock))
     finally:
@@ -131,14 +131,14 @@ def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
     shard is lost. What was being delivered is not known either, and may be sent again under the same key.
 
     ``lock``: the coordinator's, held, so that nothing is merged meanwhile. Raises InvalidName, NothingToRepair if the
-    shard is sound, FileMissing if the profile never had one, FileBusy, and the StorageErrors of a board or a ledger
+    shard is sound, ShardMissing if the profile never had one, FileBusy, and the StorageErrors of a board or a ledger
     that must be repaired first.
     """
     path = paths.shard(profile)
     Coordinator(paths, lock).close()  # catches up, or says that the ledger is the one to be repaired
     merged = merged_of(paths, profile)
     if merged == Merged((0, ""), []) and not path.exists():
-        raise FileMissing(path=path, role="shard")
+        raise ShardMissing(path=path, profile=profile)
     with closing(FileLock(paths.shard_lock(profile))) as shard_lock, Board(paths) as board:
         shard_lock.acquire(SHARD_LOCK_WAIT_S)
         marks = board.watermarks()

@@ -14,7 +14,7 @@ import click
 from shards import text
 from shards.boards import boards
 from shards.commands import NEEDS_ATTENTION
-from shards.errors import BoardMissing, KanbanError
+from shards.errors import BoardLost, BoardMissing, KanbanError
 from shards.names import BoardPaths, root_folder
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def _told_or_trouble(ask: Callable[[BoardPaths], Told], paths: BoardPaths) -> To
     except KanbanError as error:
         value = {"error": type(error).__name__, "message": str(error)}
         sentence = str(error)
-        unused = isinstance(error, BoardMissing)  # a home whose default board has no task yet
+        # The default board of a home may have no task yet.
+        unused = isinstance(error, BoardMissing) and not isinstance(error, BoardLost)
         return Told(value, lambda: click.secho(sentence, fg=None if unused else "red"), not unused)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from shards.bodies import INTEGER_LIMIT, KINDS, LIMIT_BYTES, NESTING_LIMIT, Body
+from shards.complaints import in_words
 from shards.errors import InvalidChange, TooLarge
 
 KIND_OF = {body: kind for kind, body in KINDS.items()}
@@ -56,7 +57,7 @@ def decode_body(kind: str, text: str) -> Body:
     try:
         body = decoder.decode(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidChange(kind=kind, problem=str(error)) from error
+        raise InvalidChange(kind=kind, problem=in_words(str(error))) from error
     _check_metadata(kind, body)
     return body
 

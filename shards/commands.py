@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from shards import text
+from shards import hints, text
 from shards.board import Board
 from shards.errors import (
     CannotOpen,
@@ -42,6 +42,8 @@ Exit codes:
 NEEDS_ATTENTION = 6
 # Larger numbers are no ids and no counts, and SQLite could not hold all of them.
 LARGEST = 2**53
+# In characters: longer than the first sentence of any verb's help.
+SENTENCE = 400
 # How a call says that a task is nobody's.
 NOBODY = ("none", "-", "null")
 
@@ -83,7 +85,10 @@ run_option = click.option(
 )
 board_option = click.option("--board", metavar="SLUG", help="Which board; else the one that Hermes would take.")
 home_option = click.option(
-    "--home", metavar="DIR", type=click.Path(file_okay=False), help="The Hermes home, in place of ~/.hermes."
+    "--home",
+    metavar="DIR",
+    type=click.Path(file_okay=False, readable=False),  # one that may not be read is no wrong usage
+    help="The Hermes home, in place of ~/.hermes.",
 )
 
 
@@ -112,6 +117,7 @@ class Session:
             from shards.gateway import Gateway  # what a command that only reads need not load
 
             self._gateway = self.exits.enter_context(Gateway(self.profile, **self.where))
+            self.exits.callback(self._gateway.settle)  # a person is told what closing would only log
         return self._gateway
 
 
@@ -139,6 +145,21 @@ class Group(click.Group):
                 raise click.UsageError(f"{word!r} is not text: its bytes are not UTF-8.", ctx)
         return super().parse_args(ctx, args)
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple:
+        """The verb that is meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise hints.unknown_verb(error, args[0], self.list_commands(ctx)) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs, each with the whole first sentence of its help."""
+        verbs = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, verb.get_short_help_str(SENTENCE)) for name, verb in verbs.items() if not verb.hidden]
+            )
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
@@ -146,6 +167,8 @@ class Group(click.Group):
             ctx.close()  # here, because closing a gateway makes its last pass, and that may fail as a command does
             sys.stdout.flush()
             return result
+        except click.NoSuchOption as error:
+            raise hints.misplaced_option(ctx, error) from error
         except KanbanError as error:
             _fail(ctx, error)
         except PermissionError as error:  # of a folder that this user may not even look into
@@ -280,6 +303,14 @@ def run_of(gateway: Any, task_id: str, run_id: int | None) -> Any:
     if run.task_id != task_id:
         raise click.UsageError(f"Run {run_id} is not a run of {task_id}.")
     return run
+
+
+def others_run(gateway: Any, facts: dict[str, Any]) -> str:
+    """For the end of a sentence: whose run a verdict ended, if it was another profile's."""
+    run = gateway.board.run(facts["run_id"]) if facts.get("run_id") else None
+    if run is None or run.profile in (None, gateway.profile):  # nobody's: it was never claimed
+        return ""
+    return f"  (run {run.id} of {run.profile} ended with it)"
 
 
 def whom(name: str | None) -> str | None:

@@ -155,6 +155,24 @@ class BoardMissing(FileMissing):
     """There is no board at {path} yet; `kanban init` makes one, and so does the first task that is created."""
 
 
+class BoardLost(BoardMissing):
+    """There is no board at {path}, but its ledger is there: `kanban-merge --once` makes it again."""
+
+
+class LedgerMissing(FileMissing):
+    """There is no ledger at {path}; `kanban-merge repair --ledger` makes it again from board and shards."""
+
+
+class ShardMissing(FileMissing):
+    """There is no shard at {path}, and nothing of {profile} was ever merged, so there is nothing to make it of;
+    `kanban-merge status` names the profiles of this board."""
+
+
+class HomeMissing(StorageError):
+    """There is no folder {path}, which --home names. Mind its spelling; `kanban --home {path} init` makes a board
+    there."""
+
+
 class UnknownBoard(StorageError):
     """There is no board named {slug} (looked for {path}); `kanban boards create {slug}` makes one."""
 
@@ -313,7 +331,8 @@ class CompactedPast(StorageError):
 
 
 class BeyondRepair(StorageError):
-    """{path} cannot be made again: {problem}. Put the newest copy of that file back and repeat the repair; nothing was
+    """{path} cannot be made again: {problem}. Put the newest copy of that file back and repeat the repair, or put a
+    backup back (`kanban-merge backups` shows those there are, `kanban-merge restore BACKUP` does it); nothing was
     changed."""
 
 
@@ -388,6 +407,10 @@ class Undecided(KanbanError):
     merged later; `kanban-merge status` shows what holds it up."""
 
     exit_code = 4
+
+
+class Quarantined(Undecided):
+    """Change {seq} of {profile} is safely written, and is not merged, because the shard is quarantined: {why}."""
 
 
 class CoordinatorRunning(KanbanError):

@@ -63,10 +63,11 @@ SIGN_OF_LIFE_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class _AskedInVain:
-    """When a ``claim_next`` was refused for want of room, and how many runs were open then."""
+    """When a ``claim_next`` was refused for want of room, how many runs were open then, and what the refusal said."""
 
     open_runs: int = -1
     at_s: float = 0.0
+    why: str | None = None
 
     def is_recent(self, open_runs: int) -> bool:
         """Whether asking again would most likely be refused again: each refusal is kept, so an idle worker asks rarely,
@@ -198,17 +199,25 @@ class Gateway(Writer):
         self, *, runs_as: str | None = None, lease_s: int = LEASE_S, claimer: str | None = None
     ) -> Run | None:
         """Open a run on the best ready task that is assigned to ``runs_as`` or to nobody; None if there is none."""
-        if not self._has_ready(runs_as or self.profile) or self._asked_in_vain.is_recent(self.board.open_runs()):
+        if not self._has_ready(runs_as or self.profile):
+            self._asked_in_vain = _AskedInVain()
+            return None
+        if self._asked_in_vain.is_recent(self.board.open_runs()):
             return None
         change = ClaimNext(runs_as=runs_as, lease_s=lease_s, claimer=claimer)
         try:
             return self._run_of(self._decided("", change, self._eyes()))
         except Refused as refused:
             if refused.reason == "at_capacity":
-                self._asked_in_vain = _AskedInVain(self.board.open_runs(), time.monotonic())
+                self._asked_in_vain = _AskedInVain(self.board.open_runs(), time.monotonic(), str(refused))
             elif refused.reason != "nothing_ready":
                 raise
             return None
+
+    @property
+    def held_up_by(self) -> str | None:
+        """Why the last ``claim_next`` gave None although tasks are ready: the limit that leaves no room, in words."""
+        return self._asked_in_vain.why
 
     def heartbeat(self, run: Run, note: str | None = None) -> None:
         """The worker of ``run`` is alive; with a ``note``, it also says where it is. Call it as often as you like.

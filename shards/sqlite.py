@@ -24,6 +24,7 @@ from pathlib import Path
 
 from shards.errors import (
     AlreadyThere,
+    BoardLost,
     BoardMissing,
     CannotOpen,
     Damaged,
@@ -33,6 +34,7 @@ from shards.errors import (
     ForeignFile,
     Forked,
     KanbanError,
+    LedgerMissing,
     LegacyBoard,
     NewerSchema,
     NoSharedMemory,
@@ -174,12 +176,14 @@ def open_foreign(path: Path) -> sqlite3.Connection:
 
 def copy_foreign(source: Path, target: Path) -> None:
     """Copy a database that is not one of ours, WAL and all, into the new file ``target``, which nobody else knows."""
+    _make_empty(target)
     with closing(open_foreign(source)) as original, closing(_connect(target, "rwc")) as copy, explained(source):
         original.backup(copy)
 
 
 def make_foreign(path: Path) -> sqlite3.Connection:
     """A new database that is not one of ours, for a name that nobody else knows yet. Close it to make it durable."""
+    _make_empty(path)
     with explained(path):
         connection = _connect(path, "rwc")
         connection.execute("PRAGMA synchronous=FULL")
@@ -213,6 +217,7 @@ def open_scratch(role: Role | None = None) -> sqlite3.Connection:
 def open_private(path: Path) -> sqlite3.Connection:
     """Open a copy that this process made and nobody else knows of, of whatever origin, for reading and writing; make
     it if it is missing. Such a copy needs no lock, and no durability: it is made again if the process dies."""
+    _make_empty(path)
     connection = _connect(path, "rwc")
     try:
         connection.execute("PRAGMA synchronous=OFF")
@@ -256,16 +261,19 @@ def copy_over(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     source.backup(target)
 
 
-def write_copy(source: sqlite3.Connection, path: Path) -> None:
-    """Make the new file ``path`` of what ``source`` shows now: durable, and readable with nothing beside it.
+def write_copy(source: sqlite3.Connection, path: Path, role: Role) -> None:
+    """Make the new file ``path``, of ``role``, of what ``source`` shows now: durable, and readable with nothing beside
+    it, by those who may read such a file in that folder.
 
     One state of the source, however long it takes. A source in WAL mode is written meanwhile; of one with a rollback
     journal the caller holds the lock. Nobody else knows ``path`` yet. Raises the StorageErrors of ``path``.
     """
     discard(path)
+    _make_empty(path)
     with explained(path):
         target = _connect(path, "rwc")
         try:
+            os.chmod(path, file_mode(path.parent, role.group))
             target.execute("PRAGMA synchronous=FULL")
             source.backup(target)
             target.execute("PRAGMA journal_mode=truncate")  # a copy of a WAL database is one, too
@@ -285,7 +293,7 @@ def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock
     with explained(path):
         target = open_writer(path, role, lock)
         try:
-            write_copy(target, aside)
+            write_copy(target, aside, role)
             source.backup(target)
         finally:
             target.close()
@@ -632,7 +640,9 @@ def _set_journal(connection: sqlite3.Connection, path: Path, role: Role) -> None
 
 
 def _missing(path: Path, role: Role) -> FileMissing:
-    return BoardMissing(path=path) if role is BOARD else FileMissing(path=path, role=role.name)
+    if role is BOARD:
+        return BoardLost(path=path) if path.with_name("kanban-ledger.db").exists() else BoardMissing(path=path)
+    return LedgerMissing(path=path) if role is LEDGER else FileMissing(path=path, role=role.name)
 
 
 def _migrate(connection: sqlite3.Connection, role: Role) -> None:

@@ -7,6 +7,7 @@ and when the writer is closed. The same thread that sees to this looks after a d
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -20,7 +21,16 @@ import tenacity
 from shards.bell import Bell, Ringer
 from shards.board import Board
 from shards.bodies import Body
-from shards.errors import BoardMissing, GivenUp, KanbanError, Refused, StorageError, Undecided, UnknownTask
+from shards.errors import (
+    BoardMissing,
+    GivenUp,
+    KanbanError,
+    Quarantined,
+    Refused,
+    StorageError,
+    Undecided,
+    UnknownTask,
+)
 from shards.later import Later
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile, check_task_id
@@ -65,6 +75,7 @@ class Writer:
         self._last_pass = float("-inf")
         self._written_to = 0
         self._merged_to = 0
+        self._settled_to = 0
         self._later = Later(self._merge_what_is_left)
         self._pid = os.getpid()
 
@@ -110,13 +121,25 @@ class Writer:
         """Take a delivery; see Shard.lease_attempt."""
         return self._shard.lease_attempt(key, acknowledged, upto, now_ms, until_ms, self._eyes())
 
+    def settle(self) -> None:
+        """Have merged what was written, unless a coordinator that stays does it: the last step before ``close``, for
+        those who want to know whether it went well. Raises the StorageErrors of a pass; what was written is durable."""
+        if self._settled_to < self._written_to:
+            self._settled_to = self._written_to
+            self._merge_before_closing()
+
     def close(self) -> None:
-        """Close the files. What was written stays written, and is merged now if nobody else does it."""
+        """Settle what is not settled yet, and close the files. Raises nothing: what was written is durable, and
+        whatever keeps it from being merged now is said to whoever makes the next pass, and in the log."""
         if self._pid != os.getpid():
             return  # a fork's copy: the files and bells are the other process's
         self._later.close()
         try:
-            self._merge_before_closing()
+            self.settle()
+        except KanbanError as error:
+            logging.getLogger(__name__).warning(
+                "What %s wrote is durable, and was not merged at closing: %s", self.profile, error
+            )
         finally:
             self._shard.close()
             self.board.close()
@@ -170,6 +193,10 @@ class Writer:
             verdict = attempts(self._look_for_verdict, seq)
         except tenacity.RetryError as error:
             self._later.soon()
+            if quarantine := self._quarantine():
+                raise Quarantined(
+                    seq=seq, profile=self.profile, waited_s=self.patience_s, why=quarantine
+                ) from error
             why = self._why_undecided()
             raise Undecided(seq=seq, profile=self.profile, waited_s=self.patience_s, why=why) from error
         self._merged_to = max(self._merged_to, seq)
@@ -246,6 +273,16 @@ class Writer:
     def _ring(self) -> bool:
         """Tell the daemon that something is new; returns whether one has its bell out."""
         return self._ringer.ring(self.paths.coordinator_bell)
+
+    def _quarantine(self) -> str | None:
+        """Why no pass takes anything from this profile's shard, and the cure, if it is quarantined."""
+        from coordinator.collect import QUARANTINED, look
+
+        with contextlib.suppress(KanbanError):  # then that is what holds it up
+            for left in look(self.paths, self.board.watermarks).left:
+                if (left.profile, left.state) == (self.profile, QUARANTINED):
+                    return left.why
+        return None
 
     def _why_undecided(self) -> str:
         from coordinator.lock import holder

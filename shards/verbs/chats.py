@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from shards import text
+from shards.board import Board
 from shards.commands import POSITIVE, Session, answer, json_option, listed, table
 from shards.errors import NotSubscribed, UnknownLetter
 from shards.records import DeadLetter
@@ -30,7 +31,11 @@ def notify_subscribe(session: Session, task_id: str, kinds: str | None, as_json:
     seq = gateway.subscribe(task_id, kinds=listed(kinds) or None, **chat)
     verdict = gateway.wait_for_verdict(seq)
     where = ":".join(filter(None, (chat["platform"], chat["chat_id"], chat["thread_id"])))
-    answer(as_json, {"ok": True, "task_id": task_id, **verdict.answer}, f"Subscribed {where} to {task_id}")
+    said = f"Subscribed {where} to {task_id}"
+    if not verdict.answer["subscribed"]:
+        teller = _by(gateway.board, task_id, chat)
+        said = f"{where} was subscribed to {task_id} already, and that stays as it is{teller}"
+    answer(as_json, {"ok": True, "task_id": task_id, **verdict.answer}, said)
 
 
 @click.command("notify-unsubscribe")
@@ -99,6 +104,13 @@ def notify_resend(session: Session, letter_id: int, as_json: bool) -> None:
     session.gateway().resend(letter)
     value = {"ok": True, "task_id": letter.task_id, "letter_id": letter_id}
     answer(as_json, value, f"Letter {letter_id} goes to {_chat(letter)} again, by {letter.profile}")
+
+
+def _by(board: Board, task_id: str, chat: dict[str, Any]) -> str:
+    """Who tells the chat of the task, as the end of a sentence."""
+    wanted = (chat["platform"], chat["chat_id"], chat["thread_id"])
+    found = [s.notifier_profile for s in board.subscriptions(task_id) if (s.platform, s.chat_id, s.thread_id) == wanted]
+    return f": {found[0]} tells it" if found and found[0] else ""
 
 
 def _chat(letter: DeadLetter) -> str:

@@ -11,6 +11,7 @@ import click
 
 from shards import text
 from shards.commands import COUNT, NOBODY, POSITIVE, Session, json_option, once_more
+from shards.diagnostics import FAILURE_LIMIT
 from shards.errors import DaemonMoved, InvalidName, Refused, UnknownTask
 from shards.names import check_profile
 from shards.records import Task
@@ -50,7 +51,8 @@ def limits(session: Session, as_json: bool, **given: int | str | None) -> None:
     if as_json:
         text.print_json({name: found.get(name) for name in LIMITS})
     else:
-        rows = [(name.replace("_", "-"), found.get(name, "none")) for name in LIMITS]
+        unset = {"failure_limit": f"{FAILURE_LIMIT} (nothing else is set)"}
+        rows = [(name.replace("_", "-"), found.get(name, unset.get(name, "none"))) for name in LIMITS]
         text.print_table(("LIMIT", "VALUE"), rows)
 
 

@@ -16,6 +16,7 @@ from shards.commands import (
     json_object,
     json_option,
     once_more,
+    others_run,
     run_of,
     run_option,
     seconds,
@@ -46,7 +47,9 @@ def claim(session: Session, task_id: str | None, take_next: bool, as_json: bool,
     gateway = session.gateway()
     run = gateway.claim_next(**how) if take_next else gateway.claim(task_id, **how)
     if run is None:
-        answer(as_json, {"ok": True, "run": None}, "Nothing is ready for you.")
+        full = gateway.held_up_by
+        said = f"Tasks are ready, but {full}; `kanban limits` shows it." if full else "Nothing is ready for you."
+        answer(as_json, {"ok": True, "run": None, "held_up_by": full}, said)
         return
     task = gateway.board.task(run.task_id)
     workspace = make_workspace(gateway.paths, task)
@@ -117,14 +120,19 @@ def complete(
 ) -> None:
     """Say that tasks are done. Whatever waited for them may go on.
 
-    With --run it holds only while that run is open; what comes later is refused, and kept on the task.
+    A worker says --run with the number that `claim` printed: then it holds only while that run is open, and what comes
+    later is refused, and kept on the task. Without it, whatever run is open ends with it, somebody else's too.
     """
     if len(task_ids) > 1 and (summary or metadata or created_cards or run_id):
         raise click.UsageError("--summary, --metadata, --created-card and --run belong to one task.")
     given = {"result": result, "summary": summary, "created_cards": created_cards}
     given["metadata"] = None if metadata is None else json_object(metadata)
     gateway = session.gateway()
-    each(as_json, task_ids, "Completed", lambda task_id: gateway.complete(work_of(gateway, task_id, run_id), **given))
+
+    def said(task_id: str, facts: dict[str, Any]) -> str:
+        return f"Completed {task_id}{others_run(gateway, facts)}"
+
+    each(as_json, task_ids, said, lambda task_id: gateway.complete(work_of(gateway, task_id, run_id), **given))
 
 
 @click.command()

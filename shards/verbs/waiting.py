@@ -16,6 +16,7 @@ from shards.commands import (
     json_option,
     moment,
     once_more,
+    others_run,
     run_option,
     seconds,
     work_of,
@@ -70,7 +71,7 @@ def block(
             "ready": f"{task_id} → ready (it depends on nothing that is open)",
             "triage": f"{task_id} → triage (unblock loop detected — needs a human decision)",
         }
-        return went[answer["status"]] + _because(why)
+        return went[answer["status"]] + _because(why) + others_run(gateway, answer)
 
     each(as_json, (task_id, *more_ids), said, blocked)
 

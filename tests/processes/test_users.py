@@ -28,6 +28,14 @@ with Gateway({profile!r}, home={home!r}, patience_s=20) as gateway:
     print(gateway.board.task(run.task_id).status, len(gateway.board.tasks()))
 """
 MERGE = "from coordinator.cli import main; main(['--home', {home!r}, {verb!r}], 'kanban-merge')"
+RESTORE = """
+from coordinator.cli import main
+from shards.names import BoardPaths
+from coordinator.backups import backups_in
+paths = BoardPaths.find(home={home!r})
+main(['--home', {home!r}, 'restore', str(backups_in(paths.backups)[0].folder)], 'kanban-merge')
+"""
+COMPACT = "from coordinator.cli import main; main(['--home', {home!r}, 'compact', '--keep-days', '0'], 'kanban-merge')"
 DIE_WRITING = """
 import os, sqlite3
 shard = sqlite3.connect({path!r}, isolation_level=None)
@@ -125,8 +133,15 @@ def test_a_half_written_shard_of_another_user_waits_for_that_user(home: str, pat
 def test_without_a_shared_folder_everything_is_its_users_alone(home: str, run: Run, umask: str) -> None:
     os.chmod(home, 0o755)
     run(OPERATOR, WORK.format(profile="amy", home=home), umask=umask)
-    for entry in os.scandir(home):
-        assert stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode) & 0o077 == 0, entry.name
+    run(OPERATOR, MERGE.format(home=home, verb="backup"), umask=umask)
+    os.unlink(f"{home}/kanban.amy.db")
+    run(OPERATOR, RESTORE.format(home=home), umask=umask)
+    run(OPERATOR, COMPACT.format(home=home), umask=umask)
+    run(OPERATOR, MERGE.format(home=home, verb="restore-legacy"), umask=umask)
+    inside = [entry for folder, _, names in os.walk(home) for entry in map(Path(folder).joinpath, names)]
+    assert {"kanban.db", "kanban-snapshot.db", "kanban.amy.db"} <= {entry.name for entry in inside}
+    for entry in inside:
+        assert stat.S_IMODE(entry.lstat().st_mode) & 0o077 == 0, entry.name
 
 
 def _argv(user: int, code: str, umask: str, group: int) -> list[str]:

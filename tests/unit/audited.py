@@ -148,6 +148,7 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
         "forget_events": lambda: gateway.forget_events(1),
         "merge_now": gateway.merge_now,
         "sync": gateway.sync,
+        "settle": gateway.settle,
         "another gateway": lambda: Gateway("bob", home=home).close(),
         "another board": lambda: Board.open(home=home).close(),
     }

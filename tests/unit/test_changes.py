@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -110,3 +111,28 @@ def test_what_names_many_tasks_weighs_more() -> None:
     assert Create(title="x", parents=many).weight() > 100
     assert Complete(created_cards=many).weight() > 100
     assert Decompose(children=tuple(PlannedChild(id=each, title="x") for each in many)).weight() > 100
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        ("create", {"title": ""}, "title is empty"),
+        ("create", {"title": "x" * 1001}, "title is longer than 1000 characters"),
+        ("create", {"title": 5}, "title is a whole number, and not a text"),
+        ("create", {}, "it lacks title"),
+        ("create", {"title": "x", "nonsense": 1}, "it has no field nonsense"),
+        ("create", {"title": "x", "priority": 2**31 + 1}, "priority is more than 2147483648"),
+        ("create", {"title": "x", "priority": -(2**32)}, "priority is less than -2147483648"),
+        ("create", {"title": "x", "parents": ["nonsense"]}, "parents[0] is not a task id"),
+        ("create", {"title": "x", "skills": ["x"] * 101}, "skills has more than 100 entries"),
+        ("create", {"title": "x", "starts": "done"}, "starts cannot be 'done'"),
+        ("claim", {"runs_as": "A B"}, "runs_as cannot name a profile"),
+        ("decompose", {"children": []}, "children is empty"),
+        ("decompose", {"children": [{"title": ""}]}, "children[0].title is empty"),
+        ("complete", {"metadata": 3}, "metadata is a whole number, and not an object or nothing"),
+    ],
+)
+def test_what_is_wrong_with_a_body_in_words(kind: str, body: dict, said: str) -> None:
+    with pytest.raises(InvalidChange) as caught:
+        decode_body(kind, json.dumps(body))
+    assert caught.value.problem == said

@@ -77,7 +77,7 @@ def test_of_all_boards(used: BoardPaths, kanban, kanban_merge) -> None:
 def test_where_there_is_nothing_to_look_into(tmp_path: Path, kanban_merge, failed) -> None:
     with pytest.raises(CannotOpen):
         doctor.examine(BoardPaths(tmp_path / "missing"))
-    assert "cannot be opened" in failed(kanban_merge("doctor", home=tmp_path / "missing"), 3)
+    assert "There is no folder" in failed(kanban_merge("doctor", home=tmp_path / "missing"), 3)
     tmp_path.joinpath("file").touch()
     with pytest.raises(CannotOpen):
         doctor.examine(BoardPaths(tmp_path / "file"))

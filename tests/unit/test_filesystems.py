@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from shards import filesystems, sqlite
-from shards.errors import NoSharedMemory
-from shards.filesystems import make_folder, not_shared
+from shards.errors import NoSharedMemory, StorageError
+from shards.filesystems import make_folder, not_shared, write_whole
 from shards.locks import FileLock
 
 MOUNTS = """\
@@ -72,3 +72,9 @@ def test_no_wal_is_begun_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         sqlite.open_writer(tmp_path / "kanban.db", sqlite.BOARD, lock)
     lock.close()
     assert not (tmp_path / "kanban.db").exists()
+
+
+def test_nothing_is_written_where_no_file_is_named() -> None:
+    with pytest.raises(StorageError, match="cannot be written"):
+        write_whole(Path(""), "text")
+    assert [path for path in Path().iterdir() if path.name.startswith("..")] == []

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from shards import Board, Gateway, Refused, Undecided
-from shards.errors import InvalidChange, InvalidName, InvalidTaskId, NoOpenRun, TooLarge, UnknownBoard, UnknownTask
+from shards.errors import (
+    InvalidChange,
+    InvalidName,
+    InvalidTaskId,
+    NoOpenRun,
+    Quarantined,
+    TooLarge,
+    UnknownBoard,
+    UnknownTask,
+)
 from shards.locks import FileLock
 from shards.names import BoardPaths, new_task_id
+from tests.unit.verbs import Shell
 
 
 @pytest.mark.parametrize("name", ["", "Amy", "a/b", "@coordinator"])
@@ -139,6 +152,41 @@ def test_trouble_with_the_ledger_is_not_trouble_with_the_change(home: str, paths
     assert gateway.board.task(task_id).status == "running"
     assert gateway.board.verdict("amy", 3).verdict == "applied"
     gateway.close()
+
+
+def test_closing_hides_nothing(home: str, paths: BoardPaths, shell: Shell, caplog: pytest.LogCaptureFixture) -> None:
+    """What was written is durable, so closing raises nothing; the log and the command say why it is not merged."""
+    paths.ledger.mkdir()
+    with pytest.raises(KeyError), Gateway("amy", home=home) as gateway:
+        task_id = gateway.create("a task")
+        raise KeyError
+    (said,) = caplog.messages
+    assert "What amy wrote is durable" in said
+    assert "kanban-ledger.db is a folder" in said
+    with Gateway("amy", home=home) as gateway:
+        gateway.comment(task_id, "one")
+    paths.ledger.rmdir()
+    shell.says("claim", task_id)
+    paths.ledger.rename(paths.folder / "away.db")
+    assert "kanban-ledger.db" in shell.refuses(3, "heartbeat", task_id, "--note", "two")
+    (paths.folder / "away.db").rename(paths.ledger)
+    with Gateway("amy", home=home) as gateway:
+        gateway.sync()
+        assert "two" in gateway.board.events(task_id=task_id)[-1].payload.values()
+    assert shell.said_of(task_id) == ["one"]
+
+
+def test_a_quarantined_shard_is_why_nothing_is_decided(home: str, paths: BoardPaths) -> None:
+    with Gateway("amy", home=home, patience_s=0.05) as gateway:
+        task_id = gateway.create("a task")
+        gateway.sync()
+        with FileLock(paths.coordinator_lock) as held:
+            held.acquire(0)
+            gateway.comment(task_id, "one")
+            with closing(sqlite3.connect(paths.shard("amy"))) as shard, shard:
+                shard.execute("UPDATE changes SET digest = 'another' WHERE seq = 2")
+        with pytest.raises(Quarantined, match=r"Change 3 of amy.*change 2 was rewritten.*kanban-merge repair amy"):
+            gateway.claim(task_id)
 
 
 def test_closing_leaves_nothing(home: str, paths: BoardPaths) -> None:

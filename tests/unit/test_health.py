@@ -76,6 +76,22 @@ def test_a_board_in_order(paths: BoardPaths, gateway: Gateway) -> None:
     assert set(levels(paths).values()) == {OK}
 
 
+def test_what_is_merged_while_it_looks_is_no_fault(
+    paths: BoardPaths, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.claim(gateway.create("a task"))
+    look = healths.look
+
+    def look_while_another_writes(*asked):
+        gateway.claim(gateway.create("meanwhile"))
+        return look(*asked)
+
+    monkeypatch.setattr(healths, "look", look_while_another_writes)
+    health = read_health(paths)
+    assert (health.position, health.ledger_head) == (4, 4)
+    assert problems(health) == []
+
+
 def test_no_board(paths: BoardPaths) -> None:
     with pytest.raises(BoardMissing):
         read_health(paths)

@@ -14,6 +14,7 @@ import pytest
 
 from shards import Gateway
 from shards.names import BoardPaths
+from tests.unit.verbs import Shell
 
 MISSING = "t_0123456789abcdef"
 
@@ -73,6 +74,25 @@ def test_wrong_usage(kanban, words: tuple[str, ...]) -> None:
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
     assert "Usage:" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("crate", "x"), "No such command 'crate'. Did you mean 'create'?"),
+        (("create", "x", "--profile", "amy"), "--profile stands before the verb: kanban --profile NAME create …"),
+        (("create", "x", "-p", "amy"), "-p stands before the verb: kanban -p NAME create …"),
+        (("list", "--home", "x"), "--home stands before the verb: kanban --home DIR list …"),
+        (("boards", "list", "--board", "x"), "kanban --board SLUG boards list …"),
+        (("list", "--nonsense"), "No such option '--nonsense'"),
+    ],
+)
+def test_what_may_have_been_meant(shell: Shell, words: tuple[str, ...], hint: str) -> None:
+    assert hint in shell.refuses(2, *words, profile=None)
+
+
+def test_help_says_whole_sentences(shell: Shell) -> None:
+    assert "..." not in shell.says("--help").partition("Commands:")[2]
 
 
 def test_a_body_that_is_too_large(home: str, failed) -> None:
@@ -163,8 +183,9 @@ def test_a_folder_that_cannot_be_written(failed, writable: bool) -> None:
         words = [sys.executable, "-m", "shards", "--home", folder, "--profile", "amy", "create", "x", "--json"]
         ended = subprocess.run([*_without_privileges(), *words], capture_output=True, text=True)
         os.chmod(folder, 0o700)
-        assert "cannot be opened" in failed(ended, 4 if writable else 3)  # what exists can be written to
-        assert json.loads(ended.stdout)["error"] == ("Undecided" if writable else "CannotOpen")
+        code, error = (4, "Undecided") if writable else (3, "CannotOpen")  # the shard that is there can be written
+        assert "cannot be opened" in failed(ended, code)
+        assert json.loads(ended.stdout)["error"] == error
 
 
 @pytest.mark.parametrize("verb", [("list",), ("--profile", "amy", "create", "x"), ("show", MISSING)])
@@ -172,11 +193,13 @@ def test_a_folder_that_cannot_be_written(failed, writable: bool) -> None:
 def test_a_folder_that_cannot_be_looked_into(failed, board: str, verb: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0)
-        words = [sys.executable, "-m", "shards", "--board", board, *verb]
         environ = {**os.environ, "HERMES_HOME": folder}
-        ended = subprocess.run([*_without_privileges(), *words], capture_output=True, text=True, env=environ)
+        ended = []
+        for said in ((), ("--home", folder)):
+            words = [*_without_privileges(), sys.executable, "-m", "shards", *said, "--board", board, *verb]
+            ended.append(subprocess.run(words, capture_output=True, text=True, env=environ))
         os.chmod(folder, 0o700)
-    assert "(permission denied)" in failed(ended, 3)
+    assert ["(permission denied)" in failed(each, 3) for each in ended] == [True, True]
 
 
 def test_a_full_disk(tmp_path: Path, kanban, kanban_merge, failed) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,28 @@ def test_no_board_yet(kanban_merge, failed, verb: str) -> None:
     ended = kanban_merge(verb, "--json")
     assert "There is no" in failed(ended, 3)
     assert json.loads(ended.stdout)["ok"] is False
+
+
+def test_a_mistyped_home_gets_no_board(kanban_merge, kanban, failed, tmp_path: Path) -> None:
+    """The verbs with which a home begins may make it, and so may `kanban`."""
+    mistyped = tmp_path / "mistyped"
+    for words in (("--once",), ("status",), ("verify",), ("doctor",), ("backup",), ("rebuild",)):
+        assert f"There is no folder {mistyped}" in failed(kanban_merge(*words, home=mistyped), 3)
+        assert not mistyped.exists()
+    assert kanban("init", home=mistyped).returncode == 0
+    assert kanban_merge("--once", home=mistyped).returncode == 0
+
+
+def test_what_is_missing_is_named_with_its_cure(paths: BoardPaths, kanban, kanban_merge, failed, task_id: str) -> None:
+    paths.board.unlink()
+    for ended in (kanban("list"), kanban_merge("status")):
+        assert "its ledger is there: `kanban-merge --once` makes it again" in failed(ended, 3)
+    assert kanban_merge("--once").returncode == 0
+    assert task_id in kanban("list").stdout
+    paths.ledger.unlink()
+    assert "`kanban-merge repair --ledger` makes it again" in failed(kanban_merge("verify"), 3)
+    assert kanban_merge("repair", "--ledger").returncode == 0
+    assert "nothing of nobody was ever merged" in failed(kanban_merge("repair", "nobody"), 3)
 
 
 def test_bad_boards(kanban_merge, failed) -> None:

@@ -81,6 +81,19 @@ def test_an_adopted_board_is_not_adopted_again(old_home: Path, kanban_merge, fai
     assert "already" in failed(kanban_merge("adopt", home=old_home), 3)
 
 
+def test_a_compacted_board_leaves_no_snapshot_for_the_next_one(old_home: Path, kanban_merge, failed) -> None:
+    """Found beside another ledger, it would be taken for that one's beginning."""
+    for words in (["adopt"], ["compact", "--keep-days", "0"], ["restore-legacy"]):
+        assert kanban_merge(*words, home=old_home).returncode == 0, words
+    (aside,) = (old_home / "kanban-set-aside").iterdir()
+    assert (aside / "kanban-snapshot.db").exists()
+    assert kanban_merge("adopt", home=old_home).returncode == 0
+    assert kanban_merge("verify", home=old_home).returncode == 0
+    assert kanban_merge("restore-legacy", home=old_home).returncode == 0
+    (aside / "kanban-snapshot.db").rename(old_home / "kanban-snapshot.db")
+    assert "kanban-snapshot.db" in failed(kanban_merge("adopt", home=old_home), 3)
+
+
 def test_the_original_is_asked_for_and_there_is_none(home: str, kanban_merge, failed) -> None:
     with Gateway("ann", home=home) as gateway:
         gateway.create("never Hermes's")

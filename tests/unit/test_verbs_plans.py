@@ -264,7 +264,9 @@ def test_limits(shell: Shell) -> None:
         "max_in_progress": 5, "failure_limit": 3,
     }  # fmt: skip
     assert shell.json("limits", "--failure-limit", "none")["failure_limit"] is None
-    assert "max-in-progress              5" in shell.says("limits", profile=None)
+    said = shell.says("limits", profile=None)
+    assert "max-in-progress              5" in said
+    assert "failure-limit                2 (nothing else is set)" in said
     assert "NAME limits" in shell.refuses(2, "limits", "--max-in-progress", 1, profile=None)
     for flags in (("--failure-limit", "0"), ("--max-in-progress", "-1"), ("--max-in-progress", "many")):
         shell.refuses(2, "limits", *flags)

@@ -166,6 +166,9 @@ def test_chats(shell: Shell, task_id: str) -> None:
     flags = ("--user-id", "u", "--notifier-profile", "bob", "--kinds", "completed, blocked", "--from-start")
     assert shell.json("notify-subscribe", task_id, *CHAT, *flags)["subscribed"] is True
     assert shell.json("notify-subscribe", task_id, *CHAT)["subscribed"] is False
+    already = shell.says("notify-subscribe", task_id, *CHAT, profile="cleo")
+    assert already.startswith(f"telegram:42 was subscribed to {task_id} already, and that stays as it is: ")
+    assert already.endswith(" tells it\n")
     found = {chat["thread_id"]: chat for chat in shell.json("notify-list", task_id, profile=None)}
     assert {"task_id", "platform", "chat_id", "user_id", "created_at"} <= found[""].keys()
     assert (found[""]["notifier_profile"], found["7"]["notifier_profile"]) == ("bob", "amy")

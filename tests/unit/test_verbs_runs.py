@@ -44,8 +44,13 @@ def test_claim_next(shell: Shell, task_id: str) -> None:
     better = shell.create("better", "--priority", 1)
     assert shell.json("claim", "--next", "--ttl", 60)["task"]["id"] == better
     assert shell.json("claim", "--next", "--runs-as", "bob")["run"]["profile"] == "bob"
-    assert shell.json("claim", "--next") == {"ok": True, "run": None}
+    assert shell.json("claim", "--next") == {"ok": True, "run": None, "held_up_by": None}
     assert shell.says("claim", "--next") == "Nothing is ready for you.\n"
+    shell.says("limits", "--max-in-progress", 2)
+    shell.create("one more")
+    full = "2 runs are open, and 2 are allowed on this board"
+    assert shell.json("claim", "--next")["held_up_by"] == full
+    assert shell.says("claim", "--next") == f"Tasks are ready, but {full}; `kanban limits` shows it.\n"
 
 
 def test_heartbeat(shell: Shell, task_id: str) -> None:
@@ -81,6 +86,16 @@ def test_complete(shell: Shell, task_id: str) -> None:
     assert shell.status(child) == "ready"
     assert "cannot be completed" in shell.refuses(1, "complete", task_id)
     assert shell.json("complete", child, "--metadata", '{"tests_run": 12}')["status"] == "done"
+
+
+def test_whose_run_was_ended_is_said(shell: Shell, task_id: str) -> None:
+    """An operator may end it; not without hearing of it."""
+    run_id = _claimed(shell, task_id, "bob")
+    ended = f"  (run {run_id} of bob ended with it)\n"
+    assert shell.says("block", task_id, "wait") == f"Blocked {task_id}: wait{ended}"
+    shell.says("unblock", task_id)
+    run_id = _claimed(shell, task_id, "bob")
+    assert shell.says("complete", task_id) == f"Completed {task_id}  (run {run_id} of bob ended with it)\n"
 
 
 def test_complete_several(shell: Shell, task_id: str) -> None:
