@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from contextlib import closing
 
@@ -127,3 +128,21 @@ def test_pauses_grow_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pauses == [0.01, 0.02, 0.04]
     trying.soon()
     assert len(pauses) == 3
+
+
+def test_an_attempt_that_fails_by_a_fault_is_not_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = threading.Event()
+    answers = iter([sqlite3.OperationalError("a fault of this program"), None])
+
+    def act() -> bool:
+        answer = next(answers)
+        if answer is not None:
+            raise answer
+        done.set()
+        return True
+
+    monkeypatch.setattr(threading, "excepthook", lambda failed: None)
+    trying = Later(act)
+    trying.soon()
+    assert done.wait(10)
+    trying.close()
