@@ -24,6 +24,7 @@ from shards.changes import KIND_OF
 from shards.errors import Refused
 from shards.names import DEFAULT_BOARD
 from shards.records import Run, Task, Verdict
+from shards.shard import Written
 
 # Short, so that the task of a killed worker is back while somebody is still looking.
 LEASE_S = 2
@@ -65,13 +66,13 @@ class Witness(Gateway):
         super().__init__(profile, board=board, home=home)
         self._journal = journal
 
-    def _append(self, task_id, change, eyes) -> int:
-        seq = super()._append(task_id, change, eyes)
-        self._journal.note("wrote", seq, KIND_OF[type(change)], task_id)
-        return seq
+    def _append(self, task_id, change, eyes) -> Written:
+        written = super()._append(task_id, change, eyes)
+        self._journal.note("wrote", written.seq, KIND_OF[type(change)], task_id)
+        return written
 
-    def wait_for_verdict(self, seq: int) -> Verdict:
-        verdict = super().wait_for_verdict(seq)
+    def _wait(self, seq, bell) -> Verdict:
+        verdict = super()._wait(seq, bell)
         self._journal.note("told", seq, verdict.reason or verdict.verdict)
         return verdict
 
