@@ -94,8 +94,9 @@ def _snapshot_at(
     scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
         start_of(paths, ledger, onto=scratch)
-        catch_up(BoardState(scratch), ledger, target, progress)
-        start = read_start(scratch)
+        with sqlite.explained(sqlite.SCRATCH):
+            catch_up(BoardState(scratch), ledger, target, progress)
+            start = read_start(scratch)
         if not dry_run:
             sqlite.write_copy(scratch, making)
             with sqlite.explained(paths.board):
