@@ -258,14 +258,14 @@ def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:
     ):
         if role is not sqlite.SNAPSHOT or path.exists():
             with closing(sqlite.open_reader(path, role)) as source:
-                sqlite.write_copy(source, target)
+                sqlite.write_copy(source, target, role)
     problems = []
     for profile, path in paths.shards():
         try:
             with closing(FileLock(paths.shard_lock(profile))) as lock:
                 lock.acquire(SHARD_LOCK_WAIT_S)
                 with opened_shard(path, lock) as source, sqlite.explained(path):
-                    sqlite.write_copy(source, copy.shard(profile))
+                    sqlite.write_copy(source, copy.shard(profile), sqlite.SHARD)
         except (StorageError, InvalidName) as error:
             sqlite.discard(copy.folder / path.name)
             problems.append(str(error))

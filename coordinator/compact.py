@@ -98,7 +98,7 @@ def _snapshot_at(
             catch_up(BoardState(scratch), ledger, target, progress)
             start = read_start(scratch)
         if not dry_run:
-            sqlite.write_copy(scratch, making)
+            sqlite.write_copy(scratch, making, sqlite.SNAPSHOT)
             with sqlite.explained(paths.board):
                 compare_with_replay(found, board, ledger, scratch, progress)
             for finding in found.findings:

@@ -106,7 +106,7 @@ def repair_snapshot(paths: BoardPaths, lock: FileLock) -> Repaired:
             problem = integrity(board, paths.board)
             if problem != "ok":
                 raise Damaged(path=paths.board, problem=problem)
-            sqlite.write_copy(board, making)
+            sqlite.write_copy(board, making, sqlite.SNAPSHOT)
             position = read_start(board).position
         return Repaired(paths.snapshot, position, sqlite.put_in_place(making, paths.snapshot, lock))
     finally:

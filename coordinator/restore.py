@@ -215,7 +215,7 @@ def _put(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done: Rest
     making = path.with_name(path.name + ".restore")
     with closing(sqlite.open_reader(source, role)) as reader:
         try:
-            sqlite.write_copy(reader, making)
+            sqlite.write_copy(reader, making, role)
             aside = sqlite.put_in_place(making, path, lock)
         finally:
             sqlite.discard(making)

@@ -260,16 +260,19 @@ def copy_over(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     source.backup(target)
 
 
-def write_copy(source: sqlite3.Connection, path: Path) -> None:
-    """Make the new file ``path`` of what ``source`` shows now: durable, and readable with nothing beside it.
+def write_copy(source: sqlite3.Connection, path: Path, role: Role) -> None:
+    """Make the new file ``path`` of what ``source`` shows now: durable, readable with nothing beside it, and for those
+    who may use a file of ``role`` there.
 
     One state of the source, however long it takes. A source in WAL mode is written meanwhile; of one with a rollback
     journal the caller holds the lock. Nobody else knows ``path`` yet. Raises the StorageErrors of ``path``.
     """
     discard(path)
     with explained(path):
+        _make_empty(path)
         target = _connect(path, "rwc")
         try:
+            os.chmod(path, file_mode(path.parent, role.group))
             target.execute("PRAGMA synchronous=FULL")
             source.backup(target)
             target.execute("PRAGMA journal_mode=truncate")  # a copy of a WAL database is one, too
@@ -289,7 +292,7 @@ def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock
     with explained(path):
         target = open_writer(path, role, lock)
         try:
-            write_copy(target, aside)
+            write_copy(target, aside, role)
             source.backup(target)
         finally:
             target.close()

@@ -184,7 +184,7 @@ def test_a_lost_snapshot_drops_nothing_young(paths: BoardPaths, task: str, compa
 def test_a_board_older_than_the_snapshot(paths: BoardPaths, home: str, task: str) -> None:
     """It cannot catch up, and is not overwritten unasked; a rebuild makes it again."""
     with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board:
-        sqlite.write_copy(board, paths.folder / "older.db")
+        sqlite.write_copy(board, paths.folder / "older.db", sqlite.BOARD)
     with Gateway("bob", home=home) as bob:
         bob.comment(task, "since")
         bob.sync()
@@ -200,7 +200,7 @@ def test_a_board_older_than_the_snapshot(paths: BoardPaths, home: str, task: str
 def test_an_older_copy_of_a_shard(paths: BoardPaths, home: str, task: str) -> None:
     """It ends before what was dropped of the newer one: noticed as without compaction."""
     with closing(sqlite.open_reader(paths.shard("bob"), sqlite.SHARD)) as shard:
-        sqlite.write_copy(shard, paths.folder / "older.db")
+        sqlite.write_copy(shard, paths.folder / "older.db", sqlite.SHARD)
     with Gateway("bob", home=home) as bob:
         bob.comment(task, "since")
         bob.sync()
