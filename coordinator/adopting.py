@@ -184,8 +184,10 @@ def _swap(paths: BoardPaths, building: BoardPaths, was_sound: bool) -> Path:
             _move_sidecars(paths.board, building.folder / "former.db")
         (building.folder / _WHOLE).rename(paths.board)
     _move_sidecars(paths.board, building.folder / "former.db")
-    if paths.ledger.exists():
-        _move(paths.ledger, _new_folder_aside(paths))
+    if found := [path for path in (paths.snapshot, paths.ledger) if path.exists()]:
+        aside = _new_folder_aside(paths)
+        for path in found:
+            _move(path, aside)
     sync_folder(paths.folder)
     building.ledger.rename(paths.ledger)
     sync_folder(paths.folder)
@@ -269,7 +271,8 @@ def _clear(paths: BoardPaths, aside: Path) -> None:
 def _ours(paths: BoardPaths) -> list[Path]:
     """What lies beside a board because of this program."""
     shards = [shard for _, shard in paths.shards()]
-    return [path for path in (*shards, paths.ledger, *sorted(paths.folder.glob(f"{LEGACY}*.db"))) if path.exists()]
+    legacy = sorted(paths.folder.glob(f"{LEGACY}*.db"))
+    return [path for path in (*shards, paths.ledger, paths.snapshot, *legacy) if path.exists()]
 
 
 def _aside_of_the_killed_attempt(paths: BoardPaths) -> Path:
