@@ -132,7 +132,7 @@ def test_trouble_with_the_ledger_is_not_trouble_with_the_change(home: str, paths
     gateway = Gateway("amy", home=home)
     task_id = gateway.create("a task")
     assert gateway.comment(task_id, "x") == 2
-    with pytest.raises(Undecided, match=r"Change 3 of amy is safely written.*kanban-ledger\.db cannot be"):
+    with pytest.raises(Undecided, match=r"Change 3 of amy is safely written.*kanban-ledger\.db is a folder"):
         gateway.claim(task_id)
     paths.ledger.rmdir()
     gateway.sync()
