@@ -186,8 +186,10 @@ def _swap(paths: BoardPaths, building: BoardPaths, was_sound: bool) -> Path:
             _move_sidecars(paths.board, building.folder / "former.db")
         (building.folder / _WHOLE).rename(paths.board)
     _move_sidecars(paths.board, building.folder / "former.db")
-    if paths.ledger.exists():
-        _move(paths.ledger, _new_folder_aside(paths))
+    if found := [path for path in (paths.snapshot, paths.ledger) if path.exists()]:
+        aside = _new_folder_aside(paths)
+        for path in found:
+            _move(path, aside)
     sync_folder(paths.folder)
     building.ledger.rename(paths.ledger)
     sync_folder(paths.folder)

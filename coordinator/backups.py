@@ -221,10 +221,13 @@ class Schedule:
         return set(self._trouble)
 
     def close(self) -> None:
-        """End a backup that is being made; the next one removes what it leaves."""
-        if self._child is not None:
-            self._child.terminate()
-            self._child.communicate()
+        """End a backup that is being made; the next one removes what it leaves. If the board is opened again, it is
+        soon tried again."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.terminate()
+            child.communicate()
+            self._next_s = min(self._next_s, time.monotonic() + RETRY_S)
 
     def _see_how_it_ended(self) -> None:
         _, said = self._child.communicate()

@@ -93,10 +93,10 @@ def _snapshot_at(
     board = sqlite.open_reader(paths.board, sqlite.BOARD)
     scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
+        start_of(paths, ledger, onto=scratch)
         with sqlite.explained(sqlite.SCRATCH):
-            start_of(paths, ledger, onto=scratch)
             catch_up(BoardState(scratch), ledger, target, progress)
-        start = read_start(scratch)
+            start = read_start(scratch)
         if not dry_run:
             sqlite.write_copy(scratch, making, sqlite.SNAPSHOT)
             with sqlite.explained(paths.board):

@@ -222,8 +222,8 @@ def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda do
     making = paths.board.with_name(paths.board.name + ".making")
     try:
         with closing(FileLedger(paths.ledger)) as ledger, closing(sqlite.open_scratch(sqlite.BOARD)) as scratch:
+            start_of(paths, ledger, onto=scratch)
             with sqlite.explained(sqlite.SCRATCH):
-                start_of(paths, ledger, onto=scratch)
                 catch_up(BoardState(scratch), ledger, progress=progress)
             sqlite.discard(making)
             with closing(sqlite.open_writer(making, sqlite.BOARD, lock)) as board, sqlite.explained(making):

@@ -143,6 +143,8 @@ def _restore_snapshot(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done:
             _put(copy.snapshot, sqlite.SNAPSHOT, paths.snapshot, lock, done)
         elif not ledger.base()[0]:
             done.set_aside.append(sqlite.set_aside(paths.snapshot, lock))
+        else:  # its board is one too, and with a later one the backup could not be put back again
+            _put(copy.board, sqlite.SNAPSHOT, paths.snapshot, lock, done)
 
 
 def _where_the_ledger_leads(path: Path, copy: BoardPaths) -> dict[str, Mark] | None:

@@ -72,7 +72,8 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows):
     def _take_guards_down(self) -> list[str]:
         """Remove the triggers that keep others out, inside this transaction, in which nobody else can write; returns
         the statements that make them again."""
-        guards = self._look("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+        ours = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name GLOB 'keep_out_*'"
+        guards = self._look(ours).fetchall()
         for name, _ in guards:
             self._execute(f"DROP TRIGGER {name}")
         return [sql for _, sql in guards]

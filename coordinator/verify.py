@@ -18,7 +18,7 @@ from coordinator.passes import Progress, catch_up
 from coordinator.snapshots import start_of
 from coordinator.state import BoardState
 from shards import sqlite
-from shards.errors import Damaged, FileBusy, KanbanError
+from shards.errors import Damaged, DiskFull, FileBusy, KanbanError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -94,8 +94,8 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
     ledger = FileLedger(paths.ledger)
     scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
+        start_of(paths, ledger, onto=scratch)
         with sqlite.explained(sqlite.SCRATCH):
-            start_of(paths, ledger, onto=scratch)
             entries = catch_up(BoardState(scratch), ledger, progress=progress)
         try:
             _copy_onto(scratch, paths.board, lock)
@@ -129,9 +129,10 @@ def _check_replay(
     """Replay the ledger as far as the board shows it, and compare every table."""
     scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
-        with sqlite.explained(sqlite.SCRATCH):
-            start_of(paths, ledger, onto=scratch)
-            compare_with_replay(found, board, ledger, scratch, progress)
+        start_of(paths, ledger, onto=scratch)
+        compare_with_replay(found, board, ledger, scratch, progress)
+    except DiskFull:  # of the scratch, and no finding about any file
+        raise
     except KanbanError as error:
         file = paths.snapshot if _is_of_snapshot(error, paths) else paths.ledger
         found.findings.append(Finding(file.name, str(error)))
@@ -149,7 +150,8 @@ def compare_with_replay(
     shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
     state = BoardState(scratch)
     if state.position()[0] < shown:
-        found.entries += catch_up(state, ledger, shown, progress)
+        with sqlite.explained(sqlite.SCRATCH):
+            found.entries += catch_up(state, ledger, shown, progress)
     if state.position() != (shown, digest):
         end = state.position()[0]
         problem = f"replayed, it ends at position {end} with another digest than the board's, {shown}"

@@ -46,10 +46,13 @@ class Later:
     def _try(self, pause_s: float) -> None:
         with self._guard:
             self._asked = False
-        done = self._act()
-        with self._guard:
-            self._timer = None
-            if self._asked:
-                self._start(FIRST_PAUSE_S)
-            elif not done:
-                self._start(min(2 * pause_s, LONGEST_PAUSE_S))
+        done = False
+        try:
+            done = self._act()
+        finally:  # also behind a fault of this program, which the thread shows
+            with self._guard:
+                self._timer = None
+                if self._asked:
+                    self._start(FIRST_PAUSE_S)
+                elif not done:
+                    self._start(min(2 * pause_s, LONGEST_PAUSE_S))

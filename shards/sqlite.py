@@ -66,6 +66,8 @@ SCRATCH = Path(os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/
 COPY_BLOCK_BYTES = 1024 * 1024
 # A database, its -wal and its -shm, and its folder while it is made durable.
 FILES_OF_A_DATABASE = 4
+# Where SQLite puts a scratch database that outgrew the memory.
+SCRATCH = Path(os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp")
 # A file is rewritten when more than one in so many of its pages is free.
 WORTH_SHRINKING = 10
 
@@ -205,12 +207,16 @@ def roll_back_hot_journal(path: Path, lock: FileLock) -> None:
 
 def open_scratch(role: Role | None = None) -> sqlite3.Connection:
     """An empty database of ``role``, or without any table, that nobody else sees, in memory while it is small, and gone
-    when closed."""
-    connection = sqlite3.connect("", isolation_level=None, cached_statements=STATEMENTS_KEPT)
-    connection.execute("PRAGMA synchronous=OFF")
-    if role is not None:
-        with explained(SCRATCH):
-            _migrate(connection, role)
+    when closed. Raises DiskFull."""
+    with explained(SCRATCH):
+        connection = sqlite3.connect("", isolation_level=None, cached_statements=STATEMENTS_KEPT)
+        try:
+            connection.execute("PRAGMA synchronous=OFF")
+            if role is not None:
+                _migrate(connection, role)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
@@ -269,8 +275,8 @@ def write_copy(source: sqlite3.Connection, path: Path, role: Role) -> None:
     journal the caller holds the lock. Nobody else knows ``path`` yet. Raises the StorageErrors of ``path``.
     """
     discard(path)
-    _make_empty(path)
     with explained(path):
+        _make_empty(path)
         target = _connect(path, "rwc")
         try:
             os.chmod(path, file_mode(path.parent, role.group))

@@ -69,6 +69,7 @@ class Writer:
         self.patience_s = patience_s
         self._shard = Shard(self.paths, profile)
         self._coordinator_lock = FileLock(self.paths.coordinator_lock)
+        self._passing = threading.Lock()
         self._ringer = Ringer()
         self._bells: list[Bell] = []
         self._bells_guard = threading.Lock()
@@ -143,7 +144,8 @@ class Writer:
         finally:
             self._shard.close()
             self.board.close()
-            self._coordinator_lock.close()
+            with self._passing:  # another thread's pass keeps the coordinator's lock to its end
+                self._coordinator_lock.close()
             self._ringer.close()
             while self._bells:
                 self._bells.pop().close()
@@ -264,9 +266,13 @@ class Writer:
         """Make a pass, or ask the coordinator for one. Returns whether it was made here."""
         from coordinator.passes import pass_if_free  # the one door from shards to coordinator
 
-        if pass_if_free(self.paths, self._coordinator_lock):
-            self._last_pass = time.monotonic()
-            return True
+        if self._passing.acquire(blocking=False):
+            try:
+                if pass_if_free(self.paths, self._coordinator_lock):
+                    self._last_pass = time.monotonic()
+                    return True
+            finally:
+                self._passing.release()
         self._ring()
         return False
 

@@ -139,6 +139,36 @@ def test_there_and_back_and_there_again(legacy_home: Path) -> None:
     assert rows_of(legacy_home / "again.db") == rows
 
 
+def test_there_and_back_and_there_again_from_a_compacted_board(legacy_home: Path) -> None:
+    """Its snapshot is no part of Hermes's board, and none of the one that it becomes again."""
+    assert merge(legacy_home, "adopt").returncode == 0
+    assert merge(legacy_home, "compact", "--keep-days", "0").returncode == 0
+    paths = BoardPaths.find(home=legacy_home)
+    assert paths.snapshot.exists()
+    assert merge(legacy_home, "restore-legacy").returncode == 0
+    assert not paths.snapshot.exists()
+    assert merge(legacy_home, "adopt").returncode == 0
+    assert verify(paths).clean
+    made = titles(legacy_home)
+    paths.board.unlink()
+    assert merge(legacy_home, "--once").returncode == 0
+    assert titles(legacy_home) == made
+
+
+def test_a_snapshot_of_another_board_is_not_begun_with(legacy_home: Path, tmp_path: Path) -> None:
+    """A home in which a compacted board lay, of which somebody removed the board and its ledger."""
+    other = tmp_path / "other"
+    with Gateway("ann", home=str(other)) as gateway:
+        gateway.create("another board's")
+        gateway.sync()
+    assert merge(other, "compact", "--keep-days", "0").returncode == 0
+    paths = BoardPaths.find(home=legacy_home)
+    shutil.copy(BoardPaths.find(home=other).snapshot, paths.snapshot)
+    ended = merge(legacy_home, "adopt")
+    assert ended.returncode == 0, ended.stderr
+    assert verify(paths).clean
+
+
 def test_every_board_of_a_home(legacy_home: Path) -> None:
     """``--all-boards`` moves each; attachments stay where they lie."""
     folder = legacy_home / "kanban" / "boards" / "infra"

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from coordinator import backups
 from coordinator import lock as locks
-from coordinator.backups import Schedule, backups_in, limit_backups, make_backup
+from coordinator.backups import RETRY_S, Schedule, backups_in, limit_backups, make_backup
 from coordinator.restore import REPAIRED, RESTORED, STAYED, restore
 from coordinator.verify import verify
 from shards import Gateway, sqlite
@@ -320,6 +321,20 @@ def test_a_schedule(paths: BoardPaths, store: Path, task: str) -> None:
     _plainly(paths.ledger, "UPDATE entries SET body = '{}' WHERE position = 1")
     (trouble,) = _awaited(soon)
     assert trouble.startswith("backup: ") and "chain breaks" in trouble
+    assert len(backups_in(store)) == 1
+
+
+def test_a_schedule_goes_on_behind_a_board_that_was_given_up(paths: BoardPaths, store: Path, task: str) -> None:
+    """A daemon closes the board while a backup runs, perhaps at each sweep, and opens it again when that is possible:
+    the backup that was ended is tried again before a whole period is over."""
+    schedule = Schedule(paths, 3600.0)
+    schedule.run_if_due()
+    schedule.close()
+    schedule.close()
+    assert schedule.run_if_due() == set()
+    assert schedule._next_s - time.monotonic() <= RETRY_S
+    schedule._next_s = time.monotonic()
+    assert _awaited(schedule) == set()
     assert len(backups_in(store)) == 1
 
 

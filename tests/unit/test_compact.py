@@ -321,3 +321,19 @@ def _plainly(path, script: str) -> None:
     """Run by another process, as somebody else's program would."""
     program = "import sqlite3, sys; sqlite3.connect(sys.argv[1], isolation_level=None).executescript(sys.argv[2])"
     subprocess.run([sys.executable, "-c", program, str(path), script], check=True)
+
+
+def test_a_lost_snapshot_comes_from_the_backups_board(paths: BoardPaths, home: str, task: str) -> None:
+    """So that the backup, which has no snapshot of its own, can be put back as often as it is needed."""
+    backup = make_backup(paths, paths.backups)
+    with Gateway("bob", home=home) as bob:
+        bob.comment(task, "since")
+        bob.sync()
+    _compact(paths)
+    sqlite.discard(paths.snapshot)
+    with closing(locks.take(paths, locks.COMMAND, 1.0)) as lock:
+        assert restore(paths, backup, lock).findings == []
+        sqlite.discard(paths.shard("bob"))
+        repair_shard(paths, lock, "bob")
+        assert restore(paths, backup, lock).findings == []
+    assert verify(paths).clean

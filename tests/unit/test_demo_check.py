@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from coordinator.demo.check import Account, check
+from coordinator.demo.worker import Journal, Witness
 from shards import Gateway, Refused
 from shards.names import BoardPaths
 
@@ -25,6 +28,17 @@ def told(home: str) -> tuple[dict[str, Account], str]:
     for line in (f"wrote 1 claim {task_id}", "told 1 wrong_status"):
         accounts["bob"].take(line)
     return accounts, task_id
+
+
+def test_a_witness_notes_what_is_durable_and_each_verdict(home: str, tmp_path: Path) -> None:
+    journal = tmp_path / "amy"
+    with Witness("amy", home, Journal(journal)) as amy:
+        task_id = amy.create("amy's")
+        amy.sync()
+        amy.claim(task_id)
+    assert journal.read_text().splitlines() == [
+        f"wrote 1 create {task_id}", "told 1 applied", f"wrote 2 claim {task_id}", "told 2 applied"
+    ]  # fmt: skip
 
 
 def test_what_was_told_and_holds(paths: BoardPaths, told: tuple[dict[str, Account], str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from coordinator.rows.held import HeldLog, HeldTable
-from coordinator.state import BoardState
+from coordinator.state import WORTH_UNGUARDING, BoardState
 from shards import sqlite
 
 CHAT = {"task_id": "t_00000001", "platform": "telegram", "chat_id": "42", "thread_id": ""}
@@ -140,3 +140,18 @@ def test_only_what_is_settled_is_taken() -> None:
     log.add((3,))
     log.settle()
     assert log.take() == [(3,)]
+
+
+def test_a_strangers_trigger_stays_while_the_guards_are_down(connection: sqlite3.Connection) -> None:
+    """Whoever keeps a full-text index of the board does so by triggers, and misses no row of a large batch."""
+    connection.execute('CREATE TABLE "seen events" (id)')
+    then = 'BEGIN INSERT INTO "seen events" VALUES (new.id); END'
+    connection.execute(f'CREATE TRIGGER "their own" AFTER INSERT ON task_events {then}')
+    before = connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
+    state = BoardState(connection)
+    state.open(WORTH_UNGUARDING)
+    state.add_event("t_00000001", "created")
+    state._end()
+    state.commit(0, "")
+    assert connection.execute('SELECT count(*) FROM "seen events"').fetchone() == (1,)
+    assert connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall() == before

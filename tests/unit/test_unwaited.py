@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from contextlib import closing
 
 import pytest
 
 from coordinator import lock as locks
+from coordinator import passes
 from coordinator.repair import repair_shard
 from shards import Board, Gateway, later, writer
 from shards.bell import Bell
 from shards.bodies import Comment
 from shards.errors import GivenUp
 from shards.later import Later
-from shards.locks import FileLock
+from shards.locks import FileLock, is_taken
 from shards.names import BoardPaths
 
 
@@ -127,3 +129,51 @@ def test_pauses_grow_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pauses == [0.01, 0.02, 0.04]
     trying.soon()
     assert len(pauses) == 3
+
+
+def test_an_attempt_that_fails_by_a_fault_is_not_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = threading.Event()
+    answers = iter([sqlite3.OperationalError("a fault of this program"), None])
+
+    def act() -> bool:
+        answer = next(answers)
+        if answer is not None:
+            raise answer
+        done.set()
+        return True
+
+    monkeypatch.setattr(threading, "excepthook", lambda failed: None)
+    trying = Later(act)
+    trying.soon()
+    assert done.wait(10)
+    trying.close()
+
+
+def test_a_gateway_that_is_closed_while_another_thread_makes_a_pass(
+    home: str, paths: BoardPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pass keeps the coordinator's lock until it is over."""
+    amy = Gateway("amy", home=home)
+    amy.create("a task")
+    amy.sync()
+    begun, may_end = threading.Event(), threading.Event()
+    make_pass, was_locked = passes.Coordinator.make_pass, []
+
+    def slow(coordinator):
+        begun.set()
+        may_end.wait(1)
+        was_locked.append(is_taken(paths.coordinator_lock))
+        return make_pass(coordinator)
+
+    monkeypatch.setattr(passes.Coordinator, "make_pass", slow)
+    passing = threading.Thread(target=amy.merge_now)
+    passing.start()
+    assert begun.wait(10)
+    closing_it = threading.Thread(target=amy.close)
+    closing_it.start()
+    closing_it.join(0.2)
+    may_end.set()
+    passing.join(10)
+    closing_it.join(10)
+    assert was_locked[0] and all(was_locked)
+    assert not closing_it.is_alive() and not is_taken(paths.coordinator_lock)
