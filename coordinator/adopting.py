@@ -23,7 +23,7 @@ from coordinator.lock import COMMAND, LOCK_WAIT_S
 from coordinator.passes import Coordinator, Progress
 from coordinator.salvage import salvage
 from coordinator.salvage.report import SOUND
-from shards import sqlite
+from shards import placing, sqlite
 from shards.boards import every_lock
 from shards.errors import (
     BoardMissing,
@@ -168,7 +168,7 @@ def _build(paths: BoardPaths, building: BoardPaths, trust_closed: bool, progress
     if _logs(paths.board):
         whole = building.folder / "whole"
         whole.mkdir()
-        sqlite.give_name(salvage(paths.board, whole).copy, building.folder / _WHOLE)
+        placing.give_name(salvage(paths.board, whole).copy, building.folder / _WHOLE)
     return done
 
 
@@ -200,8 +200,8 @@ def _swap(paths: BoardPaths, building: BoardPaths, was_sound: bool) -> Path:
 
 def _name_for_legacy(paths: BoardPaths) -> Path:
     """The first name that is free, or that the file has since a killed attempt."""
-    here, number = sqlite.identity(paths.board), 1
-    while sqlite.identity(_legacy_name(paths, number)) not in (None, here):
+    here, number = placing.identity(paths.board), 1
+    while placing.identity(_legacy_name(paths, number)) not in (None, here):
         number += 1
     return _legacy_name(paths, number)
 
@@ -322,7 +322,7 @@ def _move(path: Path, folder: Path) -> None:
 
 
 def _move_sidecars(path: Path, target: Path) -> None:
-    for suffix in sqlite.SIDECARS:
+    for suffix in placing.SIDECARS:
         if _beside(path, suffix).exists():
             _beside(path, suffix).rename(_beside(target, suffix))
 

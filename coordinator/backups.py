@@ -22,7 +22,7 @@ import msgspec
 from coordinator.held import SHARD_LOCK_WAIT_S, opened_shard
 from coordinator.passes import Progress
 from coordinator.verify import Finding, verify
-from shards import sqlite
+from shards import placing, sqlite
 from shards.board import Board
 from shards.errors import BackupFailed, FileBusy, InvalidName, KanbanError, NoBackup, StorageError, UpkeepRunning
 from shards.filesystems import FOR_ITS_USER, sync_folder
@@ -267,7 +267,7 @@ def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:
                 with opened_shard(path, lock) as source, sqlite.explained(path):
                     sqlite.write_copy(source, copy.shard(profile), sqlite.SHARD)
         except (StorageError, InvalidName) as error:
-            sqlite.discard(copy.folder / path.name)
+            placing.discard(copy.folder / path.name)
             problems.append(str(error))
     return problems
 

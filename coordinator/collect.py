@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shards import sqlite, vectors
+from shards import placing, sqlite, vectors
 from shards.bodies import COORDINATOR_KINDS, KINDS, LIMIT_BYTES, TASKLESS_KINDS, Body
 from shards.changes import Change, chain, decode_body
 from shards.errors import FileMissing, InvalidChange, InvalidName, KanbanError, StorageError, TooManyFiles
@@ -141,7 +141,7 @@ class _OpenShard:
 
     def _reader(self) -> sqlite3.Connection:
         sqlite.check_plain(self.path, sqlite.SHARD)
-        identity = sqlite.identity(self.path)
+        identity = placing.identity(self.path)
         if self._connection is None or identity != self._identity:
             self._close_connection()
             self._connection = sqlite.open_reader(self.path, sqlite.SHARD)

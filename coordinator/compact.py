@@ -19,7 +19,7 @@ from coordinator.passes import Coordinator, Progress, catch_up
 from coordinator.snapshots import Start, read_start, start_of
 from coordinator.state import BoardState
 from coordinator.verify import Verification, compare_with_replay
-from shards import sqlite
+from shards import placing, sqlite
 from shards.errors import FileBusy, InvalidName, NotVerified, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile
@@ -59,7 +59,7 @@ def compact(
     ``lock``: the coordinator's, held. ``dry_run``: only count. ``progress(done, total)`` is told of replayed entries.
     Raises NotVerified if the board is not what its ledger gives; then nothing is dropped.
     """
-    sqlite.discard(_making(paths))  # of a compaction that was killed
+    placing.discard(_making(paths))  # of a compaction that was killed
     Coordinator(paths, lock).close()  # catches up, or says what must be repaired first
     with closing(FileLedger(paths.ledger, lock)) as ledger:
         start = start_of(paths, ledger)
@@ -103,12 +103,12 @@ def _snapshot_at(
                 compare_with_replay(found, board, ledger, scratch, progress)
             for finding in found.findings:
                 raise NotVerified(path=paths.board, problem=f"{finding.where}: {finding.problem}")
-            sqlite.replace(making, paths.snapshot, lock)
+            placing.replace(making, paths.snapshot, lock)
         return start
     finally:
         scratch.close()
         board.close()
-        sqlite.discard(making)
+        placing.discard(making)
 
 
 def _shorten_shard(paths: BoardPaths, profile: str, path: Path, start: Start, dry_run: bool) -> Shortened:

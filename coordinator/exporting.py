@@ -17,7 +17,7 @@ from typing import Any
 
 from migrations.board import HERMES_TABLES
 from migrations.hermes import LATER_COLUMNS, columns_of, digest, stock_schema
-from shards import sqlite
+from shards import placing, sqlite
 from shards.errors import AlreadyThere, CannotOpen
 from shards.filesystems import sync_folder
 from shards.names import BoardPaths
@@ -60,14 +60,14 @@ def export(paths: BoardPaths, target: Path, format: str = HERMES) -> Exported:
             with sqlite.explained(paths.board), sqlite.snapshot(board):
                 (position,) = board.execute("SELECT position FROM merge_state").fetchone()
                 found = _write_lines(board, making) if format == JSON_LINES else _write_board(board, making)
-            sqlite.give_name(making, target)
+            placing.give_name(making, target)
         finally:
-            sqlite.discard(making)
+            placing.discard(making)
     return Exported(target, found[0], position, found[1])
 
 
 def _write_board(board: sqlite3.Connection, making: Path) -> tuple[dict[str, int], str]:
-    sqlite.discard(making)
+    placing.discard(making)
     made = sqlite.make_foreign(making)
     with closing(made), sqlite.explained(making):
         with sqlite.transaction(made):

@@ -20,7 +20,7 @@ from pathlib import Path
 from coordinator.collect import BUSY, QUARANTINED, Collected, Left, look
 from coordinator.holders import can_tell, process_state
 from coordinator.lock import Holder, holder
-from shards import sqlite
+from shards import placing, sqlite
 from shards.board import Board
 from shards.deliveries import DELIVERED_KINDS
 from shards.errors import FileMissing, KanbanError, StorageError
@@ -191,7 +191,7 @@ def read_sizes(paths: BoardPaths) -> Sizes:
         except OSError:  # it went away meanwhile
             continue
         base = entry.name
-        for suffix in sqlite.SIDECARS:
+        for suffix in placing.SIDECARS:
             base = base.removesuffix(suffix)
         if ".damaged-" in base:
             sizes["aside"] += size

@@ -27,7 +27,7 @@ from coordinator.salvage import Salvage, salvage
 from coordinator.state import BoardState
 from migrations import hermes
 from migrations.hermes import Legacy
-from shards import attachments, sqlite
+from shards import attachments, placing, sqlite
 from shards.bodies import Body, ImportRows
 from shards.errors import (
     AttachmentTooLarge,
@@ -177,7 +177,7 @@ def _report(
 @contextmanager
 def _ground_of(paths: BoardPaths, source: Path) -> Iterator[Ground]:
     """What the board has, without making one; nothing where the original itself lies, for that is to be adopted."""
-    if sqlite.identity(paths.board) in (None, sqlite.identity(source)):
+    if placing.identity(paths.board) in (None, placing.identity(source)):
         yield EmptyGround()
         return
     with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as connection, sqlite.snapshot(connection):

@@ -23,7 +23,7 @@ from coordinator.lock import GATEWAY, announce
 from coordinator.overdue import EXPIRE, overdue, own_changes
 from coordinator.snapshots import start_of
 from coordinator.state import BoardState
-from shards import sqlite
+from shards import placing, sqlite
 from shards.bell import Ringer
 from shards.bodies import Body
 from shards.changes import Change
@@ -72,7 +72,7 @@ class Coordinator:
             make_board(paths, lock, progress)
         self._collector = Collector(paths)
         self._clock = Clock()
-        found = {path: sqlite.identity(path) for path in (paths.board, paths.ledger)}
+        found = {path: placing.identity(path) for path in (paths.board, paths.ledger)}
         self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock)
         try:
             with sqlite.explained(paths.board):
@@ -80,7 +80,7 @@ class Coordinator:
                 if self._board.position()[0] and not paths.ledger.exists():
                     raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
                 self._ledger = FileLedger(paths.ledger, lock)
-                self._opened = {path: sqlite.identity(path) for path in found}
+                self._opened = {path: placing.identity(path) for path in found}
                 for path, identity in found.items():
                     if identity not in (None, self._opened[path]):  # replaced while it was being opened
                         raise FileReplaced(path=path)
@@ -162,7 +162,7 @@ class Coordinator:
         if not self._lock.is_in_place():
             raise NotCoordinator(pid=os.getpid(), folder=self.paths.folder, lock=self._lock.path)
         for path, identity in self._opened.items():
-            if sqlite.identity(path) != identity:
+            if placing.identity(path) != identity:
                 raise FileReplaced(path=path)
 
     def _read_data_version(self) -> int:
@@ -225,12 +225,12 @@ def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda do
             start_of(paths, ledger, onto=scratch)
             with sqlite.explained(sqlite.SCRATCH):
                 catch_up(BoardState(scratch), ledger, progress=progress)
-            sqlite.discard(making)
+            placing.discard(making)
             with closing(sqlite.open_writer(making, sqlite.BOARD, lock)) as board, sqlite.explained(making):
                 sqlite.copy_over(scratch, board)
-        return sqlite.put_in_place(making, paths.board, lock)
+        return placing.put_in_place(making, paths.board, lock)
     finally:
-        sqlite.discard(making)
+        placing.discard(making)
 
 
 def _is_lost(paths: BoardPaths) -> bool:

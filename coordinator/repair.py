@@ -29,7 +29,7 @@ from coordinator.held import (
 from coordinator.ledger import GENESIS, FileLedger, integrity
 from coordinator.passes import Coordinator
 from coordinator.snapshots import Start, read_start, start_of
-from shards import sqlite
+from shards import placing, sqlite
 from shards.board import Board
 from shards.changes import Change, chain, genesis
 from shards.errors import (
@@ -84,10 +84,10 @@ def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
             if _write_ledger(making, lock, start, _entries(paths, board, start)) != (shown, digest):
                 problem = f"{paths.board} and the shards do not lead to the digest that the board shows"
                 raise BeyondRepair(path=paths.ledger, problem=problem)
-        return Repaired(paths.ledger, shown - start.position, sqlite.put_in_place(making, paths.ledger, lock))
+        return Repaired(paths.ledger, shown - start.position, placing.put_in_place(making, paths.ledger, lock))
     finally:
         board.close()
-        sqlite.discard(making)
+        placing.discard(making)
 
 
 def repair_snapshot(paths: BoardPaths, lock: FileLock) -> Repaired:
@@ -108,9 +108,9 @@ def repair_snapshot(paths: BoardPaths, lock: FileLock) -> Repaired:
                 raise Damaged(path=paths.board, problem=problem)
             sqlite.write_copy(board, making, sqlite.SNAPSHOT)
             position = read_start(board).position
-        return Repaired(paths.snapshot, position, sqlite.put_in_place(making, paths.snapshot, lock))
+        return Repaired(paths.snapshot, position, placing.put_in_place(making, paths.snapshot, lock))
     finally:
-        sqlite.discard(making)
+        placing.discard(making)
 
 
 def is_sound_snapshot(paths: BoardPaths, ledger: FileLedger) -> bool:
@@ -153,9 +153,9 @@ def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
             shard_id = old.shard_id or secrets.token_hex(16)
             base = merged.start if merged.start[0] else (0, genesis(profile, shard_id))
             _write_shard(making, shard_lock, (profile, shard_id, *base), changes, runs)
-            aside = sqlite.put_in_place(making, path, shard_lock)
+            aside = placing.put_in_place(making, path, shard_lock)
         finally:
-            sqlite.discard(making)
+            placing.discard(making)
     kept = {change.digest for change in changes}
     unmerged = tuple(
         change for change in old.held.changes if change.seq > merged.start[0] and change.digest not in kept
@@ -224,7 +224,7 @@ def _merged_changes(paths: BoardPaths, profile: str) -> dict[int, Change]:
 def _write_ledger(
     path: Path, lock: FileLock, start: Start, entries: Iterator[tuple[int, Change]]
 ) -> tuple[int, str]:
-    sqlite.discard(path)
+    placing.discard(path)
     with closing(FileLedger(path, lock)) as ledger:
         ledger.begin_behind(start.position, start.digest)
         for at_ms, group in groupby(entries, key=lambda entry: entry[0]):
@@ -266,7 +266,7 @@ def _shard_id(shard: sqlite3.Connection, profile: str) -> str | None:
 
 
 def _write_shard(path: Path, lock: FileLock, meta: tuple, changes: list[Change], runs: list[int]) -> None:
-    sqlite.discard(path)
+    placing.discard(path)
     now_ms = time.time_ns() // 1_000_000
     shard = sqlite.open_writer(path, sqlite.SHARD, lock)
     with closing(shard), sqlite.explained(path), sqlite.transaction(shard):

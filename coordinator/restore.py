@@ -22,7 +22,7 @@ from coordinator.ledger import FileLedger, integrity
 from coordinator.passes import Coordinator, Progress
 from coordinator.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
 from coordinator.verify import Finding, verify
-from shards import sqlite
+from shards import placing, sqlite
 from shards.board import Board
 from shards.changes import Change
 from shards.errors import BackupUnsound, CompactedPast, InvalidName, NothingToRepair, OpenElsewhere, StorageError
@@ -142,7 +142,7 @@ def _restore_snapshot(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done:
         if copy.snapshot.exists() and is_sound_snapshot(copy, ledger):
             _put(copy.snapshot, sqlite.SNAPSHOT, paths.snapshot, lock, done)
         elif not ledger.base()[0]:
-            done.set_aside.append(sqlite.set_aside(paths.snapshot, lock))
+            done.set_aside.append(placing.set_aside(paths.snapshot, lock))
         else:  # its board is one too, and with a later one the backup could not be put back again
             _put(copy.board, sqlite.SNAPSHOT, paths.snapshot, lock, done)
 
@@ -218,9 +218,9 @@ def _put(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done: Rest
     with closing(sqlite.open_reader(source, role)) as reader:
         try:
             sqlite.write_copy(reader, making, role)
-            aside = sqlite.put_in_place(making, path, lock)
+            aside = placing.put_in_place(making, path, lock)
         finally:
-            sqlite.discard(making)
+            placing.discard(making)
     if aside is not None:
         done.set_aside.append(aside)
 

@@ -17,7 +17,7 @@ from coordinator.ledger import FileLedger, integrity
 from coordinator.passes import Progress, catch_up
 from coordinator.snapshots import start_of
 from coordinator.state import BoardState
-from shards import sqlite
+from shards import placing, sqlite
 from shards.errors import Damaged, DiskFull, FileBusy, KanbanError
 from shards.locks import FileLock
 from shards.names import BoardPaths
@@ -101,7 +101,7 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
             _copy_onto(scratch, paths.board, lock)
             return Rebuilt(entries, None)
         except Damaged:
-            aside = sqlite.set_aside(paths.board, lock)
+            aside = placing.set_aside(paths.board, lock)
             _copy_onto(scratch, paths.board, lock)
             return Rebuilt(entries, aside)
     finally:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from shards import sqlite
+from shards import placing, sqlite
 from shards.errors import BoardMissing
 from shards.names import BoardPaths
 from shards.records import (
@@ -343,7 +343,7 @@ class Board:
     def _present_files(self) -> tuple:
         """Which board and which WAL lie there. A kept connection that no longer reads these (the board was replaced,
         or foreign code in this process dropped its locks and the WAL went from under it) is opened again."""
-        return tuple(map(sqlite.identity, self._names))
+        return tuple(map(placing.identity, self._names))
 
     def _rows(self, sql: str, given: Sequence | dict) -> list[sqlite3.Row]:
         """One statement is one state of the board by itself."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
-from shards import sqlite
+from shards import placing, sqlite
 from shards.bodies import Body
 from shards.changes import KIND_OF, chain, encode_body, genesis
 from shards.errors import ShardBehind, ShardOfAnother
@@ -91,7 +91,7 @@ class Shard:
     def still_holds(self, written: Written) -> bool:
         """Whether the shard is the file that the change was written to, or another one that has it all the same: a
         repair may give changes up, and their seqs are given again."""
-        if sqlite.identity(self.path) == written.file:
+        if placing.identity(self.path) == written.file:
             return True
         with self._writing(Eyes()) as connection:
             row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (written.seq,)).fetchone()
@@ -165,7 +165,7 @@ class Shard:
             self._lock.release()
 
     def _open(self, eyes: Eyes) -> sqlite3.Connection:
-        found = sqlite.identity(self.path)
+        found = placing.identity(self.path)
         if found is None and eyes.merged_seq:
             raise ShardBehind(path=self.path, profile=self.profile, head=0, merged=eyes.merged_seq)
         if self._connection is not None and found != self._identity:
@@ -179,7 +179,7 @@ class Shard:
                 connection.close()
                 raise
             self._connection = connection
-            self._identity = sqlite.identity(self.path)
+            self._identity = placing.identity(self.path)
         return self._connection
 
     @staticmethod

@@ -12,18 +12,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import sqlite3
 import stat
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from shards.errors import (
-    AlreadyThere,
     BoardLost,
     BoardMissing,
     CannotOpen,
@@ -39,7 +36,6 @@ from shards.errors import (
     NewerSchema,
     NoSharedMemory,
     NotAFile,
-    StillWritten,
     StorageError,
     StrangeSchema,
     TooManyFiles,
@@ -47,6 +43,7 @@ from shards.errors import (
 )
 from shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode, not_shared, sync_folder
 from shards.locks import FileLock, descriptors_left
+from shards.placing import SIDECARS, beside, discard, forget_oldest, name_aside
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
 LONGEST_VALUE_BYTES = 16 * 1024 * 1024
@@ -55,19 +52,11 @@ SCHEMA_STEPS = 10_000
 # How long a writer waits for a foreign reader (the sqlite3 shell, say) that is inside a read of the same file.
 BUSY_MS = 5_000
 STATEMENTS_KEPT = 256
-# What SQLite puts beside a database file.
-SIDECARS = ("-wal", "-shm", "-journal")
-# Of each file: how many damaged ones are kept, and of how many bytes all together; the newest always.
-ASIDE_KEPT = 5
-ASIDE_KEPT_BYTES = 1024**3
 CACHE_KIB = 16 * 1024
 # Where SQLite keeps what has no name and becomes too large for memory.
 SCRATCH = Path(os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp")
-COPY_BLOCK_BYTES = 1024 * 1024
 # A database, its -wal and its -shm, and its folder while it is made durable.
 FILES_OF_A_DATABASE = 4
-# Where SQLite puts a scratch database that outgrew the memory.
-SCRATCH = Path(os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp")
 # A file is rewritten when more than one in so many of its pages is free.
 WORTH_SHRINKING = 10
 
@@ -148,15 +137,15 @@ def check_plain(path: Path, role: Role) -> None:
     """Raise NotAFile if something else than a file lies at ``path`` or beside it: opening a pipe would wait for ever.
     Of files that others write, a symbolic link is refused too: it may lead to a file of anybody."""
     name = os.fspath(path)
-    for beside in (name, *(name + suffix for suffix in SIDECARS)):
+    for each in (name, *(name + suffix for suffix in SIDECARS)):
         try:
-            found = os.stat(beside, follow_symlinks=role.fingerprint is None)
+            found = os.stat(each, follow_symlinks=role.fingerprint is None)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise cannot_open(beside, error) from error
+            raise cannot_open(each, error) from error
         if not stat.S_ISREG(found.st_mode):
-            raise NotAFile(path=beside)
+            raise NotAFile(path=each)
 
 
 def open_foreign(path: Path) -> sqlite3.Connection:
@@ -233,35 +222,6 @@ def open_private(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def copy_bytes(source: Path, folder: Path, name: str) -> str:
-    """Copy a database that no SQLite can read any more, and its WAL and journal, byte by byte into ``folder`` as
-    ``name``; returns the SHA-256 of the database itself.
-
-    The one exception to law 1. Closing a file takes away the locks that this very process holds on it, and those of
-    no other; so it is safe where this process has no connection to it, which is checked here. Bytes that somebody
-    writes meanwhile are worthless, so the caller has seen that nobody has the file open for writing, and this sees
-    that neither size nor time changed. Raises StillWritten, CannotOpen, DiskFull.
-    """
-    digest = hashlib.sha256()
-    for suffix in ("", "-journal", "-wal"):
-        original = _beside(source, suffix)
-        assert not _open_here(original), f"{original} is open in this process; closing a copy would drop its locks"
-        before = _state(original)
-        if before is None:
-            continue
-        try:
-            with original.open("rb") as reading, _beside(folder / name, suffix).open("xb") as writing:
-                while block := reading.read(COPY_BLOCK_BYTES):
-                    writing.write(block)
-                    if not suffix:
-                        digest.update(block)
-        except OSError as error:
-            raise cannot_open(original, error) from error
-        if _state(original) != before:
-            raise StillWritten(path=original, holders="another process")
-    return digest.hexdigest()
-
-
 def copy_over(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     """Replace the whole content of ``target`` by that of ``source`` in one transaction of SQLite's own."""
     source.backup(target)
@@ -285,7 +245,7 @@ def write_copy(source: sqlite3.Connection, path: Path, role: Role) -> None:
             target.execute("PRAGMA journal_mode=truncate")  # a copy of a WAL database is one, too
         finally:
             target.close()
-    _beside(path, "-journal").unlink(missing_ok=True)  # emptied
+    beside(path, "-journal").unlink(missing_ok=True)  # emptied
     sync_folder(path.parent)
 
 
@@ -295,7 +255,7 @@ def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock
 
     ``lock``: the file's lock, held. Raises what ``open_writer`` raises, and FileBusy if a foreign program is writing.
     """
-    aside = _name_aside(path, lock)
+    aside = name_aside(path, lock)
     with explained(path):
         target = open_writer(path, role, lock)
         try:
@@ -303,7 +263,7 @@ def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock
             source.backup(target)
         finally:
             target.close()
-    _forget_oldest(path)
+    forget_oldest(path)
     return aside
 
 
@@ -316,83 +276,6 @@ def shrink(connection: sqlite3.Connection) -> None:
         connection.execute("VACUUM")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing in a file with a rollback journal
-
-
-def replace(made: Path, path: Path, lock: FileLock) -> None:
-    """Give a closed database that was just made the name ``path``, durably, in place of what lay there.
-
-    ``lock``: the lock of ``path``, held. For a file that is made anew each time; ``put_in_place`` keeps the former.
-    """
-    assert lock.held, f"{path} is moved only under its lock"
-    for suffix in SIDECARS:
-        _beside(path, suffix).unlink(missing_ok=True)
-    made.replace(path)
-    sync_folder(path.parent)
-
-
-def set_aside(path: Path, lock: FileLock) -> Path:
-    """Rename a file that is too damaged to be opened, with what belongs to it, and return its new name.
-
-    ``lock``: the file's lock, held. Whoever still reads the old file keeps reading it.
-    """
-    aside = _name_aside(path, lock)
-    _move(path, aside, ("", *SIDECARS))
-    _forget_oldest(path)
-    return aside
-
-
-def discard(path: Path) -> None:
-    """Remove a database that was being made when its maker was killed; nobody else knows its name."""
-    for suffix in ("", *SIDECARS):
-        _beside(path, suffix).unlink(missing_ok=True)
-
-
-def give_name(made: Path, path: Path) -> None:
-    """Give a closed file that was just made the free name ``path``, on the same filesystem, durably. Raises
-    AlreadyThere, DiskFull."""
-    if _beside(made, "-wal").exists():  # closing could not bring its content into the file
-        raise DiskFull(path=made)
-    with made.open("r+b") as file:
-        os.fsync(file.fileno())
-    try:
-        os.link(made, path)  # unlike a rename, this replaces nothing
-    except FileExistsError as error:
-        raise AlreadyThere(path=path) from error
-    except OSError:  # a filesystem without links
-        if path.exists():
-            raise AlreadyThere(path=path) from None
-        made.rename(path)
-    discard(made)
-    sync_folder(path.parent)
-
-
-def discard_sidecars(path: Path) -> None:
-    """Remove what lies beside a private database whose content has been brought into it."""
-    for suffix in SIDECARS:
-        _beside(path, suffix).unlink(missing_ok=True)
-
-
-def put_in_place(made: Path, path: Path, lock: FileLock) -> Path | None:
-    """Give a closed database that was just made the name ``path``, durably, and set aside what lay there.
-
-    ``lock``: the lock of ``path``, held. Returns the former file's new name, if there was one. A kill on the way
-    leaves the former file at ``path`` or the new one, never none. Raises DiskFull.
-    """
-    aside = _name_aside(path, lock)
-    if _beside(made, "-wal").exists():  # closing could not bring its content into the file
-        raise DiskFull(path=made)
-    had_one = path.exists()
-    if had_one:
-        try:
-            os.link(path, aside)
-        except OSError:  # a filesystem without links: here alone, a kill leaves no file at ``path``
-            path.rename(aside)
-    _move(path, aside, SIDECARS)  # a journal fits no other database
-    made.replace(path)
-    discard(made)  # the emptied journal that it leaves
-    sync_folder(path.parent)
-    _forget_oldest(path)
-    return aside if had_one else None
 
 
 @contextmanager
@@ -482,66 +365,6 @@ def schema_of(connection: sqlite3.Connection) -> int:
 def quick_check(connection: sqlite3.Connection) -> str:
     """SQLite's ``quick_check``: ``ok``, or the first thing that is wrong; reads the whole file."""
     return connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-
-
-def identity(path: Path | str) -> tuple[int, int] | None:
-    """Which file lies at ``path`` (device, inode), by ``stat`` alone; None if there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _state(path: Path) -> tuple[int, ...] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _open_here(path: Path) -> bool:
-    """Whether a descriptor of this process is open on the file at ``path``."""
-    wanted = identity(path)
-    for number in os.listdir("/dev/fd"):
-        with suppress(OSError):  # the descriptor of this very listing is closed by now
-            found = os.fstat(int(number))
-            if wanted == (found.st_dev, found.st_ino):
-                return True
-    return False
-
-
-def _name_aside(path: Path, lock: FileLock) -> Path:
-    """A new name that sorts behind the earlier ones."""
-    assert lock.held, f"{path} is moved only under its lock"
-    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
-    return path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{rest:09}")
-
-
-def _move(path: Path, target: Path, suffixes: tuple[str, ...]) -> None:
-    for suffix in suffixes:
-        if _beside(path, suffix).exists():
-            _beside(path, suffix).rename(_beside(target, suffix))
-
-
-def _forget_oldest(path: Path) -> None:
-    """Keep the newest of the files that were set aside from ``path``, within ASIDE_KEPT and ASIDE_KEPT_BYTES."""
-    beginning = f"{path.name}.damaged-"
-    families: dict[str, int] = {}
-    for file in os.scandir(path.parent):
-        if file.name.startswith(beginning):
-            name = re.sub("-(wal|shm|journal)$", "", file.name)
-            families[name] = families.get(name, 0) + file.stat().st_size
-    size = 0
-    for number, name in enumerate(sorted(families, reverse=True)):
-        size += families[name]
-        if number and (number >= ASIDE_KEPT or size > ASIDE_KEPT_BYTES):
-            discard(path.with_name(name))
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

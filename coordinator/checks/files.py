@@ -18,7 +18,7 @@ from coordinator.health import read_sizes
 from coordinator.holders import FileHolder, can_tell, holders_of
 from coordinator.lock import holder
 from coordinator.verify import verify
-from shards import sqlite, text
+from shards import placing, sqlite, text
 from shards.errors import FileMissing, KanbanError, StorageError
 from shards.names import BoardPaths
 
@@ -64,7 +64,7 @@ def holders(paths: BoardPaths) -> Iterator[Finding]:
     yield from _deleted(found)
     yield from _strangers(paths, found)
     yield from _two_libraries(found)
-    by_file = Counter((each.path.name, str(each)) for each in found if not each.path.name.endswith(sqlite.SIDECARS))
+    by_file = Counter((each.path.name, str(each)) for each in found if not each.path.name.endswith(placing.SIDECARS))
     if by_file:
         yield Finding("holders", OK, f"Open now: {', '.join(f'{file} by {who}' for file, who in sorted(by_file))}.")
     else:
@@ -100,7 +100,7 @@ def leftovers(paths: BoardPaths) -> Iterator[Finding]:
     yield from (Finding("leftovers", NOTE, f"{sentence}.") for sentence in left)
     if sizes.aside_files:
         said = f"{text.many(sizes.aside_files, 'damaged file')} set aside as *.damaged-* ({sizes.aside / MIB:,.1f} MiB)"
-        yield Finding("leftovers", NOTE, f"{said}; of each file the newest {sqlite.ASIDE_KEPT} are kept to look at.")
+        yield Finding("leftovers", NOTE, f"{said}; of each file the newest {placing.ASIDE_KEPT} are kept to look at.")
     elif not left:
         yield Finding("leftovers", OK, "Nothing was set aside, and nothing is left half done.")
 

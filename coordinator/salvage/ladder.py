@@ -19,7 +19,7 @@ from coordinator.salvage.tables import save_tables
 from coordinator.salvage.trees import Marks
 from coordinator.salvage.witnesses import Witnesses, lost_tasks
 from migrations.board import HERMES_TABLES
-from shards import sqlite
+from shards import placing, sqlite
 from shards.errors import BeyondSalvage, FileMissing, NotABoard, StillWritten, StorageError, cannot_open
 
 # How many findings of SQLite's integrity check are kept: it can make one for each row.
@@ -48,7 +48,7 @@ def salvage(source: Path, folder: Path) -> Salvage:
     if not can_tell():
         report.notes.append("this system does not say who has a file open; nobody must have written it meanwhile")
     try:
-        report.digest = sqlite.copy_bytes(source, folder, PRIVATE)
+        report.digest = placing.copy_bytes(source, folder, PRIVATE)
         with sqlite.explained(source):
             _climb(private, report)
             _check(report)
@@ -145,7 +145,7 @@ def _try(private: Path, form: Form, change: Callable[[Path, Form, Salvage], None
             return True
     except sqlite3.Error:
         pass  # a damaged tree cannot be emptied, and two rows of one key cannot be indexed: the next rung
-    sqlite.discard(report.copy)
+    placing.discard(report.copy)
     report.notes = notes
     return False
 
@@ -193,7 +193,7 @@ def _check(report: Salvage) -> None:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
     finally:
         connection.close()
-    sqlite.discard_sidecars(report.copy)
+    placing.discard_sidecars(report.copy)
     if not report.tables["tasks"].saved:
         _warn_of_nothing(report, pages)
 
@@ -314,4 +314,4 @@ def _is_text(beginning: bytes) -> bool:
 
 def _discard(*paths: Path) -> None:
     for path in paths:
-        sqlite.discard(path)
+        placing.discard(path)

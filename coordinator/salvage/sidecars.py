@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coordinator.salvage.report import Salvage
 from coordinator.salvage.wal import Replayed, replay
-from shards import sqlite
+from shards import placing, sqlite
 
 JOURNAL, WAL = "-journal", "-wal"
 LEFT_OUT = {
@@ -48,7 +48,7 @@ def bring_in(private: Path, report: Salvage) -> Iterator[Trial]:
         if alone.exists():
             yield Trial(alone, [LEFT_OUT[suffix] for suffix in sidecars])
     finally:
-        sqlite.discard(alone)
+        placing.discard(alone)
 
 
 def former_of(private: Path) -> Path:
@@ -70,14 +70,14 @@ def _roll_back(private: Path, report: Salvage) -> None:
             connection.close()
     except sqlite3.Error as error:
         report.notes.append(f"a journal lay beside it, and could not be rolled back ({error})")
-    sqlite.discard_sidecars(private)
+    placing.discard_sidecars(private)
     if aside.exists():
         aside.rename(wal)
 
 
 def _replay(private: Path, report: Salvage) -> None:
     found = replay(private.with_name(private.name + WAL), private, former_of(private))
-    sqlite.discard_sidecars(private)
+    placing.discard_sidecars(private)
     report.notes.append(_said(found))
     if found.unreadable:
         report.warnings.append(

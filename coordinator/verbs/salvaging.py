@@ -9,7 +9,7 @@ import click
 
 from coordinator.salvage import RUNGS, Salvage
 from coordinator.salvage import salvage as make_sound
-from shards import sqlite, text
+from shards import placing, text
 from shards.commands import NEEDS_ATTENTION, json_option
 from shards.errors import AlreadyThere, cannot_open
 
@@ -35,7 +35,7 @@ def salvage(ctx: click.Context, source: Path, into: Path, as_json: bool) -> None
     try:
         with tempfile.TemporaryDirectory(prefix=".salvage-", dir=into.parent) as folder:
             done = make_sound(source, Path(folder))
-            sqlite.give_name(done.copy, into)
+            placing.give_name(done.copy, into)
     except OSError as error:
         raise cannot_open(into, error) from error
     done.copy = into

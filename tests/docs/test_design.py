@@ -13,7 +13,7 @@ from setuptools import find_packages
 from coordinator import collect
 from coordinator.refusal import REASONS
 from coordinator.rules import NO_TASK_YET, RULES, capacity, failures
-from shards import Gateway, attachments, deliveries, filesystems, gateway, sqlite
+from shards import Gateway, attachments, deliveries, filesystems, gateway, placing
 from shards.bodies import ADDING, COORDINATOR_KINDS, KINDS, NESTING_LIMIT
 from shards.records import STATUSES
 from tests import invariants
@@ -112,7 +112,7 @@ def test_every_way_to_fail_is_listed() -> None:
         ("Capacity", f"for {gateway.ASK_AGAIN_S:g} s unless"),
         ("Notifications", f"({deliveries.DELIVERY_LEASE_S} s)"),
         ("Attachments", f"{attachments.LIMIT_BYTES // 2**20} MiB"),
-        ("Losing a file", f"the newest {sqlite.ASIDE_KEPT} of each"),
+        ("Losing a file", f"the newest {placing.ASIDE_KEPT} of each"),
         ("SQLite laws", f"metadata {NESTING_LIMIT} levels"),
     ],
 )

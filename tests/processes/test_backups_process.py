@@ -12,7 +12,7 @@ import tenacity
 
 from coordinator.backups import backups_in
 from coordinator.verify import verify
-from shards import Board, Gateway, sqlite
+from shards import Board, Gateway, placing
 from shards.names import BoardPaths
 from tests.processes.conftest import merging
 
@@ -91,7 +91,7 @@ def test_gateways_go_on_behind_a_restore(home, paths, gateways, task, lost) -> N
         "shard": [paths.shard("bob")],
         "snapshot": [paths.snapshot],
     }[lost]:
-        sqlite.discard(path)
+        placing.discard(path)
     done = _kanban_merge(home, "restore", backup)
     assert done.returncode == 0, done.stderr
     texts += [_say(gateways, profile, "after") for profile in ("bob", "amy")]

@@ -31,7 +31,7 @@ from coordinator.restore import restore
 from coordinator.state import BoardState
 from coordinator.verify import rebuild
 from migrations.hermes import Legacy
-from shards import sqlite
+from shards import placing, sqlite
 from shards.board import Board
 from shards.bodies import Body
 from shards.errors import BoardMissing, DiskFull, NothingToRepair, StorageError
@@ -302,7 +302,7 @@ class World:
             return
         self.stop_daemon()
         if lost:
-            sqlite.discard({"board": self.paths.board, "snapshot": self.paths.snapshot}[lost])
+            placing.discard({"board": self.paths.board, "snapshot": self.paths.snapshot}[lost])
         lock = self._take_lock()
         try:
             done = restore(self.paths, there[-1], lock)
@@ -399,8 +399,8 @@ def killed_at(point: str | None, at: int = 1) -> Iterator[None]:
         "while deciding": (coordinator.passes, "decide", after),
         "before the board's commit": (BoardState, "commit", before),
         "after the board's commit": (BoardState, "commit", after),
-        "before the snapshot": (sqlite, "replace", before),
-        "after the snapshot": (sqlite, "replace", after),
+        "before the snapshot": (placing, "replace", before),
+        "after the snapshot": (placing, "replace", after),
         "after the ledger is shorter": (FileLedger, "drop", after),
         "before a shard is shorter": (coordinator.compact, "_drop_changes", before),
         "after a shard is shorter": (coordinator.compact, "_drop_changes", after),

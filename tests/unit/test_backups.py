@@ -18,7 +18,7 @@ from coordinator import lock as locks
 from coordinator.backups import RETRY_S, Schedule, backups_in, limit_backups, make_backup
 from coordinator.restore import REPAIRED, RESTORED, STAYED, restore
 from coordinator.verify import verify
-from shards import Gateway, sqlite
+from shards import Gateway, placing
 from shards.errors import BackupFailed, BackupUnsound, BoardMissing, OpenElsewhere, UpkeepRunning
 from shards.locks import FileLock
 from shards.names import BoardPaths
@@ -174,7 +174,7 @@ def test_restoring_what_is_lost(paths: BoardPaths, store: Path, home: str, task:
         bob.sync()
     everything = {"board": paths.board, "ledger": paths.ledger, "amy": paths.shard("amy"), "bob": paths.shard("bob")}
     for name in everything if lost == "everything" else lost.split(" and "):
-        sqlite.discard(everything[name])
+        placing.discard(everything[name])
     done = _restored(paths, made)
     assert done.findings == []
     ledger = {"everything": RESTORED, "board and ledger": RESTORED, "ledger and amy": RESTORED, "ledger": REPAIRED}
@@ -208,8 +208,8 @@ def test_changes_that_saw_one_another_are_merged_again(paths: BoardPaths, store:
     with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
         for number in range(6):
             (amy, bob)[number % 2].edit(task, priority=number + 1)
-    sqlite.discard(paths.ledger)
-    sqlite.discard(paths.board)
+    placing.discard(paths.ledger)
+    placing.discard(paths.board)
     done = _restored(paths, made)
     assert (done.merged, done.findings) == (6, [])
     with Gateway("amy", home=home) as amy:
@@ -222,7 +222,7 @@ def test_a_damaged_shard_keeps_its_sound_rest(paths: BoardPaths, store: Path, ho
         for text in ("sound", "rewritten", "behind it"):
             bob.comment(task, text)
         bob.sync()
-    sqlite.discard(paths.ledger)
+    placing.discard(paths.ledger)
     _plainly(paths.shard("bob"), 'UPDATE changes SET body = \'{"text":"forged"}\' WHERE seq = 3')
     done = _restored(paths, made)
     assert done.shards == {"amy": STAYED, "bob": REPAIRED}
@@ -239,7 +239,7 @@ def test_a_killed_restore_is_repeated(paths: BoardPaths, store: Path, home: str,
     while killed:
         step += 1
         for path in (paths.ledger, paths.shard("amy")):
-            sqlite.discard(path)
+            placing.discard(path)
             path.write_bytes(b"nonsense" * 1024)
         ended = subprocess.run(
             [
@@ -263,12 +263,12 @@ def test_a_killed_restore_is_repeated(paths: BoardPaths, store: Path, home: str,
 
 def test_a_backup_that_is_not_sound_replaces_nothing(paths: BoardPaths, store: Path, task: str) -> None:
     made = make_backup(paths, store)
-    before = sqlite.identity(paths.board)
+    before = placing.identity(paths.board)
     _plainly(made.folder / "kanban.db", "PRAGMA user_version=1")
     (made.folder / "kanban-ledger.db").write_bytes(b"nonsense" * 1024)
     with pytest.raises(BackupUnsound, match="Nothing was changed"):
         _restored(paths, made)
-    assert sqlite.identity(paths.board) == before
+    assert placing.identity(paths.board) == before
 
 
 def test_nothing_is_replaced_under_a_writer(paths: BoardPaths, store: Path, task: str) -> None:
@@ -292,7 +292,7 @@ def test_the_commands(home: str, paths: BoardPaths, task: str, kanban_merge, fai
     assert name in kanban_merge("backups").stdout
     assert kanban_merge("backup", "--keep-bytes", "much").returncode == 2
     assert "There is no backup at" in failed(kanban_merge("restore", "nothing"), 3)
-    sqlite.discard(paths.board)
+    placing.discard(paths.board)
     done = kanban_merge("restore", name)
     assert done.returncode == 0, done.stderr
     assert "is restored from" in done.stdout

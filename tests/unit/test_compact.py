@@ -17,7 +17,7 @@ from coordinator.ledger import FileLedger
 from coordinator.repair import repair_ledger, repair_shard, repair_snapshot
 from coordinator.restore import restore
 from coordinator.verify import rebuild, verify
-from shards import Board, Gateway, sqlite
+from shards import Board, Gateway, placing, sqlite
 from shards.errors import (
     BackupUnsound,
     BoardBehind,
@@ -88,7 +88,7 @@ def test_a_backup_keeps_what_it_needs(paths: BoardPaths, home: str, task: str) -
         bob.comment(task, "since")
         bob.sync()
     assert _compact(paths).position == made.manifest.position == 4
-    sqlite.discard(paths.ledger)
+    placing.discard(paths.ledger)
     with closing(_lock(paths)) as lock:
         assert restore(paths, made, lock).findings == []
     with Board(paths) as board:
@@ -131,7 +131,7 @@ def test_a_busy_shard_is_left_for_the_next_time(paths: BoardPaths, task: str, mo
 def test_survive_any_one_file(paths: BoardPaths, home: str, task: str, compacted: list[str], lost: str) -> None:
     """docs/design.md, "Losing a file": with nothing left of the others' oldest part but the snapshot."""
     others = {"board": paths.board, "ledger": paths.ledger, "snapshot": paths.snapshot}
-    sqlite.discard(others.get(lost) or paths.shard(lost))
+    placing.discard(others.get(lost) or paths.shard(lost))
     with closing(_lock(paths)) as lock:
         if lost == "ledger":
             assert repair_ledger(paths, lock).rows == 1
@@ -157,11 +157,11 @@ def test_every_file_one_after_the_other(paths: BoardPaths, home: str, task: str,
         for profile in ("amy", "bob"):
             with pytest.raises(NothingToRepair):
                 repair_shard(paths, lock, profile)
-        sqlite.discard(paths.snapshot)
+        placing.discard(paths.snapshot)
         repair_snapshot(paths, lock)
-        sqlite.discard(paths.shard("bob"))
+        placing.discard(paths.shard("bob"))
         repair_shard(paths, lock, "bob")
-        sqlite.discard(paths.ledger)
+        placing.discard(paths.ledger)
         repair_ledger(paths, lock)
         rebuild(paths, lock)
     with Gateway("bob", home=home) as bob:
@@ -173,7 +173,7 @@ def test_every_file_one_after_the_other(paths: BoardPaths, home: str, task: str,
 
 def test_a_lost_snapshot_drops_nothing_young(paths: BoardPaths, task: str, compacted: list[str]) -> None:
     """The one that is made instead stands later than anything may be dropped."""
-    sqlite.discard(paths.snapshot)
+    placing.discard(paths.snapshot)
     with closing(_lock(paths)) as lock:
         repair_snapshot(paths, lock)
         assert compact(paths, lock, 0).files == []
@@ -190,7 +190,7 @@ def test_a_board_older_than_the_snapshot(paths: BoardPaths, home: str, task: str
         bob.sync()
     _compact(paths)
     with closing(_lock(paths)) as lock:
-        sqlite.put_in_place(paths.folder / "older.db", paths.board, lock)
+        placing.put_in_place(paths.folder / "older.db", paths.board, lock)
         with pytest.raises(BoardBehind, match="rebuild"):
             compact(paths, lock, NOTHING_IS_YOUNG)
         rebuild(paths, lock)
@@ -220,7 +220,7 @@ def test_a_backup_that_compaction_left_behind(paths: BoardPaths, home: str, task
     _compact(paths)
     with closing(_lock(paths)) as lock, pytest.raises(CompactedPast, match="the changes 5 to 5"):
         restore(paths, made, lock)
-    sqlite.discard(paths.ledger)
+    placing.discard(paths.ledger)
     with closing(_lock(paths)) as lock, pytest.raises(CompactedPast, match=r"kanban\.bob\.db .* changes 4 to 4"):
         restore(paths, made, lock)
 
@@ -230,12 +230,12 @@ def test_a_backup_of_a_compacted_board(paths: BoardPaths, task: str, compacted: 
     made = make_backup(paths, paths.backups)
     files = {"board": paths.board, "ledger": paths.ledger, "snapshot": paths.snapshot, "bob": paths.shard("bob")}
     for path in files.values() if lost == "everything" else [files[lost]]:
-        sqlite.discard(path)
+        placing.discard(path)
     with closing(_lock(paths)) as lock:
         assert restore(paths, made, lock).findings == []
     with Board(paths) as board:
         assert [comment.body for comment in board.comments(task)] == compacted
-    sqlite.discard(made.folder / "kanban-snapshot.db")
+    placing.discard(made.folder / "kanban-snapshot.db")
     with closing(_lock(paths)) as lock, pytest.raises(BackupUnsound, match="no snapshot"):
         restore(paths, made, lock)
 
@@ -245,7 +245,7 @@ import os, sys
 from coordinator import lock as locks
 from coordinator import compact as compacting
 from coordinator.ledger import FileLedger
-from shards import sqlite
+from shards import placing, sqlite
 from shards.names import BoardPaths
 step, done = int(sys.argv[2]), 0
 def die_around(owner, name):
@@ -260,7 +260,7 @@ def die_around(owner, name):
             result = act()
         return result
     setattr(owner, name, step_or_die)
-for owner, name in ((sqlite, "write_copy"), (sqlite, "replace"), (sqlite, "shrink"), (os, "replace"), (os, "unlink"),
+for owner, name in ((sqlite, "write_copy"), (placing, "replace"), (sqlite, "shrink"), (os, "replace"), (os, "unlink"),
                     (FileLedger, "drop"), (compacting, "_drop_changes")):
     die_around(owner, name)
 paths = BoardPaths.find(home=sys.argv[1])
@@ -293,7 +293,7 @@ def test_the_command(home: str, paths: BoardPaths, task: str, kanban_merge, fail
     assert "a replay starts at 4" in kanban_merge("compact").stdout
     assert json.loads(kanban_merge("status", "--json").stdout)["shards"][0]["state"] == "ok"
     assert "is sound" in failed(kanban_merge("repair", "--snapshot"), 1)
-    sqlite.discard(paths.snapshot)
+    placing.discard(paths.snapshot)
     assert "kanban-snapshot.db" in kanban_merge("verify").stdout
     assert kanban_merge("repair", "--snapshot").returncode == 0
     assert kanban_merge("verify").returncode == 0
@@ -330,10 +330,10 @@ def test_a_lost_snapshot_comes_from_the_backups_board(paths: BoardPaths, home: s
         bob.comment(task, "since")
         bob.sync()
     _compact(paths)
-    sqlite.discard(paths.snapshot)
+    placing.discard(paths.snapshot)
     with closing(locks.take(paths, locks.COMMAND, 1.0)) as lock:
         assert restore(paths, backup, lock).findings == []
-        sqlite.discard(paths.shard("bob"))
+        placing.discard(paths.shard("bob"))
         repair_shard(paths, lock, "bob")
         assert restore(paths, backup, lock).findings == []
     assert verify(paths).clean

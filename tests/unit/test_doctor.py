@@ -13,7 +13,7 @@ import pytest
 from coordinator import doctor
 from coordinator.checks import files, machine, workbench
 from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
-from shards import Gateway, sqlite
+from shards import Gateway, placing
 from shards.errors import CannotOpen
 from shards.names import BoardPaths
 
@@ -93,7 +93,7 @@ def test_a_folder_without_a_board(paths: BoardPaths) -> None:
 def test_a_board_that_is_lost_or_damaged(used: BoardPaths) -> None:
     """The other files are looked at all the same."""
     used.shard("eve").write_bytes(b"no database" * 1_000)
-    for suffix in ("", *sqlite.SIDECARS):
+    for suffix in ("", *placing.SIDECARS):
         used.board.with_name(used.board.name + suffix).unlink(missing_ok=True)
     found = doctor.examine(used)
     assert levels(found) | {"board": WARNING, "shard": FAULT, "deliveries": NOTE} == levels(found)

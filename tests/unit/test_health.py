@@ -17,7 +17,7 @@ from coordinator import lock as locks
 from coordinator.findings import FAULT, NOTE, OK, WARNING
 from coordinator.health import read_health, read_sizes, read_undelivered
 from coordinator.problems import findings, problems
-from shards import Gateway, Refused, sqlite
+from shards import Gateway, Refused, placing, sqlite
 from shards.errors import BoardMissing, Damaged, StorageError
 from shards.names import BoardPaths
 
@@ -155,7 +155,7 @@ def test_a_quarantined_and_a_missing_shard(paths: BoardPaths, home: str, gateway
 def test_a_ledger_that_is_lost_or_damaged(paths: BoardPaths, gateway: Gateway) -> None:
     gateway.claim(gateway.create("a task"))
     gateway.close()
-    for suffix in ("", *sqlite.SIDECARS):
+    for suffix in ("", *placing.SIDECARS):
         paths.ledger.with_name(paths.ledger.name + suffix).unlink(missing_ok=True)
     assert read_health(paths).ledger_head is None
     assert "kanban-merge repair --ledger" in sentences(paths)
@@ -179,7 +179,7 @@ def test_a_writer_that_was_killed(paths: BoardPaths, gateway: Gateway) -> None:
 def test_a_board_that_is_damaged(paths: BoardPaths, gateway: Gateway) -> None:
     gateway.claim(gateway.create("a task"))
     gateway.close()
-    for suffix in sqlite.SIDECARS:
+    for suffix in placing.SIDECARS:
         paths.board.with_name(paths.board.name + suffix).unlink(missing_ok=True)
     paths.board.write_bytes(b"no database" * 1_000)
     with pytest.raises(Damaged):

@@ -14,7 +14,7 @@ from coordinator.compact import compact
 from coordinator.passes import make_board
 from coordinator.repair import repair_ledger, repair_shard, repair_snapshot
 from coordinator.restore import restore
-from shards import Gateway, sqlite
+from shards import Gateway, placing
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -50,9 +50,9 @@ def nobody_else_reads(paths: BoardPaths) -> bool:
 def test_what_is_made_again(lock: FileLock, paths: BoardPaths) -> None:
     before = modes(paths)
     make_board(paths, lock)
-    sqlite.discard(paths.ledger)
+    placing.discard(paths.ledger)
     repair_ledger(paths, lock)
-    sqlite.discard(paths.shard("amy"))
+    placing.discard(paths.shard("amy"))
     repair_shard(paths, lock, "amy")
     assert modes(paths) == before
     assert nobody_else_reads(paths)
@@ -61,7 +61,7 @@ def test_what_is_made_again(lock: FileLock, paths: BoardPaths) -> None:
 def test_snapshots(lock: FileLock, paths: BoardPaths) -> None:
     compact(paths, lock, before_ms=2**52)
     assert modes(paths)[paths.snapshot.name] == modes(paths)[paths.board.name]
-    sqlite.discard(paths.snapshot)
+    placing.discard(paths.snapshot)
     repair_snapshot(paths, lock)
     assert modes(paths)[paths.snapshot.name] == modes(paths)[paths.board.name]
     assert nobody_else_reads(paths)
@@ -71,7 +71,7 @@ def test_snapshots(lock: FileLock, paths: BoardPaths) -> None:
 def test_what_a_backup_puts_back(backup: Backup, lock: FileLock, paths: BoardPaths, everything: bool) -> None:
     before = modes(paths)
     for path in (paths.board, paths.ledger, paths.shard("amy")) if everything else ():
-        sqlite.discard(path)
+        placing.discard(path)
     restore(paths, backup, lock)
     assert modes(paths) == before
     assert nobody_else_reads(paths)

@@ -17,7 +17,7 @@ from coordinator import lock as locks
 from coordinator.collect import look
 from coordinator.repair import repair_ledger, repair_shard
 from coordinator.verify import verify
-from shards import Board, Gateway, sqlite
+from shards import Board, Gateway, placing
 from shards.errors import (
     BeyondRepair,
     FileMissing,
@@ -50,7 +50,7 @@ def tasks(home: str) -> list[str]:
 
 def test_a_sound_file_is_left(paths: BoardPaths, lock: FileLock, home: str, tasks: list[str]) -> None:
     """With and without changes that wait to be merged: a repair would give up a good file for nothing."""
-    before = sqlite.identity(paths.shard("amy")), sqlite.identity(paths.ledger)
+    before = placing.identity(paths.shard("amy")), placing.identity(paths.ledger)
     with _unmerged(paths), Gateway("amy", home=home) as amy:
         amy.comment(tasks[0], "not merged yet")
         with pytest.raises(NothingToRepair, match="is sound, so nothing was changed"):
@@ -59,7 +59,7 @@ def test_a_sound_file_is_left(paths: BoardPaths, lock: FileLock, home: str, task
         lock.acquire(0)
         with pytest.raises(NothingToRepair):
             repair_ledger(paths, lock)
-    assert (sqlite.identity(paths.shard("amy")), sqlite.identity(paths.ledger)) == before
+    assert (placing.identity(paths.shard("amy")), placing.identity(paths.ledger)) == before
     assert not list(paths.folder.glob("*.damaged-*"))
 
 
@@ -298,10 +298,10 @@ def test_a_filesystem_without_links(
 def test_the_newest_copies_are_kept(paths: BoardPaths, lock: FileLock, tasks: list[str]) -> None:
     lock.acquire(0)
     made = []
-    for _ in range(sqlite.ASIDE_KEPT + 2):
+    for _ in range(placing.ASIDE_KEPT + 2):
         paths.shard("amy").write_bytes(b"nonsense" * 1024)
         made.append(repair_shard(paths, lock, "amy").set_aside)
-    assert sorted(paths.folder.glob("kanban.amy.db.damaged-*")) == made[-sqlite.ASIDE_KEPT :]
+    assert sorted(paths.folder.glob("kanban.amy.db.damaged-*")) == made[-placing.ASIDE_KEPT :]
     assert verify(paths).clean
 
 
@@ -309,7 +309,7 @@ def test_copies_are_kept_within_so_many_bytes(
     paths: BoardPaths, lock: FileLock, tasks: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the newest, however large it is."""
-    monkeypatch.setattr(sqlite, "ASIDE_KEPT_BYTES", 200_000)
+    monkeypatch.setattr(placing, "ASIDE_KEPT_BYTES", 200_000)
     lock.acquire(0)
     made = []
     for size in (80_000, 80_000, 80_000, 500_000):

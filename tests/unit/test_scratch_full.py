@@ -11,7 +11,7 @@ from coordinator import lock as locks
 from coordinator.compact import compact
 from coordinator.passes import Coordinator
 from coordinator.verify import rebuild, verify
-from shards import Gateway, sqlite
+from shards import Gateway, placing, sqlite
 from shards.errors import DiskFull
 from shards.locks import FileLock
 from shards.names import BoardPaths
@@ -49,7 +49,7 @@ def _full(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_board_that_is_made_again(lock: FileLock, paths: BoardPaths, _full: None) -> None:
-    sqlite.discard(paths.board)
+    placing.discard(paths.board)
     with pytest.raises(DiskFull, match=str(sqlite.SCRATCH)):
         Coordinator(paths, lock)
     assert not paths.board.exists()

@@ -1,0 +1,191 @@
+"""Placing: database files as files, closed ones: copied, given a name, put in place of another, set aside, discarded.
+
+No connection is opened here (shards.sqlite does that), and a file that may be open anywhere is only ever renamed or
+replaced under its lock (docs/design.md, law 6).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from shards.errors import AlreadyThere, DiskFull, StillWritten, cannot_open
+from shards.filesystems import sync_folder
+from shards.locks import FileLock
+
+# What SQLite puts beside a database file.
+SIDECARS = ("-wal", "-shm", "-journal")
+# Of each file: how many damaged ones are kept, and of how many bytes all together; the newest always.
+ASIDE_KEPT = 5
+ASIDE_KEPT_BYTES = 1024**3
+COPY_BLOCK_BYTES = 1024 * 1024
+
+
+def identity(path: Path | str) -> tuple[int, int] | None:
+    """Which file lies at ``path`` (device, inode), by ``stat`` alone; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def copy_bytes(source: Path, folder: Path, name: str) -> str:
+    """Copy a database that no SQLite can read any more, and its WAL and journal, byte by byte into ``folder`` as
+    ``name``; returns the SHA-256 of the database itself.
+
+    The one exception to law 1. Closing a file takes away the locks that this very process holds on it, and those of
+    no other; so it is safe where this process has no connection to it, which is checked here. Bytes that somebody
+    writes meanwhile are worthless, so the caller has seen that nobody has the file open for writing, and this sees
+    that neither size nor time changed. Raises StillWritten, CannotOpen, DiskFull.
+    """
+    digest = hashlib.sha256()
+    for suffix in ("", "-journal", "-wal"):
+        original = beside(source, suffix)
+        assert not _open_here(original), f"{original} is open in this process; closing a copy would drop its locks"
+        before = _state(original)
+        if before is None:
+            continue
+        try:
+            with original.open("rb") as reading, beside(folder / name, suffix).open("xb") as writing:
+                while block := reading.read(COPY_BLOCK_BYTES):
+                    writing.write(block)
+                    if not suffix:
+                        digest.update(block)
+        except OSError as error:
+            raise cannot_open(original, error) from error
+        if _state(original) != before:
+            raise StillWritten(path=original, holders="another process")
+    return digest.hexdigest()
+
+
+def give_name(made: Path, path: Path) -> None:
+    """Give a closed file that was just made the free name ``path``, on the same filesystem, durably. Raises
+    AlreadyThere, DiskFull."""
+    if beside(made, "-wal").exists():  # closing could not bring its content into the file
+        raise DiskFull(path=made)
+    with made.open("r+b") as file:
+        os.fsync(file.fileno())
+    try:
+        os.link(made, path)  # unlike a rename, this replaces nothing
+    except FileExistsError as error:
+        raise AlreadyThere(path=path) from error
+    except OSError:  # a filesystem without links
+        if path.exists():
+            raise AlreadyThere(path=path) from None
+        made.rename(path)
+    discard(made)
+    sync_folder(path.parent)
+
+
+def put_in_place(made: Path, path: Path, lock: FileLock) -> Path | None:
+    """Give a closed database that was just made the name ``path``, durably, and set aside what lay there.
+
+    ``lock``: the lock of ``path``, held. Returns the former file's new name, if there was one. A kill on the way
+    leaves the former file at ``path`` or the new one, never none. Raises DiskFull.
+    """
+    aside = name_aside(path, lock)
+    if beside(made, "-wal").exists():  # closing could not bring its content into the file
+        raise DiskFull(path=made)
+    had_one = path.exists()
+    if had_one:
+        try:
+            os.link(path, aside)
+        except OSError:  # a filesystem without links: here alone, a kill leaves no file at ``path``
+            path.rename(aside)
+    _move(path, aside, SIDECARS)  # a journal fits no other database
+    made.replace(path)
+    discard(made)  # the emptied journal that it leaves
+    sync_folder(path.parent)
+    forget_oldest(path)
+    return aside if had_one else None
+
+
+def replace(made: Path, path: Path, lock: FileLock) -> None:
+    """Give a closed database that was just made the name ``path``, durably, in place of what lay there.
+
+    ``lock``: the lock of ``path``, held. For a file that is made anew each time; ``put_in_place`` keeps the former.
+    """
+    assert lock.held, f"{path} is moved only under its lock"
+    for suffix in SIDECARS:
+        beside(path, suffix).unlink(missing_ok=True)
+    made.replace(path)
+    sync_folder(path.parent)
+
+
+def set_aside(path: Path, lock: FileLock) -> Path:
+    """Rename a file that is too damaged to be opened, with what belongs to it, and return its new name.
+
+    ``lock``: the file's lock, held. Whoever still reads the old file keeps reading it.
+    """
+    aside = name_aside(path, lock)
+    _move(path, aside, ("", *SIDECARS))
+    forget_oldest(path)
+    return aside
+
+
+def discard(path: Path) -> None:
+    """Remove a database that was being made when its maker was killed; nobody else knows its name."""
+    for suffix in ("", *SIDECARS):
+        beside(path, suffix).unlink(missing_ok=True)
+
+
+def discard_sidecars(path: Path) -> None:
+    """Remove what lies beside a private database whose content has been brought into it."""
+    for suffix in SIDECARS:
+        beside(path, suffix).unlink(missing_ok=True)
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _open_here(path: Path) -> bool:
+    """Whether a descriptor of this process is open on the file at ``path``."""
+    wanted = identity(path)
+    for number in os.listdir("/dev/fd"):
+        with suppress(OSError):  # the descriptor of this very listing is closed by now
+            found = os.fstat(int(number))
+            if wanted == (found.st_dev, found.st_ino):
+                return True
+    return False
+
+
+def name_aside(path: Path, lock: FileLock) -> Path:
+    """A new name that sorts behind the earlier ones."""
+    assert lock.held, f"{path} is moved only under its lock"
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    return path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{rest:09}")
+
+
+def _move(path: Path, target: Path, suffixes: tuple[str, ...]) -> None:
+    for suffix in suffixes:
+        if beside(path, suffix).exists():
+            beside(path, suffix).rename(beside(target, suffix))
+
+
+def forget_oldest(path: Path) -> None:
+    """Keep the newest of the files that were set aside from ``path``, within ASIDE_KEPT and ASIDE_KEPT_BYTES."""
+    beginning = f"{path.name}.damaged-"
+    families: dict[str, int] = {}
+    for file in os.scandir(path.parent):
+        if file.name.startswith(beginning):
+            name = re.sub("-(wal|shm|journal)$", "", file.name)
+            families[name] = families.get(name, 0) + file.stat().st_size
+    size = 0
+    for number, name in enumerate(sorted(families, reverse=True)):
+        size += families[name]
+        if number and (number >= ASIDE_KEPT or size > ASIDE_KEPT_BYTES):
+            discard(path.with_name(name))
+
+
+def beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
