@@ -43,7 +43,7 @@ from shards.errors import (
 )
 from shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode, not_shared, sync_folder
 from shards.locks import FileLock, descriptors_left
-from shards.placing import SIDECARS, beside, discard, forget_oldest, name_aside
+from shards.placing import SIDECARS, discard, discard_sidecars, forget_oldest, name_aside
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
 LONGEST_VALUE_BYTES = 16 * 1024 * 1024
@@ -245,7 +245,7 @@ def write_copy(source: sqlite3.Connection, path: Path, role: Role) -> None:
             target.execute("PRAGMA journal_mode=truncate")  # a copy of a WAL database is one, too
         finally:
             target.close()
-    beside(path, "-journal").unlink(missing_ok=True)  # emptied
+    discard_sidecars(path)  # an emptied journal
     sync_folder(path.parent)
 
 
