@@ -70,12 +70,14 @@ ProtectKernelTunables=yes
 @dataclass(frozen=True)
 class Service:
     """A daemon of one board, or of every board of ``home``, run by the system. ``user``: whose, if it is the whole
-    system's and not this user's own; ``platform`` is one of sys.platform's."""
+    system's and not this user's own; ``platform`` is one of sys.platform's; ``backup_every``: how often the daemon makes a
+    backup, as its option says it."""
 
     home: Path
     board: str | None
     user: str | None
     platform: str = sys.platform
+    backup_every: str | None = None
 
     @property
     def name(self) -> str:
@@ -168,7 +170,8 @@ class Service:
         every = ["--all-boards"] if self.board is None else []
         # -P: a folder that is called as one of our packages, where it is started, is not taken for it.
         merge = [sys.executable, "-P", "-m", "coordinator", "--home", str(self.home), *which]
-        return [*merge, "daemon", "--standby", *every]
+        backups = [] if self.backup_every is None else ["--backup-every", self.backup_every]
+        return [*merge, "daemon", "--standby", *every, *backups]
 
     @property
     def _domain(self) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 import click
 
 from coordinator.services import Service, run, service_of
 from coordinator.telling import all_boards_option, home_of
 from shards import text
-from shards.commands import json_option
+from shards.commands import json_option, seconds
 from shards.errors import NoService, StorageError
 from shards.names import BoardPaths
 
@@ -39,12 +40,20 @@ def _options(verb):
 
 @service.command()
 @click.option("--dry-run", is_flag=True, help="Only show what would be written, and run.")
+@click.option("--backup-every", metavar="SPAN", help="Have it make a backup so often, such as 6h.")
 @_options
 def install(
-    ctx: click.Context, dry_run: bool, all_boards: bool, system: bool, user: str | None, as_json: bool
+    ctx: click.Context,
+    dry_run: bool,
+    backup_every: str | None,
+    all_boards: bool,
+    system: bool,
+    user: str | None,
+    as_json: bool,
 ) -> None:
     """Write the service, and have the system run it."""
-    chosen = _chosen(ctx, all_boards, system, user)
+    seconds(backup_every)  # here, where somebody reads the answer
+    chosen = replace(_chosen(ctx, all_boards, system, user), backup_every=backup_every)
     if dry_run:
         _show(chosen, as_json, chosen.is_installed())
         return

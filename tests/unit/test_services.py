@@ -53,6 +53,13 @@ def test_systemd_understands_it(tmp_path: Path, name: str, board: str | None, us
     assert (done.returncode, ours) == (0, [])
 
 
+def test_backups_are_the_daemons(tmp_path: Path) -> None:
+    told = plistlib.loads(Service(tmp_path, None, None, "darwin", "6h").text.encode())
+    assert told["ProgramArguments"][-2:] == ["--backup-every", "6h"]
+    ended = CliRunner().invoke(cli.main, ["--home", str(tmp_path), "service", "install", "--backup-every", "often"])
+    assert (ended.exit_code, "is not a span of time" in ended.output) == (2, True)
+
+
 def test_launchd_understands_it(tmp_path: Path) -> None:
     service = Service(tmp_path / STRANGE, None, None, "darwin")
     assert MARK in service.text
