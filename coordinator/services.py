@@ -70,8 +70,8 @@ ProtectKernelTunables=yes
 @dataclass(frozen=True)
 class Service:
     """A daemon of one board, or of every board of ``home``, run by the system. ``user``: whose, if it is the whole
-    system's and not this user's own; ``platform`` is one of sys.platform's; ``backup_every``: how often the daemon makes a
-    backup, as its option says it."""
+    system's and not this user's own; ``platform`` is one of sys.platform's; ``backup_every``: how often the daemon
+    makes a backup, as its option says it."""
 
     home: Path
     board: str | None
