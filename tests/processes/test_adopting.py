@@ -156,7 +156,7 @@ def test_there_and_back_and_there_again_from_a_compacted_board(legacy_home: Path
 
 
 def test_a_snapshot_of_another_board_is_not_begun_with(legacy_home: Path, tmp_path: Path) -> None:
-    """A home in which a compacted board lay, of which somebody removed the board and its ledger."""
+    """A home in which a compacted board lay, of which somebody removed the board and its ledger: a person looks."""
     other = tmp_path / "other"
     with Gateway("ann", home=str(other)) as gateway:
         gateway.create("another board's")
@@ -164,6 +164,9 @@ def test_a_snapshot_of_another_board_is_not_begun_with(legacy_home: Path, tmp_pa
     assert merge(other, "compact", "--keep-days", "0").returncode == 0
     paths = BoardPaths.find(home=legacy_home)
     shutil.copy(BoardPaths.find(home=other).snapshot, paths.snapshot)
+    ended = merge(legacy_home, "adopt")
+    assert (ended.returncode, paths.snapshot.name in ended.stderr) == (3, True), ended.stderr
+    paths.snapshot.unlink()
     ended = merge(legacy_home, "adopt")
     assert ended.returncode == 0, ended.stderr
     assert verify(paths).clean

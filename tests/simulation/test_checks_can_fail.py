@@ -27,7 +27,7 @@ from tests.simulation.simulator import Simulation
 SEEDS = range(12)
 # The history in which a change claims to have seen an undecided claim_next; tests/model/test_ownership.py has the
 # short one.
-SEED_OF_CLAIM_NEXT = 82
+SEED_OF_CLAIM_NEXT = 35
 
 
 @contextmanager
