@@ -20,7 +20,6 @@ from shards.errors import Undecided
 from shards.names import BoardPaths
 from tests.processes.conftest import merging
 
-TAKEOVER_S = 2.0
 # A loaded machine may be slower than the promise.
 PATIENCE_S = 20.0
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
