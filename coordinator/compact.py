@@ -15,9 +15,8 @@ from pathlib import Path
 from coordinator.backups import backups_in
 from coordinator.held import opened_shard
 from coordinator.ledger import FileLedger
-from coordinator.passes import Coordinator, Progress, catch_up
+from coordinator.passes import Coordinator, Progress, replayed
 from coordinator.snapshots import Start, read_start, start_of
-from coordinator.state import BoardState
 from coordinator.verify import Verification, compare_with_replay
 from shards import placing, sqlite
 from shards.errors import FileBusy, InvalidName, NotVerified, StorageError
@@ -91,22 +90,19 @@ def _snapshot_at(
     making = _making(paths)
     found = Verification()
     board = sqlite.open_reader(paths.board, sqlite.BOARD)
-    scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
-        start_of(paths, ledger, onto=scratch)
-        with sqlite.explained(sqlite.SCRATCH):
-            catch_up(BoardState(scratch), ledger, target, progress)
-            start = read_start(scratch)
-        if not dry_run:
-            sqlite.write_copy(scratch, making, sqlite.SNAPSHOT)
-            with sqlite.explained(paths.board):
-                compare_with_replay(found, board, ledger, scratch, progress)
-            for finding in found.findings:
-                raise NotVerified(path=paths.board, problem=f"{finding.where}: {finding.problem}")
-            placing.replace(making, paths.snapshot, lock)
-        return start
+        with replayed(paths, ledger, target, progress) as (scratch, _):
+            with sqlite.explained(sqlite.SCRATCH):
+                start = read_start(scratch)
+            if not dry_run:
+                sqlite.write_copy(scratch, making, sqlite.SNAPSHOT)
+                with sqlite.explained(paths.board):
+                    compare_with_replay(found, board, ledger, scratch, progress)
+                for finding in found.findings:
+                    raise NotVerified(path=paths.board, problem=f"{finding.where}: {finding.problem}")
+                placing.replace(making, paths.snapshot, lock)
+            return start
     finally:
-        scratch.close()
         board.close()
         placing.discard(making)
 

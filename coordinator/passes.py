@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Callable, Iterable
-from contextlib import closing
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -212,6 +213,19 @@ def _at(ledger: Ledger, position: int) -> tuple[int, str]:
     return position, next(ledger.after(position - 1)).digest
 
 
+@contextmanager
+def replayed(
+    paths: BoardPaths, ledger: FileLedger, upto: int | None = None, progress: Progress = lambda done, total: None
+) -> Iterator[tuple[sqlite3.Connection, int]]:
+    """A scratch board that ``ledger`` leads to from where it begins, ``upto`` a position if one is given, and how many
+    entries were played. Raises what ``start_of`` and ``catch_up`` raise, and DiskFull."""
+    with closing(sqlite.open_scratch(sqlite.BOARD)) as scratch:
+        start_of(paths, ledger, onto=scratch)
+        with sqlite.explained(sqlite.SCRATCH):
+            entries = catch_up(BoardState(scratch), ledger, upto, progress)
+        yield scratch, entries
+
+
 def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done, total: None) -> Path | None:
     """Make the board from its ledger, and put it in place when it is whole: readers see the former file, or none, until
     then. ``lock``: the coordinator's, held.
@@ -221,10 +235,10 @@ def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda do
     """
     making = paths.board.with_name(paths.board.name + ".making")
     try:
-        with closing(FileLedger(paths.ledger)) as ledger, closing(sqlite.open_scratch(sqlite.BOARD)) as scratch:
-            start_of(paths, ledger, onto=scratch)
-            with sqlite.explained(sqlite.SCRATCH):
-                catch_up(BoardState(scratch), ledger, progress=progress)
+        with (
+            closing(FileLedger(paths.ledger)) as ledger,
+            replayed(paths, ledger, progress=progress) as (scratch, _),
+        ):
             placing.discard(making)
             with closing(sqlite.open_writer(making, sqlite.BOARD, lock)) as board, sqlite.explained(making):
                 sqlite.copy_over(scratch, board)

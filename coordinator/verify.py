@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from coordinator.collect import QUARANTINED, look
 from coordinator.held import differing_change
 from coordinator.ledger import FileLedger, integrity
-from coordinator.passes import Progress, catch_up
+from coordinator.passes import Progress, catch_up, replayed
 from coordinator.snapshots import start_of
 from coordinator.state import BoardState
 from shards import placing, sqlite
@@ -91,12 +92,10 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
     ``lock``: the coordinator's, held. Raises FileMissing or Damaged for a ledger that cannot be replayed, and leaves
     the board as it is then.
     """
-    ledger = FileLedger(paths.ledger)
-    scratch = sqlite.open_scratch(sqlite.BOARD)
-    try:
-        start_of(paths, ledger, onto=scratch)
-        with sqlite.explained(sqlite.SCRATCH):
-            entries = catch_up(BoardState(scratch), ledger, progress=progress)
+    with (
+        closing(FileLedger(paths.ledger)) as ledger,
+        replayed(paths, ledger, progress=progress) as (scratch, entries),
+    ):
         try:
             _copy_onto(scratch, paths.board, lock)
             return Rebuilt(entries, None)
@@ -104,9 +103,6 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
             aside = placing.set_aside(paths.board, lock)
             _copy_onto(scratch, paths.board, lock)
             return Rebuilt(entries, aside)
-    finally:
-        scratch.close()
-        ledger.close()
 
 
 def _copy_onto(scratch: sqlite3.Connection, path: Path, lock: FileLock) -> None:
