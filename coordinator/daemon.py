@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from coordinator.backups import Schedule
+from coordinator.lock import DAEMON
 from coordinator.notify import Supervisor
 from coordinator.served import Served, Stopped
 from shards.boards import boards
@@ -68,8 +69,8 @@ class Daemon:
         self._served: dict[Path, Served] = {}
 
     def run(self) -> None:
-        """Serve. Returns when asked to stop, within a pass. Raises, before it serves, CoordinatorRunning and the
-        StorageErrors that only a person can end."""
+        """Serve. Returns when asked to stop, within a pass. Raises, before it serves, CoordinatorRunning for another
+        daemon and the StorageErrors that only a person can end."""
         _allow_many_files()
         try:
             with selectors.DefaultSelector() as bells, _signals(self.stop) as signalled:
@@ -96,9 +97,9 @@ class Daemon:
         (board,) = self._boards(bells)
         try:
             board.open()
-        except CoordinatorRunning:
-            if not self._stands_by:
-                raise
+        except CoordinatorRunning as running:
+            if running.role == DAEMON and not self._stands_by:
+                raise  # anybody else lets go when a pass or a command is over, and is waited for
         except _FOR_A_PERSON:
             raise
         except KanbanError:

@@ -45,6 +45,18 @@ class Holder:
             )
         return str(self)
 
+    def is_gone(self) -> bool:
+        """Whether it was a process of this machine that is no more: then who holds the lock now said nothing yet."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return False
+
 
 def is_stopped(pid: int) -> bool:
     """Whether the process was stopped by a signal or a debugger; not known, and so False, where there is no /proc."""
@@ -71,7 +83,7 @@ def holder(paths: BoardPaths) -> Holder | None:
 def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
     """Take the lock and announce it, waiting at most ``wait_s`` seconds: a gateway's pass takes milliseconds.
 
-    Raises CoordinatorRunning with the holder, and CannotOpen.
+    Raises CoordinatorRunning with the holder and its role, which is None if it did not say it yet, and CannotOpen.
     """
     lock = FileLock(paths.coordinator_lock)
     try:
@@ -79,6 +91,8 @@ def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
     except FileBusy as error:
         lock.close()
         found = holder(paths)
-        raise CoordinatorRunning(holder=found.told() if found else "a process that did not say which") from error
+        said = found.told() if found else "a process that did not say which"
+        role = found.role if found and not found.is_gone() else None
+        raise CoordinatorRunning(holder=said, role=role) from error
     announce(lock, role)
     return lock

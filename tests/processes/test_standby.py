@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
 import socket
 import subprocess
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import tenacity
 
-from coordinator.lock import Holder, holder, is_stopped
+from coordinator.lock import COMMAND, DAEMON, GATEWAY, Holder, holder, is_stopped, take
 from shards import Gateway
 from shards.boards import create_board
-from shards.errors import Undecided
+from shards.errors import CoordinatorRunning, Undecided
+from shards.locks import FileLock
 from shards.names import BoardPaths
 from tests.processes.conftest import merging
 
@@ -93,6 +96,33 @@ def test_a_stopped_daemon_is_named(home, paths, daemon, standby) -> None:
     with Gateway("amy", home=home) as amy:
         amy.sync()
         assert amy.board.task(task_id).status == "running"
+
+
+@pytest.mark.parametrize("role", [GATEWAY, COMMAND])
+def test_a_daemon_waits_for_whoever_is_no_daemon(home, paths, start, role) -> None:
+    """A gateway's pass or a command ends some time, even one that is stopped for a while; another daemon does not."""
+    lock = take(paths, role, 0)
+    waiting = start("-m", "coordinator", "--home", home, "daemon")
+    _line_with(waiting, f"Another coordinator works on this board: {role} process {os.getpid()}")
+    lock.close()
+    _line_with(waiting, f"process {waiting.pid} merges the shards")
+    _claim_one(home)
+    second = start("-m", "coordinator", "--home", home, "daemon")
+    assert f"daemon process {waiting.pid}" in second.stderr.read()
+    assert second.wait(60) == CoordinatorRunning.exit_code
+
+
+def test_a_daemon_that_is_dead_is_not_waited_for_by_name(home, paths, start) -> None:
+    """Its note is still in the lock file when a gateway has the lock and has not said so yet."""
+    former = start("-c", "")
+    former.wait(60)
+    lock = FileLock(paths.coordinator_lock)
+    lock.acquire(0)
+    lock.write_note(json.dumps(asdict(Holder(former.pid, socket.gethostname(), DAEMON, 0))))
+    waiting = start("-m", "coordinator", "--home", home, "daemon")
+    _line_with(waiting, "Another coordinator works on this board")
+    lock.close()
+    _line_with(waiting, f"process {waiting.pid} merges the shards")
 
 
 @needs_proc
