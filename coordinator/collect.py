@@ -7,6 +7,7 @@ left for the next pass; nobody waits for it.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import time
@@ -31,8 +32,10 @@ CHANGES_PER_PASS = 5_000
 LEAST_SHARE = 50
 BYTES_PER_PASS = 32 * 1024 * 1024
 LEAST_BYTES = 64 * 1024
-# How long a pass keeps trying shards that were busy, all together: about three commits of a disk.
+# How long a patient pass keeps trying shards that are busy, all together: about three commits of a disk.
 PATIENCE_MS = 4
+# How long a shard is left because it is busy; its writer rings when it is through, but another one may be at it then.
+LEFT_AT_MOST_MS = 20
 # A file that was written this recently may be written again without its time stamp moving. Filesystems that keep whole
 # seconds show it in the stamp; FAT, the coarsest, keeps every other one.
 STAMP_GRAIN_MS = 25
@@ -78,6 +81,11 @@ class Collected:
     def more(self) -> bool:
         """Whether there is more to collect."""
         return bool(self.unfinished)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a shard was left because it was busy."""
+        return any(left.state == BUSY for left in self.left)
 
     @property
     def is_full(self) -> bool:
@@ -167,9 +175,11 @@ class Collector:
         self._known: dict[str, tuple] = {}
         self._quarantined: dict[str, Left] = {}
         self._kept_waiting: set[str] = set()
+        self._busy_since: dict[str, float] = {}
 
-    def collect(self, watermark: Watermark) -> Collected:
-        """Everything new. ``watermark(profile)``: how far that shard is merged, and its digest there.
+    def collect(self, watermark: Watermark, patient: bool = True) -> Collected:
+        """Everything new. ``watermark(profile)``: how far that shard is merged, and its digest there. ``patient``:
+        whether each shard that is busy is waited for, or only those that were busy each time for LEFT_AT_MOST_MS.
 
         Raises CannotOpen where the board's folder cannot be listed.
         """
@@ -185,10 +195,15 @@ class Collector:
             waiting = [shard for shard in waiting if not self._read_if_room(*shard, watermark, share, collected)]
             if not waiting or collected.is_full or time.monotonic() > deadline:
                 break
+            if not patient and not self._was_left_for_long(waiting):
+                break
             time.sleep(0.0002)
-        self._kept_waiting = {profile for profile, _ in waiting} if collected.is_full else set()
-        for profile, path in () if collected.is_full else waiting:
-            collected.left.append(Left(profile, path, BUSY, "another process is writing it; it is read next time"))
+        left = {profile for profile, _ in waiting}
+        self._kept_waiting, busy = (left, set()) if collected.is_full else (set(), left)
+        self._busy_since = {profile: self._busy_since.get(profile, time.monotonic()) for profile in busy}
+        for profile in busy:
+            why = "another process is writing it; it is read next time"
+            collected.left.append(Left(profile, present[profile], BUSY, why))
         collected.left.extend(self._quarantined.values())
         return collected
 
@@ -224,6 +239,10 @@ class Collector:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(profile)
         return self._open[profile]
+
+    def _was_left_for_long(self, busy: list[tuple[str, Path]]) -> bool:
+        long_ago = time.monotonic() - LEFT_AT_MOST_MS / 1000
+        return any(self._busy_since.get(profile, math.inf) < long_ago for profile, _ in busy)
 
     def _may_be_new(self, profile: str, path: Path) -> bool:
         return profile not in self._known or self._known[profile] != _stamp(path)

@@ -115,12 +115,15 @@ class Daemon:
                     self._unless_stopping()
                     board.sweep()
                 next_sweep = time.monotonic() + min(SWEEP_S, self._supervisor.interval_s)
-            more = [board for board in awake if not self._stopping and board.make_pass()]
+            again = {}
+            for board in awake:
+                if not self._stopping and (pause_s := board.make_pass()) is not None:
+                    again[board] = pause_s
             self._tell_supervisor(ready)
             ready = True
-            sleep_s = 0 if more or self._stopping else max(0.0, next_sweep - time.monotonic())
-            rung = [key.data for key, _ in bells.select(sleep_s) if key.data is not None]
-            awake = list(dict.fromkeys(more + rung))
+            longest_s = 0.0 if self._stopping else max(0.0, next_sweep - time.monotonic())
+            rung = [key.data for key, _ in bells.select(min([longest_s, *again.values()])) if key.data is not None]
+            awake = list(dict.fromkeys([*again, *rung]))
 
     def _tell_supervisor(self, ready: bool) -> None:
         """That it is alive, unless every board fails by a fault of this program, which a restart may end."""

@@ -40,11 +40,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Report:
-    """What passes did: the decisions in ledger order, the shards left, and whether there is more to collect."""
+    """What passes did: the decisions in ledger order, the shards left, whether there is more to collect, and whether
+    shards were busy."""
 
     decisions: list[Decision] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
     more: bool = False
+    busy: bool = False
 
     @property
     def refused(self) -> list[Decision]:
@@ -92,20 +94,21 @@ class Coordinator:
             self.close()
             raise
 
-    def make_pass(self) -> Report:
-        """One pass over everything that is there now. Raises NotCoordinator, FileReplaced, StorageError."""
+    def make_pass(self, patient: bool = True) -> Report:
+        """One pass over everything that is there now. ``patient``: whether shards that are busy are waited for, some
+        milliseconds, or left to the next pass. Raises NotCoordinator, FileReplaced, StorageError."""
         self._check_still_there()
         with sqlite.explained(self.paths.board):
             self.catch_up()
-            collected = self._collector.collect(self._board.watermark)
+            collected = self._collector.collect(self._board.watermark, patient)
             at_ms = self._clock.now_ms()
             own = overdue(self._board, self._collector, collected, at_ms, self._clock.relied_on_since_ms)
             changes = ordered(collected, list(own))
-            report = Report(left=collected.left, more=collected.more)
+            report = Report(left=collected.left, more=collected.more, busy=collected.busy)
             if changes:
                 self._check_still_there()  # collecting takes a while, and a process may be stopped for any time
                 report.decisions = replay(self._board, self._ledger.append(changes, at_ms))
-                self._ringer.ring_waiting(self.paths.folder)
+                self._ringer.ring_decided(self.paths.folder, {change.profile for change in changes})
         return report
 
     def make_passes(self) -> Report:
@@ -114,7 +117,7 @@ class Coordinator:
         while whole.more:
             report = self.make_pass()
             whole.decisions += report.decisions
-            whole.left, whole.more = report.left, report.more
+            whole.left, whole.more, whole.busy = report.left, report.more, report.busy
         return whole
 
     def write(self, bodies: Iterable[tuple[str, Body]]) -> list[Decision]:
@@ -125,7 +128,7 @@ class Coordinator:
             self.catch_up()
             changes = list(own_changes(self._board, bodies, at_ms))
             decisions = replay(self._board, self._ledger.append(changes, at_ms))
-            self._ringer.ring_waiting(self.paths.folder)
+            self._ringer.ring_decided(self.paths.folder, ())
         return decisions
 
     @property
@@ -193,9 +196,10 @@ def catch_up(
     Returns how many; ``progress(done, total)`` is told after each batch. Raises LedgerBehind, Damaged.
     """
     shown, digest = board.position()
-    head, base = ledger.head(), ledger.base()
+    head = ledger.head()
     if (shown, digest) == head:
         return 0
+    base = ledger.base()
     if shown < base[0]:
         raise BoardBehind(shown=shown, base=base[0])
     if shown >= head[0] or (base if shown == base[0] else _at(ledger, shown)) != (shown, digest):
@@ -274,7 +278,8 @@ def replay(board: BoardState, entries: list[Entry]) -> list[Decision]:
 
 
 def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
-    """For a gateway: make a pass, unless somebody else is the coordinator now. Returns whether it was made.
+    """For a gateway: make a pass, unless somebody else is the coordinator now. Returns whether it was made. No busy
+    shard is waited for: whoever writes it sees to it that it is merged.
 
     ``lock``: the coordinator's lock as this gateway holds it open, not taken.
     """
@@ -283,7 +288,8 @@ def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
     try:
         announce(lock, GATEWAY)
         with Coordinator(paths, lock) as coordinator:
-            coordinator.make_passes()
+            while coordinator.make_pass(patient=False).more:
+                pass
     finally:
         lock.release()
     return True

@@ -11,14 +11,14 @@ import logging
 import os
 import selectors
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from coordinator.backups import Schedule
 from coordinator.collect import QUARANTINED
 from coordinator.healing import Healer
 from coordinator.lock import DAEMON, holder, take
 from coordinator.passes import Coordinator, Progress
-from shards.bell import Bell
+from shards.bell import Bell, Ringer
 from shards.errors import (
     BoardAndLedgerGone,
     CoordinatorRunning,
@@ -38,7 +38,8 @@ log = logging.getLogger("kanban-merge")
 
 # For the passes over the boards that are open, which read shards.
 FILES_KEPT_FREE = 32
-
+# Whoever writes a shard rings when it is through; whoever only reads it, as `status` does, rings nobody.
+BUSY_AGAIN_S = 0.01
 
 
 class Stopped(Exception):
@@ -126,13 +127,14 @@ class Served:
             elif not self._bell.is_there():
                 self._hang_bell()
 
-    def make_pass(self) -> bool:
-        """One pass, if the board is open; returns whether there is more to collect. What is wrong is said."""
-        more = False
+    def make_pass(self) -> float | None:
+        """One pass, if the board is open. Returns in how many seconds the next one should be made if no bell rings
+        before, or None if that has time until the next sweep. What is wrong is said."""
+        pause_s = None
         with self._keeping_trouble_apart():
             if self.is_open:
-                more = self._pass()
-        return more
+                pause_s = self._pass()
+        return pause_s
 
     def let_go(self) -> None:
         """Be its coordinator no longer, for a reason that is no trouble."""
@@ -151,28 +153,32 @@ class Served:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+            with closing(Ringer()) as ringer:
+                ringer.ring_next(self.paths.folder)
 
-    def _pass(self) -> bool:
+    def _pass(self) -> float | None:
         self._bell.hush()
         try:
             if self._coordinator.foreign_commit():
                 log.error("%sanother process wrote %s; run `kanban-merge verify`", self._where, self.paths.board)
-            report = self._coordinator.make_pass()
+            report = self._coordinator.make_pass(patient=False)
         except FileReplaced as error:
             self._close_files()
             self._open_files()
             log.warning("%s%s was removed or replaced; what lies there now is used", self._where, error.path)
-            return True
+            return 0.0
         except (Damaged, LedgerBehind) as error:
             self._close_files()
             self._healer.heal(error, self._lock, self._progress)
             self._open_files()
-            return True
+            return 0.0
         troubles = {f"shard of {it.profile}: {it.why}" for it in report.left if it.state == QUARANTINED}
         if self._backups is not None:
             troubles |= self._backups.run_if_due()
         self.troubles.are(troubles | self._trouble_with_bell())
-        return report.more
+        if report.more:
+            return 0.0
+        return BUSY_AGAIN_S if report.busy else None
 
     def _open_files(self) -> None:
         if self._was_served and not self.paths.board.exists() and not self.paths.ledger.exists():

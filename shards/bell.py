@@ -1,8 +1,9 @@
 """The bell: "something is new", over a datagram socket, so that nobody polls.
 
 It carries no content, and losing it costs latency, never correctness: whoever waits also looks by itself after a
-while. The coordinator's bell wakes the daemon; whoever waits for the coordinator (a gateway for a verdict, a
-``kanban watch``) hangs up a bell of its own in the board's folder, and every pass ends by ringing those.
+while. The coordinator's bell wakes the daemon. Whoever waits for the coordinator hangs up a bell of its own in the
+board's folder: a gateway for a verdict, and every pass rings those of the profiles of which it decided something; a
+``kanban watch`` for whatever happens, and every pass that decided something rings it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import select
 import socket
 import stat
 import sys
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode
 
 WAITING_PREFIX = "kanban-waiting."
+SUFFIX = ".sock"
 
 # bind() takes about 100 bytes of path; longer ones go through a descriptor of the folder, where there is /proc.
 _PATH_LIMIT = 100
@@ -39,9 +42,10 @@ class Bell:
             self.problem = (error.strerror or str(error)).lower()
 
     @classmethod
-    def waiting(cls, folder: Path) -> Bell:
-        """A bell in ``folder`` that the end of every pass rings."""
-        return cls(folder / f"{WAITING_PREFIX}{os.getpid()}-{os.urandom(4).hex()}.sock")
+    def waiting(cls, folder: Path, profile: str | None = None) -> Bell:
+        """A bell in ``folder`` for the end of every pass that decided something, of ``profile`` if one is given."""
+        whose = "" if profile is None else f"{profile}."
+        return cls(folder / f"{WAITING_PREFIX}{whose}{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}")
 
     def fileno(self) -> int:
         """The descriptor to select on; -1 if the bell never rings."""
@@ -99,15 +103,17 @@ class Ringer:
             return False
         return True
 
-    def ring_waiting(self, folder: Path) -> None:
-        """Ring everybody who waits for a pass over the board in ``folder``."""
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            return
-        for name in names:
-            if name.startswith(WAITING_PREFIX):
-                self.ring(folder / name)
+    def ring_decided(self, folder: Path, profiles: Collection[str]) -> None:
+        """A pass over the board in ``folder`` decided changes of ``profiles``: ring those who wait for that."""
+        for path, profile in _waiting(folder):
+            if profile is None or profile in profiles:
+                self.ring(path)
+
+    def ring_next(self, folder: Path) -> None:
+        """Nobody coordinates the board in ``folder`` now: ring everybody who may, to have a change decided."""
+        for path, profile in _waiting(folder):
+            if profile is not None:
+                self.ring(path)
 
     def close(self) -> None:
         """Close the socket; no bell can be rung after that."""
@@ -130,6 +136,18 @@ class _Reach:
     def __exit__(self, *exc_info: object) -> None:
         if self._folder is not None:
             os.close(self._folder)
+
+
+def _waiting(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """The bells of those who wait, each with the profile that it is for, if it is for one."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        if name.startswith(WAITING_PREFIX):
+            profile, dot, _ = name[len(WAITING_PREFIX) : -len(SUFFIX)].partition(".")  # no profile has a dot
+            yield folder / name, profile if dot else None
 
 
 def _bind(path: Path) -> socket.socket:

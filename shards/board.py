@@ -304,7 +304,7 @@ class Board:
                 bell.wait(LOST_BELL_S)
 
     def bell(self) -> Bell:
-        """A bell that rings after every pass over this board. The caller closes it."""
+        """A bell that rings after every pass that decided something on this board. The caller closes it."""
         from shards.bell import Bell  # sockets, which a single read has no use for
 
         return Bell.waiting(self.paths.folder)

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard, cannot_open
@@ -178,9 +178,8 @@ class BoardPaths:
         except OSError as error:
             raise cannot_open(self.folder, error) from error
         for name in names:
-            match = _SHARD_FILE.fullmatch(name)
-            if match:
-                yield match["name"], self.folder / name
+            if found := _as_shard(self.folder, name):
+                yield found
 
     def require_folder(self) -> None:
         """Make the default board's folder; insist on a named one, so that no typing error makes a board.
@@ -203,6 +202,12 @@ class BoardPaths:
             make_folder(self.folder)
         except OSError as error:
             raise StorageError(path=self.folder, problem=f"its folder cannot be made: {error.strerror}") from error
+
+
+@lru_cache(maxsize=4096)  # the same names in every pass
+def _as_shard(folder: Path, name: str) -> tuple[str, Path] | None:
+    match = _SHARD_FILE.fullmatch(name)
+    return (match["name"], folder / name) if match else None
 
 
 def _current_slug(root: Path, environ: Mapping[str, str]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 STATUSES = ("triage", "todo", "scheduled", "ready", "running", "blocked", "review", "done", "archived")
 TERMINAL = ("done", "archived")
@@ -19,14 +20,17 @@ TASK_JSON_KEYS = (
 
 
 class _Record:
+    # How a column's value becomes the field's, where it is not the same.
+    _read: ClassVar[dict[str, Callable[[Any], Any]]] = {}
+
     @classmethod
     def from_row(cls, row: sqlite3.Row):
         """The record of a row that holds at least its columns."""
-        return cls(**{field.name: cls._value(field.name, row[field.name]) for field in fields(cls)})
-
-    @staticmethod
-    def _value(name: str, value: Any) -> Any:
-        return value
+        found = dict(zip(row.keys(), row, strict=True))
+        values = {name: found[name] for name in cls.__match_args__}
+        for name, read in cls._read.items():
+            values[name] = read(values[name])
+        return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
         """The record as a dict, for JSON."""
@@ -87,11 +91,7 @@ class Task(_Record):
     vector: dict[str, int]
     run_claimer: str | None
 
-    @staticmethod
-    def _value(name: str, value: Any) -> Any:
-        if name in ("skills", "vector"):
-            return _parsed(value)
-        return bool(value) if name == "goal_mode" else value
+    _read = {"skills": _parsed, "vector": _parsed, "goal_mode": bool}
 
     def as_hermes(self) -> dict[str, Any]:
         """The keys and values that ``hermes kanban show --json`` gives."""
@@ -119,9 +119,7 @@ class Run(_Record):
     metadata: dict[str, Any] | None
     error: str | None
 
-    @staticmethod
-    def _value(name: str, value: Any) -> Any:
-        return _parsed(value) if name == "metadata" else value
+    _read = {"metadata": _parsed}
 
 
 @dataclass(frozen=True)
@@ -146,9 +144,7 @@ class Event(_Record):
     created_at: int
     run_id: int | None
 
-    @staticmethod
-    def _value(name: str, value: Any) -> Any:
-        return _parsed(value) if name == "payload" else value
+    _read = {"payload": _parsed}
 
 
 @dataclass(frozen=True)
@@ -171,9 +167,7 @@ class Subscription(_Record):
         """What tells subscriptions apart: task, platform, chat, thread."""
         return self.task_id, self.platform, self.chat_id, self.thread_id
 
-    @staticmethod
-    def _value(name: str, value: Any) -> Any:
-        return _parsed(value) if name == "delivery_metadata" else value
+    _read = {"delivery_metadata": _parsed}
 
 
 @dataclass(frozen=True)
@@ -206,11 +200,7 @@ class DeadLetter(_Record):
     created_at: int
     resend: bool
 
-    @staticmethod
-    def _value(name: str, value: Any) -> Any:
-        if name == "event_ids":
-            return _parsed(value)
-        return bool(value) if name == "resend" else value
+    _read = {"event_ids": _parsed, "resend": bool}
 
 
 @dataclass(frozen=True)
@@ -227,9 +217,7 @@ class Verdict(_Record):
     sentence: str | None
     answer: dict[str, Any] | None
 
-    @staticmethod
-    def _value(name: str, value: Any) -> Any:
-        return _parsed(value) if name == "answer" else value
+    _read = {"answer": _parsed}
 
 
 @dataclass(frozen=True)
@@ -248,6 +236,4 @@ class Refusal(_Record):
     reason: str
     sentence: str
 
-    @staticmethod
-    def _value(name: str, value: Any) -> Any:
-        return _parsed(value) if name in ("body", "seen") else value
+    _read = {"body": _parsed, "seen": _parsed}

@@ -31,6 +31,11 @@ LOCK_WAIT_S = 30.0
 LIVENESS_KEPT_MS = 7 * 24 * 3600 * 1000
 
 _INSERT = "INSERT INTO changes (seq, task_id, kind, body, seen, at_ms, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
+# Where the changes begin and end, and the digest of the one with the given seq.
+_ENDS = (
+    "SELECT base_seq, base_digest, head.seq, head.digest, (SELECT digest FROM changes WHERE seq = ?) FROM meta "
+    "LEFT JOIN (SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1) head"
+)
 _THIS_DELIVERY = "task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ? AND letter_id = ?"
 _OF_AN_ATTEMPT = "acknowledged, acknowledged_seq, upto, leased_until_ms, attempts, next_try_ms"
 
@@ -78,9 +83,8 @@ class Shard:
         kind = KIND_OF[type(body)]
         with self._writing(eyes) as connection:
             with sqlite.transaction(connection):
-                head, digest = self._head(connection)
-                self._check_not_behind(connection, head, eyes)
-                seen = encode(self._seen(connection, task_id, eyes))
+                head, digest = self._checked_head(connection, eyes)
+                seen = encode(self._seen(connection, head, task_id, eyes))
                 seq = head + 1
                 at_ms = time.time_ns() // 1_000_000
                 digest = chain(digest, self.profile, seq, task_id, kind, text, seen, at_ms)
@@ -134,10 +138,13 @@ class Shard:
 
     def has_unmerged_create(self, task_id: str, eyes: Eyes) -> bool:
         """Whether this profile made ``task_id`` and the board does not show it yet."""
+        with self._locked():
+            if self._tail.has_create(task_id):
+                return True
         if not self.path.exists():
             return False
         with self._writing(eyes) as connection:
-            self._tail.read(connection, eyes)
+            self._tail.read(connection, self._head(connection)[0], eyes)
             return self._tail.has_create(task_id)
 
     def head(self, eyes: Eyes) -> int:
@@ -155,14 +162,18 @@ class Shard:
         self._lock.close()
 
     @contextmanager
-    def _writing(self, eyes: Eyes) -> Iterator[sqlite3.Connection]:
+    def _locked(self) -> Iterator[None]:
         sqlite.check_same_process(self.path, self._pid)
         self._lock.acquire(LOCK_WAIT_S)
         try:
-            with sqlite.explained(self.path):
-                yield self._open(eyes)
+            yield
         finally:
             self._lock.release()
+
+    @contextmanager
+    def _writing(self, eyes: Eyes) -> Iterator[sqlite3.Connection]:
+        with self._locked(), sqlite.explained(self.path):
+            yield self._open(eyes)
 
     def _open(self, eyes: Eyes) -> sqlite3.Connection:
         found = placing.identity(self.path)
@@ -207,24 +218,27 @@ class Shard:
             raise ShardOfAnother(path=self.path, found=row[0], profile=self.profile)
 
     def _head(self, connection: sqlite3.Connection) -> tuple[int, str]:
-        row = connection.execute("SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
-        return row or connection.execute("SELECT base_seq, base_digest FROM meta").fetchone()
+        base_seq, base_digest, seq, digest, _ = connection.execute(_ENDS, (0,)).fetchone()
+        return (base_seq, base_digest) if seq is None else (seq, digest)
 
-    def _check_not_behind(self, connection: sqlite3.Connection, head: int, eyes: Eyes) -> None:
-        """A change appended to an older copy would take a seq that was used before, and never be merged."""
-        base_seq, digest = connection.execute("SELECT base_seq, base_digest FROM meta").fetchone()
-        if eyes.merged_seq < base_seq or not eyes.merged_seq:
-            return  # the shard is ahead of what the board shows, which is being made again
-        if eyes.merged_seq > base_seq:
-            row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (eyes.merged_seq,)).fetchone()
-            digest = row and row[0]
-        if digest != eyes.merged_digest:
-            raise ShardBehind(path=self.path, profile=self.profile, head=head, merged=eyes.merged_seq)
+    def _checked_head(self, connection: sqlite3.Connection, eyes: Eyes) -> tuple[int, str]:
+        """The head of a shard that is not behind what was merged of it: a change appended to an older copy would take a
+        seq that was used before, and never be merged."""
+        merged = eyes.merged_seq
+        base_seq, base_digest, seq, digest, merged_digest = connection.execute(_ENDS, (merged,)).fetchone()
+        if seq is None:
+            seq, digest = base_seq, base_digest
+        if merged == base_seq:
+            merged_digest = base_digest
+        # A shard that is ahead of what the board shows is in order: the board is being made again.
+        if merged and merged >= base_seq and merged_digest != eyes.merged_digest:
+            raise ShardBehind(path=self.path, profile=self.profile, head=seq, merged=merged)
+        return seq, digest
 
-    def _seen(self, connection: sqlite3.Connection, task_id: str, eyes: Eyes) -> dict[str, int]:
+    def _seen(self, connection: sqlite3.Connection, head: int, task_id: str, eyes: Eyes) -> dict[str, int]:
         """The task's vector as this process knows it: the board's, and then its own changes that the board lacks."""
         seen = dict(eyes.vector)
-        self._tail.read(connection, eyes)
+        self._tail.read(connection, head, eyes)
         mine = None if eyes.exactly else self._tail.seen(task_id, eyes)
         if mine is not None:
             seen[self.profile] = mine

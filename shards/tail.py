@@ -34,8 +34,8 @@ class Tail:
         self._changes: OrderedDict[int, _Known] = OrderedDict()
         self._by_task: dict[str, list[int]] = {}
 
-    def read(self, connection: sqlite3.Connection, eyes: Eyes) -> None:
-        """Learn what other processes appended, and forget what the board shows now."""
+    def read(self, connection: sqlite3.Connection, head: int, eyes: Eyes) -> None:
+        """Learn what other processes appended up to ``head``, and forget what the board shows now."""
         self._forgotten_to = max(self._forgotten_to, eyes.merged_seq)
         while self._changes and next(iter(self._changes)) <= eyes.merged_seq:
             _, change = self._changes.popitem(last=False)
@@ -43,8 +43,10 @@ class Tail:
             seqs.pop(0)
             if not seqs:
                 del self._by_task[change.task_id]
-        for seq, task_id, kind in connection.execute(_NEW, (max(self._read_to, eyes.merged_seq),)):
-            self._add(seq, _Known(task_id, kind, is_mine=False))
+        known = max(self._read_to, eyes.merged_seq)
+        if head > known:
+            for seq, task_id, kind in connection.execute(_NEW, (known,)):
+                self._add(seq, _Known(task_id, kind, is_mine=False))
 
     def add_mine(self, seq: int, task_id: str, kind: str) -> None:
         """This process appended the change ``seq``, and it is durable."""

@@ -46,6 +46,8 @@ SWEEP_EVERY_S = 1.0
 # How long closing waits for somebody else's pass, which may have begun before the last change was written.
 CLOSING_S = 2.0
 
+_growing = tenacity.wait_exponential(multiplier=FIRST_LOOK_S, max=LONGEST_LOOK_S)
+
 
 class Writer:
     """One process writing as ``profile``. Safe to use from several threads; not across a fork.
@@ -71,6 +73,7 @@ class Writer:
         self._coordinator_lock = FileLock(self.paths.coordinator_lock)
         self._passing = threading.Lock()
         self._ringer = Ringer()
+        self._is_served = False
         self._bells: list[Bell] = []
         self._bells_guard = threading.Lock()
         self._last_pass = float("-inf")
@@ -175,19 +178,26 @@ class Writer:
         with self._bell() as bell:
             bell.hush()
             written = self._append(task_id, change, eyes)
-            if self._ring():
-                bell.wait(LONGEST_LOOK_S)
-            verdict = self._wait(written.seq, bell)
+            verdict = self._hear(written.seq, bell) if self._ring() else None
+            verdict = verdict or self._wait(written.seq, bell)
         if not self._shard.still_holds(written):
             raise GivenUp(seq=written.seq, profile=self.profile)
         if verdict.verdict == "refused":
             raise Refused(reason=verdict.reason, sentence=verdict.sentence, answer=verdict.answer or {})
         return verdict
 
+    def _hear(self, seq: int, bell: Bell) -> Verdict | None:
+        """The verdict of a daemon that was rung, as long as it rings: a pass may be over that began before."""
+        while bell.wait(LONGEST_LOOK_S):
+            verdict = self._verdict(seq)
+            if verdict is not None:
+                return verdict
+        return None
+
     def _wait(self, seq: int, bell: Bell) -> Verdict:
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda verdict: verdict is None),
-            wait=tenacity.wait_exponential(multiplier=FIRST_LOOK_S, max=LONGEST_LOOK_S),
+            wait=self._until_next_look,
             stop=tenacity.stop_after_delay(self.patience_s),
             sleep=bell.wait,
         )
@@ -201,8 +211,11 @@ class Writer:
                 ) from error
             why = self._why_undecided()
             raise Undecided(seq=seq, profile=self.profile, waited_s=self.patience_s, why=why) from error
-        self._merged_to = max(self._merged_to, seq)
         return verdict
+
+    def _until_next_look(self, state: tenacity.RetryCallState) -> float:
+        """A daemon rings when it decided; where there is none, the lock may be free at any time, and nobody says so."""
+        return LONGEST_LOOK_S if self._is_served else _growing(state)
 
     def _look_at(self, task: str | Task) -> Eyes:
         """What this process sees of the task. Raises UnknownTask unless the board has it, or will have it when what
@@ -239,7 +252,7 @@ class Writer:
             return
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda done: not done),
-            wait=tenacity.wait_exponential(multiplier=FIRST_LOOK_S, max=LONGEST_LOOK_S),
+            wait=_growing,
             stop=tenacity.stop_after_delay(CLOSING_S),
             retry_error_callback=lambda state: False,
         )
@@ -258,9 +271,12 @@ class Writer:
 
     def _verdict(self, seq: int) -> Verdict | None:
         try:
-            return self.board.verdict(self.profile, seq)
+            verdict = self.board.verdict(self.profile, seq)
         except BoardMissing:
             return None
+        if verdict is not None:
+            self._merged_to = max(self._merged_to, seq)
+        return verdict
 
     def _pass_or_ring(self) -> bool:
         """Make a pass, or ask the coordinator for one. Returns whether it was made here."""
@@ -270,6 +286,7 @@ class Writer:
             try:
                 if pass_if_free(self.paths, self._coordinator_lock):
                     self._last_pass = time.monotonic()
+                    self._ringer.ring_next(self.paths.folder)
                     return True
             finally:
                 self._passing.release()
@@ -278,7 +295,8 @@ class Writer:
 
     def _ring(self) -> bool:
         """Tell the daemon that something is new; returns whether one has its bell out."""
-        return self._ringer.ring(self.paths.coordinator_bell)
+        self._is_served = self._ringer.ring(self.paths.coordinator_bell)
+        return self._is_served
 
     def _quarantine(self) -> str | None:
         """Why no pass takes anything from this profile's shard, and the cure, if it is quarantined."""
@@ -298,10 +316,10 @@ class Writer:
 
     @contextlib.contextmanager
     def _bell(self) -> Iterator[Bell]:
-        """A bell of this thread's, to be rung when a pass is over."""
+        """A bell of this thread's, to be rung when a pass decided something of this profile."""
         with self._bells_guard:
             bell = self._bells.pop() if self._bells else None
-        bell = bell or self.board.bell()
+        bell = bell or Bell.waiting(self.paths.folder, self.profile)
         try:
             yield bell
         finally:

@@ -44,14 +44,17 @@ def test_ringing_never_waits(tmp_path: Path, ringer: Ringer) -> None:
     bell.close()
 
 
-def test_everybody_who_waits_is_rung(tmp_path: Path, ringer: Ringer) -> None:
-    bells = [Bell.waiting(tmp_path) for _ in range(3)]
-    assert len({bell.path for bell in bells}) == 3
-    ringer.ring_waiting(tmp_path)
-    assert all(bell.wait(30) for bell in bells)
-    for bell in bells:
+def test_a_pass_rings_those_it_concerns(tmp_path: Path, ringer: Ringer) -> None:
+    """A verdict is for its profile, an event for everybody; and when the lock is let go, everybody who writes may be
+    the next to make a pass."""
+    amys, bobs, followers = (Bell.waiting(tmp_path, whose) for whose in ("amy", "bob", None))
+    ringer.ring_decided(tmp_path, {"amy", "zoe"})
+    assert [bell.wait(0) for bell in (amys, bobs, followers)] == [True, False, True]
+    ringer.ring_next(tmp_path)
+    assert [bell.wait(0) for bell in (amys, bobs, followers)] == [True, True, False]
+    for bell in (amys, bobs, followers):
         bell.close()
-    ringer.ring_waiting(tmp_path / "missing")
+    ringer.ring_next(tmp_path / "missing")
 
 
 def test_a_dead_waiters_bell_is_taken_down(tmp_path: Path, ringer: Ringer) -> None:
@@ -60,7 +63,7 @@ def test_a_dead_waiters_bell_is_taken_down(tmp_path: Path, ringer: Ringer) -> No
          "bell = Bell.waiting(Path(sys.argv[1])); os._exit(9)", tmp_path]
     )  # fmt: skip
     assert len(os.listdir(tmp_path)) == 1
-    ringer.ring_waiting(tmp_path)
+    ringer.ring_decided(tmp_path, ())
     assert os.listdir(tmp_path) == []
 
 

@@ -184,6 +184,34 @@ def test_a_busy_shard_is_left(paths: BoardPaths, collected) -> None:
     assert set(collected().changes) == {"amy"}
 
 
+def test_whoever_is_in_a_hurry_waits_for_what_was_left_for_long_alone(
+    paths: BoardPaths, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer rings when it is through, so its shard can be left; but one that never pauses must not be left for
+    ever."""
+    _append(paths, "amy", 1)
+    lock = FileLock(paths.shard_lock("amy"))
+    lock.acquire(0)
+    naps = []
+    monkeypatch.setattr(collect.time, "monotonic", lambda: seconds)
+
+    def nap(pause_s: float) -> None:
+        naps.append(pause_s)
+        lock.release()
+
+    monkeypatch.setattr(collect.time, "sleep", nap)
+    for seconds in (0.0, collect.LEFT_AT_MOST_MS / 1000):
+        found = collector.collect(lambda profile: (0, ""), patient=False)
+        assert (found.busy, naps, seconds) == (True, [], seconds)
+    seconds += 0.001
+    found = collector.collect(lambda profile: (0, ""), patient=False)
+    assert (found.busy, set(found.changes), len(naps)) == (False, {"amy"}, 1)
+    lock.acquire(0)
+    found = collector.collect(lambda profile: (0, ""), patient=False)
+    assert (found.busy, len(naps)) == (True, 1), "it was read meanwhile, so it may be left again"
+    lock.close()
+
+
 def test_a_killed_writers_journal_is_rolled_back(paths: BoardPaths, collected) -> None:
     """What was not committed is undone before anything is read; the killed process' half change is never seen."""
     _append(paths, "amy", 40, "x" * 20_000)

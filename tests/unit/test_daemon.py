@@ -40,13 +40,13 @@ def test_a_failing_pass_does_not_end_it(home, paths, said, monkeypatch: pytest.M
     daemon, calls = Daemon(paths), 0
     true_pass = Coordinator.make_pass
 
-    def make_pass(coordinator: Coordinator) -> Report:
+    def make_pass(coordinator: Coordinator, **how: bool) -> Report:
         nonlocal calls
         calls += 1
         if calls <= 3:
             raise DiskFull(path=paths.ledger)
         daemon.stop()
-        return true_pass(coordinator)
+        return true_pass(coordinator, **how)
 
     monkeypatch.setattr(Coordinator, "make_pass", make_pass)
     daemon.run()
@@ -64,12 +64,12 @@ def test_a_quarantined_shard_is_named(home, paths, said, monkeypatch: pytest.Mon
     daemon, passes = Daemon(paths), 0
     true_pass = Coordinator.make_pass
 
-    def make_pass(coordinator: Coordinator) -> Report:
+    def make_pass(coordinator: Coordinator, **how: bool) -> Report:
         nonlocal passes
         passes += 1
         if passes == 5:
             daemon.stop()
-        return true_pass(coordinator)
+        return true_pass(coordinator, **how)
 
     monkeypatch.setattr(Coordinator, "make_pass", make_pass)
     daemon.run()
@@ -97,13 +97,13 @@ def test_a_fault_of_this_program_on_one_board_stops_no_other(home, paths, said, 
     daemon, passes = HomeDaemon(paths.folder), []
     true_pass = Coordinator.make_pass
 
-    def make_pass(coordinator: Coordinator) -> Report:
+    def make_pass(coordinator: Coordinator, **how: bool) -> Report:
         passes.append(coordinator.paths.slug)
         if passes.count("default") >= 3 and passes.count("cursed") >= 3:
             daemon.stop()
         if coordinator.paths.slug == "cursed":
             raise ZeroDivisionError("a fault")
-        return true_pass(coordinator)
+        return true_pass(coordinator, **how)
 
     monkeypatch.setattr(Coordinator, "make_pass", make_pass)
     daemon.run()

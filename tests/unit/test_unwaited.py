@@ -159,11 +159,11 @@ def test_a_gateway_that_is_closed_while_another_thread_makes_a_pass(
     begun, may_end = threading.Event(), threading.Event()
     make_pass, was_locked = passes.Coordinator.make_pass, []
 
-    def slow(coordinator):
+    def slow(coordinator, **how):
         begun.set()
         may_end.wait(1)
         was_locked.append(is_taken(paths.coordinator_lock))
-        return make_pass(coordinator)
+        return make_pass(coordinator, **how)
 
     monkeypatch.setattr(passes.Coordinator, "make_pass", slow)
     passing = threading.Thread(target=amy.merge_now)
