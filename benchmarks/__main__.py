@@ -23,6 +23,7 @@ from benchmarks import (
     side_by_side,
     start_up,
     targets,
+    threads,
     year,
 )
 from benchmarks.figures import FIGURES
@@ -103,6 +104,15 @@ def run_push(new_folder: NewFolder, events: int) -> None:
     push.measure(new_folder(), events)
 
 
+@main.command("threads")
+@click.option("--threads", "count", type=click.IntRange(2), default=8)
+@click.option("--comments", type=click.IntRange(10), default=4_000)
+@click.pass_obj
+def run_threads(new_folder: NewFolder, count: int, comments: int) -> None:
+    """Comments by several threads of one gateway, against one thread."""
+    threads.measure(new_folder(), count, comments)
+
+
 @main.command("idle")
 @click.option("--shards", type=Numbers(), default="5,50,200")
 @click.option("--boards", type=click.IntRange(1), default=45)
@@ -166,6 +176,7 @@ def run_all(ctx: click.Context, kept: Path, rounds: int) -> None:
         (run_board_size, {"sizes": (1_000, 10_000, 100_000, 1_000_000), "passes": 200}),
         (run_round_trip, {"claims": 500}),
         (run_push, {"events": 500}),
+        (run_threads, {"count": 8, "comments": 4_000}),
         (run_start_up, {"runs": 15}),
         (run_idle, {"shards": (5, 50, 200), "boards": 45, "seconds": 20.0}),
         (run_disk, {"tasks": 500}),
@@ -205,6 +216,7 @@ def run_smoke(ctx: click.Context) -> None:
     ctx.invoke(run_board_size, sizes=(50, 200), passes=10)
     ctx.invoke(run_merge, changes=200)
     ctx.invoke(run_push, events=10)
+    ctx.invoke(run_threads, count=2, comments=10)
     ctx.invoke(run_idle, shards=(3,), boards=2, seconds=1.0)
     ctx.invoke(run_start_up, runs=2)
     ctx.invoke(run_disk, tasks=3)

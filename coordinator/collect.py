@@ -179,7 +179,8 @@ class Collector:
 
     def collect(self, watermark: Watermark, patient: bool = True) -> Collected:
         """Everything new. ``watermark(profile)``: how far that shard is merged, and its digest there. ``patient``:
-        whether each shard that is busy is waited for, or only those that were busy each time for LEFT_AT_MOST_MS.
+        whether shards that are busy are waited for although others hold something new. Those that were busy each time
+        for LEFT_AT_MOST_MS always are.
 
         Raises CannotOpen where the board's folder cannot be listed.
         """
@@ -195,7 +196,7 @@ class Collector:
             waiting = [shard for shard in waiting if not self._read_if_room(*shard, watermark, share, collected)]
             if not waiting or collected.is_full or time.monotonic() > deadline:
                 break
-            if not patient and not self._was_left_for_long(waiting):
+            if collected.changes and not patient and not self._was_left_for_long(waiting):
                 break
             time.sleep(0.0002)
         left = {profile for profile, _ in waiting}

@@ -64,19 +64,14 @@ class FileLock:
 
     def acquire(self, wait_s: float) -> None:
         """Take the lock, waiting at most ``wait_s`` seconds. Raises FileBusy after that, CannotOpen."""
-        if self.try_acquire():
-            return
-        import tenacity
-
-        attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda taken: not taken),
-            wait=tenacity.wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
-            stop=tenacity.stop_after_delay(wait_s),
-        )
+        if not self._threads.acquire(timeout=wait_s):
+            raise self._busy(wait_s)
         try:
-            attempts(self.try_acquire)
-        except tenacity.RetryError as error:
-            raise FileBusy(path=self.path.with_suffix(".db"), lock=self.path, waited_s=wait_s) from error
+            if not self._flock():
+                self._flock_in_time(wait_s)
+        finally:
+            if not self._locked:
+                self._threads.release()
 
     def release(self) -> None:
         """Let go of the lock, if it is held."""
@@ -117,6 +112,22 @@ class FileLock:
 
     def __exit__(self, *exc_info: object) -> None:
         self.release()
+
+    def _busy(self, waited_s: float) -> FileBusy:
+        return FileBusy(path=self.path.with_suffix(".db"), lock=self.path, waited_s=waited_s)
+
+    def _flock_in_time(self, wait_s: float) -> None:
+        import tenacity
+
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda taken: not taken),
+            wait=tenacity.wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
+            stop=tenacity.stop_after_delay(wait_s),
+        )
+        try:
+            attempts(self._flock)
+        except tenacity.RetryError as error:
+            raise self._busy(wait_s) from error
 
     def _flock(self) -> bool:
         while True:

@@ -23,10 +23,13 @@ from shards.errors import ShardBehind, ShardOfAnother
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile
 from shards.tail import Tail
+from shards.together import Request, Together
 from shards.vectors import Eyes, encode
 
 # How long an append waits for the other processes of its own profile.
 LOCK_WAIT_S = 30.0
+# So many changes of a process's threads are appended in one transaction.
+AT_ONCE = 64
 # Signs of life of runs that ended are worth nothing; they are swept out when they are this old.
 LIVENESS_KEPT_MS = 7 * 24 * 3600 * 1000
 
@@ -61,6 +64,15 @@ class Written(NamedTuple):
     file: tuple[int, int]
 
 
+class _Appended(NamedTuple):
+    """A change to be appended: its body's text, and what its author had read."""
+
+    task_id: str
+    kind: str
+    body: str
+    eyes: Eyes
+
+
 class Shard:
     """The shard of ``profile``, opened by this process for appending. Safe to use from several threads."""
 
@@ -72,6 +84,7 @@ class Shard:
         self._identity: tuple[int, int] | None = None
         self._pid = os.getpid()
         self._tail = Tail()
+        self._together: Together[_Appended, Written] = Together(self._append_all, AT_ONCE)
 
     def append(self, task_id: str, body: Body, eyes: Eyes) -> Written:
         """Append one change. Durable on return.
@@ -79,18 +92,7 @@ class Shard:
         ``eyes``: what this process read of the task before it decided to write; it becomes the change's ``seen``.
         Raises InvalidChange, TooLarge, ShardBehind, and the StorageErrors of a file that cannot be written.
         """
-        text = encode_body(body)
-        kind = KIND_OF[type(body)]
-        with self._writing(eyes) as connection:
-            with sqlite.transaction(connection):
-                head, digest = self._checked_head(connection, eyes)
-                seen = encode(self._seen(connection, head, task_id, eyes))
-                seq = head + 1
-                at_ms = time.time_ns() // 1_000_000
-                digest = chain(digest, self.profile, seq, task_id, kind, text, seen, at_ms)
-                connection.execute(_INSERT, (seq, task_id, kind, text, seen, at_ms, digest))
-            self._tail.add_mine(seq, task_id, kind)
-            return Written(seq, digest, self._identity)
+        return self._together.ask(_Appended(task_id, KIND_OF[type(body)], encode_body(body), eyes))
 
     def still_holds(self, written: Written) -> bool:
         """Whether the shard is the file that the change was written to, or another one that has it all the same: a
@@ -161,6 +163,43 @@ class Shard:
             self._close_connection()
         self._lock.close()
 
+    def _append_all(self, requests: list[Request[_Appended, Written]]) -> None:
+        """Append what is asked for, all or nothing; an answer that is set says that it is durable."""
+        eyes = {(each.merged_seq, each.merged_digest): each for each in (request.asked.eyes for request in requests)}
+        oldest, newest = eyes[min(eyes)], eyes.pop(max(eyes))
+        with self._writing(newest) as connection:
+            rows: list[tuple] = []
+            try:
+                with sqlite.transaction(connection):
+                    end = self._checked_end(connection, newest)
+                    for older in eyes.values():
+                        self._checked_end(connection, older)
+                    self._tail.read(connection, end[0], oldest)
+                    for request in requests:
+                        rows.append(self._row(end, request.asked))
+                        end = rows[-1][0], rows[-1][-1]
+                        self._tail.add_mine(*rows[-1][:3])
+                    connection.executemany(_INSERT, rows)
+                self._answer(requests, rows)
+            except BaseException:
+                if rows and self._reaches(connection, rows[0][0]):  # Ctrl-C came when it was committed
+                    self._answer(requests, rows)
+                elif rows:
+                    self._tail.forget_from(rows[0][0])
+                raise
+
+    def _row(self, end: tuple[int, str], asked: _Appended) -> tuple:
+        """The row behind the one that ``end`` names."""
+        seq, digest = end[0] + 1, end[1]
+        seen = encode(self._seen(asked.task_id, asked.eyes))
+        at_ms = time.time_ns() // 1_000_000
+        digest = chain(digest, self.profile, seq, asked.task_id, asked.kind, asked.body, seen, at_ms)
+        return seq, asked.task_id, asked.kind, asked.body, seen, at_ms, digest
+
+    def _answer(self, requests: list[Request[_Appended, Written]], rows: list[tuple]) -> None:
+        for request, row in zip(requests, rows, strict=True):
+            request.answer = Written(row[0], row[-1], self._identity)
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         sqlite.check_same_process(self.path, self._pid)
@@ -217,13 +256,20 @@ class Shard:
         elif row[0] != self.profile:
             raise ShardOfAnother(path=self.path, found=row[0], profile=self.profile)
 
+    def _reaches(self, connection: sqlite3.Connection, seq: int) -> bool:
+        """Whether the file holds the change; not, if it cannot be read."""
+        try:
+            return not connection.in_transaction and self._head(connection)[0] >= seq
+        except sqlite3.Error:
+            return False
+
     def _head(self, connection: sqlite3.Connection) -> tuple[int, str]:
         base_seq, base_digest, seq, digest, _ = connection.execute(_ENDS, (0,)).fetchone()
         return (base_seq, base_digest) if seq is None else (seq, digest)
 
-    def _checked_head(self, connection: sqlite3.Connection, eyes: Eyes) -> tuple[int, str]:
-        """The head of a shard that is not behind what was merged of it: a change appended to an older copy would take a
-        seq that was used before, and never be merged."""
+    def _checked_end(self, connection: sqlite3.Connection, eyes: Eyes) -> tuple[int, str]:
+        """Seq and digest of the last change of a shard that is not behind what was merged of it: a change appended to
+        an older copy would take a seq that was used before, and never be merged."""
         merged = eyes.merged_seq
         base_seq, base_digest, seq, digest, merged_digest = connection.execute(_ENDS, (merged,)).fetchone()
         if seq is None:
@@ -235,10 +281,9 @@ class Shard:
             raise ShardBehind(path=self.path, profile=self.profile, head=seq, merged=merged)
         return seq, digest
 
-    def _seen(self, connection: sqlite3.Connection, head: int, task_id: str, eyes: Eyes) -> dict[str, int]:
+    def _seen(self, task_id: str, eyes: Eyes) -> dict[str, int]:
         """The task's vector as this process knows it: the board's, and then its own changes that the board lacks."""
         seen = dict(eyes.vector)
-        self._tail.read(connection, head, eyes)
         mine = None if eyes.exactly else self._tail.seen(task_id, eyes)
         if mine is not None:
             seen[self.profile] = mine

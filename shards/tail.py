@@ -49,8 +49,17 @@ class Tail:
                 self._add(seq, _Known(task_id, kind, is_mine=False))
 
     def add_mine(self, seq: int, task_id: str, kind: str) -> None:
-        """This process appended the change ``seq``, and it is durable."""
+        """This process appended the change ``seq``."""
         self._add(seq, _Known(task_id, kind, is_mine=True))
+
+    def forget_from(self, seq: int) -> None:
+        """The changes from ``seq`` on were not committed after all."""
+        while self._changes and next(reversed(self._changes)) >= seq:
+            _, change = self._changes.popitem()
+            self._by_task[change.task_id].pop()
+            if not self._by_task[change.task_id]:
+                del self._by_task[change.task_id]
+        self._read_to = min(self._read_to, seq - 1)
 
     def has_create(self, task_id: str) -> bool:
         """Whether the task is made in the tail."""

@@ -184,32 +184,37 @@ def test_a_busy_shard_is_left(paths: BoardPaths, collected) -> None:
     assert set(collected().changes) == {"amy"}
 
 
-def test_whoever_is_in_a_hurry_waits_for_what_was_left_for_long_alone(
+def test_what_is_new_is_not_held_up_by_a_busy_shard(
     paths: BoardPaths, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer rings when it is through, so its shard can be left; but one that never pauses must not be left for
-    ever."""
-    _append(paths, "amy", 1)
-    lock = FileLock(paths.shard_lock("amy"))
-    lock.acquire(0)
-    naps = []
-    monkeypatch.setattr(collect.time, "monotonic", lambda: seconds)
+    ever, and where nothing else is new, waiting holds up nobody."""
+    for profile in ("amy", "bob"):
+        _append(paths, profile, 1)
+    amys, seconds, naps = FileLock(paths.shard_lock("amy")), 0.0, 0
 
     def nap(pause_s: float) -> None:
-        naps.append(pause_s)
-        lock.release()
+        nonlocal naps
+        naps += 1
+        amys.release()
 
+    def found() -> tuple[set[str], bool, int]:
+        amys.acquire(0)
+        collected = collector.collect(lambda profile: (0, ""), patient=False)
+        amys.release()
+        return set(collected.changes), collected.busy, naps
+
+    monkeypatch.setattr(collect.time, "monotonic", lambda: seconds)
     monkeypatch.setattr(collect.time, "sleep", nap)
-    for seconds in (0.0, collect.LEFT_AT_MOST_MS / 1000):
-        found = collector.collect(lambda profile: (0, ""), patient=False)
-        assert (found.busy, naps, seconds) == (True, [], seconds)
+    assert found() == ({"bob"}, True, 0)
+    seconds = collect.LEFT_AT_MOST_MS / 1000
+    assert found() == ({"bob"}, True, 0)
     seconds += 0.001
-    found = collector.collect(lambda profile: (0, ""), patient=False)
-    assert (found.busy, set(found.changes), len(naps)) == (False, {"amy"}, 1)
-    lock.acquire(0)
-    found = collector.collect(lambda profile: (0, ""), patient=False)
-    assert (found.busy, len(naps)) == (True, 1), "it was read meanwhile, so it may be left again"
-    lock.close()
+    assert found() == ({"amy", "bob"}, False, 1)
+    assert found() == ({"bob"}, True, 1), "it was read, so it may be left again"
+    paths.shard("bob").unlink()
+    assert found() == ({"amy"}, False, 2)
+    amys.close()
 
 
 def test_a_killed_writers_journal_is_rolled_back(paths: BoardPaths, collected) -> None:

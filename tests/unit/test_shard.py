@@ -6,7 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
-from contextlib import closing
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -15,7 +17,8 @@ from shards.bodies import Assign, Comment, Create
 from shards.changes import chain, genesis
 from shards.errors import InvalidChange, NewerSchema, ShardBehind, ShardOfAnother, StorageError, TooLarge
 from shards.names import BoardPaths, new_task_id
-from shards.shard import Shard
+from shards.shard import Shard, _Appended
+from shards.together import Request
 from shards.vectors import Eyes
 
 NOTHING = Eyes()
@@ -25,7 +28,8 @@ import resource, sys
 from shards.errors import StorageError
 from shards.bodies import Comment
 from shards.names import BoardPaths
-from shards.shard import Shard
+from shards.shard import Shard, _Appended
+from shards.together import Request
 from shards.vectors import Eyes
 shard = Shard(BoardPaths.find(home=sys.argv[1]), "amy")
 before = shard.append(sys.argv[2], Comment(text="before"), Eyes()).seq
@@ -60,6 +64,75 @@ def test_contiguous(shard: Shard, paths: BoardPaths) -> None:
     for row in rows:
         digest = chain(digest, "amy", *row[:6])
         assert row[6] == digest
+
+
+def test_threads_share_a_commit(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits while another thread commits is in the next transaction, contiguous, each change once."""
+    task_id = new_task_id()
+    shard.append(task_id, Create(title="x"), NOTHING)
+    true_transaction, transactions = sqlite.transaction, []
+    begun, go_on = threading.Event(), threading.Event()
+
+    @contextmanager
+    def transaction(connection):
+        transactions.append(threading.get_ident())
+        begun.set()
+        assert go_on.wait(30)
+        with true_transaction(connection):
+            yield
+
+    monkeypatch.setattr(sqlite, "transaction", transaction)
+    with ThreadPoolExecutor(8) as pool:
+        appended = [pool.submit(shard.append, task_id, Comment(text=str(number)), NOTHING) for number in range(8)]
+        assert begun.wait(30)
+        while len(shard._together._waiting) < 7:
+            pass
+        go_on.set()
+    assert sorted(each.result().seq for each in appended) == list(range(2, 10))
+    assert len(transactions) == 2
+    assert shard.head(NOTHING) == 9
+
+
+def test_a_batch_that_fails_leaves_nothing(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process has not seen, and does not skip, what was not committed."""
+    task_id = new_task_id()
+    shard.append(task_id, Create(title="x"), NOTHING)
+    true_transaction = sqlite.transaction
+
+    @contextmanager
+    def failing(connection):
+        with true_transaction(connection):
+            yield
+            raise StorageError(path=shard.path, problem="the disk is gone")
+
+    monkeypatch.setattr(sqlite, "transaction", failing)
+    with pytest.raises(StorageError, match="the disk is gone"):
+        shard.append(task_id, Assign(assignee="bob"), NOTHING)
+    monkeypatch.undo()
+    assert shard.head(NOTHING) == 1
+    assert shard.append(task_id, Assign(assignee="zoe"), NOTHING).seq == 2
+    rows, _, _ = _plainly(BoardPaths(shard.path.parent), "amy")
+    assert json.loads(rows[1][4]) == {"amy": 1}
+
+
+def test_an_interruption_behind_the_commit(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may come at any line. What is committed then is known to be, so that nobody appends it again."""
+    task_id = new_task_id()
+    shard.append(task_id, Create(title="x"), NOTHING)
+    true_transaction = sqlite.transaction
+
+    @contextmanager
+    def interrupted(connection):
+        with true_transaction(connection):
+            yield
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sqlite, "transaction", interrupted)
+    requests = [Request(_Appended(task_id, "comment", json.dumps({"text": text}), NOTHING)) for text in "ab"]
+    with pytest.raises(KeyboardInterrupt):
+        shard._append_all(requests)
+    assert [request.answer.seq for request in requests] == [2, 3]
+    assert shard.head(NOTHING) == 3
 
 
 def test_a_reopened_shard_goes_on(shard: Shard) -> None:
