@@ -74,18 +74,15 @@ class Figures:
         print_table(section.columns, section.rows)
 
     def line(self, what: str, figure: str, compared: str) -> None:
-        """One more row of a table that is printed line by line; the first of a command begins a section."""
-        context = click.get_current_context()
-        if context is not self._context:
-            self.begin(context.command.get_short_help_str(limit=120).rstrip("."))
-        section = self.sections[-1]
+        """One more row of a table that is printed line by line."""
+        section = self._section()
         section.columns = ["what", "figure", "compared with, or spread"]
         section.rows.append([what, figure, compared])
         click.echo(f"{what:<46} {figure:>16}  {compared}".rstrip())
 
     def note(self, sentence: str) -> None:
         """Something that the table does not say: a peer that was left out, say."""
-        self.sections[-1].notes.append(sentence)
+        self._section().notes.append(sentence)
         click.echo(sentence)
 
     def asked(self, what: str, found: float, *, most: float | None = None, least: float | None = None) -> None:
@@ -94,6 +91,13 @@ class Figures:
         bound = f"at most {most:,g}" if most is not None else f"at least {least:,g}"
         figure = f"{found:,.2f}" if found >= 1 else f"{found:.2g}"
         self.note(f"{what}: {figure}; asked {bound}: {'met' if met else 'NOT met'}")
+
+    def _section(self) -> Section:
+        """The one that is being written. The first line of a command begins one."""
+        context = click.get_current_context()
+        if context is not self._context:
+            self.begin(context.command.get_short_help_str(limit=120).rstrip("."))
+        return self.sections[-1]
 
     def save(self, path: Path, facts: dict[str, str]) -> None:
         """Keep everything as JSON. ``facts``: on what it was measured."""

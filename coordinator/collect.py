@@ -17,21 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shards import placing, sqlite, vectors
-from shards.bodies import COORDINATOR_KINDS, KINDS, LIMIT_BYTES, TASKLESS_KINDS, Body
-from shards.changes import Change, chain, decode_body
-from shards.errors import FileMissing, InvalidChange, InvalidName, KanbanError, StorageError, TooManyFiles
+from coordinator import taking
+from coordinator.taking import Quarantine, Share, Taken, Watermark, sign_ms, take
+from shards import placing, sqlite
+from shards.changes import Change
+from shards.errors import FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
 from shards.locks import FileLock
-from shards.names import BoardPaths, check_profile, is_task_id
+from shards.names import BoardPaths, check_profile
 
 BUSY = "busy"
 QUARANTINED = "quarantined"
 
-# Of all shards in one pass, in equal shares; the rest comes in the next pass, so that no shard delays the others.
-CHANGES_PER_PASS = 5_000
-LEAST_SHARE = 50
-BYTES_PER_PASS = 32 * 1024 * 1024
-LEAST_BYTES = 64 * 1024
 # How long a patient pass keeps trying shards that are busy, all together: about three commits of a disk.
 PATIENCE_MS = 4
 # How long a shard is left because it is busy; its writer rings when it is through, but another one may be at it then.
@@ -42,18 +38,10 @@ STAMP_GRAIN_MS = 25
 WHOLE_SECONDS_GRAIN_MS = 2_100
 # Shards that stay open between passes; the others are opened when they changed.
 SHARDS_KEPT_OPEN = 64
-LATEST_MS = 2**53
-
-_READ = "SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?"
-_TYPES = (int, str, str, str, str, int, str)
-
-REPAIR = "`kanban-merge repair {profile}` makes the shard again from what was merged, and keeps this file beside it"
 HALF_WRITTEN = (
     "a process of {profile} was killed while it wrote, and this user may not write the file; the next change of "
     "{profile} undoes what is half done, and then it is read"
 )
-
-Watermark = Callable[[str], tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -90,27 +78,7 @@ class Collected:
     @property
     def is_full(self) -> bool:
         """Whether a pass should hold no more than this."""
-        return self.size_bytes >= BYTES_PER_PASS
-
-
-class _Quarantine(Exception):
-    def __init__(self, why: str, seq: int | None = None, cure: str = REPAIR) -> None:
-        super().__init__(why)
-        self.why = why
-        self.seq = seq
-        self.cure = cure
-
-
-@dataclass(frozen=True)
-class _Share:
-    """How much of one shard a pass takes: plain changes, or what costs as much, and bytes. At least one change."""
-
-    changes: int
-    size_bytes: int
-
-    @classmethod
-    def of_each(cls, shards: int) -> _Share:
-        return cls(max(LEAST_SHARE, CHANGES_PER_PASS // shards), max(LEAST_BYTES, BYTES_PER_PASS // shards))
+        return self.size_bytes >= taking.BYTES_PER_PASS
 
 
 class _OpenShard:
@@ -190,7 +158,7 @@ class Collector:
             del self._quarantined[profile]
         waiting = [(profile, path) for profile, path in present.items() if self._may_be_new(profile, path)]
         waiting.sort(key=lambda shard: shard[0] not in self._kept_waiting)
-        share = _Share.of_each(max(1, len(waiting)))
+        share = Share.of_each(max(1, len(waiting)))
         deadline = time.monotonic() + PATIENCE_MS / 1000
         while waiting:
             waiting = [shard for shard in waiting if not self._read_if_room(*shard, watermark, share, collected)]
@@ -216,7 +184,7 @@ class Collector:
         try:
             if not shard.lock.try_acquire():
                 return None
-            return shard.read(lambda connection: _sign_ms(connection, run_id))
+            return shard.read(lambda connection: sign_ms(connection, run_id))
         except FileMissing:
             return 0
         except (_HalfWritten, KanbanError):  # the shard's own trouble, never the pass's
@@ -248,7 +216,7 @@ class Collector:
     def _may_be_new(self, profile: str, path: Path) -> bool:
         return profile not in self._known or self._known[profile] != _stamp(path)
 
-    def _read_if_room(self, profile: str, path: Path, watermark: Watermark, share: _Share, into: Collected) -> bool:
+    def _read_if_room(self, profile: str, path: Path, watermark: Watermark, share: Share, into: Collected) -> bool:
         """Read the shard's ``share`` into ``into``; returns False if it is busy, or ``into`` has no room for more."""
         if into.is_full:
             into.unfinished.add(profile)
@@ -256,17 +224,16 @@ class Collector:
         self._quarantined.pop(profile, None)
         self._known.pop(profile, None)
         stamp = _stamp(path)
-        changes: list[Change] = []
-        complete = True
+        taken = Taken()
         try:
             shard = self._shard(check_profile(profile))
             if not shard.lock.try_acquire():
                 return False
             try:
-                complete = shard.read(lambda connection: _take(connection, profile, watermark, share, changes))
+                shard.read(lambda connection: take(connection, profile, watermark, share, taken))
             except FileMissing:  # made, but its first transaction is not committed yet
                 if watermark(profile)[0]:
-                    raise _Quarantine(f"it is empty, but {watermark(profile)[0]} changes of it were merged") from None
+                    raise Quarantine(f"it is empty, but {watermark(profile)[0]} changes of it were merged") from None
             finally:
                 shard.lock.release()
         except _HalfWritten:
@@ -274,14 +241,14 @@ class Collector:
             return True
         except TooManyFiles:  # the trouble of this process, not of the shard
             raise
-        except (_Quarantine, KanbanError) as trouble:
+        except (Quarantine, KanbanError) as trouble:
             self._quarantined[profile] = _left(profile, path, trouble)
-        if changes:
-            into.changes[profile] = changes
-            into.size_bytes += sum(map(_size_bytes, changes))
-        if not complete:
+        if taken.changes:
+            into.changes[profile] = taken.changes
+            into.size_bytes += taken.size_bytes
+        if taken.unfinished:
             into.unfinished.add(profile)
-        elif not changes and profile not in self._quarantined and not _is_recent(stamp):
+        elif not taken.changes and profile not in self._quarantined and not _is_recent(stamp):
             self._known[profile] = stamp
         return True
 
@@ -317,110 +284,8 @@ def _look_once(paths: BoardPaths, marks: dict[str, tuple[int, str]]) -> Collecte
         collector.close()
 
 
-def take_all(shard: sqlite3.Connection, profile: str, watermark: Watermark, changes: list[Change]) -> str | None:
-    """Append to ``changes`` all that passes would take of an open shard; returns why they would stop, or None."""
-
-    def reached(other: str) -> tuple[int, str]:
-        return (changes[-1].seq, changes[-1].digest) if other == profile and changes else watermark(other)
-
-    complete = False
-    while not complete:
-        part: list[Change] = []
-        try:
-            complete = _take(shard, profile, reached, _Share.of_each(1), part)
-        except _Quarantine as trouble:
-            return trouble.why
-        finally:
-            changes.extend(part)
-    return None
-
-
-def _take(shard: sqlite3.Connection, profile: str, watermark: Watermark, share: _Share, changes: list[Change]) -> bool:
-    """Append at most the ``share`` of the shard's new changes to ``changes``; returns whether these were all."""
-    meta = shard.execute("SELECT profile, base_seq, base_digest FROM meta").fetchone()
-    if meta is None:
-        return True
-    if meta[0] != profile:
-        raise _Quarantine(f"it is the shard of {meta[0]!r}, copied or renamed to this profile's name")
-    seq, digest = watermark(profile)
-    _, base_seq, base_digest = meta
-    if type(base_seq) is not int or base_seq > seq:
-        raise _Quarantine(f"its changes up to {base_seq} were dropped, and only {seq} of it were merged")
-    rows = shard.execute(_READ, (seq, share.changes + 2))
-    if not seq:
-        digest = base_digest
-    elif seq > base_seq:
-        _check_continues(rows.fetchone(), seq, digest)
-    elif digest != base_digest:
-        raise _Quarantine(f"it is another shard: its change {seq} was not the one that was merged")
-    weight = size_bytes = 0
-    while size_bytes < share.size_bytes and weight < share.changes:
-        row = rows.fetchone()
-        if row is None:
-            return True
-        seq += 1
-        change, body = _checked(profile, seq, digest, row, watermark)
-        changes.append(change)
-        digest = change.digest
-        weight += body.weight()
-        size_bytes += _size_bytes(change)
-    return rows.fetchone() is None
-
-
-def _sign_ms(shard: sqlite3.Connection, run_id: int) -> int | None:
-    row = shard.execute("SELECT at_ms FROM liveness WHERE run_id = ?", (run_id,)).fetchone()
-    if row is None:
-        return 0
-    return row[0] if type(row[0]) is int and 0 <= row[0] <= LATEST_MS else None
-
-
-def _size_bytes(change: Change) -> int:
-    return len(change.body.encode()) + len(change.seen.encode())
-
-
-def _checked(profile: str, seq: int, digest: str, row: tuple, watermark: Watermark) -> tuple[Change, Body]:
-    """The change of a row and its body, or why the shard is quarantined at it. Nothing here trusts the file."""
-    change = Change(profile, *row)
-    if tuple(map(type, row)) != _TYPES:  # a STRICT table is no promise: a flipped bit turns a text into a blob
-        raise _Quarantine(f"change {seq} holds values of the wrong type", seq)
-    if change.seq != seq:
-        raise _Quarantine(f"change {seq} is missing", seq)
-    if change.kind not in KINDS:
-        why = f"change {seq} is of the unknown kind {change.kind[:40]!r}"
-        raise _Quarantine(why, seq, cure="if a newer program wrote it, update this one; otherwise " + REPAIR)
-    if change.kind in COORDINATOR_KINDS:
-        raise _Quarantine(f"change {seq} is of the kind {change.kind!r}, which only the coordinator writes", seq)
-    if not 0 <= change.at_ms <= LATEST_MS:
-        raise _Quarantine(f"change {seq} has an impossible time", seq)
-    if change.task_id != "" if change.kind in TASKLESS_KINDS else not is_task_id(change.task_id):
-        raise _Quarantine(f"change {seq} names no task", seq)
-    if max(len(change.body.encode()), len(change.seen.encode())) > LIMIT_BYTES:
-        raise _Quarantine(f"change {seq} is larger than a change may be", seq)
-    try:
-        body = decode_body(change.kind, change.body)
-        seen = vectors.decode(change.seen)
-    except (InvalidChange, ValueError) as error:
-        raise _Quarantine(f"change {seq} cannot be read: {error}", seq) from error
-    for other, other_seq in seen.items():
-        if other_seq > (seq - 1 if other == profile else watermark(other)[0]):
-            raise _Quarantine(f"change {seq} claims to have seen {other}'s change {other_seq}; there is none", seq)
-    if change.digest != chain(digest, *change[:7]):
-        raise _Quarantine(f"change {seq} was rewritten, or one before it was", seq)
-    return change, body
-
-
-def _check_continues(row: tuple | None, merged_seq: int, digest: str) -> None:
-    if row is None or row[0] != merged_seq:
-        raise _Quarantine(f"it is an older copy: change {merged_seq} was merged, and it does not hold it", merged_seq)
-    if row[6] != digest:
-        raise _Quarantine(
-            f"it is an older copy that was written again: its change {merged_seq} is not the one that was merged",
-            merged_seq,
-        )
-
-
 def _left(profile: str, path: Path, trouble: Exception) -> Left:
-    if isinstance(trouble, _Quarantine):
+    if isinstance(trouble, Quarantine):
         cure = trouble.cure.format(profile=profile)
         return Left(profile, path, QUARANTINED, f"{trouble.why}; {cure}", trouble.seq)
     if isinstance(trouble, InvalidName):

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from coordinator.collect import take_all
 from coordinator.held import (
     NO_DAMAGE,
     SHARD_LOCK_WAIT_S,
@@ -29,6 +28,7 @@ from coordinator.held import (
 from coordinator.ledger import GENESIS, FileLedger, integrity
 from coordinator.passes import Coordinator
 from coordinator.snapshots import Start, read_start, start_of
+from coordinator.taking import take_all
 from shards import placing, sqlite
 from shards.board import Board
 from shards.changes import Change, chain, genesis

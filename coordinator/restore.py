@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
-from coordinator.collect import LATEST_MS, take_all
 from coordinator.held import NO_DAMAGE, SHARD_LOCK_WAIT_S, opened_shard, until_damage
 from coordinator.holders import file_holders
 from coordinator.ledger import FileLedger, integrity
 from coordinator.passes import Coordinator, Progress
 from coordinator.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
+from coordinator.taking import LATEST_MS, take_all
 from coordinator.verify import Finding, verify
 from shards import placing, sqlite
 from shards.board import Board

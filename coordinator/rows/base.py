@@ -57,6 +57,7 @@ class Rows:
         self._in_entry = self._in_savepoint = False
 
     def _forget(self) -> None:
+        self._limits = None
         for table in self._tables:
             table.forget()
 
@@ -124,6 +125,7 @@ class Rows:
         self._tables = (self._tasks, self._runs, self._subscriptions)
         self._logs = (self._events, self._comments, self._verdicts, self._kept)
         self._held = (*self._tables, *self._logs)
+        self._limits: dict[str, int] | None = None
         self._is_settled = False
         self._in_entry = False
         self._in_savepoint = False

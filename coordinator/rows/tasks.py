@@ -137,10 +137,13 @@ class TaskRows(Rows):
 
     def settings(self) -> dict[str, int]:
         """The limits that are set."""
-        return dict(self._look("SELECT name, value FROM merge_settings ORDER BY name").fetchall())
+        if self._limits is None:
+            self._limits = dict(self._look("SELECT name, value FROM merge_settings ORDER BY name").fetchall())
+        return dict(self._limits)
 
     def set_setting(self, name: str, value: int | None) -> None:
         """Set a limit; None lifts it."""
+        self._limits = None
         if value is None:
             self._execute("DELETE FROM merge_settings WHERE name = ?", (name,))
         else:

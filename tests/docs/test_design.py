@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from setuptools import find_packages
 
-from coordinator import collect
+from coordinator import collect, taking
 from coordinator.refusal import REASONS
 from coordinator.rules import NO_TASK_YET, RULES, capacity, failures
 from shards import Gateway, attachments, deliveries, filesystems, gateway, placing
@@ -103,9 +103,9 @@ def test_every_way_to_fail_is_listed() -> None:
 @pytest.mark.parametrize(
     ("section", "figure"),
     [
-        ("A pass", f"{collect.CHANGES_PER_PASS:,} changes"),
-        ("A pass", f"at least {collect.LEAST_SHARE} of each"),
-        ("A pass", f"{collect.BYTES_PER_PASS // 2**20} MiB"),
+        ("A pass", f"{taking.CHANGES_PER_PASS:,} changes"),
+        ("A pass", f"at least {taking.LEAST_SHARE} of each"),
+        ("A pass", f"{taking.BYTES_PER_PASS // 2**20} MiB"),
         ("A pass", f"for {collect.PATIENCE_MS} ms"),
         ("Attempts", f"for {failures.RATE_LIMIT_COOLDOWN_S} s"),
         ("Capacity", f"for {capacity.TURN_KEPT_S} s,"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from coordinator import collect
+from coordinator import collect, taking
 from coordinator.refusal import REASONS
 from shards.commands import EXIT_CODES
 from shards.errors import KanbanError
@@ -52,7 +53,7 @@ def test_every_quarantine_is_listed() -> None:
     assert raised <= set(listed)
     assert {words for words in listed if words not in raised} == {
         "is not a profile's name; rename … or move it away"
-    }, "no such sentence is in coordinator/collect.py"
+    }, "no such sentence is in the code"
 
 
 def test_the_other_sentences_about_a_shard_are_those_of_the_code() -> None:
@@ -88,14 +89,15 @@ def classes() -> dict[str, type[KanbanError]]:
 
 
 def _quarantines() -> Iterator[str]:
-    """The sentences that ``coordinator.collect`` quarantines a shard with, what is filled in as an ellipsis."""
-    for function in ast.walk(ast.parse(inspect.getsource(collect))):
+    """The sentences that a shard is quarantined with, what is filled in as an ellipsis."""
+    modules = [ast.parse(inspect.getsource(module)) for module in (taking, collect)]
+    for function in itertools.chain.from_iterable(map(ast.walk, modules)):
         if not isinstance(function, ast.FunctionDef):
             continue
         named = {node.targets[0].id: node.value for node in ast.walk(function)
                  if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}  # fmt: skip
         for node in ast.walk(function):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_Quarantine":
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Quarantine":
                 why = node.args[0]
                 yield _told(named[why.id] if isinstance(why, ast.Name) else why)
 

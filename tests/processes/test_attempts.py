@@ -179,8 +179,8 @@ def test_never_before_what_the_shards_hold_is_merged(home, claimed, coordinator,
 
 def test_a_profile_that_is_busy_elsewhere_holds_up_nothing(home, claimed, coordinator, clock, monkeypatch) -> None:
     """Nor does a shard that has more to read than one pass takes, if it is a stranger's."""
-    monkeypatch.setattr("coordinator.collect.CHANGES_PER_PASS", 1)
-    monkeypatch.setattr("coordinator.collect.LEAST_SHARE", 1)
+    monkeypatch.setattr("coordinator.taking.CHANGES_PER_PASS", 1)
+    monkeypatch.setattr("coordinator.taking.LEAST_SHARE", 1)
     task_id, _ = claimed
     clock.now_s += 3_600
     with Gateway("mafei", home=home) as mafei, Gateway("bingge", home=home) as bingge:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from coordinator import collect
+from coordinator import collect, taking
 from coordinator.collect import BUSY, QUARANTINED, Collected, Collector
 from coordinator.lock import COMMAND, take
 from coordinator.passes import Coordinator
@@ -79,8 +79,8 @@ def test_everything_new_once(paths: BoardPaths, collected) -> None:
 
 
 def test_a_large_shard_comes_in_parts(paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect, "CHANGES_PER_PASS", 1)
-    monkeypatch.setattr(collect, "LEAST_SHARE", 3)
+    monkeypatch.setattr(taking, "CHANGES_PER_PASS", 1)
+    monkeypatch.setattr(taking, "LEAST_SHARE", 3)
     _append(paths, "amy", 7)
     _append(paths, "bob", 1)
     sizes = []
@@ -96,8 +96,8 @@ def test_a_pass_holds_so_many_bytes_of_all_shards_together(
     paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever was not read for want of room comes first in the next pass."""
-    monkeypatch.setattr(collect, "BYTES_PER_PASS", 5_000)
-    monkeypatch.setattr(collect, "LEAST_BYTES", 1)
+    monkeypatch.setattr(taking, "BYTES_PER_PASS", 5_000)
+    monkeypatch.setattr(taking, "LEAST_BYTES", 1)
     for profile in ("amy", "bob", "cleo", "dora"):
         _append(paths, profile, 3, "x" * 3_000)
     passes = []
@@ -116,8 +116,8 @@ def test_a_pass_holds_so_many_bytes_of_all_shards_together(
 def test_a_share_counts_work_and_not_only_changes(
     paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collect, "CHANGES_PER_PASS", 1)
-    monkeypatch.setattr(collect, "LEAST_SHARE", 50)
+    monkeypatch.setattr(taking, "CHANGES_PER_PASS", 1)
+    monkeypatch.setattr(taking, "LEAST_SHARE", 50)
     shard = Shard(paths, "amy")
     for _ in range(3):
         shard.append(new_task_id(), Create(title="x", parents=tuple(new_task_id() for _ in range(1_000))), NOTHING)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import collect
+from coordinator import collect, taking
 from coordinator import lock as locks
 from shards import Gateway
 from shards.names import BoardPaths
@@ -39,8 +39,8 @@ def test_a_look_sees_every_shards_present_head(
     home: str, paths: BoardPaths, task_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many changes one pass takes: ``--once`` beside a daemon waits for the last, ``status`` counts all."""
-    monkeypatch.setattr(collect, "CHANGES_PER_PASS", 1)
-    monkeypatch.setattr(collect, "LEAST_SHARE", 2)
+    monkeypatch.setattr(taking, "CHANGES_PER_PASS", 1)
+    monkeypatch.setattr(taking, "LEAST_SHARE", 2)
     lock = locks.take(paths, locks.COMMAND, 0)
     with Gateway("amy", home=home) as gateway:
         last = [gateway.comment(task_id, str(number)) for number in range(5)][-1]

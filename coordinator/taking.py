@@ -1,0 +1,171 @@
+"""Taking: what a pass takes of one open shard. Every change is checked before anything is done with it.
+
+Nothing here trusts the file: its user's processes write it, and not only this program may be among them. The first
+change that breaks a law ends the taking, and the shard is quarantined at it (docs/design.md, "Shards").
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from shards import vectors
+from shards.bodies import COORDINATOR_KINDS, KINDS, LIMIT_BYTES, TASKLESS_KINDS
+from shards.changes import Change, chain, decode_body
+from shards.errors import InvalidChange
+from shards.names import is_task_id
+
+# Of all shards in one pass, in equal shares; the rest comes in the next pass, so that no shard delays the others.
+CHANGES_PER_PASS = 5_000
+LEAST_SHARE = 50
+BYTES_PER_PASS = 32 * 1024 * 1024
+LEAST_BYTES = 64 * 1024
+LATEST_MS = 2**53
+
+_READ = "SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?"
+_TYPES = (int, str, str, str, str, int, str)
+
+REPAIR = "`kanban-merge repair {profile}` makes the shard again from what was merged, and keeps this file beside it"
+
+Watermark = Callable[[str], tuple[int, str]]
+
+
+class Quarantine(Exception):
+    """Why nothing more is taken of a shard, at which change, and what cures that."""
+
+    def __init__(self, why: str, seq: int | None = None, cure: str = REPAIR) -> None:
+        super().__init__(why)
+        self.why = why
+        self.seq = seq
+        self.cure = cure
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of one shard a pass takes: plain changes, or what costs as much, and bytes. At least one change."""
+
+    changes: int
+    size_bytes: int
+
+    @classmethod
+    def of_each(cls, shards: int) -> Share:
+        return cls(max(LEAST_SHARE, CHANGES_PER_PASS // shards), max(LEAST_BYTES, BYTES_PER_PASS // shards))
+
+
+@dataclass
+class Taken:
+    """What was taken of one shard; it stays although a later change is a fault. ``unfinished``: there is more."""
+
+    changes: list[Change] = field(default_factory=list)
+    size_bytes: int = 0
+    unfinished: bool = False
+
+
+def take_all(shard: sqlite3.Connection, profile: str, watermark: Watermark, changes: list[Change]) -> str | None:
+    """Append to ``changes`` all that passes would take of an open shard; returns why they would stop, or None."""
+
+    def reached(other: str) -> tuple[int, str]:
+        return (changes[-1].seq, changes[-1].digest) if other == profile and changes else watermark(other)
+
+    while True:
+        taken = Taken()
+        try:
+            take(shard, profile, reached, Share.of_each(1), taken)
+        except Quarantine as trouble:
+            return trouble.why
+        finally:
+            changes.extend(taken.changes)
+        if not taken.unfinished:
+            return None
+
+
+def take(shard: sqlite3.Connection, profile: str, watermark: Watermark, share: Share, into: Taken) -> None:
+    """Take at most the ``share`` of what is new in an open shard. ``watermark``: how far that profile's shard, or
+    another one, is merged, and its digest there. Raises Quarantine at the first change that breaks a law."""
+    meta = shard.execute("SELECT profile, base_seq, base_digest FROM meta").fetchone()
+    if meta is None:
+        return
+    if meta[0] != profile:
+        raise Quarantine(f"it is the shard of {meta[0]!r}, copied or renamed to this profile's name")
+    seq, digest = watermark(profile)
+    _, base_seq, base_digest = meta
+    if type(base_seq) is not int or base_seq > seq:
+        raise Quarantine(f"its changes up to {base_seq} were dropped, and only {seq} of it were merged")
+    rows = shard.execute(_READ, (seq, share.changes + 2))
+    if not seq:
+        digest = base_digest
+    elif seq > base_seq:
+        _check_continues(rows.fetchone(), seq, digest)
+    elif digest != base_digest:
+        raise Quarantine(f"it is another shard: its change {seq} was not the one that was merged")
+    weight = 0
+    while into.size_bytes < share.size_bytes and weight < share.changes:
+        row = rows.fetchone()
+        if row is None:
+            return
+        seq += 1
+        size_bytes = _check_shape(seq, row)
+        weight += _check_content(profile, seq, digest, row, watermark)
+        into.changes.append(Change(profile, *row))
+        into.size_bytes += size_bytes
+        digest = row[-1]
+    into.unfinished = rows.fetchone() is not None
+
+
+def sign_ms(shard: sqlite3.Connection, run_id: int) -> int | None:
+    """When the run last gave a sign of life in an open shard; 0 if never, None if what it says is no time."""
+    row = shard.execute("SELECT at_ms FROM liveness WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        return 0
+    return row[0] if type(row[0]) is int and 0 <= row[0] <= LATEST_MS else None
+
+
+def _check_shape(seq: int, row: tuple) -> int:
+    """Raise Quarantine unless the row is the change ``seq``, of a known kind, with values of the right types and sizes;
+    returns how many bytes of text it has."""
+    if tuple(map(type, row)) != _TYPES:  # a STRICT table is no promise: a flipped bit turns a text into a blob
+        raise Quarantine(f"change {seq} holds values of the wrong type", seq)
+    found_seq, task_id, kind, body, seen, at_ms, _ = row
+    if found_seq != seq:
+        raise Quarantine(f"change {seq} is missing", seq)
+    if kind not in KINDS:
+        why = f"change {seq} is of the unknown kind {kind[:40]!r}"
+        raise Quarantine(why, seq, cure="if a newer program wrote it, update this one; otherwise " + REPAIR)
+    if kind in COORDINATOR_KINDS:
+        raise Quarantine(f"change {seq} is of the kind {kind!r}, which only the coordinator writes", seq)
+    if not 0 <= at_ms <= LATEST_MS:
+        raise Quarantine(f"change {seq} has an impossible time", seq)
+    if task_id != "" if kind in TASKLESS_KINDS else not is_task_id(task_id):
+        raise Quarantine(f"change {seq} names no task", seq)
+    body_bytes, seen_bytes = len(body.encode()), len(seen.encode())
+    if max(body_bytes, seen_bytes) > LIMIT_BYTES:
+        raise Quarantine(f"change {seq} is larger than a change may be", seq)
+    return body_bytes + seen_bytes
+
+
+def _check_content(profile: str, seq: int, digest: str, row: tuple, watermark: Watermark) -> int:
+    """Raise Quarantine unless the row says what a change of its kind may say, its author can have seen what it claims,
+    and it continues ``digest``; returns how many plain changes it costs."""
+    _, _, kind, text, seen_text, _, found_digest = row
+    try:
+        body = decode_body(kind, text)
+        seen = vectors.decode(seen_text)
+    except (InvalidChange, ValueError) as error:
+        raise Quarantine(f"change {seq} cannot be read: {error}", seq) from error
+    for other, other_seq in seen.items():
+        if other_seq > (seq - 1 if other == profile else watermark(other)[0]):
+            raise Quarantine(f"change {seq} claims to have seen {other}'s change {other_seq}; there is none", seq)
+    if found_digest != chain(digest, profile, *row[:-1]):
+        raise Quarantine(f"change {seq} was rewritten, or one before it was", seq)
+    return body.weight()
+
+
+def _check_continues(row: tuple | None, merged_seq: int, digest: str) -> None:
+    if row is None or row[0] != merged_seq:
+        raise Quarantine(f"it is an older copy: change {merged_seq} was merged, and it does not hold it", merged_seq)
+    if row[6] != digest:
+        raise Quarantine(
+            f"it is an older copy that was written again: its change {merged_seq} is not the one that was merged",
+            merged_seq,
+        )
