@@ -111,7 +111,7 @@ class Writer:
     def wait_for_verdict(self, seq: int) -> Verdict:
         """The verdict on this profile's change ``seq``, as soon as there is one. Raises Undecided."""
         with self._bell() as bell:
-            return self._wait(seq, bell)
+            return self._wait(seq, bell, time.monotonic() + self.patience_s)
 
     def attempt(self, key: tuple) -> Attempt:
         """What this profile's processes know of a delivery; see Shard.attempt."""
@@ -178,27 +178,29 @@ class Writer:
         with self._bell() as bell:
             bell.hush()
             written = self._append(task_id, change, eyes)
-            verdict = self._hear(written.seq, bell) if self._ring() else None
-            verdict = verdict or self._wait(written.seq, bell)
+            until_s = time.monotonic() + self.patience_s
+            verdict = self._hear(written.seq, bell, until_s) if self._ring() else None
+            verdict = verdict or self._wait(written.seq, bell, until_s)
         if not self._shard.still_holds(written):
             raise GivenUp(seq=written.seq, profile=self.profile)
         if verdict.verdict == "refused":
             raise Refused(reason=verdict.reason, sentence=verdict.sentence, answer=verdict.answer or {})
         return verdict
 
-    def _hear(self, seq: int, bell: Bell) -> Verdict | None:
-        """The verdict of a daemon that was rung, as long as it rings: a pass may be over that began before."""
-        while bell.wait(LONGEST_LOOK_S):
+    def _hear(self, seq: int, bell: Bell, until_s: float) -> Verdict | None:
+        """The verdict of a daemon that was rung, as long as it rings: the passes that are over may have begun before, or
+        have had much else of this profile to decide."""
+        while time.monotonic() < until_s and bell.wait(LONGEST_LOOK_S):
             verdict = self._verdict(seq)
             if verdict is not None:
                 return verdict
         return None
 
-    def _wait(self, seq: int, bell: Bell) -> Verdict:
+    def _wait(self, seq: int, bell: Bell, until_s: float) -> Verdict:
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda verdict: verdict is None),
             wait=self._until_next_look,
-            stop=tenacity.stop_after_delay(self.patience_s),
+            stop=lambda _: time.monotonic() >= until_s,
             sleep=bell.wait,
         )
         try:
