@@ -16,26 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coordinator import lock as locks
+from coordinator.errors import NotAdopted, NothingAdopted, NotLegacy, NotMerged, OthersThere, WrittenMeanwhile
 from coordinator.exporting import export
 from coordinator.importing import Imported, check_closed, import_board, stamp
 from coordinator.ledger import FileLedger
-from coordinator.lock import COMMAND, LOCK_WAIT_S
+from coordinator.lock import COMMAND
 from coordinator.passes import Coordinator, Progress
 from coordinator.salvage import salvage
 from coordinator.salvage.report import SOUND
 from shards import placing, sqlite
 from shards.boards import every_lock
-from shards.errors import (
-    BoardMissing,
-    Damaged,
-    NotAdopted,
-    NothingAdopted,
-    NotLegacy,
-    NotMerged,
-    OthersThere,
-    StorageError,
-    WrittenMeanwhile,
-)
+from shards.errors import BoardMissing, Damaged, StorageError
 from shards.filesystems import sync_folder
 from shards.names import COORDINATOR, BoardPaths
 
@@ -115,8 +106,7 @@ def _require(paths: BoardPaths) -> None:
 
 def _adopt(paths: BoardPaths, trust_closed: bool, progress: Progress) -> Adopted:
     building = BoardPaths(paths.folder / BUILDING, paths.slug)
-    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
-    try:
+    with locks.holding(paths, COMMAND) as lock:
         if _is_ours(paths.board):
             shutil.rmtree(building.folder, ignore_errors=True)  # of an attempt that was killed when all was done
             raise NotLegacy(path=paths.board, problem="it is a board of this program already")
@@ -131,8 +121,6 @@ def _adopt(paths: BoardPaths, trust_closed: bool, progress: Progress) -> Adopted
         with Coordinator(paths, lock):  # opening it says whether the two files fit each other
             pass
         shutil.rmtree(building.folder)
-    finally:
-        lock.close()
     return Adopted(done, legacy)
 
 
@@ -235,12 +223,8 @@ def _restore(paths: BoardPaths, original: bool, trust_closed: bool) -> Restored:
 
 
 def _merge_everything(paths: BoardPaths) -> None:
-    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
-    try:
-        with Coordinator(paths, lock) as coordinator:
-            left = coordinator.make_passes().left
-    finally:
-        lock.close()
+    with locks.holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
+        left = coordinator.make_passes().left
     if left:
         raise NotMerged(shards=", ".join(each.path.name for each in left))
 

@@ -19,12 +19,13 @@ from pathlib import Path
 
 import msgspec
 
+from coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
 from coordinator.held import SHARD_LOCK_WAIT_S, opened_shard
 from coordinator.passes import Progress
 from coordinator.verify import Finding, verify
 from shards import placing, sqlite
 from shards.board import Board
-from shards.errors import BackupFailed, FileBusy, InvalidName, KanbanError, NoBackup, StorageError, UpkeepRunning
+from shards.errors import FileBusy, InvalidName, KanbanError, StorageError
 from shards.filesystems import FOR_ITS_USER, sync_folder
 from shards.locks import FileLock
 from shards.names import BoardPaths

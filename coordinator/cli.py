@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from coordinator.errors import HomeMissing
 from coordinator.telling import all_boards_option, tell
 from shards.commands import EXIT_CODES, LazyGroup, board_option, home_option, json_option
-from shards.errors import HomeMissing
 from shards.names import BoardPaths, root_folder
 
 VERBS = {

@@ -2,7 +2,7 @@
 
 A shard whose next change breaks a law is quarantined at that seq: what is before it is taken, nothing of it is
 skipped, the other shards go on, and whoever asks is told which shard, which seq and why. A shard whose lock is busy is
-left for the next pass; nobody waits for it.
+left for the next pass if others hold something new, so that nobody waits for it.
 """
 
 from __future__ import annotations

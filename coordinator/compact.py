@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coordinator.backups import backups_in
+from coordinator.errors import NotVerified
 from coordinator.held import opened_shard
 from coordinator.ledger import FileLedger
 from coordinator.passes import Coordinator, Progress, replayed
 from coordinator.snapshots import Start, read_start, start_of
 from coordinator.verify import Verification, compare_with_replay
 from shards import placing, sqlite
-from shards.errors import FileBusy, InvalidName, NotVerified, StorageError
+from shards.errors import FileBusy, InvalidName, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile
 

@@ -22,14 +22,7 @@ from coordinator.lock import DAEMON
 from coordinator.notify import Supervisor
 from coordinator.served import Served, Stopped
 from shards.boards import boards
-from shards.errors import (
-    CoordinatorRunning,
-    ForeignFile,
-    KanbanError,
-    LegacyBoard,
-    NewerSchema,
-    NoSharedMemory,
-)
+from shards.errors import CoordinatorRunning, ForeignFile, KanbanError, LegacyBoard, NewerSchema, NoSharedMemory
 from shards.names import DEFAULT_BOARD, BoardPaths
 
 log = logging.getLogger("kanban-merge")

@@ -12,9 +12,10 @@ import time
 from collections import deque
 from pathlib import Path
 
+from coordinator.errors import BreaksAgain, LedgerBehind, NothingToRepair
 from coordinator.passes import Progress, make_board
 from coordinator.repair import repair_ledger
-from shards.errors import BreaksAgain, Damaged, LedgerBehind, NothingToRepair, StorageError
+from shards.errors import Damaged, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 

@@ -17,11 +17,12 @@ from pathlib import Path
 import msgspec
 
 from coordinator import lock as locks
+from coordinator.errors import CannotTell, NotLegacy, StillOpen, WrittenMeanwhile
 from coordinator.fitting import Notes
 from coordinator.holders import FileHolder, can_tell, file_holders
 from coordinator.import_ground import EmptyGround, Ground
 from coordinator.import_plan import Count, Plan, plan
-from coordinator.lock import COMMAND, LOCK_WAIT_S
+from coordinator.lock import COMMAND
 from coordinator.passes import Coordinator, Progress
 from coordinator.salvage import Salvage, salvage
 from coordinator.state import BoardState
@@ -29,15 +30,7 @@ from migrations import hermes
 from migrations.hermes import Legacy
 from shards import attachments, placing, sqlite
 from shards.bodies import Body, ImportRows
-from shards.errors import (
-    AttachmentTooLarge,
-    CannotTell,
-    NotLegacy,
-    StillOpen,
-    StillWritten,
-    StorageError,
-    WrittenMeanwhile,
-)
+from shards.errors import AttachmentTooLarge, StillWritten, StorageError
 from shards.names import BoardPaths
 
 # Changes that go into the ledger together; a task that has more goes in as a whole all the same.
@@ -94,15 +87,11 @@ def import_board(
             done.dry_run = True
             return done
         paths.require_folder()
-        lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
-        try:
-            with Coordinator(paths, lock) as coordinator:
-                coordinator.make_passes()
-                planned = plan(legacy, str(source), coordinator.board, int(time.time()))
-                done = _report(source, paths, saved, legacy, planned, [])
-                write_plan(coordinator, planned, done if copy_files else None, progress)
-        finally:
-            lock.close()
+        with locks.holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
+            coordinator.make_passes()
+            planned = plan(legacy, str(source), coordinator.board, int(time.time()))
+            done = _report(source, paths, saved, legacy, planned, [])
+            write_plan(coordinator, planned, done if copy_files else None, progress)
     return done
 
 

@@ -1,7 +1,7 @@
 """The ledger: every change once, in the order that was decided. The board is a replay of it.
 
 The port is small on purpose (docs/design.md, "The ledger"): append these, give me what is after position N, where
-does it end. This is the embedded one, a file of its own beside the board.
+does it begin, where does it end. This is the embedded one, a file of its own beside the board.
 """
 
 from __future__ import annotations

@@ -6,10 +6,13 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from coordinator.holders import process_state
+from shards.bell import Ringer
 from shards.errors import CoordinatorRunning, FileBusy
 from shards.locks import FileLock, is_taken
 from shards.names import BoardPaths
@@ -96,3 +99,20 @@ def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
         raise CoordinatorRunning(holder=said, role=role) from error
     announce(lock, role)
     return lock
+
+
+def let_go(paths: BoardPaths, lock: FileLock) -> None:
+    """Give the lock back, and ring those who wait for a verdict: one of them may make the next pass."""
+    lock.close()
+    with closing(Ringer()) as ringer:
+        ringer.ring_next(paths.folder)
+
+
+@contextmanager
+def holding(paths: BoardPaths, role: str) -> Iterator[FileLock]:
+    """Hold the lock for as long as a command needs it. Raises what ``take`` raises."""
+    lock = take(paths, role, LOCK_WAIT_S)
+    try:
+        yield lock
+    finally:
+        let_go(paths, lock)

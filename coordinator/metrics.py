@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from coordinator.errors import ExtraMissing
 from coordinator.findings import FAULT, WARNING
 from coordinator.health import ELSEWHERE, QUARANTINED, WORKING, Health, read_health, read_sizes, read_undelivered
 from coordinator.problems import problems
 from shards.board import Board
-from shards.errors import BoardMissing, ExtraMissing, KanbanError
+from shards.errors import BoardMissing, KanbanError
 from shards.filesystems import write_whole
 from shards.names import BoardPaths
 from shards.records import STATUSES

@@ -10,7 +10,7 @@ import tenacity
 
 from coordinator import lock as locks
 from coordinator.collect import Left, look
-from coordinator.lock import COMMAND, DAEMON, LOCK_WAIT_S
+from coordinator.lock import COMMAND, DAEMON
 from coordinator.passes import Coordinator
 from shards.bell import Ringer
 from shards.board import Board
@@ -53,12 +53,8 @@ def merge_once(paths: BoardPaths) -> Merged:
 
 
 def _pass_here(paths: BoardPaths) -> Merged:
-    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
-    try:
-        with Coordinator(paths, lock) as coordinator:
-            report = coordinator.make_passes()
-    finally:
-        lock.close()
+    with locks.holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
+        report = coordinator.make_passes()
     merged = Counter(decision.entry.profile for decision in report.decisions)
     refused = [
         {**{name: getattr(each.entry, name) for name in _DOT}, "reason": each.reason, "sentence": each.sentence}

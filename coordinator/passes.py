@@ -19,6 +19,7 @@ from pathlib import Path
 from coordinator.clock import Clock
 from coordinator.collect import Collected, Collector, Left
 from coordinator.decide import Decision, decide
+from coordinator.errors import BoardBehind, FileReplaced, LedgerBehind, NotCoordinator
 from coordinator.ledger import Entry, FileLedger, Ledger
 from coordinator.lock import GATEWAY, announce
 from coordinator.overdue import EXPIRE, overdue, own_changes
@@ -28,7 +29,7 @@ from shards import placing, sqlite
 from shards.bell import Ringer
 from shards.bodies import Body
 from shards.changes import Change
-from shards.errors import BoardBehind, FileReplaced, LedgerBehind, NotCoordinator, StorageError
+from shards.errors import StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -95,8 +96,8 @@ class Coordinator:
             raise
 
     def make_pass(self, patient: bool = True) -> Report:
-        """One pass over everything that is there now. ``patient``: whether shards that are busy are waited for, some
-        milliseconds, or left to the next pass. Raises NotCoordinator, FileReplaced, StorageError."""
+        """One pass over everything that is there now. ``patient``: whether shards that are busy are waited for
+        although others hold something new (Collector.collect). Raises NotCoordinator, FileReplaced, StorageError."""
         self._check_still_there()
         with sqlite.explained(self.paths.board):
             self.catch_up()
@@ -278,8 +279,8 @@ def replay(board: BoardState, entries: list[Entry]) -> list[Decision]:
 
 
 def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
-    """For a gateway: make a pass, unless somebody else is the coordinator now. Returns whether it was made. No busy
-    shard is waited for: whoever writes it sees to it that it is merged.
+    """For a gateway: make a pass, unless somebody else is the coordinator now. Returns whether it was made. It is not
+    a patient one: whoever writes a shard now sees to it that it is merged.
 
     ``lock``: the coordinator's lock as this gateway holds it open, not taken.
     """

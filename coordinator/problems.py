@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from coordinator.collect import BUSY, QUARANTINED
+from coordinator.errors import LedgerBehind
 from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
 from coordinator.health import ELSEWHERE, GONE, MISSING, STOPPED, UNCHECKED, Health, ShardHealth
 from coordinator.lock import DAEMON
 from shards import text
-from shards.errors import LedgerBehind
 
 # A daemon merges within a second; what waits longer than this is held up by something.
 LAG_S = 60.0

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from coordinator.errors import BeyondRepair, NothingToRepair, ShardMissing
 from coordinator.held import (
-    NO_DAMAGE,
     SHARD_LOCK_WAIT_S,
     Held,
     Merged,
@@ -32,13 +32,7 @@ from coordinator.taking import take_all
 from shards import placing, sqlite
 from shards.board import Board
 from shards.changes import Change, chain, genesis
-from shards.errors import (
-    BeyondRepair,
-    Damaged,
-    NothingToRepair,
-    ShardMissing,
-    StorageError,
-)
+from shards.errors import Damaged
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -115,13 +109,10 @@ def repair_snapshot(paths: BoardPaths, lock: FileLock) -> Repaired:
 
 def is_sound_snapshot(paths: BoardPaths, ledger: FileLedger) -> bool:
     """Whether a replay of the ledger can start where it must: at the snapshot, or at nothing."""
-    try:
+    with until_damage():
         start_of(paths, ledger)
-    except NO_DAMAGE:
-        raise
-    except StorageError:
-        return False
-    return True
+        return True
+    return False
 
 
 def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
@@ -168,17 +159,13 @@ def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
 
 def _is_sound(path: Path, shown: int, digest: str) -> bool:
     """Whether the ledger is whole and leads to where the board stands."""
-    try:
-        with closing(FileLedger(path)) as ledger:
-            base = ledger.base()
-            found = base == (shown, digest)
-            for entry in ledger.after(base[0]):
-                found = found or (entry.position, entry.digest) == (shown, digest)
-            return found and ledger.integrity() == "ok"
-    except NO_DAMAGE:
-        raise
-    except StorageError:
-        return False
+    with until_damage(), closing(FileLedger(path)) as ledger:
+        base = ledger.base()
+        found = base == (shown, digest)
+        for entry in ledger.after(base[0]):
+            found = found or (entry.position, entry.digest) == (shown, digest)
+        return found and ledger.integrity() == "ok"
+    return False
 
 
 def _start(paths: BoardPaths) -> Start:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
-from coordinator.held import NO_DAMAGE, SHARD_LOCK_WAIT_S, opened_shard, until_damage
+from coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
+from coordinator.held import SHARD_LOCK_WAIT_S, opened_shard, until_damage
 from coordinator.holders import file_holders
 from coordinator.ledger import FileLedger, integrity
 from coordinator.passes import Coordinator, Progress
@@ -25,7 +26,7 @@ from coordinator.verify import Finding, verify
 from shards import placing, sqlite
 from shards.board import Board
 from shards.changes import Change
-from shards.errors import BackupUnsound, CompactedPast, InvalidName, NothingToRepair, OpenElsewhere, StorageError
+from shards.errors import InvalidName, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile
 
@@ -152,30 +153,23 @@ def _where_the_ledger_leads(path: Path, copy: BoardPaths) -> dict[str, Mark] | N
     with Board(copy) as board, board.reading() as connection:
         position, digest = connection.execute("SELECT position, digest FROM merge_state").fetchone()
         marks = dict(board.watermarks())
-    try:
-        with closing(FileLedger(path)) as ledger:
-            if ledger.integrity() != "ok" or ledger.digest_at(position) != digest:
-                return None
-            for entry in ledger.after(position):
-                marks[entry.profile] = entry.seq, entry.change_digest
-    except NO_DAMAGE:
-        raise
-    except StorageError:
-        return None
-    return marks
+    with until_damage(), closing(FileLedger(path)) as ledger:
+        if ledger.integrity() != "ok" or ledger.digest_at(position) != digest:
+            return None
+        for entry in ledger.after(position):
+            marks[entry.profile] = entry.seq, entry.change_digest
+        return marks
+    return None
 
 
 def _ledger_made_again(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done: Restored) -> dict[str, Mark] | None:
     """A newer ledger than the backup's, where board and shards are sound enough to make it of; else None."""
-    try:
+    with until_damage():
         aside = repair_ledger(paths, lock).set_aside
-    except NO_DAMAGE:
-        raise
-    except StorageError:
-        return None
-    done.ledger = REPAIRED
-    done.set_aside += [aside] if aside else []
-    return _where_the_ledger_leads(paths.ledger, copy)
+        done.ledger = REPAIRED
+        done.set_aside += [aside] if aside else []
+        return _where_the_ledger_leads(paths.ledger, copy)
+    return None
 
 
 def _restore_shard(paths: BoardPaths, copy: BoardPaths, profile: str, mark: Mark, done: Restored) -> None:
@@ -228,14 +222,10 @@ def _put(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done: Rest
 def _put_into(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done: Restored) -> None:
     """Inside the file that is there, because others have it open; under a new one only if it cannot be opened."""
     if path.exists():
-        try:
+        with until_damage():
             with closing(sqlite.open_reader(source, role)) as reader:
                 done.set_aside.append(sqlite.overwrite(reader, path, role, lock))
             return
-        except NO_DAMAGE:
-            raise
-        except StorageError:
-            pass
     _put(source, role, path, lock, done)
 
 

@@ -11,26 +11,16 @@ import logging
 import os
 import selectors
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 from coordinator.backups import Schedule
 from coordinator.collect import QUARANTINED
+from coordinator.errors import BoardAndLedgerGone, FileReplaced, LedgerBehind, NotCoordinator
 from coordinator.healing import Healer
-from coordinator.lock import DAEMON, holder, take
+from coordinator.lock import DAEMON, holder, let_go, take
 from coordinator.passes import Coordinator, Progress
-from shards.bell import Bell, Ringer
-from shards.errors import (
-    BoardAndLedgerGone,
-    CoordinatorRunning,
-    Damaged,
-    FileBusy,
-    FileReplaced,
-    KanbanError,
-    LedgerBehind,
-    NotCoordinator,
-    StorageError,
-    TooManyFiles,
-)
+from shards.bell import Bell
+from shards.errors import CoordinatorRunning, Damaged, FileBusy, KanbanError, StorageError, TooManyFiles
 from shards.locks import FileLock, descriptors_left
 from shards.names import BoardPaths
 
@@ -151,10 +141,8 @@ class Served:
         self._take_bell_down()
         self._close_files()
         if self._lock is not None:
-            self._lock.close()
+            let_go(self.paths, self._lock)
             self._lock = None
-            with closing(Ringer()) as ringer:
-                ringer.ring_next(self.paths.folder)
 
     def _pass(self) -> float | None:
         self._bell.hush()

@@ -15,7 +15,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.errors import NoService, NotOurService, ServiceNeedsUser, StorageError
+from coordinator.errors import NoService, NotOurService, ServiceNeedsUser
+from shards.errors import StorageError
 from shards.filesystems import sync_folder
 from shards.names import BoardPaths
 

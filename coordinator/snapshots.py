@@ -6,9 +6,10 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 
+from coordinator.errors import SnapshotMissing, SnapshotStrange
 from coordinator.ledger import FileLedger, integrity
 from shards import sqlite
-from shards.errors import Damaged, SnapshotMissing, SnapshotStrange
+from shards.errors import Damaged
 from shards.names import BoardPaths
 
 

@@ -1,8 +1,8 @@
 """The boards of a home: each a folder with its own shards, ledger and coordinator, and a ``board.json`` that says how
 it is shown.
 
-Folders and ``board.json`` are as Hermes has them (docs/design.md, "The files"). A board comes into being by
-``create_board`` alone, and its files are moved only while every lock of it is held (law 6).
+Folders and ``board.json`` are as Hermes has them (docs/design.md, "The files"). A named board comes into being by
+``create_board``, or is restored, and its files are moved only while every lock of it is held (law 6).
 """
 
 from __future__ import annotations
@@ -16,15 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.board import Board
-from shards.errors import (
-    BoardInUse,
-    BoardMissing,
-    DefaultBoardStays,
-    FileBusy,
-    InvalidName,
-    KanbanError,
-    StorageError,
-)
+from shards.errors import BoardInUse, BoardMissing, DefaultBoardStays, FileBusy, InvalidName, KanbanError, StorageError
 from shards.filesystems import sync_folder, write_whole
 from shards.locks import FileLock
 from shards.names import DEFAULT_BOARD, BoardPaths, check_board
@@ -77,15 +69,11 @@ def create_board(root: Path, slug: str, **shown: str | None) -> bool:
 
 def make_files(paths: BoardPaths) -> None:
     """Make the files of the board, if they are not there. Raises CoordinatorRunning, StorageError."""
-    from coordinator.lock import COMMAND, take
+    from coordinator.lock import COMMAND, holding
     from coordinator.passes import Coordinator
 
-    lock = take(paths, COMMAND, LOCK_WAIT_S)
-    try:
-        with Coordinator(paths, lock):
-            pass
-    finally:
-        lock.close()
+    with holding(paths, COMMAND) as lock, Coordinator(paths, lock):
+        pass
 
 
 def read_metadata(paths: BoardPaths) -> dict[str, Any]:
@@ -164,10 +152,10 @@ def every_lock(paths: BoardPaths) -> Iterator[None]:
 
     Raises CoordinatorRunning, BoardInUse.
     """
-    from coordinator.lock import COMMAND, take
+    from coordinator.lock import COMMAND, holding
 
     with ExitStack() as held:
-        held.callback(take(paths, COMMAND, LOCK_WAIT_S).close)
+        held.enter_context(holding(paths, COMMAND))
         for profile, _ in paths.shards():
             with suppress(InvalidName):  # no profile writes such a file
                 held.callback(_shard_lock(paths, profile).close)

@@ -78,9 +78,9 @@ class _AskedInVain:
 class Gateway(Writer):
     """The board as ``profile`` writes it; see Writer for what it is opened with.
 
-    A verb takes a task's id and looks at the task itself, or it takes a Task as ``board.task`` gave it: then the change
-    says that its author had seen exactly that, and is refused as ``stale`` if somebody changed the task since, unless
-    this profile owns it.
+    A verb takes a task's id and looks at the task itself. One that decides may be given a Task, as ``board.task`` gave
+    it: then the change says that its author had seen exactly that, and is refused as ``stale`` if somebody changed the
+    task since, unless this profile owns it.
     """
 
     def __init__(self, profile: str, **where: Any) -> None:

@@ -107,12 +107,6 @@ class FileLock:
         except OSError:
             return ""
 
-    def __enter__(self) -> FileLock:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.release()
-
     def _busy(self, waited_s: float) -> FileBusy:
         return FileBusy(path=self.path.with_suffix(".db"), lock=self.path, waited_s=waited_s)
 

@@ -45,8 +45,9 @@ def _parsed(text: str | None) -> Any:
 class Task(_Record):
     """One task. Times are seconds since 1970.
 
-    ``owner`` may change it without looking first; ``epoch`` counts how often that moved; ``vector`` is every deciding
-    change applied to it, ``{profile: seq}``; ``run_claimer`` is the profile that claimed the open run.
+    ``owner`` may change it without looking first; ``epoch`` counts how often that moved; ``vector`` is the newest
+    deciding change of each profile that was applied to it, ``{profile: seq}``; ``run_claimer`` is the profile that
+    claimed the open run.
     """
 
     id: str

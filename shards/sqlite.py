@@ -92,7 +92,8 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
     """Open ``path`` for writing, make it if it is missing, and bring its schema up to date.
 
     ``lock``: the lock of this file, held by the caller from before this call until after the connection is closed.
-    Raises CannotOpen, Damaged, DiskFull, ForeignFile, LegacyBoard, NewerSchema, NoSharedMemory.
+    Raises the StorageErrors of a file that cannot be used: CannotOpen, Damaged, DiskFull, FileBusy, ForeignFile,
+    LegacyBoard, NewerSchema, NoSharedMemory, NotAFile, StrangeSchema, TooManyFiles.
     """
     assert lock.held, f"{path} is opened for writing only under its lock"
     check_plain(path, role)

@@ -24,11 +24,6 @@ class Eyes:
     exactly: bool = False
 
 
-def covers(seen: Vector, vector: Vector) -> bool:
-    """Whether whoever had ``seen`` knew everything in ``vector`` (``seen >= vector``, component by component)."""
-    return all(seen.get(profile, 0) >= seq for profile, seq in vector.items())
-
-
 def unseen(seen: Vector, vector: Vector) -> dict[str, int]:
     """The components of ``vector`` that ``seen`` had not reached: whose changes, up to which seq, were missed."""
     return {profile: seq for profile, seq in vector.items() if seen.get(profile, 0) < seq}

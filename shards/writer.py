@@ -21,16 +21,7 @@ import tenacity
 from shards.bell import Bell, Ringer
 from shards.board import Board
 from shards.bodies import Body
-from shards.errors import (
-    BoardMissing,
-    GivenUp,
-    KanbanError,
-    Quarantined,
-    Refused,
-    StorageError,
-    Undecided,
-    UnknownTask,
-)
+from shards.errors import BoardMissing, GivenUp, KanbanError, Quarantined, Refused, StorageError, Undecided, UnknownTask
 from shards.later import Later
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile, check_task_id
@@ -188,7 +179,7 @@ class Writer:
         return verdict
 
     def _hear(self, seq: int, bell: Bell, until_s: float) -> Verdict | None:
-        """The verdict of a daemon that was rung, as long as it rings: the passes that are over may have begun before, or
+        """The verdict of a daemon that was rung, as long as it rings: a pass that is over may have begun before, or
         have had much else of this profile to decide."""
         while time.monotonic() < until_s and bell.wait(LONGEST_LOOK_S):
             verdict = self._verdict(seq)
@@ -282,7 +273,7 @@ class Writer:
 
     def _pass_or_ring(self) -> bool:
         """Make a pass, or ask the coordinator for one. Returns whether it was made here."""
-        from coordinator.passes import pass_if_free  # the one door from shards to coordinator
+        from coordinator.passes import pass_if_free
 
         if self._passing.acquire(blocking=False):
             try:

@@ -71,9 +71,10 @@ class Witness(Gateway):
         self._journal.note("wrote", written.seq, KIND_OF[type(change)], task_id)
         return written
 
-    def _wait(self, seq, bell) -> Verdict:
-        verdict = super()._wait(seq, bell)
-        self._journal.note("told", seq, verdict.reason or verdict.verdict)
+    def _verdict(self, seq) -> Verdict | None:
+        verdict = super()._verdict(seq)
+        if verdict is not None:
+            self._journal.note("told", seq, verdict.reason or verdict.verdict)
         return verdict
 
 

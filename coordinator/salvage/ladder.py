@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from coordinator.errors import BeyondSalvage, NotABoard
 from coordinator.holders import can_tell, file_holders
 from coordinator.salvage import report as rungs
 from coordinator.salvage.header import mend
@@ -20,7 +21,7 @@ from coordinator.salvage.trees import Marks
 from coordinator.salvage.witnesses import Witnesses, lost_tasks
 from migrations.board import HERMES_TABLES
 from shards import placing, sqlite
-from shards.errors import BeyondSalvage, FileMissing, NotABoard, StillWritten, StorageError, cannot_open
+from shards.errors import FileMissing, StillWritten, StorageError, cannot_open
 
 # How many findings of SQLite's integrity check are kept: it can make one for each row.
 FINDINGS_KEPT = 20

@@ -6,7 +6,7 @@ import click
 
 from coordinator import lock as locks
 from coordinator import repair as repairs
-from coordinator.lock import COMMAND, LOCK_WAIT_S
+from coordinator.lock import COMMAND
 from coordinator.telling import ProgressBar
 from coordinator.verify import rebuild as replay
 from coordinator.verify import verify as check
@@ -45,12 +45,8 @@ def verify(ctx: click.Context, as_json: bool) -> None:
 @click.pass_obj
 def rebuild(paths: BoardPaths, as_json: bool) -> None:
     """Make the board again from its ledger. Readers stay; a daemon must be stopped first."""
-    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
-    try:
-        with ProgressBar("replaying", as_json) as progress:
-            done = replay(paths, lock, progress)
-    finally:
-        lock.close()
+    with locks.holding(paths, COMMAND) as lock, ProgressBar("replaying", as_json) as progress:
+        done = replay(paths, lock, progress)
     aside = "" if done.set_aside is None else f"; the damaged one is kept as {done.set_aside}"
     if as_json:
         text.print_json({"entries": done.entries, "set_aside": done.set_aside and str(done.set_aside)})
@@ -72,16 +68,13 @@ def repair(paths: BoardPaths, profile: str | None, ledger: bool, snapshot: bool,
     """
     if (profile is not None) + ledger + snapshot != 1:
         raise click.UsageError("Name a profile whose shard is to be repaired, or say --ledger or --snapshot.")
-    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
-    try:
+    with locks.holding(paths, COMMAND) as lock:
         if ledger:
             done = repairs.repair_ledger(paths, lock)
         elif snapshot:
             done = repairs.repair_snapshot(paths, lock)
         else:
             done = repairs.repair_shard(paths, lock, profile)
-    finally:
-        lock.close()
     shown = ("seq", "task_id", "kind", "body")
     unmerged = [{name: getattr(each, name) for name in shown} for each in done.unmerged]
     aside = done.set_aside and str(done.set_aside)

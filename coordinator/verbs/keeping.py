@@ -9,7 +9,7 @@ import click
 
 from coordinator import backups as store
 from coordinator import lock as locks
-from coordinator.lock import COMMAND, LOCK_WAIT_S
+from coordinator.lock import COMMAND
 from coordinator.telling import ProgressBar
 from shards import text
 from shards.commands import COUNT, NEEDS_ATTENTION, POSITIVE, json_option
@@ -121,12 +121,8 @@ def restore(ctx: click.Context, backup: str, as_json: bool) -> None:
     named = paths.backups / backup
     found = store.read_backup(named if named.is_dir() else Path(backup).expanduser().absolute())
     paths.make_folder()
-    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
-    try:
-        with store.upkeep(paths), ProgressBar("replaying", as_json) as progress:
-            done = put_back(paths, found, lock, progress)
-    finally:
-        lock.close()
+    with locks.holding(paths, COMMAND) as lock, store.upkeep(paths), ProgressBar("replaying", as_json) as progress:
+        done = put_back(paths, found, lock, progress)
     asides = [str(each) for each in done.set_aside]
     if as_json:
         findings = [vars(each) for each in done.findings]
@@ -159,12 +155,8 @@ def compact(ctx: click.Context, keep_days: int, dry_run: bool, as_json: bool) ->
 
     paths: BoardPaths = ctx.obj
     before_ms = time.time_ns() // 1_000_000 - keep_days * DAY_MS
-    lock = locks.take(paths, COMMAND, LOCK_WAIT_S)
-    try:
-        with store.upkeep(paths), ProgressBar("replaying", as_json) as progress:
-            done = shorten(paths, lock, before_ms, dry_run, progress)
-    finally:
-        lock.close()
+    with locks.holding(paths, COMMAND) as lock, store.upkeep(paths), ProgressBar("replaying", as_json) as progress:
+        done = shorten(paths, lock, before_ms, dry_run, progress)
     if as_json:
         files = [{**vars(each), "path": str(each.path)} for each in done.files]
         text.print_json({"position": done.position, "dry_run": dry_run, "files": files})

@@ -148,7 +148,6 @@ def _boards_in(home: Path, root: Path, dry_run: bool) -> Iterator[tuple[Path, Bo
             yield source.board, paths
     if not found:
         raise BoardMissing(path=home / "kanban.db")
-    return found
 
 
 def _import_value(done: Imported) -> dict[str, Any]:

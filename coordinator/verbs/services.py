@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import click
 
+from coordinator.errors import NoService
 from coordinator.services import Service, run, service_of
 from coordinator.telling import all_boards_option, home_of
 from shards import text
 from shards.commands import json_option, seconds
-from shards.errors import NoService, StorageError
+from shards.errors import StorageError
 from shards.names import BoardPaths
 
 

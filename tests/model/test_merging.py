@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.collect import QUARANTINED, Collector
+from coordinator.errors import LedgerBehind
 from coordinator.verify import verify
 from shards import sqlite
 from shards.bodies import (
@@ -33,7 +34,7 @@ from shards.bodies import (
     Unsubscribe,
 )
 from shards.changes import chain, genesis
-from shards.errors import Damaged, InvalidChange, LedgerBehind
+from shards.errors import Damaged, InvalidChange
 from shards.locks import FileLock
 from shards.names import BoardPaths
 from tests import invariants

@@ -13,11 +13,12 @@ from pathlib import Path
 from coordinator import lock as locks
 from coordinator.collect import Left
 from coordinator.demo.check import Account, check
+from coordinator.errors import LedgerBehind
 from coordinator.passes import Coordinator
 from coordinator.repair import repair_ledger, repair_shard
 from shards import Gateway
 from shards.board import Board
-from shards.errors import KanbanError, LedgerBehind
+from shards.errors import KanbanError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 from tests.powercut.disk import EVERYTHING, STYLES, Disk, Image

@@ -19,13 +19,13 @@ import pytest
 
 from coordinator import lock as locks
 from coordinator.demo.check import Account, check
+from coordinator.errors import NothingToRepair
 from coordinator.passes import Coordinator
 from coordinator.repair import repair_ledger, repair_shard
 from coordinator.verify import rebuild
 from shards import Gateway
 from shards.bell import Ringer
 from shards.bodies import Comment
-from shards.errors import NothingToRepair
 from shards.locks import FileLock
 from shards.names import BoardPaths
 from shards.shard import Shard

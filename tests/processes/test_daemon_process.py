@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import closing
 from datetime import datetime
 
 import pytest
@@ -142,7 +143,7 @@ def test_no_connection_crosses_a_fork(home, work, said, assert_clean) -> None:
 
 def test_a_busy_shard_is_not_waited_for(home, paths, daemon) -> None:
     """While one shard's lock is held, the other profiles get their verdicts."""
-    with FileLock(paths.shard_lock("bob")) as held:
+    with closing(FileLock(paths.shard_lock("bob"))) as held:
         held.acquire(1)
         with Gateway("amy", home=home) as gateway:
             gateway.claim(gateway.create("not held up"))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.errors import BeyondSalvage, NotABoard
 from coordinator.salvage import Salvage
-from shards.errors import BeyondSalvage, NotABoard, StorageError
+from shards.errors import StorageError
 from tests.salvage.boards import PAGE_BYTES, rows_of
 from tests.salvage.conftest import Original
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.errors import NotABoard
 from coordinator.salvage import Salvage, salvage
-from shards.errors import NotABoard
 from tests.salvage.boards import PAGE_BYTES, delete_task, make_board, rows_of
 from tests.salvage.conftest import Original
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.errors import NotABoard
 from coordinator.salvage import Salvage, salvage
 from shards import Gateway
-from shards.errors import AlreadyThere, NotABoard, StillWritten
+from shards.errors import AlreadyThere, StillWritten
 from tests.salvage.boards import PAGE_BYTES, make_board, rows_of
 from tests.salvage.conftest import Original
 

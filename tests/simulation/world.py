@@ -22,6 +22,7 @@ import coordinator.passes
 import shards.shard
 from coordinator.backups import backups_in, limit_backups, make_backup
 from coordinator.compact import compact
+from coordinator.errors import NothingToRepair
 from coordinator.import_plan import plan
 from coordinator.importing import write_plan
 from coordinator.ledger import Entry, FileLedger
@@ -34,7 +35,7 @@ from migrations.hermes import Legacy
 from shards import placing, sqlite
 from shards.board import Board
 from shards.bodies import Body
-from shards.errors import BoardMissing, DiskFull, NothingToRepair, StorageError
+from shards.errors import BoardMissing, DiskFull, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 from shards.shard import Shard

@@ -16,10 +16,11 @@ import pytest
 from coordinator import backups
 from coordinator import lock as locks
 from coordinator.backups import RETRY_S, Schedule, backups_in, limit_backups, make_backup
+from coordinator.errors import BackupFailed, BackupUnsound, OpenElsewhere, UpkeepRunning
 from coordinator.restore import REPAIRED, RESTORED, STAYED, restore
 from coordinator.verify import verify
 from shards import Gateway, placing
-from shards.errors import BackupFailed, BackupUnsound, BoardMissing, OpenElsewhere, UpkeepRunning
+from shards.errors import BoardMissing
 from shards.locks import FileLock
 from shards.names import BoardPaths
 

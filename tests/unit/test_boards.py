@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -142,7 +143,7 @@ def test_a_board_with_a_coordinator_stays(root: Path, infra: BoardPaths, monkeyp
 
 def test_a_board_that_is_written_stays(root: Path, infra: BoardPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boards, "LOCK_WAIT_S", 0.01)
-    with FileLock(infra.shard_lock("amy")) as held:
+    with closing(FileLock(infra.shard_lock("amy"))) as held:
         held.acquire(1)
         with pytest.raises(BoardInUse, match="a process of amy"):
             boards.remove_board(root, "infra", delete=True)

@@ -8,16 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from coordinator import collect, taking
 from coordinator.collect import BUSY, QUARANTINED, Collected, Collector
+from coordinator.errors import FileReplaced, NotCoordinator
 from coordinator.lock import COMMAND, take
 from coordinator.passes import Coordinator
 from shards import Gateway
 from shards.bodies import Comment, Create
-from shards.errors import CannotOpen, FileReplaced, NotCoordinator
+from shards.errors import CannotOpen
 from shards.locks import FileLock
 from shards.names import BoardPaths, new_task_id
 from shards.shard import Shard
@@ -329,7 +331,7 @@ def test_signs_of_life(paths: BoardPaths, collector: Collector) -> None:
     shard.close()
     assert collector.last_sign_ms("amy", 1) > 0
     assert collector.last_sign_ms("amy", 2) == 0
-    with FileLock(paths.shard_lock("amy")) as held:
+    with closing(FileLock(paths.shard_lock("amy"))) as held:
         held.acquire(0)
         assert collector.last_sign_ms("amy", 1) is None
         held.close()

@@ -13,20 +13,13 @@ import pytest
 from coordinator import lock as locks
 from coordinator.backups import make_backup
 from coordinator.compact import Compacted, compact
+from coordinator.errors import BackupUnsound, BoardBehind, CompactedPast, NothingToRepair, NotVerified, SnapshotMissing
 from coordinator.ledger import FileLedger
 from coordinator.repair import repair_ledger, repair_shard, repair_snapshot
 from coordinator.restore import restore
 from coordinator.verify import rebuild, verify
 from shards import Board, Gateway, placing, sqlite
-from shards.errors import (
-    BackupUnsound,
-    BoardBehind,
-    CompactedPast,
-    NothingToRepair,
-    NotVerified,
-    ShardBehind,
-    SnapshotMissing,
-)
+from shards.errors import ShardBehind
 from shards.locks import FileLock
 from shards.names import BoardPaths
 

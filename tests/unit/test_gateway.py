@@ -128,7 +128,7 @@ def test_a_run_that_is_over(gateway: Gateway) -> None:
 
 def test_a_written_change_is_undecided_not_lost(home: str, paths: BoardPaths) -> None:
     """While nobody makes a pass, a call says that its change is written; nothing has to be repeated."""
-    with FileLock(paths.coordinator_lock) as held, Gateway("amy", home=home, patience_s=0.05) as gateway:
+    with closing(FileLock(paths.coordinator_lock)) as held, Gateway("amy", home=home, patience_s=0.05) as gateway:
         held.acquire(0)
         task_id = gateway.create("a task")
         with pytest.raises(Undecided, match="Change 1 of amy is safely written") as undecided:
@@ -180,7 +180,7 @@ def test_a_quarantined_shard_is_why_nothing_is_decided(home: str, paths: BoardPa
     with Gateway("amy", home=home, patience_s=0.05) as gateway:
         task_id = gateway.create("a task")
         gateway.sync()
-        with FileLock(paths.coordinator_lock) as held:
+        with closing(FileLock(paths.coordinator_lock)) as held:
             held.acquire(0)
             gateway.comment(task_id, "one")
             with closing(sqlite3.connect(paths.shard("amy"))) as shard, shard:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.errors import CannotTell, NotABoard, StillOpen, WrittenMeanwhile
 from coordinator.exporting import export
 from coordinator.holders import can_tell
 from coordinator.importing import Imported, import_board
 from coordinator.ledger import FileLedger
 from coordinator.rules.imports import LEASE_S
 from shards import Board, Gateway
-from shards.errors import CannotTell, FileMissing, KanbanError, NotABoard, StillOpen, WrittenMeanwhile
+from shards.errors import FileMissing, KanbanError
 from shards.names import COORDINATOR, BoardPaths
 from tests import invariants
 from tests.evidence import Evidence

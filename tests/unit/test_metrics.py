@@ -11,10 +11,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from coordinator import lock as locks
+from coordinator.errors import ExtraMissing
 from coordinator.metrics import FIGURES, Metrics
 from shards import Gateway
 from shards.boards import create_board
-from shards.errors import ExtraMissing
 from shards.names import BoardPaths
 
 

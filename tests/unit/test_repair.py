@@ -15,18 +15,11 @@ import pytest
 
 from coordinator import lock as locks
 from coordinator.collect import look
+from coordinator.errors import BeyondRepair, LedgerBehind, NothingToRepair
 from coordinator.repair import repair_ledger, repair_shard
 from coordinator.verify import verify
 from shards import Board, Gateway, placing
-from shards.errors import (
-    BeyondRepair,
-    FileMissing,
-    InvalidName,
-    LedgerBehind,
-    NewerSchema,
-    NothingToRepair,
-    ShardBehind,
-)
+from shards.errors import FileMissing, InvalidName, NewerSchema, ShardBehind
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -55,7 +48,7 @@ def test_a_sound_file_is_left(paths: BoardPaths, lock: FileLock, home: str, task
         amy.comment(tasks[0], "not merged yet")
         with pytest.raises(NothingToRepair, match="is sound, so nothing was changed"):
             repair_shard(paths, _held(paths), "amy")
-    with lock:
+    with closing(lock):
         lock.acquire(0)
         with pytest.raises(NothingToRepair):
             repair_ledger(paths, lock)
@@ -351,9 +344,8 @@ def test_beside_a_daemon(paths: BoardPaths, tasks: list[str], monkeypatch: pytes
     from click.testing import CliRunner
 
     from coordinator import cli
-    from coordinator.verbs import checking
 
-    monkeypatch.setattr(checking, "LOCK_WAIT_S", 0.0)
+    monkeypatch.setattr(locks, "LOCK_WAIT_S", 0.0)
     with closing(locks.take(paths, locks.DAEMON, 0)):
         found = CliRunner().invoke(cli.main, ["--home", str(paths.folder), "repair", "amy"])
     assert found.exit_code == 5

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from coordinator import cli
+from coordinator.errors import NotOurService
 from coordinator.services import MARK, Service, quoted
-from shards.errors import NotOurService
 
 STRANGE = 'a b%c $x "q" \\ ü'
 

@@ -1,0 +1,178 @@
+"""What can go wrong for whoever makes passes, or moves, mends and keeps a board's files; see shards.errors.
+
+Only ``kanban-merge`` and the daemon meet these, so that who reads ``shards`` alone need not know of them.
+"""
+
+from __future__ import annotations
+
+from shards.errors import FileMissing, KanbanError, StorageError, UsageError, cure_of
+
+# --- 1: refused, or not possible as things stand ---------------------------------------------------------------
+
+
+class NoService(KanbanError):
+    """There is no service {name} (looked for {path}); `kanban-merge service install` makes one."""
+
+
+class ExtraMissing(KanbanError):
+    """This needs {package}, which is not installed; `pip install 'kanban-shards[{extra}]'` brings it."""
+
+
+class UpkeepRunning(KanbanError):
+    """Another backup, restore or compaction of this board is under way ({lock} is held); repeat the command when it is
+    through."""
+
+
+class OpenElsewhere(KanbanError):
+    """{path} is open for writing in {holders}, so it is not replaced; stop that program, then repeat the command."""
+
+# --- 2: the call itself is wrong -------------------------------------------------------------------------------
+
+
+class ServiceNeedsUser(UsageError):
+    """A service of the system runs as the user whose board it is, not as root; name that user with --user."""
+
+# --- 3: a file or its surroundings -----------------------------------------------------------------------------
+
+
+class ShardMissing(FileMissing):
+    """There is no shard at {path}, and nothing of {profile} was ever merged, so there is nothing to make it of;
+    `kanban-merge status` names the profiles of this board."""
+
+
+class HomeMissing(StorageError):
+    """There is no folder {path}, which --home names. Mind its spelling; `kanban --home {path} init` makes a board
+    there."""
+
+
+class NotLegacy(StorageError):
+    """{path} is not a board that Hermes wrote ({problem}), so there is nothing to take from it; nothing was changed."""
+
+
+class StillOpen(StorageError):
+    """{path} is still open in {holders}; stop what runs there, then repeat the command. Nothing was changed."""
+
+
+class CannotTell(StorageError):
+    """This system does not say who has {path} open; stop everything that may use it, and say so with
+    --trust-closed."""
+
+
+class WrittenMeanwhile(StorageError):
+    """{path} was written while it was read; stop what writes it, then repeat the command. Nothing was changed."""
+
+
+class OthersThere(StorageError):
+    """{folder} holds {names} beside a board that Hermes wrote: what another board is made of, and must not be merged
+    into this one. Move these files away, then repeat the command."""
+
+
+class NotAdopted(StorageError):
+    """{path} is a board that Hermes writes itself, and nothing of this program lies beside it: there is nothing to
+    restore."""
+
+
+class NotMerged(StorageError):
+    """Not everything that was written is on the board: {shards} could not be merged; `kanban-merge status` says why,
+    and `kanban-merge repair PROFILE` mends a shard. Nothing was changed."""
+
+
+class NothingAdopted(StorageError):
+    """{path} is not there, so there is no original to put back; leave out --original, and {board} becomes a file of
+    Hermes's with everything that is on it."""
+
+
+class LedgerBehind(StorageError):
+    """{path} holds {held} entries, but the board shows {shown}: the ledger is missing, was replaced by an older copy,
+    or is another board's. Nothing was changed; put the ledger back that belongs to this board, or make it again from
+    board and shards with `kanban-merge repair --ledger`."""
+
+
+class NothingToRepair(StorageError):
+    """{path} is sound, so nothing was changed; `kanban-merge verify` checks everything."""
+
+    exit_code = 1
+
+
+class SnapshotMissing(StorageError):
+    """There is no snapshot at {path}, and the ledger begins behind one, at {base}; `kanban-merge repair --snapshot`
+    makes a new one of the board as it stands."""
+
+
+class SnapshotStrange(StorageError):
+    """{path} shows the board at {shown}, and no such point is in the ledger: it is another board's, or older than the
+    ledger. Nothing was changed; `kanban-merge repair --snapshot` makes a new one of the board as it stands."""
+
+
+class BoardBehind(StorageError):
+    """The board shows {shown} entries, and its ledger begins behind {base}, so it cannot catch up;
+    `kanban-merge rebuild` makes it again from the snapshot and the ledger."""
+
+
+class NotVerified(StorageError):
+    """{path} is not what its ledger gives ({problem}), so nothing was dropped; `kanban-merge verify` says more."""
+
+
+class NoBackup(StorageError):
+    """There is no backup at {path}; `kanban-merge backups` shows those there are."""
+
+
+class BackupFailed(StorageError):
+    """No backup of {path} was made, because its copy is not sound: {problem}. Earlier backups are as they were;
+    `kanban-merge verify` says what to mend first."""
+
+
+class BackupUnsound(StorageError):
+    """The backup {path} is not sound: {problem}. Nothing was changed; take another one."""
+
+
+class CompactedPast(StorageError):
+    """{path} no longer holds the changes {first} to {last}, and neither does the backup. Nothing was changed; take a
+    newer backup, or, if those changes may be lost, move that file away and repeat the command."""
+
+
+class BeyondRepair(StorageError):
+    """{path} cannot be made again: {problem}. Put the newest copy of that file back and repeat the repair, or put a
+    backup back (`kanban-merge backups` shows those there are, `kanban-merge restore BACKUP` does it); nothing was
+    changed."""
+
+
+class NotABoard(StorageError):
+    """{path} is not a board of Hermes: {problem}. Nothing was read from it or changed; name a board's kanban.db."""
+
+
+class BeyondSalvage(StorageError):
+    """{path} is damaged, and not one row of a task, event or comment could be read from it ({problem}). Nothing was
+    changed; put a backup in its place."""
+
+
+class FileReplaced(StorageError):
+    """{path} was removed or replaced while this coordinator had it open, so this pass merged nothing; the next one
+    opens what is there. Nothing is lost: what was written meanwhile is in the shards."""
+
+
+class BoardAndLedgerGone(StorageError):
+    """{board} and {ledger} were both removed, so the order of what was merged is known to nobody now, and nothing is
+    merged. Put one of them back; or start this program again, and it begins a new board with what the shards hold."""
+
+
+class BreaksAgain(StorageError):
+    """{path} was made again {times} times within an hour and is damaged once more ({problem}), so it is left as it is.
+    Look for what damages it (another program that writes there, the disk); {cure}, and so does the daemon once it is
+    started again."""
+
+    def __init__(self, *, path: object, times: int, problem: str) -> None:
+        super().__init__(path=path, times=times, problem=problem, cure=cure_of(str(path).rpartition("/")[2]))
+
+
+class NotOurService(StorageError):
+    """{path} was not written by this program, so it stays as it is; move it away, or remove it yourself."""
+
+# --- 4 and 5: the coordinator ----------------------------------------------------------------------------------
+
+
+class NotCoordinator(KanbanError):
+    """Process {pid} no longer is the coordinator of {folder}, because {lock} was removed or replaced; it merged nothing
+    more. A lock file is never to be removed, not even one that looks old."""
+
+    exit_code = 5
