@@ -18,7 +18,7 @@ import psutil
 from benchmarks.figures import FIGURES
 from coordinator.lock import COMMAND, DAEMON, holder, take
 from coordinator.passes import Coordinator
-from shards import sqlite
+from shards import connections, sqlite
 from shards.bodies import Body, Create
 from shards.changes import KIND_OF, chain, encode_body
 from shards.locks import FileLock
@@ -64,7 +64,7 @@ def fill_shard(paths: BoardPaths, profile: str, changes: Iterable[tuple[str, Bod
     """Append ``changes`` in one transaction: what is not measured should not take long. Each author has seen what it
     wrote before."""
     shard = Shard(paths, profile)
-    with shard._writing(Eyes()) as connection, sqlite.transaction(connection):
+    with shard._writing(Eyes()) as connection, connections.transaction(connection):
         rows = _chained(profile, changes, *shard._head(connection))
         connection.executemany("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
     shard.close()

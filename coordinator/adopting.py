@@ -24,7 +24,7 @@ from coordinator.lock import COMMAND
 from coordinator.passes import Coordinator, Progress
 from coordinator.salvage import salvage
 from coordinator.salvage.report import SOUND
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.boards import every_lock
 from shards.errors import BoardMissing, Damaged, StorageError
 from shards.filesystems import sync_folder
@@ -82,7 +82,7 @@ def restore_legacy(paths: BoardPaths, *, original: bool = False, trust_closed: b
 
 def is_legacy(path: Path) -> bool:
     """Whether the file is none of this program's boards. Raises the StorageErrors of one that cannot be read."""
-    with closing(sqlite.open_foreign(path)) as connection, sqlite.explained(path):
+    with closing(sqlite.open_foreign(path)) as connection, connections.explained(path):
         return connection.execute("PRAGMA application_id").fetchone()[0] != sqlite.BOARD.application_id
 
 

@@ -23,7 +23,7 @@ from coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
 from coordinator.held import SHARD_LOCK_WAIT_S, opened_shard
 from coordinator.passes import Progress
 from coordinator.verify import Finding, verify
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.board import Board
 from shards.errors import FileBusy, InvalidName, KanbanError, StorageError
 from shards.filesystems import FOR_ITS_USER, sync_folder
@@ -265,7 +265,7 @@ def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:
         try:
             with closing(FileLock(paths.shard_lock(profile))) as lock:
                 lock.acquire(SHARD_LOCK_WAIT_S)
-                with opened_shard(path, lock) as source, sqlite.explained(path):
+                with opened_shard(path, lock) as source, connections.explained(path):
                     sqlite.write_copy(source, copy.shard(profile), sqlite.SHARD)
         except (StorageError, InvalidName) as error:
             placing.discard(copy.folder / path.name)
@@ -317,7 +317,7 @@ def _write_manifest(making: Path, paths: BoardPaths, copy: BoardPaths, attachmen
 
 def _heads(copy: BoardPaths) -> Iterator[tuple[str, ShardCopy]]:
     for profile, path in copy.shards():
-        with closing(sqlite.open_reader(path, sqlite.SHARD)) as shard, sqlite.explained(path):
+        with closing(sqlite.open_reader(path, sqlite.SHARD)) as shard, connections.explained(path):
             head = shard.execute("SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
             base = shard.execute("SELECT base_seq, base_digest FROM meta").fetchone()
         yield profile, ShardCopy(*(head or base or (0, "")))

@@ -19,7 +19,7 @@ from typing import Any
 
 from coordinator import taking
 from coordinator.taking import Quarantine, Share, Taken, Watermark, sign_ms, take
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.changes import Change
 from shards.errors import FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
 from shards.locks import FileLock
@@ -95,7 +95,7 @@ class _OpenShard:
         try:
             return self._read_once(read)
         except StorageError as error:
-            if not sqlite.is_hot_journal(error.__cause__):
+            if not connections.is_hot_journal(error.__cause__):
                 raise
         if not os.access(self.path, os.W_OK):
             raise _HalfWritten
@@ -109,7 +109,7 @@ class _OpenShard:
 
     def _read_once(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
         try:
-            with sqlite.explained(self.path), sqlite.snapshot(self._reader()) as connection:
+            with connections.explained(self.path), connections.one_state(self._reader()) as connection:
                 return read(connection)
         except (StorageError, sqlite3.Error):
             self._close_connection()

@@ -19,7 +19,7 @@ from coordinator.ledger import FileLedger
 from coordinator.passes import Coordinator, Progress, replayed
 from coordinator.snapshots import Start, read_start, start_of
 from coordinator.verify import Verification, compare_with_replay
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.errors import FileBusy, InvalidName, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile
@@ -93,11 +93,11 @@ def _snapshot_at(
     board = sqlite.open_reader(paths.board, sqlite.BOARD)
     try:
         with replayed(paths, ledger, target, progress) as (scratch, _):
-            with sqlite.explained(sqlite.SCRATCH):
+            with connections.explained(sqlite.SCRATCH):
                 start = read_start(scratch)
             if not dry_run:
                 sqlite.write_copy(scratch, making, sqlite.SNAPSHOT)
-                with sqlite.explained(paths.board):
+                with connections.explained(paths.board):
                     compare_with_replay(found, board, ledger, scratch, progress)
                 for finding in found.findings:
                     raise NotVerified(path=paths.board, problem=f"{finding.where}: {finding.problem}")
@@ -124,18 +124,18 @@ def _shorten_shard(paths: BoardPaths, profile: str, path: Path, start: Start, dr
 
 
 def _drop_changes(path: Path, lock: FileLock, seq: int, digest: str, dry_run: bool) -> tuple[int, str | None]:
-    with opened_shard(path, lock) as shard, sqlite.explained(path):
+    with opened_shard(path, lock) as shard, connections.explained(path):
         (base_seq,) = shard.execute("SELECT base_seq FROM meta").fetchone() or (0,)
         at_seq = shard.execute("SELECT digest FROM changes WHERE seq = ?", (seq,)).fetchone()
     if base_seq < seq and (at_seq is None or at_seq[0] != digest):
         return 0, f"its change {seq} is not the one that was merged"
     if not dry_run:
-        with closing(sqlite.open_writer(path, sqlite.SHARD, lock)) as shard, sqlite.explained(path):
+        with closing(sqlite.open_writer(path, sqlite.SHARD, lock)) as shard, connections.explained(path):
             if base_seq < seq:
-                with sqlite.transaction(shard):
+                with connections.transaction(shard):
                     shard.execute("DELETE FROM changes WHERE seq <= ?", (seq,))
                     shard.execute("UPDATE meta SET base_seq = ?, base_digest = ?", (seq, digest))
-            sqlite.shrink(shard)  # also what a compaction that was killed here left
+            connections.shrink(shard)  # also what a compaction that was killed here left
     return max(0, seq - base_seq), None
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from migrations.board import HERMES_TABLES
 from migrations.hermes import LATER_COLUMNS, columns_of, digest, stock_schema
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.errors import AlreadyThere, CannotOpen
 from shards.filesystems import sync_folder
 from shards.names import BoardPaths
@@ -57,7 +57,7 @@ def export(paths: BoardPaths, target: Path, format: str = HERMES) -> Exported:
     making = target.with_name(f".{target.name}.{os.getpid()}.making")
     with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board:
         try:
-            with sqlite.explained(paths.board), sqlite.snapshot(board):
+            with connections.explained(paths.board), connections.one_state(board):
                 (position,) = board.execute("SELECT position FROM merge_state").fetchone()
                 found = _write_lines(board, making) if format == JSON_LINES else _write_board(board, making)
             placing.give_name(making, target)
@@ -69,8 +69,8 @@ def export(paths: BoardPaths, target: Path, format: str = HERMES) -> Exported:
 def _write_board(board: sqlite3.Connection, making: Path) -> tuple[dict[str, int], str]:
     placing.discard(making)
     made = sqlite.make_foreign(making)
-    with closing(made), sqlite.explained(making):
-        with sqlite.transaction(made):
+    with closing(made), connections.explained(making):
+        with connections.transaction(made):
             for statement in stock_schema(_later_in_use(board)):
                 made.execute(statement)
             rows = {table: _copy(board, made, table) for table in HERMES_TABLES}

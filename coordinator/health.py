@@ -20,7 +20,7 @@ from pathlib import Path
 from coordinator.collect import BUSY, QUARANTINED, Collected, Left, look
 from coordinator.holders import can_tell, process_state
 from coordinator.lock import Holder, holder
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.board import Board
 from shards.deliveries import DELIVERED_KINDS
 from shards.errors import FileMissing, KanbanError, StorageError
@@ -240,7 +240,7 @@ class _LedgerEnd:
 
 def _read_ledger(paths: BoardPaths, now_ms: int) -> _LedgerEnd:
     try:
-        with closing(sqlite.open_reader(paths.ledger, sqlite.LEDGER)) as ledger, sqlite.explained(paths.ledger):
+        with closing(sqlite.open_reader(paths.ledger, sqlite.LEDGER)) as ledger, connections.explained(paths.ledger):
             entries = ledger.execute(
                 "SELECT position, profile, at_ms FROM entries ORDER BY position DESC LIMIT ?", (RATE_ENTRIES,)
             ).fetchall()
@@ -282,7 +282,11 @@ def _peek_all(paths: BoardPaths, marks: dict[str, tuple[int, str]], overdue: Ite
 def _peek(path: Path, merged: int, run_ids: list[int]) -> _Peek:
     """Read without the shard's lock: a reader changes nothing, and waits for a commit at most."""
     try:
-        with closing(sqlite.open_reader(path, sqlite.SHARD)) as shard, sqlite.explained(path), sqlite.snapshot(shard):
+        with (
+            closing(sqlite.open_reader(path, sqlite.SHARD)) as shard,
+            connections.explained(path),
+            connections.one_state(shard),
+        ):
             head = shard.execute("SELECT seq FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
             first = shard.execute("SELECT at_ms FROM changes WHERE seq > ? ORDER BY seq LIMIT 1", (merged,)).fetchone()
             return _Peek(head[0] if head else 0, first[0] if first else None, _signs(shard, run_ids))

@@ -8,9 +8,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coordinator.ledger import FileLedger, integrity
+from coordinator.ledger import FileLedger
 from coordinator.snapshots import start_of
-from shards import sqlite
+from shards import connections, sqlite
 from shards.changes import Change
 from shards.errors import CannotOpen, Damaged, DiskFull, FileBusy, NewerSchema, StorageError
 from shards.locks import FileLock
@@ -33,7 +33,7 @@ def opened_shard(path: Path, lock: FileLock) -> Iterator[sqlite3.Connection]:
     try:
         shard = sqlite.open_reader(path, sqlite.SHARD)
     except StorageError as error:
-        if not sqlite.is_hot_journal(error.__cause__):
+        if not connections.is_hot_journal(error.__cause__):
             raise
         sqlite.roll_back_hot_journal(path, lock)
         shard = sqlite.open_reader(path, sqlite.SHARD)
@@ -69,7 +69,7 @@ class Held:
 
     def read(self, shard: sqlite3.Connection, path: Path, profile: str) -> None:
         """Read as much as can be read of an open shard; nothing if it is another profile's."""
-        with sqlite.explained(path):
+        with connections.explained(path):
             self.base = shard.execute(_BASE, (profile,)).fetchone() or self.base
             self.changes.extend(Change(*row) for row in shard.execute(_CHANGES, (profile,)))
 
@@ -91,7 +91,7 @@ def held_of(paths: BoardPaths, profile: str, whole: bool = False) -> Held:
         lock.acquire(SHARD_LOCK_WAIT_S)
         with opened_shard(path, lock) as shard:
             held.read(shard, path, profile)
-            problem = integrity(shard, path) if whole else "ok"
+            problem = connections.integrity(shard, path) if whole else "ok"
     if problem != "ok":
         raise Damaged(path=path, problem=problem)
     return held

@@ -28,7 +28,7 @@ from coordinator.salvage import Salvage, salvage
 from coordinator.state import BoardState
 from migrations import hermes
 from migrations.hermes import Legacy
-from shards import attachments, placing, sqlite
+from shards import attachments, connections, placing, sqlite
 from shards.bodies import Body, ImportRows
 from shards.errors import AttachmentTooLarge, StillWritten, StorageError
 from shards.names import BoardPaths
@@ -102,7 +102,7 @@ def read_original(source: Path, may_change: bool) -> Iterator[tuple[Salvage, Leg
     with tempfile.TemporaryDirectory(prefix="kanban-import-") as folder:
         before = stamp(source)
         saved = _sound_copy(source, Path(folder), may_change)
-        with closing(sqlite.open_foreign(saved.copy)) as connection, sqlite.explained(saved.copy):
+        with closing(sqlite.open_foreign(saved.copy)) as connection, connections.explained(saved.copy):
             if not hermes.is_legacy(connection):
                 raise NotLegacy(path=source, problem="it lacks Hermes's tables, or is a board of this program")
             legacy = hermes.read(connection)
@@ -169,7 +169,7 @@ def _ground_of(paths: BoardPaths, source: Path) -> Iterator[Ground]:
     if placing.identity(paths.board) in (None, placing.identity(source)):
         yield EmptyGround()
         return
-    with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as connection, sqlite.snapshot(connection):
+    with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as connection, connections.one_state(connection):
         yield BoardState(connection)
 
 

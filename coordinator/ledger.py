@@ -7,14 +7,13 @@ does it begin, where does it end. This is the embedded one, a file of its own be
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from shards import sqlite
+from shards import connections, sqlite
 from shards.changes import Change
 from shards.errors import Damaged
 from shards.locks import FileLock
@@ -68,7 +67,7 @@ class FileLedger:
         )
 
     def append(self, changes: Sequence[Change], at_ms: int) -> list[Entry]:
-        with sqlite.explained(self.path), sqlite.transaction(self._connection):
+        with connections.explained(self.path), connections.transaction(self._connection):
             position, digest = self.head()
             entries = []
             for position, change in enumerate(changes, position + 1):  # noqa: B020
@@ -80,7 +79,7 @@ class FileLedger:
     def after(self, position: int) -> Iterator[Entry]:
         digest = self.digest_at(position)
         while True:
-            with sqlite.explained(self.path):
+            with connections.explained(self.path):
                 page = self._connection.execute(
                     f"SELECT {_COLUMNS} FROM entries WHERE position > ? ORDER BY position LIMIT ?", (position, _PAGE)
                 ).fetchall()
@@ -95,14 +94,14 @@ class FileLedger:
                 return
 
     def base(self) -> tuple[int, str]:
-        with sqlite.explained(self.path):
+        with connections.explained(self.path):
             row = self._connection.execute("SELECT position, digest FROM base").fetchone()
         if row is None:
             raise Damaged(path=self.path, problem="it does not say where it begins")
         return row
 
     def head(self) -> tuple[int, str]:
-        with sqlite.explained(self.path):
+        with connections.explained(self.path):
             row = self._connection.execute(
                 "SELECT position, digest FROM entries ORDER BY position DESC LIMIT 1"
             ).fetchone()
@@ -113,7 +112,7 @@ class FileLedger:
         base, digest = self.base()
         if position == base:
             return digest
-        with sqlite.explained(self.path):
+        with connections.explained(self.path):
             row = self._connection.execute("SELECT digest FROM entries WHERE position = ?", (position,)).fetchone()
         if row is None:
             raise Damaged(path=self.path, problem=f"it holds no entry at position {position}")
@@ -121,7 +120,7 @@ class FileLedger:
 
     def first_since(self, at_ms: int) -> int:
         """The first position that was appended at or after ``at_ms``; the one behind the last if none was."""
-        with sqlite.explained(self.path):
+        with connections.explained(self.path):
             (found,) = self._connection.execute(
                 "SELECT min(position) FROM entries WHERE at_ms >= ?", (at_ms,)
             ).fetchone()
@@ -130,34 +129,28 @@ class FileLedger:
     def drop(self, position: int) -> None:
         """Forget the entries up to ``position``, durably; the next one still continues their digest."""
         digest = self.digest_at(position)
-        with sqlite.explained(self.path), sqlite.transaction(self._connection):
+        with connections.explained(self.path), connections.transaction(self._connection):
             self._connection.execute("DELETE FROM entries WHERE position <= ?", (position,))
             self._connection.execute("UPDATE base SET position = ?, digest = ?", (position, digest))
         self.shrink()
 
     def begin_behind(self, position: int, digest: str) -> None:
         """Let an empty ledger begin behind ``position``."""
-        with sqlite.explained(self.path), sqlite.transaction(self._connection):
+        with connections.explained(self.path), connections.transaction(self._connection):
             self._connection.execute("UPDATE base SET position = ?, digest = ?", (position, digest))
 
     def shrink(self) -> None:
         """Give back to the disk what dropped entries took."""
-        with sqlite.explained(self.path):
-            sqlite.shrink(self._connection)
+        with connections.explained(self.path):
+            connections.shrink(self._connection)
 
     def integrity(self) -> str:
         """SQLite's own ``integrity_check``: ``ok``, or what is wrong."""
-        return integrity(self._connection, self.path)
+        return connections.integrity(self._connection, self.path)
 
     def close(self) -> None:
         """Close the file; a writer still holds the lock then."""
         self._connection.close()
-
-
-def integrity(connection: sqlite3.Connection, path: Path) -> str:
-    """SQLite's ``integrity_check`` of an open file: ``ok``, or the first thing that is wrong."""
-    with sqlite.explained(path):
-        return connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
 
 
 def entry_digest(previous: str, position: int, change: Sequence, at_ms: int) -> str:

@@ -25,7 +25,7 @@ from coordinator.lock import GATEWAY, announce
 from coordinator.overdue import EXPIRE, overdue, own_changes
 from coordinator.snapshots import start_of
 from coordinator.state import BoardState
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.bell import Ringer
 from shards.bodies import Body
 from shards.changes import Change
@@ -79,7 +79,7 @@ class Coordinator:
         found = {path: placing.identity(path) for path in (paths.board, paths.ledger)}
         self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock)
         try:
-            with sqlite.explained(paths.board):
+            with connections.explained(paths.board):
                 self._board = BoardState(self._connection)
                 if self._board.position()[0] and not paths.ledger.exists():
                     raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
@@ -99,7 +99,7 @@ class Coordinator:
         """One pass over everything that is there now. ``patient``: whether shards that are busy are waited for
         although others hold something new (Collector.collect). Raises NotCoordinator, FileReplaced, StorageError."""
         self._check_still_there()
-        with sqlite.explained(self.paths.board):
+        with connections.explained(self.paths.board):
             self.catch_up()
             collected = self._collector.collect(self._board.watermark, patient)
             at_ms = self._clock.now_ms()
@@ -125,7 +125,7 @@ class Coordinator:
         """Append changes of the coordinator's own, ``(task_id, body)`` each, at once or not at all, and decide them."""
         self._check_still_there()
         at_ms = self._clock.now_ms()
-        with sqlite.explained(self.paths.board):
+        with connections.explained(self.paths.board):
             self.catch_up()
             changes = list(own_changes(self._board, bodies, at_ms))
             decisions = replay(self._board, self._ledger.append(changes, at_ms))
@@ -171,7 +171,7 @@ class Coordinator:
                 raise FileReplaced(path=path)
 
     def _read_data_version(self) -> int:
-        with sqlite.explained(self.paths.board):
+        with connections.explained(self.paths.board):
             return self._connection.execute("PRAGMA data_version").fetchone()[0]
 
 
@@ -226,7 +226,7 @@ def replayed(
     entries were played. Raises what ``start_of`` and ``catch_up`` raise, and DiskFull."""
     with closing(sqlite.open_scratch(sqlite.BOARD)) as scratch:
         start_of(paths, ledger, onto=scratch)
-        with sqlite.explained(sqlite.SCRATCH):
+        with connections.explained(sqlite.SCRATCH):
             entries = catch_up(BoardState(scratch), ledger, upto, progress)
         yield scratch, entries
 
@@ -245,7 +245,7 @@ def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda do
             replayed(paths, ledger, progress=progress) as (scratch, _),
         ):
             placing.discard(making)
-            with closing(sqlite.open_writer(making, sqlite.BOARD, lock)) as board, sqlite.explained(making):
+            with closing(sqlite.open_writer(making, sqlite.BOARD, lock)) as board, connections.explained(making):
                 sqlite.copy_over(scratch, board)
         return placing.put_in_place(making, paths.board, lock)
     finally:

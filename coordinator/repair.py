@@ -25,11 +25,11 @@ from coordinator.held import (
     opened_shard,
     until_damage,
 )
-from coordinator.ledger import GENESIS, FileLedger, integrity
+from coordinator.ledger import GENESIS, FileLedger
 from coordinator.passes import Coordinator
 from coordinator.snapshots import Start, read_start, start_of
 from coordinator.taking import take_all
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.board import Board
 from shards.changes import Change, chain, genesis
 from shards.errors import Damaged
@@ -70,7 +70,7 @@ def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
     board = sqlite.open_reader(paths.board, sqlite.BOARD)
     making = _making(paths.ledger)
     try:
-        with sqlite.explained(paths.board), sqlite.snapshot(board):
+        with connections.explained(paths.board), connections.one_state(board):
             shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
             if _is_sound(paths.ledger, shown, digest):
                 raise NothingToRepair(path=paths.ledger)
@@ -96,8 +96,8 @@ def repair_snapshot(paths: BoardPaths, lock: FileLock) -> Repaired:
             raise NothingToRepair(path=paths.snapshot)
     making = _making(paths.snapshot)
     try:
-        with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board, sqlite.explained(paths.board):
-            problem = integrity(board, paths.board)
+        with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board, connections.explained(paths.board):
+            problem = connections.integrity(board, paths.board)
             if problem != "ok":
                 raise Damaged(path=paths.board, problem=problem)
             sqlite.write_copy(board, making, sqlite.SNAPSHOT)
@@ -174,7 +174,7 @@ def _start(paths: BoardPaths) -> Start:
         return Start(0, GENESIS, {})
     with (
         closing(sqlite.open_reader(paths.snapshot, sqlite.SNAPSHOT)) as snapshot,
-        sqlite.explained(paths.snapshot),
+        connections.explained(paths.snapshot),
     ):
         return read_start(snapshot)
 
@@ -238,10 +238,10 @@ class _Old:
 def _examine(path: Path, profile: str, merged: Merged, marks: dict, lock: FileLock) -> _Old:
     old = _Old(Held(), [])
     with until_damage(), opened_shard(path, lock) as shard:
-        with until_damage(), sqlite.explained(path):
+        with until_damage(), connections.explained(path):
             old.shard_id = _shard_id(shard, profile)
             why = take_all(shard, profile, lambda other: marks.get(other, (0, "")), old.rest)
-            old.sound = why is None and integrity(shard, path) == "ok"
+            old.sound = why is None and connections.integrity(shard, path) == "ok"
         old.held.read(shard, path, profile)
     old.sound = old.sound and old.held.differs_at(merged) is None
     return old
@@ -256,7 +256,7 @@ def _write_shard(path: Path, lock: FileLock, meta: tuple, changes: list[Change],
     placing.discard(path)
     now_ms = time.time_ns() // 1_000_000
     shard = sqlite.open_writer(path, sqlite.SHARD, lock)
-    with closing(shard), sqlite.explained(path), sqlite.transaction(shard):
+    with closing(shard), connections.explained(path), connections.transaction(shard):
         shard.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", meta)
         shard.executemany("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", [change[1:] for change in changes])
         shard.executemany("INSERT INTO liveness VALUES (?, ?)", [(run_id, now_ms) for run_id in runs])

@@ -18,12 +18,12 @@ from coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
 from coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
 from coordinator.held import SHARD_LOCK_WAIT_S, opened_shard, until_damage
 from coordinator.holders import file_holders
-from coordinator.ledger import FileLedger, integrity
+from coordinator.ledger import FileLedger
 from coordinator.passes import Coordinator, Progress
 from coordinator.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
 from coordinator.taking import LATEST_MS, take_all
 from coordinator.verify import Finding, verify
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.board import Board
 from shards.changes import Change
 from shards.errors import InvalidName, StorageError
@@ -129,7 +129,7 @@ def _base_seq(paths: BoardPaths, profile: str) -> int:
     with suppress(InvalidName), until_damage(), closing(FileLock(paths.shard_lock(profile))) as lock:
         lock.acquire(SHARD_LOCK_WAIT_S)
         path = paths.shard(profile)
-        with opened_shard(path, lock) as shard, sqlite.explained(path):
+        with opened_shard(path, lock) as shard, connections.explained(path):
             row = shard.execute("SELECT base_seq FROM meta").fetchone()
             return row[0] if row else 0
     return 0
@@ -199,10 +199,10 @@ def _reaches(path: Path, profile: str, mark: Mark, lock: FileLock) -> tuple[int,
     """Up to which change the shard soundly continues from ``mark``, and whether that is all of it."""
     rest: list[Change] = []
     why: str | None = "it cannot be read"
-    with until_damage(), opened_shard(path, lock) as shard, sqlite.explained(path):
+    with until_damage(), opened_shard(path, lock) as shard, connections.explained(path):
         # What others' changes it has seen is judged when they are merged.
         why = take_all(shard, profile, lambda other: mark if other == profile else (LATEST_MS, ""), rest)
-        if why is None and integrity(shard, path) != "ok":
+        if why is None and connections.integrity(shard, path) != "ok":
             why = "its pages are damaged"
     return mark[0] + len(rest), why is None
 

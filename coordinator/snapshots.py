@@ -7,8 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from coordinator.errors import SnapshotMissing, SnapshotStrange
-from coordinator.ledger import FileLedger, integrity
-from shards import sqlite
+from coordinator.ledger import FileLedger
+from shards import connections, sqlite
 from shards.errors import Damaged
 from shards.names import BoardPaths
 
@@ -33,8 +33,9 @@ def start_of(paths: BoardPaths, ledger: FileLedger, onto: sqlite3.Connection | N
         if base:
             raise SnapshotMissing(path=paths.snapshot, base=base)
         return Start(base, digest, {})
-    with closing(sqlite.open_reader(paths.snapshot, sqlite.SNAPSHOT)) as snapshot, sqlite.explained(paths.snapshot):
-        problem = integrity(snapshot, paths.snapshot)
+    snapshot = sqlite.open_reader(paths.snapshot, sqlite.SNAPSHOT)
+    with closing(snapshot), connections.explained(paths.snapshot):
+        problem = connections.integrity(snapshot, paths.snapshot)
         if problem != "ok":
             raise Damaged(path=paths.snapshot, problem=problem)
         start = read_start(snapshot)

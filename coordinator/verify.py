@@ -14,11 +14,11 @@ from pathlib import Path
 
 from coordinator.collect import QUARANTINED, look
 from coordinator.held import differing_change
-from coordinator.ledger import FileLedger, integrity
+from coordinator.ledger import FileLedger
 from coordinator.passes import Progress, catch_up, replayed
 from coordinator.snapshots import start_of
 from coordinator.state import BoardState
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.errors import Damaged, DiskFull, FileBusy, KanbanError
 from shards.locks import FileLock
 from shards.names import BoardPaths
@@ -64,9 +64,9 @@ def verify(paths: BoardPaths, progress: Progress = lambda done, total: None) -> 
     ledger = None
     try:
         ledger = FileLedger(paths.ledger)
-        with sqlite.explained(paths.board):
-            with sqlite.snapshot(board):
-                _check_file(found, paths.board, integrity(board, paths.board))
+        with connections.explained(paths.board):
+            with connections.one_state(board):
+                _check_file(found, paths.board, connections.integrity(board, paths.board))
                 _check_file(found, paths.ledger, ledger.integrity())
                 _check_replay(found, board, ledger, paths, progress)
             _check_shards(found, board, paths)
@@ -108,7 +108,7 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
 def _copy_onto(scratch: sqlite3.Connection, path: Path, lock: FileLock) -> None:
     board = sqlite.open_writer(path, sqlite.BOARD, lock)
     try:
-        with sqlite.explained(path):
+        with connections.explained(path):
             sqlite.copy_over(scratch, board)
     finally:
         board.close()
@@ -146,7 +146,7 @@ def compare_with_replay(
     shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
     state = BoardState(scratch)
     if state.position()[0] < shown:
-        with sqlite.explained(sqlite.SCRATCH):
+        with connections.explained(sqlite.SCRATCH):
             found.entries += catch_up(state, ledger, shown, progress)
     if state.position() != (shown, digest):
         end = state.position()[0]

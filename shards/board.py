@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.errors import BoardMissing
 from shards.names import BoardPaths
 from shards.records import (
@@ -312,8 +312,8 @@ class Board:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """One state of the board, for several reads. Keep it short. Raises as ``open`` does."""
-        sqlite.check_same_process(self.paths.board, self._pid)
-        with self._threads, sqlite.explained(self.paths.board), sqlite.snapshot(self._open()) as connection:
+        connections.check_same_process(self.paths.board, self._pid)
+        with self._threads, connections.explained(self.paths.board), connections.one_state(self._open()) as connection:
             yield connection
 
     def close(self) -> None:
@@ -347,12 +347,12 @@ class Board:
 
     def _rows(self, sql: str, given: Sequence | dict) -> list[sqlite3.Row]:
         """One statement is one state of the board by itself."""
-        sqlite.check_same_process(self.paths.board, self._pid)  # before the lock, which a fork may have copied taken
+        connections.check_same_process(self.paths.board, self._pid)  # before the lock, which a fork may have got taken
         try:
             with self._threads:
                 return self._open().execute(sql, given).fetchall()
         except sqlite3.Error as error:
-            raise sqlite.explanation(self.paths.board, error) from error
+            raise connections.explanation(self.paths.board, error) from error
 
     def _one(self, record, sql: str, given: Sequence) -> Any:
         rows = self._rows(sql, given)

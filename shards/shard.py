@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.bodies import Body
 from shards.changes import KIND_OF, chain, encode_body, genesis
 from shards.errors import ShardBehind, ShardOfAnother
@@ -106,7 +106,7 @@ class Shard:
     def sign_of_life(self, run_id: int, eyes: Eyes) -> None:
         """Note that the worker of ``run_id`` is alive now. Overwritten in place; not a change."""
         now_ms = time.time_ns() // 1_000_000
-        with self._writing(eyes) as connection, sqlite.transaction(connection):
+        with self._writing(eyes) as connection, connections.transaction(connection):
             connection.execute("INSERT OR REPLACE INTO liveness (run_id, at_ms) VALUES (?, ?)", (run_id, now_ms))
             connection.execute("DELETE FROM liveness WHERE at_ms < ?", (now_ms - LIVENESS_KEPT_MS,))
 
@@ -121,7 +121,7 @@ class Shard:
         """Take the delivery of the events up to ``upto`` until ``until_ms``; returns the number of the attempt, counted
         from 1, or 0 if another process has it, its next try is later than ``now_ms``, or the newest event told is
         another than ``acknowledged``, so that another process told it meanwhile."""
-        with self._writing(eyes) as connection, sqlite.transaction(connection):
+        with self._writing(eyes) as connection, connections.transaction(connection):
             known = self._attempt(connection, key)
             if max(known.leased_until_ms, known.next_try_ms) > now_ms or known.acknowledged != acknowledged:
                 return 0
@@ -132,7 +132,7 @@ class Shard:
 
     def save_attempt(self, key: tuple, attempt: Attempt, eyes: Eyes) -> None:
         """Remember how the delivery ended. Not a change: overwritten in place, but what was told stays told."""
-        with self._writing(eyes) as connection, sqlite.transaction(connection):
+        with self._writing(eyes) as connection, connections.transaction(connection):
             known = self._attempt(connection, key)
             if known.acknowledged_seq > eyes.merged_seq:
                 attempt = replace(attempt, acknowledged=max(known.acknowledged, attempt.acknowledged))
@@ -170,7 +170,7 @@ class Shard:
         with self._writing(newest) as connection:
             rows: list[tuple] = []
             try:
-                with sqlite.transaction(connection):
+                with connections.transaction(connection):
                     end = self._checked_end(connection, newest)
                     for older in eyes.values():
                         self._checked_end(connection, older)
@@ -202,7 +202,7 @@ class Shard:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        sqlite.check_same_process(self.path, self._pid)
+        connections.check_same_process(self.path, self._pid)
         self._lock.acquire(LOCK_WAIT_S)
         try:
             yield
@@ -211,7 +211,7 @@ class Shard:
 
     @contextmanager
     def _writing(self, eyes: Eyes) -> Iterator[sqlite3.Connection]:
-        with self._locked(), sqlite.explained(self.path):
+        with self._locked(), connections.explained(self.path):
             yield self._open(eyes)
 
     def _open(self, eyes: Eyes) -> sqlite3.Connection:
@@ -249,7 +249,7 @@ class Shard:
     def _check_meta(self, connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT profile FROM meta").fetchone()
         if row is None:
-            with sqlite.transaction(connection):
+            with connections.transaction(connection):
                 shard_id = secrets.token_hex(16)
                 meta = (self.profile, shard_id, genesis(self.profile, shard_id))
                 connection.execute("INSERT INTO meta VALUES (1, ?, ?, 0, ?)", meta)

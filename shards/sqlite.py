@@ -10,55 +10,40 @@ Law 7. Files are opened with ``trusted_schema=OFF`` and ``cell_size_check=ON``, 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from shards import connections
 from shards.errors import (
     BoardLost,
     BoardMissing,
-    CannotOpen,
-    Damaged,
-    DiskFull,
-    FileBusy,
     FileMissing,
     ForeignFile,
-    Forked,
-    KanbanError,
     LedgerMissing,
     LegacyBoard,
     NewerSchema,
     NoSharedMemory,
     NotAFile,
-    StorageError,
     StrangeSchema,
-    TooManyFiles,
     cannot_open,
 )
 from shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode, not_shared, sync_folder
-from shards.locks import FileLock, descriptors_left
+from shards.locks import FileLock
 from shards.placing import SIDECARS, discard, discard_sidecars, forget_oldest, name_aside
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
 LONGEST_VALUE_BYTES = 16 * 1024 * 1024
 # Steps of SQLite's machine in which the schema of a file that others write is read; a shard's takes some hundreds.
 SCHEMA_STEPS = 10_000
-# How long a writer waits for a foreign reader (the sqlite3 shell, say) that is inside a read of the same file.
-BUSY_MS = 5_000
 STATEMENTS_KEPT = 256
 CACHE_KIB = 16 * 1024
 # Where SQLite keeps what has no name and becomes too large for memory.
 SCRATCH = Path(os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp")
-# A database, its -wal and its -shm, and its folder while it is made durable.
-FILES_OF_A_DATABASE = 4
-# A file is rewritten when more than one in so many of its pages is free.
-WORTH_SHRINKING = 10
 
 
 @dataclass(frozen=True)
@@ -97,7 +82,7 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
     """
     assert lock.held, f"{path} is opened for writing only under its lock"
     check_plain(path, role)
-    with explained(path):
+    with connections.explained(path):
         if role.journal == "wal":
             _check_place(path, role, lock)
         is_new = _make_empty(path)
@@ -120,7 +105,7 @@ def open_reader(path: Path, role: Role) -> sqlite3.Connection:
     check_plain(path, role)
     if not path.exists():
         raise _missing(path, role)
-    with explained(path):
+    with connections.explained(path):
         connection = _connect(path, "ro")
         try:
             connection.execute("PRAGMA query_only=ON")
@@ -128,7 +113,8 @@ def open_reader(path: Path, role: Role) -> sqlite3.Connection:
                 raise _missing(path, role)
         except BaseException as error:
             connection.close()
-            if role.journal == "wal" and is_hot_journal(error):  # only its making has a journal, and was cut short
+            # In WAL mode only the making of a file has a journal, and it was cut short.
+            if role.journal == "wal" and connections.is_hot_journal(error):
                 raise _missing(path, role) from error
             raise
     return connection
@@ -155,7 +141,7 @@ def open_foreign(path: Path) -> sqlite3.Connection:
         raise FileMissing(path=path, role="database")
     if not path.is_file():
         raise NotAFile(path=path)
-    with explained(path):
+    with connections.explained(path):
         connection = _connect(path, "ro")
         try:
             connection.execute("PRAGMA query_only=ON")
@@ -169,14 +155,18 @@ def open_foreign(path: Path) -> sqlite3.Connection:
 def copy_foreign(source: Path, target: Path) -> None:
     """Copy a database that is not one of ours, WAL and all, into the new file ``target``, which nobody else knows."""
     _make_empty(target)
-    with closing(open_foreign(source)) as original, closing(_connect(target, "rwc")) as copy, explained(source):
+    with (
+        closing(open_foreign(source)) as original,
+        closing(_connect(target, "rwc")) as copy,
+        connections.explained(source),
+    ):
         original.backup(copy)
 
 
 def make_foreign(path: Path) -> sqlite3.Connection:
     """A new database that is not one of ours, for a name that nobody else knows yet. Close it to make it durable."""
     _make_empty(path)
-    with explained(path):
+    with connections.explained(path):
         connection = _connect(path, "rwc")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA journal_mode=WAL")
@@ -186,7 +176,7 @@ def make_foreign(path: Path) -> sqlite3.Connection:
 def roll_back_hot_journal(path: Path, lock: FileLock) -> None:
     """Undo the transaction that a killed writer left half done in ``path``. ``lock``: the file's lock, held."""
     assert lock.held, f"{path} is opened for writing only under its lock"
-    with explained(path):
+    with connections.explained(path):
         connection = _connect(path, "rw")
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -198,7 +188,7 @@ def roll_back_hot_journal(path: Path, lock: FileLock) -> None:
 def open_scratch(role: Role | None = None) -> sqlite3.Connection:
     """An empty database of ``role``, or without any table, that nobody else sees, in memory while it is small, and gone
     when closed. Raises DiskFull."""
-    with explained(SCRATCH):
+    with connections.explained(SCRATCH):
         connection = sqlite3.connect("", isolation_level=None, cached_statements=STATEMENTS_KEPT)
         try:
             connection.execute("PRAGMA synchronous=OFF")
@@ -236,7 +226,7 @@ def write_copy(source: sqlite3.Connection, path: Path, role: Role) -> None:
     journal the caller holds the lock. Nobody else knows ``path`` yet. Raises the StorageErrors of ``path``.
     """
     discard(path)
-    with explained(path):
+    with connections.explained(path):
         _make_empty(path)
         target = _connect(path, "rwc")
         try:
@@ -257,7 +247,7 @@ def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock
     ``lock``: the file's lock, held. Raises what ``open_writer`` raises, and FileBusy if a foreign program is writing.
     """
     aside = name_aside(path, lock)
-    with explained(path):
+    with connections.explained(path):
         target = open_writer(path, role, lock)
         try:
             write_copy(target, aside, role)
@@ -268,112 +258,12 @@ def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock
     return aside
 
 
-def shrink(connection: sqlite3.Connection) -> None:
-    """Give the disk back what deleted rows took, if it is worth rewriting the file. A kill leaves it as it was."""
-    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    if free * WORTH_SHRINKING > pages:
-        connection.execute("PRAGMA temp_store=FILE")  # the new content may be larger than the memory
-        connection.execute("VACUUM")
-        connection.execute("PRAGMA temp_store=MEMORY")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing in a file with a rollback journal
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """One write transaction: committed at the end of the block, rolled back if the block or the commit fails."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-@contextmanager
-def snapshot(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Several reads of one state of the database. Keep it short: a reader holds back the WAL's reuse."""
-    connection.execute("BEGIN")
-    try:
-        yield connection
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors on ``path`` into sentences (shards.errors)."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise explanation(path, error) from error
-    except UnicodeDecodeError as error:  # the sqlite3 module's own for some texts, where a page is damaged
-        raise Damaged(path=path, problem=str(error)) from error
-
-
-def explanation(path: Path, error: sqlite3.Error) -> KanbanError:
-    """What SQLite's ``error`` on ``path`` means, as one of shards.errors."""
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = None if code is None else code & 0xFF
-    if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
-        return DiskFull(path=path)
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
-        return Damaged(path=path, problem=str(error))
-    if primary == sqlite3.SQLITE_CANTOPEN and descriptors_left() < FILES_OF_A_DATABASE:
-        return TooManyFiles(path=path)
-    if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-        return CannotOpen(path=path, problem=str(error))
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return FileBusy(path=path, lock=path, waited_s=BUSY_MS / 1000)
-    return StorageError(path=path, problem=str(error))
-
-
-def is_hot_journal(error: BaseException | None) -> bool:
-    """Whether a read failed because a killed writer's journal must be rolled back first."""
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK
-
-
-def schema_fingerprint(connection: sqlite3.Connection) -> str:
-    """A digest of every table, index, trigger and view of a file, except the record of its migrations."""
-    made = connection.execute(
-        "SELECT type, name, tbl_name, sql FROM sqlite_schema "
-        "WHERE NOT (type IN ('table', 'index') AND tbl_name = '_sqlite_migrations') ORDER BY type, name"
-    ).fetchall()
-    return hashlib.blake2b(repr(made).encode(), digest_size=16).hexdigest()
-
-
-def check_same_process(path: Path, opened_by: int) -> None:
-    """Law 6: no connection crosses a fork. Raises Forked."""
-    if opened_by != os.getpid():
-        raise Forked(path=path, opened_by=opened_by, pid=os.getpid())
-
-
-def durability(connection: sqlite3.Connection) -> tuple[str, str]:
-    """The journal and the ``synchronous`` setting of an open file, as SQLite says them: ``("wal", "NORMAL")``."""
-    (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
-    (number,) = connection.execute("PRAGMA synchronous").fetchone()
-    return journal, ("OFF", "NORMAL", "FULL", "EXTRA")[number]
-
-
-def schema_of(connection: sqlite3.Connection) -> int:
-    """The number of the schema of an open file (``user_version``)."""
-    return connection.execute("PRAGMA user_version").fetchone()[0]
-
-
-def quick_check(connection: sqlite3.Connection) -> str:
-    """SQLite's ``quick_check``: ``ok``, or the first thing that is wrong; reads the whole file."""
-    return connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-
-
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         isolation_level=None,
-        timeout=BUSY_MS / 1000,
+        timeout=connections.BUSY_MS / 1000,
         check_same_thread=False,
         cached_statements=STATEMENTS_KEPT,
     )
@@ -410,7 +300,7 @@ def _check_place(path: Path, role: Role, lock: FileLock) -> None:
     try:
         _check_unwritten(path, role)
     except sqlite3.OperationalError as error:
-        if not is_hot_journal(error):
+        if not connections.is_hot_journal(error):
             raise
         roll_back_hot_journal(path, lock)
         _check_unwritten(path, role)
@@ -426,7 +316,7 @@ def _check_unwritten(path: Path, role: Role) -> None:
 
 def _check_identity(connection: sqlite3.Connection, path: Path, role: Role) -> int:
     """The schema number of the file; 0 if it is new and empty. Raises if it is not a file of ``role``."""
-    with snapshot(connection):  # one state of it: another process may be making the file at this moment
+    with connections.one_state(connection):  # one state of it: another process may be making the file at this moment
         if not role.fingerprint:
             return _identify(connection, path, role)
         connection.set_progress_handler(lambda: 1, SCHEMA_STEPS)
@@ -446,7 +336,7 @@ def _identify(connection: sqlite3.Connection, path: Path, role: Role) -> int:
         schema = connection.execute("PRAGMA user_version").fetchone()[0]
         if schema > role.schema:
             raise NewerSchema(path=path, found=schema, known=role.schema)
-        if role.fingerprint and schema_fingerprint(connection) != role.fingerprint:
+        if role.fingerprint and connections.schema_fingerprint(connection) != role.fingerprint:
             raise StrangeSchema(path=path)
         return schema
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema LIMIT 100")}
@@ -478,7 +368,7 @@ def _missing(path: Path, role: Role) -> FileMissing:
 def _migrate(connection: sqlite3.Connection, role: Role) -> None:
     from migrations import migrate  # imports sqlite-utils, 0.1 s that only a new or old file should cost
 
-    with transaction(connection):  # all or nothing: a kill leaves no half-made file behind
+    with connections.transaction(connection):  # all or nothing: a kill leaves no half-made file behind
         migrate(connection, role.name)
         connection.execute(f"PRAGMA application_id={role.application_id}")
         connection.execute(f"PRAGMA user_version={role.schema}")

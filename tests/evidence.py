@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.ledger import Entry, FileLedger
-from shards import sqlite
+from shards import connections, sqlite
 from shards.bodies import ADDING, KINDS
 from shards.errors import FileMissing
 from shards.locks import FileLock
@@ -250,7 +250,7 @@ def board_tables(paths: BoardPaths) -> dict[str, list[dict[str, Any]]]:
     """Every table of the board."""
     connection = sqlite.open_reader(paths.board, sqlite.BOARD)
     try:
-        with sqlite.snapshot(connection):
+        with connections.one_state(connection):
             return dump(connection)
     finally:
         connection.close()

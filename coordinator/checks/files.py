@@ -18,7 +18,7 @@ from coordinator.health import read_sizes
 from coordinator.holders import FileHolder, can_tell, holders_of
 from coordinator.lock import holder
 from coordinator.verify import verify
-from shards import placing, sqlite, text
+from shards import connections, placing, sqlite, text
 from shards.errors import FileMissing, KanbanError, StorageError
 from shards.names import BoardPaths
 
@@ -76,9 +76,9 @@ def schemas(paths: BoardPaths) -> Iterator[Finding]:
     versions, wrong = [], []
     for path, role in _databases(paths):
         try:
-            with closing(sqlite.open_reader(path, role)) as connection, sqlite.explained(path):
-                versions.append(f"{path.name} {sqlite.schema_of(connection)}")
-                journal, _ = sqlite.durability(connection)
+            with closing(sqlite.open_reader(path, role)) as connection, connections.explained(path):
+                versions.append(f"{path.name} {connections.schema_of(connection)}")
+                journal, _ = connections.durability(connection)
         except KanbanError:
             continue
         if (journal == "wal") != (role.journal == "wal"):
@@ -123,8 +123,8 @@ def integrity(paths: BoardPaths) -> Iterator[Finding]:
     checked = []
     for path, role in _databases(paths):
         try:
-            with closing(sqlite.open_reader(path, role)) as connection, sqlite.explained(path):
-                answer = sqlite.quick_check(connection)
+            with closing(sqlite.open_reader(path, role)) as connection, connections.explained(path):
+                answer = connections.quick_check(connection)
         except FileMissing:
             continue
         except KanbanError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from coordinator.checks.workbench import Rival, workbench
 from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
 from coordinator.health import read_sizes
-from shards import sqlite
+from shards import connections, sqlite
 from shards.errors import KanbanError
 from shards.filesystems import not_shared
 from shards.locks import FileLock
@@ -164,7 +164,7 @@ def journals(paths: BoardPaths) -> Iterator[Finding]:
                 lock.acquire(0)
                 try:
                     with closing(sqlite.open_writer(path, role, lock)) as connection:
-                        found = sqlite.durability(connection)
+                        found = connections.durability(connection)
                 except KanbanError as error:
                     yield Finding("journals", FAULT, f"A new {role.name} cannot be made here: {error}")
                     return

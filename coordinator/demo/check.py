@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coordinator.ledger import Entry, FileLedger, integrity
+from coordinator.ledger import Entry, FileLedger
 from coordinator.verify import verify
-from shards import sqlite
+from shards import connections, sqlite
 from shards.board import Board
 from shards.errors import KanbanError
 from shards.locks import FileLock
@@ -126,7 +126,7 @@ def _check_shards(checked: Checked, paths: BoardPaths) -> None:
         try:
             shard = sqlite.open_reader(path, sqlite.SHARD)
             try:
-                answer = integrity(shard, path)
+                answer = connections.integrity(shard, path)
             finally:
                 shard.close()
         finally:

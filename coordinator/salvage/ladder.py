@@ -20,7 +20,7 @@ from coordinator.salvage.tables import save_tables
 from coordinator.salvage.trees import Marks
 from coordinator.salvage.witnesses import Witnesses, lost_tasks
 from migrations.board import HERMES_TABLES
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.errors import FileMissing, StillWritten, StorageError, cannot_open
 
 # How many findings of SQLite's integrity check are kept: it can make one for each row.
@@ -50,7 +50,7 @@ def salvage(source: Path, folder: Path) -> Salvage:
         report.notes.append("this system does not say who has a file open; nobody must have written it meanwhile")
     try:
         report.digest = placing.copy_bytes(source, folder, PRIVATE)
-        with sqlite.explained(source):
+        with connections.explained(source):
             _climb(private, report)
             _check(report)
     except OSError as error:

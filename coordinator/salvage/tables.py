@@ -20,7 +20,7 @@ from coordinator.salvage.schema import SEQUENCE, read_schema
 from coordinator.salvage.trees import Gaps, Marks, TableTree
 from coordinator.salvage.witnesses import Witnesses, task_ids
 from migrations.board import HERMES_INDEXES, HERMES_TABLES
-from shards import sqlite
+from shards import connections, sqlite
 
 # How likely a copy of a row is the newest one, by where it lies.
 MISPLACED, UNREACHED, GIVEN_BACK, REPLACED = range(4)
@@ -36,7 +36,7 @@ def save_tables(private: Path, former: Path, form: Form, target: Path, report: S
     """
     connection, scratch = sqlite.open_private(target), sqlite.open_scratch()
     try:
-        with Pages(private, form) as pages, sqlite.transaction(connection):
+        with Pages(private, form) as pages, connections.transaction(connection):
             return _Tables(pages, former, connection, scratch, report).save()
     finally:
         scratch.close()

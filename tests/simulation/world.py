@@ -32,7 +32,7 @@ from coordinator.restore import restore
 from coordinator.state import BoardState
 from coordinator.verify import rebuild
 from migrations.hermes import Legacy
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.board import Board
 from shards.bodies import Body
 from shards.errors import BoardMissing, DiskFull, StorageError
@@ -428,7 +428,7 @@ def no_fsync() -> Iterator[None]:
 def full_disk() -> Iterator[None]:
     """Inside the block no file gets a page more: SQLite says SQLITE_FULL as it does on a full disk."""
     limited: list[sqlite3.Connection] = []
-    true_transaction, true_open = sqlite.transaction, sqlite.open_writer
+    true_transaction, true_open = connections.transaction, sqlite.open_writer
 
     def limit(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA max_page_count=1")  # SQLite makes it the size that the file has
@@ -445,7 +445,7 @@ def full_disk() -> Iterator[None]:
         limit(connection)
         return connection
 
-    with patch.object(sqlite, "transaction", transaction), patch.object(sqlite, "open_writer", open_writer):
+    with patch.object(connections, "transaction", transaction), patch.object(sqlite, "open_writer", open_writer):
         yield
     for connection in limited:
         with suppress(sqlite3.ProgrammingError):  # it is closed

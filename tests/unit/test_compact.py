@@ -238,7 +238,7 @@ import os, sys
 from coordinator import lock as locks
 from coordinator import compact as compacting
 from coordinator.ledger import FileLedger
-from shards import placing, sqlite
+from shards import connections, placing, sqlite
 from shards.names import BoardPaths
 step, done = int(sys.argv[2]), 0
 def die_around(owner, name):
@@ -253,8 +253,8 @@ def die_around(owner, name):
             result = act()
         return result
     setattr(owner, name, step_or_die)
-for owner, name in ((sqlite, "write_copy"), (placing, "replace"), (sqlite, "shrink"), (os, "replace"), (os, "unlink"),
-                    (FileLedger, "drop"), (compacting, "_drop_changes")):
+for owner, name in ((sqlite, "write_copy"), (placing, "replace"), (connections, "shrink"), (os, "replace"),
+                    (os, "unlink"), (FileLedger, "drop"), (compacting, "_drop_changes")):
     die_around(owner, name)
 paths = BoardPaths.find(home=sys.argv[1])
 compacting.compact(paths, locks.take(paths, locks.COMMAND, 5), 2**53)

@@ -14,7 +14,7 @@ import pytest
 from coordinator.collect import Collector
 from coordinator.passes import Coordinator
 from coordinator.verify import rebuild, verify
-from shards import Gateway, deliveries, sqlite
+from shards import Gateway, connections, deliveries, sqlite
 from shards.deliveries import DIGEST_ABOVE, PAUSES_S
 from shards.locks import FileLock
 
@@ -418,7 +418,7 @@ def test_a_lost_shard_tells_again_rather_than_never(amy: Gateway, open_as, paths
     lock.acquire(10)
     try:
         connection = sqlite.open_writer(paths.shard("amy"), sqlite.SHARD, lock)
-        with sqlite.transaction(connection):
+        with connections.transaction(connection):
             connection.execute("DELETE FROM deliveries")
         connection.close()
     finally:

@@ -17,7 +17,7 @@ from coordinator import lock as locks
 from coordinator.findings import FAULT, NOTE, OK, WARNING
 from coordinator.health import read_health, read_sizes, read_undelivered
 from coordinator.problems import findings, problems
-from shards import Gateway, Refused, placing, sqlite
+from shards import Gateway, Refused, connections, placing, sqlite
 from shards.errors import BoardMissing, Damaged, StorageError
 from shards.names import BoardPaths
 
@@ -171,7 +171,7 @@ def test_a_writer_that_was_killed(paths: BoardPaths, gateway: Gateway) -> None:
     subprocess.run([sys.executable, "-c", KILLED, paths.shard("amy")])
     with pytest.raises(StorageError) as hot:
         sqlite.open_reader(paths.shard("amy"), sqlite.SHARD)
-    assert sqlite.is_hot_journal(hot.value.__cause__)
+    assert connections.is_hot_journal(hot.value.__cause__)
     (amy,) = read_health(paths).shards
     assert (amy.state, amy.head, amy.waiting) == ("ok", 2, 0)
 

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from shards import Board, Gateway, sqlite
+from shards import Board, Gateway, connections, sqlite
 from shards.bodies import Assign, Comment, Create
 from shards.changes import chain, genesis
 from shards.errors import InvalidChange, NewerSchema, ShardBehind, ShardOfAnother, StorageError, TooLarge
@@ -70,7 +70,7 @@ def test_threads_share_a_commit(shard: Shard, monkeypatch: pytest.MonkeyPatch) -
     """What waits while another thread commits is in the next transaction, contiguous, each change once."""
     task_id = new_task_id()
     shard.append(task_id, Create(title="x"), NOTHING)
-    true_transaction, transactions = sqlite.transaction, []
+    true_transaction, transactions = connections.transaction, []
     begun, go_on = threading.Event(), threading.Event()
 
     @contextmanager
@@ -81,7 +81,7 @@ def test_threads_share_a_commit(shard: Shard, monkeypatch: pytest.MonkeyPatch) -
         with true_transaction(connection):
             yield
 
-    monkeypatch.setattr(sqlite, "transaction", transaction)
+    monkeypatch.setattr(connections, "transaction", transaction)
     with ThreadPoolExecutor(8) as pool:
         appended = [pool.submit(shard.append, task_id, Comment(text=str(number)), NOTHING) for number in range(8)]
         assert begun.wait(30)
@@ -97,7 +97,7 @@ def test_a_batch_that_fails_leaves_nothing(shard: Shard, monkeypatch: pytest.Mon
     """A process has not seen, and does not skip, what was not committed."""
     task_id = new_task_id()
     shard.append(task_id, Create(title="x"), NOTHING)
-    true_transaction = sqlite.transaction
+    true_transaction = connections.transaction
 
     @contextmanager
     def failing(connection):
@@ -105,7 +105,7 @@ def test_a_batch_that_fails_leaves_nothing(shard: Shard, monkeypatch: pytest.Mon
             yield
             raise StorageError(path=shard.path, problem="the disk is gone")
 
-    monkeypatch.setattr(sqlite, "transaction", failing)
+    monkeypatch.setattr(connections, "transaction", failing)
     with pytest.raises(StorageError, match="the disk is gone"):
         shard.append(task_id, Assign(assignee="bob"), NOTHING)
     monkeypatch.undo()
@@ -119,7 +119,7 @@ def test_an_interruption_behind_the_commit(shard: Shard, monkeypatch: pytest.Mon
     """Ctrl-C may come at any line. What is committed then is known to be, so that nobody appends it again."""
     task_id = new_task_id()
     shard.append(task_id, Create(title="x"), NOTHING)
-    true_transaction = sqlite.transaction
+    true_transaction = connections.transaction
 
     @contextmanager
     def interrupted(connection):
@@ -127,7 +127,7 @@ def test_an_interruption_behind_the_commit(shard: Shard, monkeypatch: pytest.Mon
             yield
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sqlite, "transaction", interrupted)
+    monkeypatch.setattr(connections, "transaction", interrupted)
     requests = [Request(_Appended(task_id, "comment", json.dumps({"text": text}), NOTHING)) for text in "ab"]
     with pytest.raises(KeyboardInterrupt):
         shard._append_all(requests)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shards import sqlite
+from shards import connections, sqlite
 from shards.errors import (
     BoardMissing,
     CannotOpen,
@@ -153,7 +153,7 @@ def test_names_with_signs(tmp_path: Path, lock: FileLock) -> None:
 
 def test_a_transaction_is_whole_or_nothing(made: Path, role: sqlite.Role, lock: FileLock) -> None:
     with closing(sqlite.open_writer(made, role, lock)) as connection:
-        with pytest.raises(ZeroDivisionError), sqlite.transaction(connection):
+        with pytest.raises(ZeroDivisionError), connections.transaction(connection):
             connection.execute("CREATE TABLE x (y)")
             raise ZeroDivisionError
         assert not connection.in_transaction
@@ -205,7 +205,7 @@ def test_each_trouble_has_its_sentence(path: Path, code: int | None, error: type
     trouble = sqlite3.OperationalError("what SQLite says")
     if code is not None:
         trouble.sqlite_errorcode = code
-    explained = sqlite.explanation(path, trouble)
+    explained = connections.explanation(path, trouble)
     assert type(explained) is error
     assert str(path) in str(explained)
     assert explained.exit_code == 3

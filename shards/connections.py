@@ -1,0 +1,138 @@
+"""Connections: what is done with a database once it is open, whichever it is, and what SQLite's errors mean.
+
+Opening is the business of shards.sqlite alone (docs/design.md, law 1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shards.errors import (
+    CannotOpen,
+    Damaged,
+    DiskFull,
+    FileBusy,
+    Forked,
+    KanbanError,
+    StorageError,
+    TooManyFiles,
+)
+from shards.locks import descriptors_left
+
+# How long a writer waits for a foreign reader (the sqlite3 shell, say) that is inside a read of the same file.
+BUSY_MS = 5_000
+# A database, its -wal and its -shm, and its folder while it is made durable.
+FILES_OF_A_DATABASE = 4
+# A file is rewritten when more than one in so many of its pages is free.
+WORTH_SHRINKING = 10
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors on ``path`` into sentences (shards.errors)."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise explanation(path, error) from error
+    except UnicodeDecodeError as error:  # the sqlite3 module's own for some texts, where a page is damaged
+        raise Damaged(path=path, problem=str(error)) from error
+
+
+def explanation(path: Path, error: sqlite3.Error) -> KanbanError:
+    """What SQLite's ``error`` on ``path`` means, as one of shards.errors."""
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
+        return DiskFull(path=path)
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
+        return Damaged(path=path, problem=str(error))
+    if primary == sqlite3.SQLITE_CANTOPEN and descriptors_left() < FILES_OF_A_DATABASE:
+        return TooManyFiles(path=path)
+    if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return CannotOpen(path=path, problem=str(error))
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return FileBusy(path=path, lock=path, waited_s=BUSY_MS / 1000)
+    return StorageError(path=path, problem=str(error))
+
+
+def is_hot_journal(error: BaseException | None) -> bool:
+    """Whether a read failed because a killed writer's journal must be rolled back first."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """One write transaction: committed at the end of the block, rolled back if the block or the commit fails."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def one_state(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Several reads of one state of the database. Keep it short: a reader holds back the WAL's reuse."""
+    connection.execute("BEGIN")
+    try:
+        yield connection
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def check_same_process(path: Path, opened_by: int) -> None:
+    """Law 6: no connection crosses a fork. Raises Forked."""
+    if opened_by != os.getpid():
+        raise Forked(path=path, opened_by=opened_by, pid=os.getpid())
+
+
+def schema_of(connection: sqlite3.Connection) -> int:
+    """The number of the schema of an open file (``user_version``)."""
+    return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def schema_fingerprint(connection: sqlite3.Connection) -> str:
+    """A digest of every table, index, trigger and view of a file, except the record of its migrations."""
+    made = connection.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema "
+        "WHERE NOT (type IN ('table', 'index') AND tbl_name = '_sqlite_migrations') ORDER BY type, name"
+    ).fetchall()
+    return hashlib.blake2b(repr(made).encode(), digest_size=16).hexdigest()
+
+
+def durability(connection: sqlite3.Connection) -> tuple[str, str]:
+    """The journal and the ``synchronous`` setting of an open file, as SQLite says them: ``("wal", "NORMAL")``."""
+    (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
+    (number,) = connection.execute("PRAGMA synchronous").fetchone()
+    return journal, ("OFF", "NORMAL", "FULL", "EXTRA")[number]
+
+
+def quick_check(connection: sqlite3.Connection) -> str:
+    """SQLite's ``quick_check``: ``ok``, or the first thing that is wrong; reads the whole file."""
+    return connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+
+
+def shrink(connection: sqlite3.Connection) -> None:
+    """Give the disk back what deleted rows took, if it is worth rewriting the file. A kill leaves it as it was."""
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    if free * WORTH_SHRINKING > pages:
+        connection.execute("PRAGMA temp_store=FILE")  # the new content may be larger than the memory
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing in a file with a rollback journal
+
+
+def integrity(connection: sqlite3.Connection, path: Path) -> str:
+    """SQLite's ``integrity_check`` of an open file: ``ok``, or the first thing that is wrong."""
+    with explained(path):
+        return connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
