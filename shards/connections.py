@@ -68,8 +68,8 @@ def is_hot_journal(error: BaseException | None) -> bool:
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """One write transaction: committed at the end of the block, rolled back if the block or the commit fails."""
-    connection.execute("BEGIN IMMEDIATE")
     try:
+        connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("COMMIT")
     except BaseException:

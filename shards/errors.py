@@ -114,6 +114,15 @@ class AttachmentTooLarge(UsageError):
     it lies in a comment."""
 
 
+class Reentered(UsageError):
+    """This call interrupts another one of the same thread, as a signal handler does, and would wait for it without end;
+    note the signal there, and make the call when the other one has returned. Nothing was written."""
+
+
+class GatewayClosed(UsageError):
+    """This gateway of {profile} is closed, so nothing was written; open a new one."""
+
+
 class DaemonMoved(UsageError):
     """The coordinator is a command of its own: `kanban-merge daemon`; which tasks to start, `kanban dispatch` says."""
 

@@ -83,11 +83,16 @@ class FileLock:
             self._threads.release()
 
     def close(self) -> None:
-        """Release, and close the descriptor. The file stays."""
-        self.release()
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        """Release, and close the descriptor. The file stays. Only for the holder, or while no thread has the lock."""
+        if not self._locked and not self._threads.acquire(blocking=False):
+            return  # another thread takes it at this moment, and has the descriptor
+        self._locked = False
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with contextlib.suppress(OSError):  # see ``release``; a filesystem without locks has nothing to unlock
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+        self._threads.release()
 
     def write_note(self, text: str) -> None:
         """Leave ``text`` in the file for whoever finds the lock taken. Only for the holder."""

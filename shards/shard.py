@@ -82,6 +82,7 @@ class Shard:
         self._lock = FileLock(paths.shard_lock(profile))
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._was_used = False
         self._pid = os.getpid()
         self._tail = Tail()
         self._together: Together[_Appended, Written] = Together(self._append_all, AT_ONCE)
@@ -92,6 +93,7 @@ class Shard:
         ``eyes``: what this process read of the task before it decided to write; it becomes the change's ``seen``.
         Raises InvalidChange, TooLarge, ShardBehind, and the StorageErrors of a file that cannot be written.
         """
+        connections.check_same_process(self.path, self._pid)
         return self._together.ask(_Appended(task_id, KIND_OF[type(body)], encode_body(body), eyes))
 
     def still_holds(self, written: Written) -> bool:
@@ -141,13 +143,13 @@ class Shard:
     def has_unmerged_create(self, task_id: str, eyes: Eyes) -> bool:
         """Whether this profile made ``task_id`` and the board does not show it yet."""
         with self._locked():
-            if self._tail.has_create(task_id):
+            if placing.identity(self.path) == self._identity and self._tail.has_create(task_id, eyes):
                 return True
         if not self.path.exists():
             return False
         with self._writing(eyes) as connection:
             self._tail.read(connection, self._head(connection)[0], eyes)
-            return self._tail.has_create(task_id)
+            return self._tail.has_create(task_id, eyes)
 
     def head(self, eyes: Eyes) -> int:
         """The seq of the newest change, by whichever process of this profile; 0 for an empty shard."""
@@ -157,36 +159,51 @@ class Shard:
             return self._head(connection)[0]
 
     def close(self) -> None:
-        """Close the file. The shard may be used again afterwards."""
-        if self._connection is not None and self._pid == os.getpid():
-            self._lock.acquire(LOCK_WAIT_S)
-            self._close_connection()
-        self._lock.close()
+        """Close the file, when no thread writes any more. The shard may be used again afterwards. Raises FileBusy."""
+        if not self._was_used or self._pid != os.getpid():
+            return
+        self._lock.acquire(LOCK_WAIT_S)
+        try:
+            if self._connection is not None:
+                self._close_connection()
+        finally:
+            self._lock.close()
 
     def _append_all(self, requests: list[Request[_Appended, Written]]) -> None:
-        """Append what is asked for, all or nothing; an answer that is set says that it is durable."""
-        eyes = {(each.merged_seq, each.merged_digest): each for each in (request.asked.eyes for request in requests)}
-        oldest, newest = eyes[min(eyes)], eyes.pop(max(eyes))
+        """Append what is asked for, all or nothing but for those whose author saw more than this shard holds; an answer
+        that is set says that it is durable."""
+        eyes = [request.asked.eyes for request in requests]
+        oldest, newest = min(eyes, key=_merged), max(eyes, key=_merged)
         with self._writing(newest) as connection:
             rows: list[tuple] = []
+            able: list[Request[_Appended, Written]] = []
             try:
                 with connections.transaction(connection):
-                    end = self._checked_end(connection, newest)
-                    for older in eyes.values():
-                        self._checked_end(connection, older)
+                    end, able = self._checked(connection, requests)
                     self._tail.read(connection, end[0], oldest)
-                    for request in requests:
+                    for request in able:
                         rows.append(self._row(end, request.asked))
                         end = rows[-1][0], rows[-1][-1]
                         self._tail.add_mine(*rows[-1][:3])
                     connection.executemany(_INSERT, rows)
-                self._answer(requests, rows)
+                self._answer(able, rows)
             except BaseException:
                 if rows and self._reaches(connection, rows[0][0]):  # Ctrl-C came when it was committed
-                    self._answer(requests, rows)
+                    self._answer(able, rows)
                 elif rows:
                     self._tail.forget_from(rows[0][0])
                 raise
+
+    def _checked(
+        self, connection: sqlite3.Connection, requests: list[Request[_Appended, Written]]
+    ) -> tuple[tuple[int, str], list[Request[_Appended, Written]]]:
+        """Where the shard ends, and those of the requests that may be appended there; the others get their error."""
+        behind: dict[tuple[int, str], ShardBehind | None] = {}
+        for merged in {_merged(request.asked.eyes) for request in requests}:
+            end, behind[merged] = self._end(connection, merged)
+        for request in requests:
+            request.error = behind[_merged(request.asked.eyes)]
+        return end, [request for request in requests if request.error is None]
 
     def _row(self, end: tuple[int, str], asked: _Appended) -> tuple:
         """The row behind the one that ``end`` names."""
@@ -203,6 +220,7 @@ class Shard:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         connections.check_same_process(self.path, self._pid)
+        self._was_used = True
         self._lock.acquire(LOCK_WAIT_S)
         try:
             yield
@@ -221,6 +239,8 @@ class Shard:
         if self._connection is not None and found != self._identity:
             self._close_connection()
             self._tail = Tail()  # in another file the same seqs may be another process's
+        if self._connection is not None and self._connection.in_transaction:  # Ctrl-C came where nobody could undo it
+            self._connection.execute("ROLLBACK")
         if self._connection is None:
             connection = sqlite.open_writer(self.path, sqlite.SHARD, self._lock)
             try:
@@ -267,24 +287,31 @@ class Shard:
         base_seq, base_digest, seq, digest, _ = connection.execute(_ENDS, (0,)).fetchone()
         return (base_seq, base_digest) if seq is None else (seq, digest)
 
-    def _checked_end(self, connection: sqlite3.Connection, eyes: Eyes) -> tuple[int, str]:
-        """Seq and digest of the last change of a shard that is not behind what was merged of it: a change appended to
-        an older copy would take a seq that was used before, and never be merged."""
-        merged = eyes.merged_seq
-        base_seq, base_digest, seq, digest, merged_digest = connection.execute(_ENDS, (merged,)).fetchone()
+    def _end(
+        self, connection: sqlite3.Connection, merged: tuple[int, str]
+    ) -> tuple[tuple[int, str], ShardBehind | None]:
+        """Seq and digest of the last change; and an error if the shard is behind what was ``merged`` of it, by seq and
+        digest: a change appended to an older copy would take a seq that was used before, and never be merged."""
+        merged_seq, merged_digest = merged
+        base_seq, base_digest, seq, digest, found = connection.execute(_ENDS, (merged_seq,)).fetchone()
         if seq is None:
             seq, digest = base_seq, base_digest
-        if merged == base_seq:
-            merged_digest = base_digest
+        if merged_seq == base_seq:
+            found = base_digest
         # A shard that is ahead of what the board shows is in order: the board is being made again.
-        if merged and merged >= base_seq and merged_digest != eyes.merged_digest:
-            raise ShardBehind(path=self.path, profile=self.profile, head=seq, merged=merged)
-        return seq, digest
+        if merged_seq and merged_seq >= base_seq and found != merged_digest:
+            error = ShardBehind(path=self.path, profile=self.profile, head=seq, merged=merged_seq)
+            return (seq, digest), error
+        return (seq, digest), None
 
     def _seen(self, task_id: str, eyes: Eyes) -> dict[str, int]:
         """The task's vector as this process knows it: the board's, and then its own changes that the board lacks."""
         seen = dict(eyes.vector)
         mine = None if eyes.exactly else self._tail.seen(task_id, eyes)
         if mine is not None:
-            seen[self.profile] = mine
+            seen[self.profile] = max(mine, seen.get(self.profile, 0))
         return seen
+
+
+def _merged(eyes: Eyes) -> tuple[int, str]:
+    return eyes.merged_seq, eyes.merged_digest

@@ -1,4 +1,4 @@
-"""The tail of a shard: its deciding changes that the board does not show yet, and which of them this process wrote.
+"""The tail of a shard: its newest deciding changes, and which of them this process wrote.
 
 A process has eyes of its own: it has seen its own changes, and not those of another process of its profile until the
 board shows them. The tail is read once, change by change as it grows, so an append costs the same however long the
@@ -8,6 +8,7 @@ coordinator has been away.
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_right
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from shards.vectors import Eyes
 _NEW = "SELECT seq, task_id, kind FROM changes WHERE seq > ? ORDER BY seq"
 # A claim_next names no task; until it is decided, it may be on any.
 ANY_TASK = ""
+# So many changes are remembered behind what the board shows: another thread may have looked at it a while ago.
+KEPT_BEHIND = 4_096
 
 
 class _Known(NamedTuple):
@@ -26,26 +29,26 @@ class _Known(NamedTuple):
 
 
 class Tail:
-    """What one process knows of the unmerged end of its shard."""
+    """What one process knows of the end of its shard: every deciding change behind ``_from`` and up to ``_read_to``."""
 
     def __init__(self) -> None:
+        self._from = 0
         self._read_to = 0
-        self._forgotten_to = 0
         self._changes: OrderedDict[int, _Known] = OrderedDict()
         self._by_task: dict[str, list[int]] = {}
 
     def read(self, connection: sqlite3.Connection, head: int, eyes: Eyes) -> None:
-        """Learn what other processes appended up to ``head``, and forget what the board shows now."""
-        self._forgotten_to = max(self._forgotten_to, eyes.merged_seq)
-        while self._changes and next(iter(self._changes)) <= eyes.merged_seq:
-            _, change = self._changes.popitem(last=False)
-            seqs = self._by_task[change.task_id]
-            seqs.pop(0)
-            if not seqs:
-                del self._by_task[change.task_id]
-        known = max(self._read_to, eyes.merged_seq)
-        if head > known:
-            for seq, task_id, kind in connection.execute(_NEW, (known,)):
+        """Learn what other processes appended up to ``head``, and forget what the board has shown for long. ``eyes``:
+        the oldest of those whose change is appended now."""
+        if eyes.merged_seq - self._read_to > (KEPT_BEHIND if self._read_to else 0):  # too much, and all on the board
+            self._changes.clear()
+            self._by_task.clear()
+            self._from = self._read_to = eyes.merged_seq
+        while self._changes and next(iter(self._changes)) <= eyes.merged_seq - KEPT_BEHIND:
+            self._from, change = self._changes.popitem(last=False)
+            self._drop_of_task(change.task_id, first=True)
+        if head > self._read_to:
+            for seq, task_id, kind in connection.execute(_NEW, (self._read_to,)):
                 self._add(seq, _Known(task_id, kind, is_mine=False))
 
     def add_mine(self, seq: int, task_id: str, kind: str) -> None:
@@ -56,29 +59,29 @@ class Tail:
         """The changes from ``seq`` on were not committed after all."""
         while self._changes and next(reversed(self._changes)) >= seq:
             _, change = self._changes.popitem()
-            self._by_task[change.task_id].pop()
-            if not self._by_task[change.task_id]:
-                del self._by_task[change.task_id]
+            self._drop_of_task(change.task_id, first=False)
         self._read_to = min(self._read_to, seq - 1)
 
-    def has_create(self, task_id: str) -> bool:
-        """Whether the task is made in the tail."""
-        return any(self._changes[seq].kind == "create" for seq in self._by_task.get(task_id, ()))
+    def has_create(self, task_id: str, eyes: Eyes) -> bool:
+        """Whether the task is made in what the board does not show to ``eyes``."""
+        return any(self._changes[seq].kind == "create" for seq in self._unmerged(task_id, eyes))
 
     def seen(self, task_id: str, eyes: Eyes) -> int | None:
-        """Up to which of its profile's deciding changes on the task, behind the board, this process has seen all; None
-        if there is none. The first one of another process ends it: a vector says "all of this profile's up to here".
-
-        ``eyes``: what was read of the board. If they are older than what is forgotten here, the answer is None.
-        """
-        if eyes.merged_seq < self._forgotten_to:
+        """The newest seq up to which this process has seen every deciding change of its profile on the task that
+        ``eyes`` do not see on the board; None if there is none, or if they looked longer ago than is remembered here.
+        Another process's change ends it: a vector says "all of this profile's up to here"."""
+        if eyes.merged_seq < self._from:
             return None
         reached = None
-        for seq in sorted([*self._by_task.get(task_id, ()), *self._by_task.get(ANY_TASK, ())]):
+        for seq in sorted([*self._unmerged(task_id, eyes), *self._unmerged(ANY_TASK, eyes)]):
             if not self._changes[seq].is_mine:
                 return reached
             reached = seq
         return reached
+
+    def _unmerged(self, task_id: str, eyes: Eyes) -> list[int]:
+        seqs = self._by_task.get(task_id, [])
+        return seqs[bisect_right(seqs, eyes.merged_seq) :]
 
     def _add(self, seq: int, change: _Known) -> None:
         self._read_to = seq
@@ -86,3 +89,9 @@ class Tail:
             return  # these are nothing that one must have seen
         self._changes[seq] = change
         self._by_task.setdefault(change.task_id, []).append(seq)
+
+    def _drop_of_task(self, task_id: str, first: bool) -> None:
+        seqs = self._by_task[task_id]
+        seqs.pop(0 if first else -1)
+        if not seqs:
+            del self._by_task[task_id]

@@ -10,56 +10,86 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from shards.errors import KanbanError, Reentered
+
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
 
 class Request(Generic[Asked, Answer]):
-    """What one thread asks for. ``answer`` is None until it is done."""
+    """What one thread asks for. ``answer`` is None until it is done, and ``error`` unless it could not be done."""
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
         self.answer: Answer | None = None
+        self.error: KanbanError | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its thread need not wait any longer."""
+        return self.answer is not None or self.error is not None
 
 
 class Together(Generic[Asked, Answer]):
-    """Has ``act`` do what threads ask for, in the order in which they asked.
+    """Has ``act`` do what threads ask for.
 
-    ``act`` is given the requests and sets the answer of each. If it raises, what has no answer was not done; then each
-    thread has its own tried alone, so that it hears of its own trouble and of no other's. ``most``: at once.
+    ``act`` is given the requests, and sets the answer of each, or the error of one that alone is at fault. A
+    KanbanError that it raises is everybody's whose request has neither. Anything else is the business of the thread at
+    work: the others are done by the next one. ``most``: at once.
     """
 
     def __init__(self, act: Callable[[list[Request[Asked, Answer]]], None], most: int) -> None:
         self._act = act
         self._most = most
         self._changed = threading.Condition(threading.Lock())
-        self._is_at_work = False
+        self._at_work: Request[Asked, Answer] | None = None
         self._waiting: list[Request[Asked, Answer]] = []
+        self._inside: set[int] = set()
 
     def ask(self, asked: Asked) -> Answer:
-        """What ``act`` answers; it is done when this returns. Raises what ``act`` raises."""
+        """What ``act`` answers; it is done when this returns. Raises KanbanError, and Reentered in a signal handler
+        that interrupts a call of the same thread, which would wait for itself."""
+        thread = threading.get_ident()
+        if thread in self._inside:
+            raise Reentered
+        self._inside.add(thread)
         mine: Request[Asked, Answer] = Request(asked)
-        with self._changed:
-            self._waiting.append(mine)
-            self._changed.wait_for(lambda: mine.answer is not None or not self._is_at_work)
-            if mine.answer is not None:
-                return mine.answer
-            self._is_at_work = True
-            others = [request for request in self._waiting if request is not mine]
-            others, self._waiting = others[: self._most - 1], others[self._most - 1 :]
+        taken = [mine]
         try:
-            self._do(mine, others)
-        finally:
-            with self._changed:
-                self._is_at_work = False
-                self._waiting[:0] = [request for request in others if request.answer is None]
-                self._changed.notify_all()
+            self._wait_for_turn(mine, taken)
+            if not mine.is_over:
+                self._do(taken)
+        finally:  # also for Ctrl-C, at whichever line it came
+            self._end_turn(mine, taken)
+            self._inside.discard(thread)
+        if mine.error is not None:
+            raise mine.error
         return mine.answer
 
-    def _do(self, mine: Request[Asked, Answer], others: list[Request[Asked, Answer]]) -> None:
+    def _wait_for_turn(self, mine: Request[Asked, Answer], taken: list[Request[Asked, Answer]]) -> None:
+        """Wait until ``mine`` is over, or it is this thread's turn to do it and what is added to ``taken``."""
+        with self._changed:
+            self._waiting.append(mine)
+            self._changed.wait_for(lambda: mine.is_over or self._at_work is None)
+            if not mine.is_over:
+                self._at_work = mine
+                taken += [request for request in self._waiting if request is not mine][: self._most - 1]
+                self._waiting = [request for request in self._waiting if request not in taken]
+
+    def _do(self, taken: list[Request[Asked, Answer]]) -> None:
         try:
-            self._act([*others, mine])
-        except Exception:
-            if not others or mine.answer is not None:
-                raise
-            self._act([mine])
+            self._act(taken)
+        except KanbanError as error:
+            for request in taken:
+                if not request.is_over:
+                    request.error = error
+
+    def _end_turn(self, mine: Request[Asked, Answer], taken: list[Request[Asked, Answer]]) -> None:
+        """What nobody waits for any more must not be done later, and what is not done waits for the next turn."""
+        with self._changed:
+            there = [request for request in self._waiting if request is not mine]
+            undone = [request for request in taken if request not in [mine, *there] and not request.is_over]
+            self._waiting = undone + there
+            if self._at_work is mine:
+                self._at_work = None
+                self._changed.notify_all()

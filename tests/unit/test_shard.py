@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from shards import Board, Gateway, connections, sqlite
+from shards import Board, Gateway, connections, sqlite, tail
 from shards.bodies import Assign, Comment, Create
 from shards.changes import chain, genesis
-from shards.errors import InvalidChange, NewerSchema, ShardBehind, ShardOfAnother, StorageError, TooLarge
+from shards.errors import Forked, InvalidChange, NewerSchema, ShardBehind, ShardOfAnother, StorageError, TooLarge
+from shards.locks import FileLock
 from shards.names import BoardPaths, new_task_id
 from shards.shard import Shard, _Appended
 from shards.together import Request
@@ -242,8 +244,9 @@ def _script(paths: BoardPaths, profile: str, script: str) -> None:
     subprocess.run([sys.executable, "-c", program, paths.shard(profile), script], check=True)
 
 
-def test_what_a_vector_from_an_older_read_says(paths: BoardPaths) -> None:
-    """Eyes older than what the tail still knows, or a Task that was read, claim nothing that came behind them."""
+def test_what_a_vector_from_an_older_read_says(paths: BoardPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process has seen all that it wrote since; with a Task that was read, or eyes older than what it remembers, it
+    claims nothing that came behind them."""
     shard = Shard(paths, "amy")
     task_id = new_task_id()
     first = shard.append(task_id, Create(title="x"), Eyes()).seq
@@ -255,8 +258,73 @@ def test_what_a_vector_from_an_older_read_says(paths: BoardPaths) -> None:
     shard.append(task_id, Assign(assignee="bob"), Eyes(True, {"amy": 2}, 2, digest, exactly=True))
     assert _seen(paths) == {"amy": 2}
     shard.append(task_id, Assign(assignee="dan"), Eyes(True, {"amy": 1}, 1, _digest(paths, 1)))
+    assert _seen(paths) == {"amy": 4}
+    monkeypatch.setattr(tail, "KEPT_BEHIND", 0)
+    shard.append(task_id, Assign(assignee="eve"), Eyes(True, {"amy": 5}, 5, _digest(paths, 5)))
+    shard.append(task_id, Assign(assignee="dan"), Eyes(True, {"amy": 1}, 1, _digest(paths, 1)))
     assert _seen(paths) == {"amy": 1}
     shard.close()
+
+
+def test_threads_that_looked_at_different_times_share_a_commit(paths: BoardPaths) -> None:
+    """Nobody's vector falls behind what the board showed it, and nobody forgets its own changes for another's sake."""
+    amy, other = Shard(paths, "amy"), Shard(paths, "amy")
+    mine, theirs = new_task_id(), new_task_id()
+    amy.append(mine, Create(title="x"), Eyes())
+    other.append(theirs, Create(title="y"), Eyes())
+    late = Eyes(True, {"amy": 2}, 2, _digest(paths, 2))
+    changes = [(mine, Eyes(True, {})), (theirs, late), (theirs, late)]
+    amy._append_all([Request(_Appended(task_id, "assign", '{"assignee":"bob"}', eyes)) for task_id, eyes in changes])
+    seen = [json.loads(text) for (text,) in _rows(paths, "SELECT seen FROM changes ORDER BY seq LIMIT 3 OFFSET 2")]
+    assert seen == [{"amy": 1}, {"amy": 2}, {"amy": 4}]
+    amy.close()
+    other.close()
+
+
+def test_one_that_saw_more_than_the_shard_holds_fails_alone(paths: BoardPaths) -> None:
+    shard = Shard(paths, "amy")
+    task_id = new_task_id()
+    shard.append(task_id, Create(title="x"), Eyes())
+    eyes = (Eyes(True, {}), Eyes(True, {"amy": 7}, 7, "a digest"), Eyes(True, {"amy": 1}, 1, _digest(paths, 1)))
+    requests = [Request(_Appended(task_id, "assign", '{"assignee":"bob"}', each)) for each in eyes]
+    shard._append_all(requests)
+    assert [request.answer and request.answer.seq for request in requests] == [2, None, 3]
+    assert [type(request.error) for request in requests] == [type(None), ShardBehind, type(None)]
+    shard.close()
+
+
+@pytest.mark.parametrize("closers", [1, 2])
+def test_closing_beside_threads_that_write(paths: BoardPaths, closers: int) -> None:
+    """A close waits for whoever writes, takes nobody's lock away, and leaves none."""
+    task_id = new_task_id()
+    for number in range(20):
+        shard = Shard(paths, "amy")
+        with ThreadPoolExecutor(3) as pool:
+            writing = pool.submit(shard.append, task_id, Comment(text=str(number)), NOTHING)
+            closing_ = [pool.submit(shard.close) for _ in range(closers)]
+        assert [each.result() for each in closing_] == [None] * closers
+        assert writing.result().seq == number + 1
+        shard.close()
+        lock = FileLock(paths.shard_lock("amy"))
+        assert lock.try_acquire()
+        lock.close()
+
+
+def test_a_fork_while_a_thread_appends(shard: Shard) -> None:
+    """It is told so, whatever the other thread held at that moment."""
+    shard._together._changed.acquire()
+    try:
+        child = os.fork()
+        if child == 0:
+            try:
+                shard.append(new_task_id(), Create(title="x"), NOTHING)
+            except Forked:
+                os._exit(0)
+            finally:
+                os._exit(1)
+    finally:
+        shard._together._changed.release()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def _seen(paths: BoardPaths) -> dict[str, int]:

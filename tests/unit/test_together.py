@@ -1,7 +1,8 @@
-"""Together: what threads ask for at the same time is done at once, in order, and each hears of its own trouble."""
+"""Together: what threads ask for at the same time is done at once, and each hears of its own trouble."""
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,28 +10,34 @@ from itertools import chain
 
 import pytest
 
+from shards.errors import Reentered, StorageError
 from shards.together import Request, Together
 
 PATIENCE_S = 30.0
 
 
 class Desk:
-    """Does what is asked, one batch after the other; the first one waits until ``go`` is set. ``bad`` makes trouble."""
+    """Does what is asked, one batch after the other; the first one waits until ``go`` is set. Negative numbers are at
+    fault alone; ``trouble`` is raised whatever is asked."""
 
     def __init__(self, most: int = 100) -> None:
         self.batches: list[list[int]] = []
         self.begun, self.go = threading.Event(), threading.Event()
         self.together: Together[int, str] = Together(self._act, most)
+        self.trouble: BaseException | None = None
         self.after_answering: Callable[[], None] = lambda: None
 
     def _act(self, requests: list[Request[int, str]]) -> None:
         self.batches.append([request.asked for request in requests])
         self.begun.set()
         assert self.go.wait(PATIENCE_S)
-        if any(request.asked < 0 for request in requests):
-            raise ValueError([request.asked for request in requests if request.asked < 0])
+        if self.trouble is not None:
+            raise self.trouble
         for request in requests:
-            request.answer = f"answer {request.asked}"
+            if request.asked < 0:
+                request.error = StorageError(path=request.asked, problem="it is negative")
+            else:
+                request.answer = f"answer {request.asked}"
         self.after_answering()
 
     def ask_at_once(self, *numbers: int) -> list[Future[str]]:
@@ -77,8 +84,76 @@ def test_each_hears_of_its_own_trouble() -> None:
         if number > 0:
             assert each.result() == f"answer {number}"
         else:
-            with pytest.raises(ValueError, match=rf"^\[{number}\]$"):
+            with pytest.raises(StorageError, match=f"{number} cannot be used"):
                 each.result()
+
+
+def test_the_trouble_of_all_is_told_to_all_at_once() -> None:
+    """A lock that nobody got in 30 s is not waited for 30 s by each thread anew."""
+    desk = Desk()
+    desk.trouble = StorageError(path="the file", problem="it is locked")
+    for each in desk.ask_at_once(1, 2, 3, 4):
+        with pytest.raises(StorageError, match="it is locked"):
+            each.result()
+    assert [len(batch) for batch in desk.batches] == [1, 3]
+
+
+def test_a_fault_is_told_to_the_thread_at_work_alone() -> None:
+    """A handler of a signal may raise anything, in one thread."""
+    desk = Desk()
+    desk.trouble = ZeroDivisionError()
+
+    def no_more(true_act=desk.together._act) -> None:
+        def act(requests: list[Request[int, str]]) -> None:
+            try:
+                true_act(requests)
+            finally:
+                desk.trouble = None
+
+        desk.together._act = act
+
+    no_more()
+    first, *others = desk.ask_at_once(1, 2, 3)
+    with pytest.raises(ZeroDivisionError):
+        first.result()
+    assert [each.result() for each in others] == ["answer 2", "answer 3"]
+
+
+def test_a_handler_that_interrupts_its_own_thread() -> None:
+    """It would wait for what it interrupts."""
+    desk = Desk()
+    desk.go.set()
+    told = []
+
+    def interrupt() -> None:
+        desk.after_answering = lambda: None
+        with pytest.raises(Reentered):
+            desk.together.ask(2)
+        told.append(True)
+
+    desk.after_answering = interrupt
+    assert desk.together.ask(1) == "answer 1"
+    assert told
+    assert desk.together.ask(3) == "answer 3"
+
+
+def test_what_nobody_waits_for_any_more_is_not_done() -> None:
+    """Ctrl-C while another thread is at work: the change must not be written behind its author's back."""
+    desk = Desk()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(desk.together.ask, 1)
+        assert desk.begun.wait(PATIENCE_S)
+        interrupted = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                desk.together.ask(2)
+        finally:
+            signal.signal(signal.SIGALRM, interrupted)
+            desk.go.set()
+        assert first.result() == "answer 1"
+    assert desk.together.ask(3) == "answer 3"
+    assert desk.batches == [[1], [3]]
 
 
 def test_whoever_is_interrupted_keeps_nobody_waiting() -> None:
