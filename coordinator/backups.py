@@ -246,8 +246,17 @@ def _fill(making: Path, paths: BoardPaths, progress: Progress) -> None:
     copy = BoardPaths(making, paths.slug)
     problems = _copy_databases(paths, copy)
     attachments = link_tree(paths.attachments, making / ATTACHMENTS)
+    problems += _lost_attachments(copy)
     problems += _prove(copy, progress)
     _write_manifest(making, paths, copy, attachments, problems)
+
+
+def _lost_attachments(copy: BoardPaths) -> list[str]:
+    """What the copied board names and nobody can copy."""
+    with Board(copy) as board:
+        gone = [each for each in board.attachments() if not os.path.exists(each.stored_path)]
+    first = f", the first at {gone[0].stored_path}" if gone else ""
+    return [f"{len(gone)} attachments are not where the board says{first}"] if gone else []
 
 
 def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:

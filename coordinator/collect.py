@@ -7,7 +7,6 @@ left for the next pass if others hold something new, so that nobody waits for it
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
 import time
@@ -32,6 +31,8 @@ QUARANTINED = "quarantined"
 PATIENCE_MS = 4
 # How long a shard is left because it is busy; its writer rings when it is through, but another one may be at it then.
 LEFT_AT_MOST_MS = 20
+# A shard that was busy each time for so long is held by somebody who is stopped, and is not waited for.
+STUCK_MS = 1_000
 # A file that was written this recently may be written again without its time stamp moving. Filesystems that keep whole
 # seconds show it in the stamp; FAT, the coarsest, keeps every other one.
 STAMP_GRAIN_MS = 25
@@ -148,7 +149,7 @@ class Collector:
     def collect(self, watermark: Watermark, patient: bool = True) -> Collected:
         """Everything new. ``watermark(profile)``: how far that shard is merged, and its digest there. ``patient``:
         whether shards that are busy are waited for although others hold something new. Those that were busy each time
-        for LEFT_AT_MOST_MS always are.
+        for LEFT_AT_MOST_MS, and not yet for STUCK_MS, always are.
 
         Raises CannotOpen where the board's folder cannot be listed.
         """
@@ -210,8 +211,9 @@ class Collector:
         return self._open[profile]
 
     def _was_left_for_long(self, busy: list[tuple[str, Path]]) -> bool:
-        long_ago = time.monotonic() - LEFT_AT_MOST_MS / 1000
-        return any(self._busy_since.get(profile, math.inf) < long_ago for profile, _ in busy)
+        now = time.monotonic()
+        left_s = [now - self._busy_since.get(profile, now) for profile, _ in busy]
+        return any(LEFT_AT_MOST_MS < each * 1000 < STUCK_MS for each in left_s)
 
     def _may_be_new(self, profile: str, path: Path) -> bool:
         return profile not in self._known or self._known[profile] != _stamp(path)

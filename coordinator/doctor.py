@@ -14,16 +14,18 @@ from coordinator import problems
 from coordinator.checks import files, machine
 from coordinator.checks.workbench import NoAnswer
 from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
-from coordinator.health import read_health, read_undelivered
+from coordinator.health import read_health, read_sizes, read_undelivered
 from shards import text
 from shards.board import Board
-from shards.errors import BoardLost, BoardMissing, CannotOpen, KanbanError
+from shards.errors import BoardLost, BoardMissing, CannotOpen, HistoryLost, KanbanError
 from shards.names import BoardPaths
 
 Check = Callable[[BoardPaths], Iterator[Finding]]
 
 # A gateway that runs tells its chats within seconds, and tries for a little over an hour.
 UNDELIVERED_S = 2 * 3_600
+# SQLite checks so much in a second or less.
+QUICK_BYTES = 64 * 1024 * 1024
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -32,7 +34,8 @@ def board(paths: BoardPaths) -> Iterator[Finding]:
     try:
         health = read_health(paths)
     except BoardMissing as error:
-        yield Finding("board", WARNING if isinstance(error, BoardLost) else NOTE, str(error))
+        level = FAULT if isinstance(error, HistoryLost) else WARNING if isinstance(error, BoardLost) else NOTE
+        yield Finding("board", level, str(error))
     except KanbanError as error:
         yield Finding("board", FAULT, str(error))
     else:
@@ -79,13 +82,15 @@ CHECKS: tuple[Check, ...] = (
     files.schemas,
     files.leftovers,
     board,
+    files.attachments,
     deliveries,
 )
 DEEP_CHECKS: tuple[Check, ...] = (files.integrity, files.replay)
 
 
 def examine(paths: BoardPaths, deep: bool = False) -> list[Finding]:
-    """What every check finds. ``deep`` reads every page of every file and replays the ledger.
+    """What every check finds. ``deep`` replays the ledger, and reads every page of every file; of files that have no
+    more than QUICK_BYTES together, every page is read in any case.
 
     Raises CannotOpen if there is no folder to look into.
     """
@@ -93,7 +98,10 @@ def examine(paths: BoardPaths, deep: bool = False) -> list[Finding]:
         next(paths.folder.iterdir(), None)
     except OSError as error:
         raise CannotOpen(path=paths.folder, problem=(error.strerror or str(error)).lower()) from error
-    return [finding for check in CHECKS + DEEP_CHECKS * deep for finding in _made(check, paths)]
+    sizes = read_sizes(paths)
+    is_small = sizes.board + sizes.ledger + sizes.shards <= QUICK_BYTES
+    more = DEEP_CHECKS if deep else (files.integrity,) * is_small
+    return [finding for check in CHECKS + more for finding in _made(check, paths)]
 
 
 def _made(check: Check, paths: BoardPaths) -> list[Finding]:

@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,7 @@ RATE_S = 300
 # Entries that a rate is made of; a busier board has its rate over a shorter time.
 RATE_ENTRIES = 1_000
 RUNS_READ = 1_000
+BEHIND_READ = 100_000
 
 _OVERDUE = (
     "SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, m.lease_s, t.claim_expires "
@@ -57,6 +58,7 @@ _REFUSED = (
     "FROM (SELECT profile, seq, position FROM merge_kept ORDER BY position DESC LIMIT ?) k "
     "JOIN merge_verdicts v USING (profile, seq) WHERE v.verdict = 'refused' AND v.at_ms >= ? ORDER BY k.position"
 )
+_BEHIND = "SELECT profile, seq, change_digest FROM entries WHERE position > ? ORDER BY position LIMIT ?"
 _UNDELIVERED = (
     "SELECT coalesce(nullif(s.notifier_profile, ''), '(nobody yet)'), min(e.created_at), count(DISTINCT s.rowid) "
     "FROM kanban_notify_subs s JOIN task_events e ON e.task_id = s.task_id AND e.id > s.last_event_id "
@@ -147,7 +149,8 @@ def read_health(paths: BoardPaths) -> Health:
             refused = connection.execute(_REFUSED, (KEPT_READ, now_ms - LATELY_S * 1_000)).fetchall()
             overdue = connection.execute(_OVERDUE, (now_ms // 1_000, RUNS_READ)).fetchall()
         before = board.watermarks()
-        collected = look(paths, board.watermarks)  # first, because it takes back what a killed writer left half done
+        # First, because it takes back what a killed writer left half done.
+        collected = look(paths, lambda: _reached(paths, board))
         peeks = _peek_all(paths, before, overdue)
         position, marks, open_runs = board.position(), board.watermarks(), board.open_runs()
     ledger = _read_ledger(paths, now_ms)  # after the board: read before, it would lack what was merged meanwhile
@@ -172,6 +175,19 @@ def read_health(paths: BoardPaths) -> Health:
         shards=_shards(paths, marks, collected, peeks, ledger.rates, last_refusals, now_ms),
         refused=dict(Counter(row["reason"] for row in refused)),
     )
+
+
+def _reached(paths: BoardPaths, board: Board) -> dict[str, tuple[int, str]]:
+    """How far each shard is merged, also what the ledger holds and the board does not show, as after a power cut."""
+    marks, position = board.watermarks(), board.position()
+    with (
+        suppress(StorageError),  # said where the ledger is looked at
+        closing(sqlite.open_reader(paths.ledger, sqlite.LEDGER)) as ledger,
+        connections.explained(paths.ledger),
+    ):
+        for profile, seq, digest in ledger.execute(_BEHIND, (position, BEHIND_READ)):
+            marks[profile] = seq, digest
+    return marks
 
 
 def read_undelivered(paths: BoardPaths) -> list[Undelivered]:

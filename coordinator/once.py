@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import tenacity
 
 from coordinator import lock as locks
-from coordinator.collect import Left, look
+from coordinator.collect import Collected, Left, look
+from coordinator.decide import Decision
 from coordinator.lock import COMMAND, DAEMON
-from coordinator.passes import Coordinator
+from coordinator.passes import Coordinator, Report
+from shards import text
 from shards.bell import Ringer
 from shards.board import Board
 from shards.errors import Undecided
-from shards.names import BoardPaths
+from shards.names import COORDINATOR, BoardPaths
 
 ASK_DAEMON_S = 30.0
 LOOK_EVERY_S = 0.1
+# A shard is busy for one commit; for so long, because a process that holds its lock is stopped.
+BUSY_S = 5.0
+BUSY_PAUSE_S = 0.005
+MISSING = "missing"
 
-_DOT = ("profile", "seq", "task_id", "kind")
-_SHOWN = (*_DOT, "reason", "sentence")
+_NAMED = ("profile", "seq", "task_id", "kind")
+_SHOWN = (*_NAMED, "reason", "sentence")
+
+Found = TypeVar("Found", Report, Collected)
 
 
 @dataclass(frozen=True)
@@ -40,27 +49,39 @@ class _NoDaemon(Exception):
 
 
 def merge_once(paths: BoardPaths) -> Merged:
-    """Merge everything that is there now; here if there is no daemon, or if it ends meanwhile.
+    """Merge everything that is there now; here if there is no daemon, or if it ends meanwhile. A shard that is busy is
+    waited for, BUSY_S seconds, and then is among those left.
 
     Raises UnknownBoard, CoordinatorRunning, Undecided if the daemon does not get there in ASK_DAEMON_S seconds, and
     the StorageErrors of files that cannot be used.
     """
     paths.require_folder()
     try:
-        return _ask_daemon(paths)
+        merged = _ask_daemon(paths)
     except _NoDaemon:
-        return _pass_here(paths)
+        merged = _pass_here(paths)
+    with Board(paths) as board:
+        merged.left.extend(_missing(paths, board))
+    return merged
 
 
 def _pass_here(paths: BoardPaths) -> Merged:
-    with locks.holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
+    decisions: list[Decision] = []
+
+    def make_passes() -> Report:
         report = coordinator.make_passes()
-    merged = Counter(decision.entry.profile for decision in report.decisions)
+        decisions.extend(report.decisions)
+        return report
+
+    with locks.holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
+        left = _while_busy(make_passes).left
+    merged = Counter(decision.entry.profile for decision in decisions)
     refused = [
-        {**{name: getattr(each.entry, name) for name in _DOT}, "reason": each.reason, "sentence": each.sentence}
-        for each in report.refused
+        {**{name: getattr(each.entry, name) for name in _NAMED}, "reason": each.reason, "sentence": each.sentence}
+        for each in decisions
+        if not each.applied
     ]
-    return Merged(dict(merged), refused, report.left)
+    return Merged(dict(merged), refused, left)
 
 
 def _ask_daemon(paths: BoardPaths) -> Merged:
@@ -68,7 +89,7 @@ def _ask_daemon(paths: BoardPaths) -> Merged:
     daemon = _daemon(paths)
     with Board(paths) as board:
         before, marks = board.position(), board.watermarks()
-        there = look(paths, board.watermarks)
+        there = _while_busy(lambda: look(paths, board.watermarks))
         heads = {profile: changes[-1].seq for profile, changes in there.changes.items()}
         _wait_for(paths, board, heads)
         changes = {
@@ -81,6 +102,29 @@ def _ask_daemon(paths: BoardPaths) -> Merged:
             for each in reversed(board.refusals(after=before, limit=sum(changes.values()) or 1))
         ]
     return Merged(changes, refused, there.left, str(daemon))
+
+
+def _while_busy(act: Callable[[], Found]) -> Found:
+    """What ``act`` finds when no shard is busy any more, or when BUSY_S are over."""
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda found: found.busy),
+        stop=tenacity.stop_after_delay(BUSY_S),
+        wait=tenacity.wait_exponential(multiplier=BUSY_PAUSE_S, max=LOOK_EVERY_S),
+        retry_error_callback=lambda state: state.outcome.result(),
+    )
+    return attempts(act)
+
+
+def _missing(paths: BoardPaths, board: Board) -> Iterator[Left]:
+    """Shards of which something was merged, and that are gone."""
+    for profile, (seq, _) in board.watermarks().items():
+        path = paths.folder / f"kanban.{profile}.db"
+        if profile != COORDINATOR and not path.exists():
+            why = (
+                f"{text.many(seq, 'change')} of it merged; put it back, or make it again with "
+                f"`kanban-merge repair {profile}`"
+            )
+            yield Left(profile, path, MISSING, why)
 
 
 def _wait_for(paths: BoardPaths, board: Board, heads: dict[str, int]) -> None:

@@ -29,7 +29,7 @@ from shards import connections, placing, sqlite
 from shards.bell import Ringer
 from shards.bodies import Body
 from shards.changes import Change
-from shards.errors import StorageError
+from shards.errors import HistoryLost, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -71,7 +71,9 @@ class Coordinator:
         self._lock = lock
         self._ringer: Ringer | None = None
         self._ledger: FileLedger | None = None
-        self.made_board = _is_lost(paths)
+        if not paths.ledger.exists() and _is_empty(paths.board) and paths.snapshot.exists():
+            raise HistoryLost(path=paths.board, snapshot=paths.snapshot)
+        self.made_board = _is_empty(paths.board) and paths.ledger.exists()
         if self.made_board:
             make_board(paths, lock, progress)
         self._collector = Collector(paths)
@@ -252,13 +254,12 @@ def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda do
         placing.discard(making)
 
 
-def _is_lost(paths: BoardPaths) -> bool:
-    """Whether there is no board, or an empty file in its place, but a ledger to make it from."""
+def _is_empty(board: Path) -> bool:
+    """Whether there is no file, or one without anything in it."""
     try:
-        is_empty = paths.board.stat().st_size == 0
+        return board.stat().st_size == 0
     except FileNotFoundError:
-        is_empty = True
-    return is_empty and paths.ledger.exists()
+        return True
 
 
 def replay(board: BoardState, entries: list[Entry]) -> list[Decision]:

@@ -28,7 +28,8 @@ log = logging.getLogger("kanban-merge")
 
 # For the passes over the boards that are open, which read shards.
 FILES_KEPT_FREE = 32
-# Whoever writes a shard rings when it is through; whoever only reads it, as `status` does, rings nobody.
+# How soon a shard that was busy is looked at again, and then less and less often: whoever writes it rings when it is
+# through; whoever only reads it, as `status` does, rings nobody; and whoever is stopped holds it for any time.
 BUSY_AGAIN_S = 0.01
 
 
@@ -87,6 +88,7 @@ class Served:
         self._coordinator: Coordinator | None = None
         self._bell: Bell | None = None
         self._was_served = False
+        self._busy_pause_s = BUSY_AGAIN_S
         self._said_so = False
 
     @property
@@ -164,9 +166,11 @@ class Served:
         if self._backups is not None:
             troubles |= self._backups.run_if_due()
         self.troubles.are(troubles | self._trouble_with_bell())
+        pause_s = self._busy_pause_s
+        self._busy_pause_s = 2 * pause_s if report.busy else BUSY_AGAIN_S
         if report.more:
             return 0.0
-        return BUSY_AGAIN_S if report.busy else None
+        return pause_s if report.busy else None
 
     def _open_files(self) -> None:
         if self._was_served and not self.paths.board.exists() and not self.paths.ledger.exists():

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 
-from coordinator.errors import SnapshotMissing, SnapshotStrange
+from coordinator.errors import BeyondRepair, SnapshotMissing, SnapshotStrange
 from coordinator.ledger import FileLedger
 from shards import connections, sqlite
 from shards.errors import Damaged
@@ -25,11 +25,14 @@ class Start:
 def start_of(paths: BoardPaths, ledger: FileLedger, onto: sqlite3.Connection | None = None) -> Start:
     """Where a replay of ``ledger`` starts: at the snapshot, or at nothing while there is none and none is needed.
 
-    ``onto``: an empty board that becomes a copy of the snapshot. Raises SnapshotMissing, SnapshotStrange, and the
-    StorageErrors of a snapshot that cannot be read.
+    ``onto``: an empty board that becomes a copy of the snapshot. Raises SnapshotMissing (BeyondRepair if there is no
+    board either), SnapshotStrange, and the StorageErrors of a snapshot that cannot be read.
     """
     base, digest = ledger.base()
     if not paths.snapshot.exists():
+        if base and not paths.board.exists():
+            problem = f"its ledger begins behind entry {base}, and the snapshot with what was before is gone as well"
+            raise BeyondRepair(path=paths.board, problem=problem)
         if base:
             raise SnapshotMissing(path=paths.snapshot, base=base)
         return Start(base, digest, {})

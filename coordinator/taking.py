@@ -26,6 +26,10 @@ LATEST_MS = 2**53
 _READ = "SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?"
 _TYPES = (int, str, str, str, str, int, str)
 
+OTHER_BOARD = (
+    "its board or ledger is not the one that it belongs to: put those back, from a backup if need be "
+    "(`kanban-merge backups`)"
+)
 REPAIR = "`kanban-merge repair {profile}` makes the shard again from what was merged, and keeps this file beside it"
 
 Watermark = Callable[[str], tuple[int, str]]
@@ -91,7 +95,8 @@ def take(shard: sqlite3.Connection, profile: str, watermark: Watermark, share: S
     seq, digest = watermark(profile)
     _, base_seq, base_digest = meta
     if type(base_seq) is not int or base_seq > seq:
-        raise Quarantine(f"its changes up to {base_seq} were dropped, and only {seq} of it were merged")
+        why = f"its changes up to {base_seq} were dropped, and only {seq} of it were merged"
+        raise Quarantine(why, cure=OTHER_BOARD)
     rows = shard.execute(_READ, (seq, share.changes + 2))
     if not seq:
         digest = base_digest

@@ -14,7 +14,7 @@ import click
 from shards import text
 from shards.boards import boards
 from shards.commands import NEEDS_ATTENTION
-from shards.errors import BoardLost, BoardMissing, KanbanError
+from shards.errors import BoardLost, BoardMissing, HistoryLost, KanbanError
 from shards.names import BoardPaths, root_folder
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _told_or_trouble(ask: Callable[[BoardPaths], Told], paths: BoardPaths) -> To
         value = {"error": type(error).__name__, "message": str(error)}
         sentence = str(error)
         # The default board of a home may have no task yet.
-        unused = isinstance(error, BoardMissing) and not isinstance(error, BoardLost)
+        unused = isinstance(error, BoardMissing) and not isinstance(error, (BoardLost, HistoryLost))
         return Told(value, lambda: click.secho(sentence, fg=None if unused else "red"), not unused)
 
 

@@ -15,6 +15,8 @@ import socket
 import stat
 import sys
 from collections.abc import Collection, Iterator
+from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 
 from shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode
@@ -44,7 +46,7 @@ class Bell:
     @classmethod
     def waiting(cls, folder: Path, profile: str | None = None) -> Bell:
         """A bell in ``folder`` for the end of every pass that decided something, of ``profile`` if one is given."""
-        whose = "" if profile is None else f"{profile}."
+        whose = "" if profile is None else f"{_mark(profile)}."
         return cls(folder / f"{WAITING_PREFIX}{whose}{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}")
 
     def fileno(self) -> int:
@@ -105,14 +107,15 @@ class Ringer:
 
     def ring_decided(self, folder: Path, profiles: Collection[str]) -> None:
         """A pass over the board in ``folder`` decided changes of ``profiles``: ring those who wait for that."""
-        for path, profile in _waiting(folder):
-            if profile is None or profile in profiles:
+        decided = {_mark(profile) for profile in profiles}
+        for path, mark in _waiting(folder):
+            if mark is None or mark in decided:
                 self.ring(path)
 
     def ring_next(self, folder: Path) -> None:
         """Nobody coordinates the board in ``folder`` now: ring everybody who may, to have a change decided."""
-        for path, profile in _waiting(folder):
-            if profile is not None:
+        for path, mark in _waiting(folder):
+            if mark is not None:
                 self.ring(path)
 
     def close(self) -> None:
@@ -139,15 +142,21 @@ class _Reach:
 
 
 def _waiting(folder: Path) -> Iterator[tuple[Path, str | None]]:
-    """The bells of those who wait, each with the profile that it is for, if it is for one."""
+    """The bells of those who wait, each with the mark of the profile that it is for, if it is for one."""
     try:
         names = os.listdir(folder)
     except OSError:
         return
     for name in names:
         if name.startswith(WAITING_PREFIX):
-            profile, dot, _ = name[len(WAITING_PREFIX) : -len(SUFFIX)].partition(".")  # no profile has a dot
-            yield folder / name, profile if dot else None
+            mark, dot, _ = name[len(WAITING_PREFIX) : -len(SUFFIX)].partition(".")
+            yield folder / name, mark if dot else None
+
+
+@lru_cache(maxsize=1024)
+def _mark(profile: str) -> str:
+    """Stands for a profile in the name of a bell, whose address has no room for 64 characters."""
+    return blake2b(profile.encode(), digest_size=4).hexdigest()
 
 
 def _bind(path: Path) -> socket.socket:

@@ -221,9 +221,11 @@ class Board:
         )
         return self._all(DeadLetter, sql, {"task": task_id, "profile": profile})
 
-    def attachments(self, task_id: str) -> list[Attachment]:
-        """The files of the task, oldest first."""
-        return self._all(Attachment, "SELECT * FROM task_attachments WHERE task_id = ? ORDER BY id", (task_id,))
+    def attachments(self, task_id: str | None = None) -> list[Attachment]:
+        """The files of the task (or of every task), oldest first."""
+        where = "" if task_id is None else " WHERE task_id = ?"
+        given = () if task_id is None else (task_id,)
+        return self._all(Attachment, f"SELECT * FROM task_attachments{where} ORDER BY id", given)
 
     def attachment(self, attachment_id: int) -> Attachment | None:
         """The attachment, or None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -67,6 +68,16 @@ class _Whole(click.ParamType):
         return found
 
 
+class _Home(click.Path):
+    """A folder, and not the empty text of a variable that is not set, which would be the present one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The folder that ``value`` names."""
+        if not value:
+            self.fail("it is empty; name the folder, or leave the option out.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 POSITIVE = _Whole(1)
 COUNT = _Whole(0)
 _AS_JSON = "shards.as_json"
@@ -87,7 +98,7 @@ board_option = click.option("--board", metavar="SLUG", help="Which board; else t
 home_option = click.option(
     "--home",
     metavar="DIR",
-    type=click.Path(file_okay=False, readable=False),  # one that may not be read is no wrong usage
+    type=_Home(file_okay=False, readable=False),  # one that may not be read is no wrong usage
     help="The Hermes home, in place of ~/.hermes.",
 )
 
@@ -129,12 +140,13 @@ class Group(click.Group):
         for stream in ("stdout", "stderr"):
             if getattr(sys, stream) is None:  # the caller closed it
                 setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 - open for as long as the program
+        if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            how["color"] = False
         try:
             return super().main(*args, **how)
         except OSError as error:
             lost = OutputLost(problem=(error.strerror or str(error)).lower())
-            with contextlib.suppress(OSError, ValueError):  # nor when Python ends shall it be tried once more
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _end_output()
             click.secho(f"{how.get('prog_name') or os.path.basename(sys.argv[0])}: {lost}", fg="red", err=True)
             sys.exit(lost.exit_code)
 
@@ -174,12 +186,21 @@ class Group(click.Group):
         except PermissionError as error:  # of a folder that this user may not even look into
             _fail(ctx, CannotOpen(path=error.filename, problem="permission denied"))
         except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of the output has seen enough; said aloud, it would see more
+                _end_output()
+                ctx.exit(OutputLost.exit_code)
             if error.filename is None:  # the output's
                 raise
             problem = (error.strerror or str(error)).lower()
             _fail(ctx, StorageError(path=os.fsdecode(error.filename), problem=problem))
         except UnicodeEncodeError as error:
             _fail(ctx, OutputLost(problem=f"it takes {error.encoding} only; set PYTHONIOENCODING=utf-8"))
+
+
+def _end_output() -> None:
+    """Nor shall it be tried once more when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_text(word: str) -> bool:
@@ -393,7 +414,7 @@ def _spread(args: list[str], repeatable: set[str]) -> list[str]:
 
 def _say(ctx: click.Context, error: KanbanError) -> None:
     name = ctx.find_root().info_name
-    click.secho(f"{name}: {error}", fg="red", err=True)
+    click.secho(text.safe(f"{name}: {error}"), fg="red", err=True)
     if ctx.meta.get(_AS_JSON):
         word = error.reason if isinstance(error, Refused) else type(error).__name__
         click.echo(json.dumps({"ok": False, "error": word, "message": str(error)}, ensure_ascii=False))

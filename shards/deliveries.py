@@ -59,12 +59,15 @@ class Delivery:
         self._end(None)
 
     def fail(self, error: str) -> bool:
-        """The chat could not be told; returns whether it will be tried again (else it is a dead letter now)."""
+        """The chat could not be told; returns whether it will be tried again. If not, it is a dead letter now, or was
+        acknowledged before."""
         if self.attempt > len(PAUSES_S):
             self._end(error)
             return False
         later = _now_ms() + PAUSES_S[self.attempt - 1] * 1_000
         before = self._gateway.attempt(self._key())
+        if before.acknowledged >= self.events[-1].id:
+            return False  # the chat was told after all, and said so
         tried = replace(before, leased_until_ms=0, attempts=self.attempt, next_try_ms=later)
         self._gateway.save_attempt(self._key(), tried)
         return True

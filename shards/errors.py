@@ -148,6 +148,12 @@ class BoardLost(BoardMissing):
     """There is no board at {path}, but its ledger is there: `kanban-merge --once` makes it again."""
 
 
+class HistoryLost(BoardMissing):
+    """There is neither a board at {path} nor its ledger, but {snapshot} is of one that was compacted, and the shards do
+    not hold all of it. No new board is made over that: `kanban-merge backups` shows the backups there are, and
+    `kanban-merge restore BACKUP` puts one back. To begin anew all the same, move the snapshot and the shards away."""
+
+
 class LedgerMissing(FileMissing):
     """There is no ledger at {path}; `kanban-merge repair --ledger` makes it again from board and shards."""
 

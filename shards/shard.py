@@ -220,8 +220,8 @@ class Shard:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         connections.check_same_process(self.path, self._pid)
-        self._was_used = True
         self._lock.acquire(LOCK_WAIT_S)
+        self._was_used = True
         try:
             yield
         finally:

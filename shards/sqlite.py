@@ -24,6 +24,7 @@ from shards.errors import (
     BoardMissing,
     FileMissing,
     ForeignFile,
+    HistoryLost,
     LedgerMissing,
     LegacyBoard,
     NewerSchema,
@@ -361,7 +362,10 @@ def _set_journal(connection: sqlite3.Connection, path: Path, role: Role) -> None
 
 def _missing(path: Path, role: Role) -> FileMissing:
     if role is BOARD:
-        return BoardLost(path=path) if path.with_name("kanban-ledger.db").exists() else BoardMissing(path=path)
+        snapshot = path.with_name("kanban-snapshot.db")
+        if path.with_name("kanban-ledger.db").exists():
+            return BoardLost(path=path)
+        return HistoryLost(path=path, snapshot=snapshot) if snapshot.exists() else BoardMissing(path=path)
     return LedgerMissing(path=path) if role is LEDGER else FileMissing(path=path, role=role.name)
 
 

@@ -78,6 +78,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
+def safe(text: str) -> str:
+    """``text``, in its lines, without the characters that would draw on the reader's terminal, or worse."""
+    return "".join(character if character.isprintable() or character in "\n\t" else " " for character in text)
+
+
 def _cell(value: Any) -> str:
     return printable("-" if value is None else str(value))
 

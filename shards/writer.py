@@ -21,10 +21,20 @@ import tenacity
 from shards.bell import Bell, Ringer
 from shards.board import Board
 from shards.bodies import Body
-from shards.errors import BoardMissing, GivenUp, KanbanError, Quarantined, Refused, StorageError, Undecided, UnknownTask
+from shards.errors import (
+    BoardMissing,
+    GatewayClosed,
+    GivenUp,
+    KanbanError,
+    Quarantined,
+    Refused,
+    StorageError,
+    Undecided,
+    UnknownTask,
+)
 from shards.later import Later
 from shards.locks import FileLock
-from shards.names import BoardPaths, check_profile, check_task_id
+from shards.names import COORDINATOR, BoardPaths, check_profile, check_task_id
 from shards.records import Task, Verdict
 from shards.shard import Attempt, Shard, Written
 from shards.vectors import Eyes
@@ -65,6 +75,7 @@ class Writer:
         self._passing = threading.Lock()
         self._ringer = Ringer()
         self._is_served = False
+        self._is_closed = False
         self._bells: list[Bell] = []
         self._bells_guard = threading.Lock()
         self._last_pass = float("-inf")
@@ -87,7 +98,14 @@ class Writer:
 
         Raises Refused, Undecided, and what ``write`` raises.
         """
-        return self._decided(_id_of(task), change, self._look_at(task))
+        eyes = self._look_at(task)
+        try:
+            return self._decided(_id_of(task), change, eyes)
+        except Refused as refused:
+            if not isinstance(task, str) or set(refused.answer.get("missed", ())) != {COORDINATOR}:
+                raise
+        # A lease ran out, or a time had come, in the pass that decided this; nobody else changed the task.
+        return self._decided(task, change, self._look_at(task))
 
     def sync(self) -> None:
         """Return when everything that this profile wrote so far has its verdict. Raises Undecided."""
@@ -124,19 +142,19 @@ class Writer:
             self._merge_before_closing()
 
     def close(self) -> None:
-        """Settle what is not settled yet, and close the files. Raises nothing: what was written is durable, and
-        whatever keeps it from being merged now is said to whoever makes the next pass, and in the log."""
+        """Settle what is not settled yet, and close the files; a call after that raises GatewayClosed. Raises nothing:
+        what was written is durable, and whatever keeps it from being merged now is said to whoever makes the next pass,
+        and in the log."""
         if self._pid != os.getpid():
             return  # a fork's copy: the files and bells are the other process's
+        self._is_closed = True
         self._later.close()
         try:
-            self.settle()
-        except KanbanError as error:
-            logging.getLogger(__name__).warning(
-                "What %s wrote is durable, and was not merged at closing: %s", self.profile, error
-            )
+            with self._logged(f"What {self.profile} wrote is durable, and was not merged at closing"):
+                self.settle()
         finally:
-            self._shard.close()
+            with self._logged(f"The shard of {self.profile} was not closed"):
+                self._shard.close()
             self.board.close()
             with self._passing:  # another thread's pass keeps the coordinator's lock to its end
                 self._coordinator_lock.close()
@@ -224,6 +242,8 @@ class Writer:
         return eyes if isinstance(task, str) else replace(eyes, vector=task.vector, exactly=True)
 
     def _eyes(self, task_id: str = "") -> Eyes:
+        if self._is_closed:
+            raise GatewayClosed(profile=self.profile)
         return self.board.eyes(task_id, self.profile)
 
     def _sweep(self) -> None:
@@ -233,7 +253,7 @@ class Writer:
 
     def _is_merged(self) -> bool:
         """Whether the board shows everything that this process wrote."""
-        return self._written_to <= self._merged_to or self._eyes().merged_seq >= self._written_to
+        return self._written_to <= self._merged_to or self.board.eyes("", self.profile).merged_seq >= self._written_to
 
     def _merge_what_is_left(self) -> bool:
         with contextlib.suppress(KanbanError):  # it is written; whoever needs a verdict is told what is the matter
@@ -290,6 +310,13 @@ class Writer:
         """Tell the daemon that something is new; returns whether one has its bell out."""
         self._is_served = self._ringer.ring(self.paths.coordinator_bell)
         return self._is_served
+
+    @contextlib.contextmanager
+    def _logged(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except KanbanError as error:
+            logging.getLogger(__name__).warning("%s: %s", what, error)
 
     def _quarantine(self) -> str | None:
         """Why no pass takes anything from this profile's shard, and the cure, if it is quarantined."""

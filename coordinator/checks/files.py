@@ -19,6 +19,7 @@ from coordinator.holders import FileHolder, can_tell, holders_of
 from coordinator.lock import holder
 from coordinator.verify import verify
 from shards import connections, placing, sqlite, text
+from shards.board import Board
 from shards.errors import FileMissing, KanbanError, StorageError
 from shards.names import BoardPaths
 
@@ -136,6 +137,23 @@ def integrity(paths: BoardPaths) -> Iterator[Finding]:
             yield Finding("integrity", FAULT, f"{path} is damaged ({answer}); `kanban-merge verify` says what to do.")
     if checked:
         yield Finding("integrity", OK, f"SQLite finds nothing wrong with {', '.join(checked)}.")
+
+
+def attachments(paths: BoardPaths) -> Iterator[Finding]:
+    """Whether the files of the tasks lie where the board says."""
+    try:
+        with Board(paths) as board:
+            there = board.attachments()
+    except KanbanError:
+        yield Finding("attachments", NOTE, "Attachments were not looked for, because the board cannot be read.")
+        return
+    gone = [each for each in there if not os.path.exists(each.stored_path)]
+    if gone:
+        first = f"the first at {gone[0].stored_path} ({gone[0].task_id})"
+        said = f"Of {text.many(len(there), 'attachment')}, {len(gone)} not where the board says, {first}"
+        yield Finding("attachments", FAULT, f"{said}; `kanban-merge restore BACKUP` puts back those that it has.")
+    else:
+        yield Finding("attachments", OK, f"{text.many(len(there), 'attachment')} on the board, and all on the disk.")
 
 
 def replay(paths: BoardPaths) -> Iterator[Finding]:

@@ -174,7 +174,7 @@ def _hear_witnesses(private: Path, form: Form, report: Salvage) -> None:
             witnesses.hear()
             for table in _tables(connection):
                 witnesses.tell(table, report.tables.setdefault(table, TableReport()))
-            report.loose = witnesses.loose
+            report.loose = dict(witnesses.loose)
     finally:
         scratch.close()
         connection.close()

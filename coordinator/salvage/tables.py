@@ -74,7 +74,7 @@ class _Tables:
             self._save_elsewhere(table, Gaps(gaps[table]), free_is_whole, table in whole)
             witnesses.tell(table, self.report.tables[table])
             self.report.tables[table].gaps = Gaps(gaps[table]).within(self._last(table, sequences))
-        self.report.loose = self.loose + witnesses.loose
+        self.report.loose = dict(self.loose + witnesses.loose)
         self._finish(sequences)
         return not (any(gaps.values()) or self.schema.missing or self.schema.others or self.schema.strange)
 

@@ -7,7 +7,6 @@ import os
 
 import click
 
-from coordinator.collect import QUARANTINED
 from coordinator.once import Merged, merge_once
 from coordinator.telling import Told, all_boards_option, home_of
 from shards import text
@@ -70,7 +69,7 @@ def merge(paths: BoardPaths) -> Told:
         "left": [{**vars(each), "path": str(each.path)} for each in done.left],
         "daemon": done.daemon,
     }
-    return Told(value, lambda: _print_merged(done), any(each.state == QUARANTINED for each in done.left))
+    return Told(value, lambda: _print_merged(done), bool(done.left))
 
 
 def _print_merged(done: Merged) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from coordinator import adopting, exporting
-from coordinator.collect import QUARANTINED
 from coordinator.importing import Imported, import_board
 from coordinator.once import merge_once
 from coordinator.salvage import RUNGS
@@ -130,7 +129,7 @@ def export(ctx: click.Context, path: Path, form: str, as_json: bool) -> None:
         click.echo(f"{done.path}: " + ", ".join(f"{rows} {table}" for table, rows in done.rows.items()))
         for each in left:
             click.secho(f"not in it: what {each.path.name} holds behind that; {each.state}: {each.why}", fg="red")
-    if any(each.state == QUARANTINED for each in left):
+    if left:
         ctx.exit(NEEDS_ATTENTION)
 
 

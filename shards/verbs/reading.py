@@ -100,9 +100,10 @@ def show(
         return
     _show_task(task, parents, children, summary)
     for file in files:
-        click.echo(f"  file {file.id}:".ljust(15) + f"{file.filename} ({file.size} bytes, {file.stored_path})")
+        shown = f"{file.filename} ({file.size} bytes, {file.stored_path})"
+        click.echo(f"  file {file.id}:".ljust(15) + text.printable(shown))
     for comment in comments:
-        click.echo(f"\n{comment.author}, {text.when(comment.created_at)}:\n  {comment.body}")
+        click.echo(text.safe(f"\n{comment.author}, {text.when(comment.created_at)}:\n  {comment.body}"))
     if runs:
         click.echo()
         _print_runs(runs)
@@ -263,7 +264,7 @@ def _print_runs(found: list[Run]) -> None:
 
 
 def _show_task(task: Task, parents: list[str], children: list[str], summary: str | None) -> None:
-    click.secho(f"{task.id}  {text.clip(task.title, 1_000)}", bold=True)
+    click.secho(f"{task.id}  {text.printable(task.title)}", bold=True)
     facts = {
         "status": task.status,
         "assignee": task.assignee,
@@ -290,9 +291,9 @@ def _show_task(task: Task, parents: list[str], children: list[str], summary: str
     }
     for name, value in facts.items():
         if value not in (None, ""):
-            click.echo(f"  {name + ':':<13} {value}")
+            click.echo(text.safe(f"  {name + ':':<13} {value}"))
     if task.body:
-        click.echo(f"\n{task.body}")
+        click.echo(text.safe(f"\n{task.body}"))
 
 
 def _print_event(event: Event, as_json: bool, with_task: bool = False) -> None:
@@ -302,4 +303,5 @@ def _print_event(event: Event, as_json: bool, with_task: bool = False) -> None:
 def _line(event: Event, with_task: bool = False) -> str:
     payload = "" if event.payload is None else json.dumps(event.payload, ensure_ascii=False)
     task = f"{event.task_id}  " if with_task else ""
-    return f"{event.id:>6}  {text.when(event.created_at)}  {task}{event.kind:<12} {text.clip(payload)}".rstrip()
+    shown = text.printable(text.clip(payload))
+    return f"{event.id:>6}  {text.when(event.created_at)}  {task}{event.kind:<12} {shown}".rstrip()

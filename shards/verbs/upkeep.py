@@ -29,7 +29,7 @@ def context(session: Session, task_id: str, as_json: bool) -> None:
     from shards.context import gather, render
 
     gathered = gather(session.board(), task_id)
-    text.print_json(gathered) if as_json else click.echo(render(gathered, int(time.time())), nl=False)
+    text.print_json(gathered) if as_json else click.echo(text.safe(render(gathered, int(time.time()))), nl=False)
 
 
 @click.command()
@@ -57,11 +57,13 @@ def diagnostics(session: Session, severity: str | None, task_id: str | None, as_
         )
         return
     for task, diagnostics in found:
-        click.secho(f"{task.id}  {task.status}  {task.assignee or '-'}  {text.clip(task.title)}", bold=True)
+        heading = f"{task.id}  {task.status}  {task.assignee or '-'}  {text.clip(task.title)}"
+        click.secho(text.printable(heading), bold=True)
         for each in diagnostics:
-            click.echo(f"  {click.style(each.severity, fg=SEVERITY_COLORS[each.severity])} {each.kind}: {each.title}")
-            click.echo(f"    {each.detail}")
-            click.echo(f"    {each.actions[0]['label']}")
+            severity = click.style(each.severity, fg=SEVERITY_COLORS[each.severity])
+            click.echo(f"  {severity} {each.kind}: {text.printable(each.title)}")
+            click.echo(text.safe(f"    {each.detail}"))
+            click.echo(text.safe(f"    {each.actions[0]['label']}"))
     if not found:
         click.echo("Nothing needs a person.")
 

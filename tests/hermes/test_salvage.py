@@ -30,6 +30,7 @@ def test_what_hermes_damaged(fixtures: Path, tmp_path: Path) -> None:
     for folder in folders:
         (tmp_path / folder.name).mkdir()
         report = _salvaged(folder / "kanban.db", tmp_path / folder.name)
+        json.dumps(report.as_dict())
         board = sqlite3.connect(report.copy)
         assert board.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         saved = {task_id for (task_id,) in board.execute("SELECT id FROM tasks")}

@@ -57,6 +57,19 @@ def test_a_pass_rings_those_it_concerns(tmp_path: Path, ringer: Ringer) -> None:
     ringer.ring_next(tmp_path / "missing")
 
 
+@pytest.mark.parametrize("depth", [0, 10], ids=["short", "long"])
+def test_the_longest_name_has_a_bell(tmp_path: Path, ringer: Ringer, depth: int) -> None:
+    folder = tmp_path.joinpath(*["a folder with a long name"] * depth)
+    folder.mkdir(parents=True, exist_ok=True)
+    bell = Bell.waiting(folder, "p" * 64)
+    assert bell.problem is None
+    ringer.ring_decided(folder, {"p" * 63})
+    assert not bell.wait(0)
+    ringer.ring_decided(folder, {"p" * 64})
+    assert bell.wait(30)
+    bell.close()
+
+
 def test_a_dead_waiters_bell_is_taken_down(tmp_path: Path, ringer: Ringer) -> None:
     subprocess.run(
         [sys.executable, "-c", "import os, sys; from pathlib import Path; from shards.bell import Bell; "

@@ -233,6 +233,37 @@ def test_a_backup_of_a_compacted_board(paths: BoardPaths, task: str, compacted: 
         restore(paths, made, lock)
 
 
+@pytest.mark.parametrize("how", ["removed", "emptied"])
+def test_board_and_ledger_lost_after_a_compaction(
+    paths: BoardPaths, home: str, kanban, kanban_merge, compacted: list[str], task: str, how: str
+) -> None:
+    """Nobody makes an empty board over what a backup can put back, and whoever looks is told so."""
+    assert kanban_merge("backup").returncode == 0
+    for path in (paths.board, paths.ledger):
+        placing.discard(path)
+        if how == "emptied":
+            path.touch()
+    if how == "emptied":
+        placing.discard(paths.ledger)
+    for ended in (kanban("init"), kanban_merge("--once"), kanban_merge("rebuild")):
+        assert ended.returncode == 3, ended
+        assert "kanban-merge restore BACKUP" in ended.stderr or "no ledger" in ended.stderr
+    assert kanban_merge("doctor").returncode == 6
+    (backup,) = paths.backups.iterdir()
+    assert kanban_merge("restore", backup.name).returncode == 0
+    with Board(paths) as board:
+        assert [comment.body for comment in board.comments(task)] == compacted
+
+
+def test_board_and_snapshot_lost(paths: BoardPaths, kanban_merge, compacted: list[str]) -> None:
+    """The advice leads to a backup, and not in a circle."""
+    placing.discard(paths.board)
+    placing.discard(paths.snapshot)
+    for words in (("--once",), ("rebuild",), ("repair", "--snapshot")):
+        ended = kanban_merge(*words)
+        assert (ended.returncode, "kanban-merge restore BACKUP" in ended.stderr) == (3, True), ended
+
+
 DIE = """
 import os, sys
 from coordinator import lock as locks

@@ -196,6 +196,17 @@ def test_the_key_stays_while_more_happens(amy: Gateway, clock: Clock) -> None:
     assert sent(amy) == [[event] for event in last]
 
 
+def test_whoever_was_told_is_not_told_again(amy: Gateway, clock: Clock) -> None:
+    """A failure that is said behind an acknowledgement changes nothing, and holds up nothing."""
+    task_id = subscribed(amy)
+    happen(amy, task_id, 1)
+    (delivery,) = amy.deliveries()
+    delivery.acknowledge()
+    assert delivery.fail("it timed out, or so it seemed") is False
+    ids = happen(amy, task_id, 1)
+    assert sent(amy) == [[event] for event in ids]
+
+
 def test_a_late_acknowledgement_moves_nothing_back(amy: Gateway, open_as, clock: Clock) -> None:
     """A slow process acknowledges after another one took over and went on."""
     task_id = subscribed(amy)

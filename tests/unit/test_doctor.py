@@ -151,6 +151,7 @@ def test_a_check_that_fails_hides_no_other(used: BoardPaths, monkeypatch: pytest
         yield
 
     monkeypatch.setattr(doctor, "CHECKS", (broken, full, files.leftovers))
+    monkeypatch.setattr(doctor, "QUICK_BYTES", -1)
     found = doctor.examine(used)
     assert [(each.check, each.level) for each in found] == [
         ("broken", OK), ("broken", FAULT), ("full", FAULT), ("leftovers", OK)
@@ -252,3 +253,47 @@ def test_what_was_set_aside_or_left_half_done(used: BoardPaths) -> None:
     assert "kanban-ledger.db.repair was left by a repair" in said
     assert f"{old.name} was left by a doctor" in said
     assert bad(list(files.leftovers(used))) == []
+
+
+def test_a_damaged_page_of_a_small_board(used: BoardPaths) -> None:
+    """Also where nothing that the doctor reads lies on it."""
+    with sqlite3.connect(used.board) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'idx_tasks_tenant'").fetchone()
+    connection.close()
+    with used.board.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    assert any("is damaged" in sentence for sentence in bad(doctor.examine(used)))
+
+
+def test_attachments_that_are_gone(used: BoardPaths, home: str, kanban_merge, tmp_path: Path) -> None:
+    """They are missed before the last backup that has them is forgotten."""
+    (tmp_path / "a file").write_text("content")
+    with Gateway("amy", home=home) as gateway:
+        gateway.attach(gateway.create("with a file"), tmp_path / "a file")
+        (stored,) = gateway.board.attachments()
+    assert levels(doctor.examine(used))["attachments"] == OK
+    assert kanban_merge("backup").returncode == 0
+    Path(stored.stored_path).unlink()
+    assert levels(doctor.examine(used))["attachments"] == FAULT
+    assert kanban_merge("backup").returncode == 6
+    (good, _) = sorted(used.backups.iterdir())
+    assert kanban_merge("restore", good.name).returncode == 0
+    assert Path(stored.stored_path).read_text() == "content"
+
+
+def test_a_board_that_is_behind_its_ledger_blames_no_shard(used: BoardPaths, home: str, kanban_merge) -> None:
+    """As after a power cut: what the ledger holds was merged, although the board does not show it yet."""
+    earlier = used.folder / "earlier.db"
+    with sqlite3.connect(used.board) as board, sqlite3.connect(earlier) as copy:
+        board.backup(copy)
+    with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
+        task_id = amy.create("a task")
+        amy.sync()
+        bob.comment(task_id, "seen")
+        bob.assign(amy.board.task(task_id), "bob")
+    placing.discard(used.board)
+    earlier.rename(used.board)
+    told = kanban_merge("status", "--json")
+    assert [shard["state"] for shard in json.loads(told.stdout)["shards"]] == ["ok", "ok"], told

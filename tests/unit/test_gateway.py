@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
 
 from shards import Board, Gateway, Refused, Undecided
 from shards.errors import (
+    GatewayClosed,
     InvalidChange,
     InvalidName,
     InvalidTaskId,
@@ -208,6 +210,34 @@ def test_closing_leaves_nothing(home: str, paths: BoardPaths) -> None:
             gateway.close()
         gateway._written_to = 0
     assert list(paths.folder.glob("kanban-waiting.*")) == []
+
+
+def test_a_closed_gateway(home: str) -> None:
+    """It says so, in place of opening its files again behind everybody's back."""
+    gateway = Gateway("amy", home=home)
+    task_id = gateway.create("a task")
+    gateway.close()
+    for call in (lambda: gateway.create("x"), lambda: gateway.comment(task_id, "y"), lambda: gateway.claim(task_id)):
+        with pytest.raises(GatewayClosed, match="This gateway of amy is closed"):
+            call()
+    gateway.close()
+    with Gateway("amy", home=home) as again:
+        assert len(again.board.tasks()) == 1
+
+
+def test_a_claim_that_ends_a_lapsed_lease(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pass that decides a claim ends the run that is over; that is nothing its author should have seen."""
+    with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
+        task_id = amy.create("a task")
+        amy.claim(task_id, lease_s=1)
+        shown = bob.board.task(task_id)
+        true_ns = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: true_ns() + 60 * 10**9)
+        with pytest.raises(Refused, match="@coordinator"):
+            bob.claim(shown)
+        amy.claim(task_id, lease_s=1)
+        monkeypatch.setattr(time, "time_ns", lambda: true_ns() + 120 * 10**9)
+        assert bob.claim(task_id).profile == "bob"
 
 
 def test_two_profiles_that_claim_one_task(home: str, gateway: Gateway) -> None:

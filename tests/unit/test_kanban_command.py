@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shards import Gateway
+from shards import Board, Gateway
 from shards.names import BoardPaths
 from tests.unit.verbs import Shell
 
@@ -285,3 +285,47 @@ def _without_privileges() -> list[str]:
     if shutil.which("setpriv") is None:
         pytest.skip("permissions do not hold for root, and setpriv is not installed")
     return ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
+
+
+def test_what_others_wrote_does_not_draw_on_a_terminal(kanban) -> None:
+    """Escape sequences in titles, bodies, comments and results reach nobody's terminal, and JSON has them whole."""
+    evil = "\x1b]0;title\x07\x1b[2J\x1b[31m"
+    task_id = json.loads(kanban("-p", "amy", "create", f"a{evil}b", "--body", f"c{evil}\nd", "--json").stdout)["id"]
+    kanban("-p", "amy", "comment", task_id, f"e{evil}\nf")
+    kanban("-p", "amy", "complete", task_id, "--result", f"g{evil}", "--summary", evil)
+    for words in (("show", task_id), ("context", task_id), ("list",), ("runs", task_id), ("stats",)):
+        said = kanban(*words).stdout
+        assert "\x1b" not in said and "\x07" not in said, words
+    assert "c" in kanban("show", task_id).stdout and "\nd" in kanban("show", task_id).stdout
+    assert json.loads(kanban("show", task_id, "--json").stdout)["task"]["body"] == f"c{evil}\nd"
+
+
+def test_a_home_that_is_no_name(kanban, failed) -> None:
+    """A variable that is not set must not make a board of the present folder."""
+    ended = kanban("-p", "amy", "create", "x", home="")
+    assert ended.returncode == 2
+    assert "it is empty" in ended.stderr
+
+
+def test_a_reader_that_has_seen_enough(home: str) -> None:
+    """Nothing is said, and what was asked for is done; the exit code tells that the output is not whole."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "shards", "--home", home, "--profile", "amy", "create", "x"]
+    ended = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (3, "")
+    with Board.open(home=home) as board:
+        assert [task.title for task in board.tasks()] == ["x"]
+
+
+@pytest.mark.parametrize("variable", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_color_where_none_is_wanted(home: str, variable: dict[str, str]) -> None:
+    script = (
+        "import pty, sys; "
+        "pty.spawn([sys.executable, '-m', 'shards', '--home', sys.argv[1], 'show', 't_0123456789abcdef'])"
+    )
+    environ = {**os.environ, **variable}
+    ended = subprocess.run([sys.executable, "-c", script, home], capture_output=True, text=True, env=environ)
+    assert "kanban: " in ended.stdout
+    assert "\x1b" not in ended.stdout

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from coordinator import collect, taking
+from coordinator import collect, once, taking
 from coordinator import lock as locks
 from shards import Gateway
-from shards.names import BoardPaths
+from shards.bodies import Comment, Create
+from shards.locks import FileLock
+from shards.names import BoardPaths, new_task_id
 
 
 @pytest.fixture
@@ -134,3 +138,33 @@ def test_a_newer_ledger(paths: BoardPaths, kanban_merge, failed, task_id: str) -
     subprocess.run([sys.executable, "-c", script, paths.ledger], check=True)
     assert "made by a newer version" in failed(kanban_merge("--once"), 3)
     assert "made by a newer version" in failed(kanban_merge("verify"), 3)
+
+
+def test_once_waits_for_whoever_writes(paths: BoardPaths, home: str, kanban_merge) -> None:
+    """All that was acknowledged before the call is merged when it returns, though a process writes all the time."""
+    with Gateway("amy", home=home) as amy:
+        seq = amy.write(amy.create("a task"), Comment(text="acknowledged"))
+        with closing(FileLock(paths.shard_lock("amy"))) as held:
+            held.acquire(5)
+            ending = threading.Timer(0.5, held.release)
+            ending.start()
+            done = kanban_merge("--once", "--json")
+            ending.join()
+        assert (done.returncode, json.loads(done.stdout)["left"]) == (0, [])
+        assert amy.board.watermarks()["amy"][0] >= seq
+
+
+def test_once_tells_what_it_had_to_leave(paths: BoardPaths, home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
+        amy.create("a task")
+        bob.create("another")
+        amy.sync()
+        bob.sync()
+    monkeypatch.setattr(once, "BUSY_S", 0.01)
+    paths.shard("bob").unlink()
+    with Gateway("amy", home=home) as amy, closing(FileLock(paths.shard_lock("amy"))) as held:
+        amy._shard.append(new_task_id(), Create(title="x"), amy._eyes())
+        held.acquire(5)
+        left = {each.profile: each.state for each in once.merge_once(paths).left}
+        held.close()
+    assert left == {"amy": "busy", "bob": "missing"}
