@@ -18,6 +18,8 @@ def link(board: BoardState, entry: Entry, body: Link, task: Task) -> dict[str, A
         raise Refusal("unknown_parent", f"there is no task {body.parent} to wait for", missing=[body.parent])
     if board.is_linked(body.parent, task.id):
         return {"linked": False}
+    if body.parent == task.id:
+        raise Refusal("cycle", f"{task.id} cannot wait for itself")
     if board.leads_to(task.id, body.parent):
         raise Refusal("cycle", f"{body.parent} already waits for {task.id}, so they would wait for each other")
     board.add_link(body.parent, task.id)

@@ -42,7 +42,7 @@ def salvage(ctx: click.Context, source: Path, into: Path, as_json: bool) -> None
     if as_json:
         text.print_json(done.as_dict())
     else:
-        click.echo(f"{into} is a sound copy of {source}")
+        click.echo(f"{into} is sound, and holds {'all' if done.complete else 'what could be read'} of {source}")
         show_salvage(done)
     if not done.complete:
         ctx.exit(NEEDS_ATTENTION)

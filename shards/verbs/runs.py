@@ -43,7 +43,8 @@ def claim(session: Session, task_id: str | None, take_next: bool, as_json: bool,
     Prints the folder to work in, which is there then; a git worktree is left to git.
     """
     if (task_id is None) != take_next:
-        raise click.UsageError("Name a task, or say --next.")
+        both = "Name a task or say --next, and not both." if take_next else "Name a task, or say --next."
+        raise click.UsageError(both)
     gateway = session.gateway()
     run = gateway.claim_next(**how) if take_next else gateway.claim(task_id, **how)
     if run is None:

@@ -76,7 +76,7 @@ def row(verb: Verb) -> str:
 
 
 def _argument(argument: click.Argument) -> str:
-    called = _value(argument) + ("..." if argument.nargs == -1 else "")
+    called = _value(argument).removesuffix("...") + ("..." if argument.nargs == -1 else "")
     return called if argument.required else f"[{called}]"
 
 
