@@ -66,8 +66,8 @@ class Daemon:
         daemon and the StorageErrors that only a person can end."""
         _allow_many_files()
         try:
-            with selectors.DefaultSelector() as bells, _signals(self.stop) as signalled:
-                bells.register(signalled, selectors.EVENT_READ)
+            with selectors.DefaultSelector() as bells, _signals(self.stop) as signaled:
+                bells.register(signaled, selectors.EVENT_READ)
                 try:
                     self._begin(bells)
                     self._serve(bells)

@@ -89,7 +89,7 @@ class ShardHealth:
 
 @dataclass(frozen=True)
 class PastLease:
-    """A run whose lease is over and that no shard that can be read says to be alive."""
+    """A run whose lease is over, and of which no shard that can be read holds a sign of life that is recent enough."""
 
     task_id: str
     run_id: int

@@ -1,9 +1,9 @@
 """Restoring: a backup takes the place of what is lost or damaged, and what is sound and newer stays.
 
 A shard is never put back over a sound one that continues it, because that one may hold changes that were acknowledged
-since. Nor is the ledger, or one that board and shards can make, so that no verdict changes that somebody was told. The
-board is a replay of the ledger, so it is always taken from the backup, and catches up. What is replaced is kept beside
-the new file.
+since. Nor is a sound ledger replaced, or one that board and shards can make: a verdict that somebody was told must not
+change. The board is a replay of the ledger, so it is always taken from the backup, and catches up. What is replaced is
+kept beside the new file.
 
 Each step leaves files that the next restore judges again, so one that was killed is continued by repeating it.
 """

@@ -82,7 +82,7 @@ class Service:
 
     @property
     def name(self) -> str:
-        """Its name: of each board of each home another one."""
+        """Its name, different for each board of each home."""
         words = ["kanban-merge"]
         if self.board is not None:
             words.append(self.board)
@@ -223,7 +223,7 @@ def service_of(paths: BoardPaths, home: Path, all_boards: bool, user: str | None
 
 
 def run(commands: list[list[str]]) -> str | None:
-    """Run them in turn; returns None, or why they, or those after the first that failed, are left to be run by hand."""
+    """Run the commands in turn; returns None, or why the one that failed and those behind it must be run by hand."""
     if shutil.which(commands[0][0]) is None:
         return f"there is no {commands[0][0]} on this system"
     for number, command in enumerate(commands):

@@ -59,7 +59,7 @@ class Share:
 
 @dataclass
 class Taken:
-    """What was taken of one shard; it stays although a later change is a fault. ``unfinished``: there is more."""
+    """What was taken of one shard; kept even if a later change breaks a law. ``unfinished``: there is more."""
 
     changes: list[Change] = field(default_factory=list)
     size_bytes: int = 0

@@ -132,8 +132,8 @@ def _attempts(gathered: dict[str, Any], now_s: int) -> Iterator[str]:
         yield f"The newest {len(gathered['attempts'])} of {omitted + len(gathered['attempts'])}."
     for number, attempt in enumerate(gathered["attempts"], start=omitted + 1):
         yield f"### Attempt {number}: {attempt['outcome']}, by {attempt['profile']}, {_ago(attempt['ended_at'], now_s)}"
-        yield from filter(None, (attempt["summary"], _labelled("Error", attempt["error"]),
-                                 _labelled("Metadata", attempt["metadata"])))  # fmt: skip
+        yield from filter(None, (attempt["summary"], _labeled("Error", attempt["error"]),
+                                 _labeled("Metadata", attempt["metadata"])))  # fmt: skip
 
 
 def _parents(gathered: dict[str, Any], now_s: int) -> Iterator[str]:
@@ -144,7 +144,7 @@ def _parents(gathered: dict[str, Any], now_s: int) -> Iterator[str]:
     for parent in gathered["parents"]:
         yield f"### {parent['task_id']}: {_line(parent['title'])}, {_ago(parent['completed_at'], now_s)}"
         yield parent["summary"] or "It left no result."
-        yield from filter(None, (_labelled("Metadata", parent["metadata"]),))
+        yield from filter(None, (_labeled("Metadata", parent["metadata"]),))
 
 
 def _recent(gathered: dict[str, Any], now_s: int) -> Iterator[str]:
@@ -167,7 +167,7 @@ def _comments(gathered: dict[str, Any], now_s: int) -> Iterator[str]:
         yield comment["body"] or ""
 
 
-def _labelled(name: str, given: str | None) -> str | None:
+def _labeled(name: str, given: str | None) -> str | None:
     return given and f"{name}: {given}"
 
 

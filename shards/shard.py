@@ -45,8 +45,12 @@ _OF_AN_ATTEMPT = "acknowledged, acknowledged_seq, upto, leased_until_ms, attempt
 
 @dataclass(frozen=True)
 class Attempt:
-    """Where a delivery stands: the newest event told and the change that says so, the newest event of what was tried
-    last, how long somebody has it, how often it was tried, and when it is tried again."""
+    """Where a delivery stands.
+
+    ``acknowledged``: the newest event that the chat was told; ``acknowledged_seq``: the change that says so. ``upto``:
+    the newest event of what was tried last. ``leased_until_ms``: until when a process has it. ``attempts``: how often
+    it was tried. ``next_try_ms``: when it is tried again.
+    """
 
     acknowledged: int = 0
     acknowledged_seq: int = 0
@@ -142,11 +146,12 @@ class Shard:
 
     def has_unmerged_create(self, task_id: str, eyes: Eyes) -> bool:
         """Whether this profile made ``task_id`` and the board does not show it yet."""
-        with self._locked():
-            if placing.identity(self.path) == self._identity and self._tail.has_create(task_id, eyes):
-                return True
-        if not self.path.exists():
+        found = placing.identity(self.path)
+        if found is None:
             return False
+        with self._locked():
+            if found == self._identity and self._tail.has_create(task_id, eyes):
+                return True
         with self._writing(eyes) as connection:
             self._tail.read(connection, self._head(connection)[0], eyes)
             return self._tail.has_create(task_id, eyes)

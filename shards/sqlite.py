@@ -223,8 +223,8 @@ def write_copy(source: sqlite3.Connection, path: Path, role: Role) -> None:
     """Make the new file ``path``, of ``role``, of what ``source`` shows now: durable, and readable with nothing beside
     it, by those who may read such a file in that folder.
 
-    One state of the source, however long it takes. A source in WAL mode is written meanwhile; of one with a rollback
-    journal the caller holds the lock. Nobody else knows ``path`` yet. Raises the StorageErrors of ``path``.
+    The copy shows one state, however long it takes to make. A source in WAL mode may be written meanwhile; of one with
+    a rollback journal the caller holds the lock. Nobody else knows ``path`` yet. Raises the StorageErrors of ``path``.
     """
     discard(path)
     with connections.explained(path):

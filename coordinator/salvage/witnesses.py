@@ -26,7 +26,7 @@ _NAMING = {
 }
 _SAID = {table: said for said, (table, _) in _NAMING.items()}
 _TASK_ID = re.compile(r"t_[0-9a-f]{8,}")
-# What an index says otherwise than a row is told of so many rows of a table.
+# At most so many rows of a table are reported as contradicted by an index.
 _MOST_CONTRADICTIONS = 1_000
 
 

@@ -39,7 +39,7 @@ def status(ctx: click.Context, follow: bool, all_boards: bool, as_json: bool) ->
 
 
 @click.command()
-@click.option("--deep", is_flag=True, help="Also read every page of every file, and replay the ledger.")
+@click.option("--deep", is_flag=True, help="Also replay the ledger, and read every page of files however large.")
 @all_boards_option
 @json_option
 @click.pass_context
