@@ -90,9 +90,12 @@ class Coordinator:
                 for path, identity in found.items():
                     if identity not in (None, self._opened[path]):  # replaced while it was being opened
                         raise FileReplaced(path=path)
-                catch_up(self._board, self._ledger, progress=progress)
+                caught_up = catch_up(self._board, self._ledger, progress=progress)
             self._data_version = self._read_data_version()
             self._ringer = Ringer()  # law 6: files are opened before sockets exist
+            if caught_up:  # of a coordinator that was killed before it could ring
+                self._ringer.ring_decided(paths.folder, ())
+                self._ringer.ring_next(paths.folder)
         except BaseException:
             self.close()
             raise

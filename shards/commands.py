@@ -181,6 +181,10 @@ class Group(click.Group):
             return result
         except click.NoSuchOption as error:
             raise hints.misplaced_option(ctx, error) from error
+        except click.UsageError as error:
+            if ctx.meta.get(_AS_JSON):
+                _print_error("UsageError", error.format_message())
+            raise
         except KanbanError as error:
             _fail(ctx, error)
         except PermissionError as error:  # of a folder that this user may not even look into
@@ -416,5 +420,8 @@ def _say(ctx: click.Context, error: KanbanError) -> None:
     name = ctx.find_root().info_name
     click.secho(text.safe(f"{name}: {error}"), fg="red", err=True)
     if ctx.meta.get(_AS_JSON):
-        word = error.reason if isinstance(error, Refused) else type(error).__name__
-        click.echo(json.dumps({"ok": False, "error": word, "message": str(error)}, ensure_ascii=False))
+        _print_error(error.reason if isinstance(error, Refused) else type(error).__name__, str(error))
+
+
+def _print_error(word: str, sentence: str) -> None:
+    click.echo(json.dumps({"ok": False, "error": word, "message": sentence}, ensure_ascii=False))

@@ -77,7 +77,7 @@ class Writer:
         self._is_served = False
         self._is_closed = False
         self._bells: list[Bell] = []
-        self._bells_guard = threading.Lock()
+        self._guard = threading.Lock()
         self._last_pass = float("-inf")
         self._written_to = 0
         self._merged_to = 0
@@ -172,7 +172,8 @@ class Writer:
 
     def _append(self, task_id: str, change: Body, eyes: Eyes) -> Written:
         written = self._shard.append(task_id, change, eyes)
-        self._written_to = max(self._written_to, written.seq)
+        with self._guard:
+            self._written_to = max(self._written_to, written.seq)
         return written
 
     def _add(self, task_id: str, change: Body, eyes: Eyes) -> int:
@@ -337,13 +338,13 @@ class Writer:
     @contextlib.contextmanager
     def _bell(self) -> Iterator[Bell]:
         """A bell of this thread's, to be rung when a pass decided something of this profile."""
-        with self._bells_guard:
+        with self._guard:
             bell = self._bells.pop() if self._bells else None
         bell = bell or Bell.waiting(self.paths.folder, self.profile)
         try:
             yield bell
         finally:
-            with self._bells_guard:
+            with self._guard:
                 self._bells.append(bell)
 
 

@@ -329,3 +329,11 @@ def test_no_color_where_none_is_wanted(home: str, variable: dict[str, str]) -> N
     ended = subprocess.run([sys.executable, "-c", script, home], capture_output=True, text=True, env=environ)
     assert "kanban: " in ended.stdout
     assert "\x1b" not in ended.stdout
+
+
+@pytest.mark.parametrize("words", [("claim",), ("create",), ("schedule", "t_0123456789abcdef", "--in", "soon")])
+def test_wrong_usage_is_json_too(kanban, words: tuple[str, ...]) -> None:
+    ended = kanban("-p", "amy", *words, "--json")
+    told = json.loads(ended.stdout)
+    assert (ended.returncode, told["ok"], told["error"]) == (2, False, "UsageError")
+    assert told["message"] in ended.stderr
