@@ -58,12 +58,13 @@ class Left:
 
 @dataclass
 class Collected:
-    """What one collecting found: the new changes of each shard and their bytes, the shards left, and those that hold
-    more."""
+    """What one collecting found: the new changes of each shard and their bytes, the shards left, those that hold more,
+    and those of which the lock was taken."""
 
     changes: dict[str, list[Change]] = field(default_factory=dict)
     left: list[Left] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
+    locked: set[str] = field(default_factory=set)
     size_bytes: int = 0
 
     @property
@@ -73,8 +74,8 @@ class Collected:
 
     @property
     def busy(self) -> bool:
-        """Whether a shard was left because it was busy."""
-        return any(left.state == BUSY for left in self.left)
+        """Whether a shard was left because somebody had its lock, who will let go of it."""
+        return bool(self.locked)
 
     @property
     def is_full(self) -> bool:
@@ -171,6 +172,7 @@ class Collector:
         left = {profile for profile, _ in waiting}
         self._kept_waiting, busy = (left, set()) if collected.is_full else (set(), left)
         self._busy_since = {profile: self._busy_since.get(profile, time.monotonic()) for profile in busy}
+        collected.locked = busy
         for profile in busy:
             why = "another process is writing it; it is read next time"
             collected.left.append(Left(profile, present[profile], BUSY, why))
@@ -279,7 +281,7 @@ def _look_once(paths: BoardPaths, marks: dict[str, tuple[int, str]]) -> Collecte
             for profile, changes in part.changes.items():
                 whole.changes.setdefault(profile, []).extend(changes)
                 reached[profile] = (changes[-1].seq, changes[-1].digest)
-            whole.left = part.left
+            whole.left, whole.locked = part.left, part.locked
             if not part.more:
                 return whole
     finally:

@@ -159,8 +159,9 @@ class Writer:
             with self._passing:  # another thread's pass keeps the coordinator's lock to its end
                 self._coordinator_lock.close()
             self._ringer.close()
-            while self._bells:
-                self._bells.pop().close()
+            with self._guard:
+                while self._bells:
+                    self._bells.pop().close()
 
     def __enter__(self) -> Self:
         return self
@@ -345,7 +346,10 @@ class Writer:
             yield bell
         finally:
             with self._guard:
-                self._bells.append(bell)
+                if self._is_closed:
+                    bell.close()
+                else:
+                    self._bells.append(bell)
 
 
 def _id_of(task: str | Task) -> str:

@@ -124,7 +124,7 @@ def test_a_half_written_shard_of_another_user_waits_for_that_user(home: str, pat
     run(BOB, WORK.format(profile="bob", home=home))
     run(BOB, DIE_WRITING.format(path=str(paths.shard("bob"))))
     assert run(CLEO, WORK.format(profile="cleo", home=home)) == "done 2\n"
-    assert "a process of bob was killed while it wrote" in run(CLEO, MERGE.format(home=home, verb="--once"))
+    assert "a process of bob was killed while it wrote" in run(CLEO, MERGE.format(home=home, verb="--once"), ends=6)
     assert run(BOB, WORK.format(profile="bob", home=home)) == "done 3\n"
     assert "clean" in run(CLEO, MERGE.format(home=home, verb="verify"))
 

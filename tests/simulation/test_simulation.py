@@ -35,7 +35,7 @@ def test_every_invariant_holds(tmp_path: Path, seed: int, steps: int, harm: bool
 def test_histories_have_everything_in_them(tmp_path: Path) -> None:
     """The seeds write every kind, end in every common verdict, kill passes, and damage each file in each way."""
     kinds, verdicts, damages, kills = Counter(), Counter(), Counter(), 0
-    for seed in range(24):
+    for seed in range(36):
         folder = tmp_path / str(seed)
         folder.mkdir()
         outcome = Simulation(folder, seed).run()
