@@ -34,8 +34,11 @@ def test_every_invariant_holds(tmp_path: Path, seed: int, steps: int, harm: bool
 
 def test_histories_have_everything_in_them(tmp_path: Path) -> None:
     """The seeds write every kind, end in every common verdict, kill passes, and damage each file in each way."""
+    ways = {DELETED, CUT, FLIPPED, TORN, OLDER}
     kinds, verdicts, damages, kills = Counter(), Counter(), Counter(), 0
-    for seed in range(36):
+    for seed in range(100):
+        if seed >= 24 and {how for _, how in damages} == ways:  # the rarest; a change of the program moves them about
+            break
         folder = tmp_path / str(seed)
         folder.mkdir()
         outcome = Simulation(folder, seed).run()
@@ -48,7 +51,7 @@ def test_histories_have_everything_in_them(tmp_path: Path) -> None:
     assert not common - verdicts.keys()
     assert kills > 5
     assert {role for role, _ in damages} == {"board", "ledger", "shard"}
-    assert {how for _, how in damages} == {DELETED, CUT, FLIPPED, TORN, OLDER}
+    assert {how for _, how in damages} == ways
 
 
 def test_a_seed_is_one_history(tmp_path: Path) -> None:
