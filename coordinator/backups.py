@@ -23,8 +23,9 @@ from coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
 from coordinator.held import SHARD_LOCK_WAIT_S, opened_shard
 from coordinator.passes import Progress
 from coordinator.verify import Finding, verify
-from shards import connections, placing, sqlite
+from shards import connections, placing, sqlite, text
 from shards.board import Board
+from shards.commands import NEEDS_ATTENTION
 from shards.errors import FileBusy, InvalidName, KanbanError, StorageError
 from shards.filesystems import FOR_ITS_USER, sync_folder
 from shards.locks import FileLock
@@ -233,8 +234,10 @@ class Schedule:
     def _see_how_it_ended(self) -> None:
         _, said = self._child.communicate()
         self._trouble = set()
-        if self._child.returncode:
-            self._trouble = {f"backup: {said.strip() or 'a shard is not sound, so it is not in the newest backup'}"}
+        if self._child.returncode == NEEDS_ATTENTION:
+            self._trouble = {"backup: the newest one is not whole; `kanban-merge backups` says what it lacks"}
+        elif self._child.returncode:
+            self._trouble = {f"backup: {said.strip()}"}
             self._next_s = min(self._next_s, time.monotonic() + RETRY_S)
         self._child = None
 
@@ -246,17 +249,18 @@ def _fill(making: Path, paths: BoardPaths, progress: Progress) -> None:
     copy = BoardPaths(making, paths.slug)
     problems = _copy_databases(paths, copy)
     attachments = link_tree(paths.attachments, making / ATTACHMENTS)
-    problems += _lost_attachments(copy)
+    problems += _lost_attachments(paths, copy)
     problems += _prove(copy, progress)
     _write_manifest(making, paths, copy, attachments, problems)
 
 
-def _lost_attachments(copy: BoardPaths) -> list[str]:
-    """What the copied board names and nobody can copy."""
-    with Board(copy) as board:
-        gone = [each for each in board.attachments() if not os.path.exists(each.stored_path)]
+def _lost_attachments(paths: BoardPaths, copy: BoardPaths) -> list[str]:
+    """What the copied board names, nobody could copy, and nobody detached meanwhile."""
+    with Board(copy) as copied, Board(paths) as board:
+        named = {each.id for each in copied.attachments()}
+        gone = [each for each in board.attachments() if each.id in named and not os.path.exists(each.stored_path)]
     first = f", the first at {gone[0].stored_path}" if gone else ""
-    return [f"{len(gone)} attachments are not where the board says{first}"] if gone else []
+    return [f"{text.many(len(gone), 'attachment')} not where the board says{first}"] if gone else []
 
 
 def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:

@@ -8,13 +8,16 @@ is a shard: it may hold what nobody else has. Whatever lay there is kept beside 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
+from contextlib import closing, suppress
 from pathlib import Path
 
 from coordinator.errors import BreaksAgain, LedgerBehind, NothingToRepair
 from coordinator.passes import Progress, make_board
 from coordinator.repair import repair_ledger
+from shards import connections, sqlite
 from shards.errors import Damaged, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths
@@ -23,6 +26,38 @@ log = logging.getLogger("kanban-merge")
 
 HEALINGS = 3
 WITHIN_S = 3_600.0
+# How often board and ledger are looked at with fresh eyes, and up to which size each page of them is.
+LOOK_EVERY_S = 5.0
+LOOK_BYTES = 4 * 1024 * 1024
+
+
+class Watch:
+    """Board and ledger as somebody sees them who opens them now. Whoever has them open reads what is in its memory, and
+    does not notice that a file was overwritten in place, while nobody else can use it."""
+
+    def __init__(self, paths: BoardPaths) -> None:
+        self._files = ((paths.board, sqlite.BOARD), (paths.ledger, sqlite.LEDGER))
+        self._seen: dict[Path, tuple[int, int]] = {}
+        self._next_s = 0.0
+
+    def look(self) -> None:
+        """Look at what changed, if it is time. Raises Damaged, and the other StorageErrors of a file."""
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + LOOK_EVERY_S
+        for path, role in self._files:
+            with suppress(FileNotFoundError):  # the next pass notices
+                found = os.stat(path)
+                if self._seen.get(path) != (found.st_size, found.st_mtime_ns):
+                    _check(path, role, found.st_size)
+                    self._seen[path] = found.st_size, found.st_mtime_ns
+
+
+def _check(path: Path, role: sqlite.Role, size: int) -> None:
+    with closing(sqlite.open_reader(path, role)) as reader, connections.explained(path):
+        problem = connections.quick_check(reader) if size <= LOOK_BYTES else "ok"
+    if problem != "ok":
+        raise Damaged(path=path, problem=problem)
 
 
 class Healer:

@@ -260,12 +260,13 @@ def _read_ledger(paths: BoardPaths, now_ms: int) -> _LedgerEnd:
             entries = ledger.execute(
                 "SELECT position, profile, at_ms FROM entries ORDER BY position DESC LIMIT ?", (RATE_ENTRIES,)
             ).fetchall()
+            (base,) = ledger.execute("SELECT position FROM base").fetchone() or (0,)
     except FileMissing:
         return _LedgerEnd()
     except KanbanError as error:
         return _LedgerEnd(trouble=str(error))
     if not entries:
-        return _LedgerEnd(head=0)
+        return _LedgerEnd(head=base)
     lately = [(profile, at_ms) for _, profile, at_ms in entries if at_ms >= now_ms - RATE_S * 1_000]
     cut = len(lately) == RATE_ENTRIES
     span_s = max(1.0, (now_ms - lately[-1][1]) / 1_000) if cut else RATE_S

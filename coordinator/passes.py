@@ -11,7 +11,7 @@ import heapq
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -29,7 +29,7 @@ from shards import connections, placing, sqlite
 from shards.bell import Ringer
 from shards.bodies import Body
 from shards.changes import Change
-from shards.errors import HistoryLost, StorageError
+from shards.errors import StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -71,9 +71,10 @@ class Coordinator:
         self._lock = lock
         self._ringer: Ringer | None = None
         self._ledger: FileLedger | None = None
-        if not paths.ledger.exists() and _is_empty(paths.board) and paths.snapshot.exists():
-            raise HistoryLost(path=paths.board, snapshot=paths.snapshot)
-        self.made_board = _is_empty(paths.board) and paths.ledger.exists()
+        is_lost = sqlite.is_empty(paths.board)
+        if is_lost and sqlite.is_empty(paths.ledger) and was_compacted(paths):
+            raise sqlite.lost_history(paths.board)
+        self.made_board = is_lost and not sqlite.is_empty(paths.ledger)
         if self.made_board:
             make_board(paths, lock, progress)
         self._collector = Collector(paths)
@@ -257,12 +258,15 @@ def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda do
         placing.discard(making)
 
 
-def _is_empty(board: Path) -> bool:
-    """Whether there is no file, or one without anything in it."""
-    try:
-        return board.stat().st_size == 0
-    except FileNotFoundError:
-        return True
+def was_compacted(paths: BoardPaths) -> bool:
+    """Whether a snapshot, or a shard that can be read, says that changes were dropped."""
+    return paths.snapshot.exists() or any(_begins_late(path) for _, path in paths.shards())
+
+
+def _begins_late(path: Path) -> bool:
+    with suppress(StorageError), closing(sqlite.open_reader(path, sqlite.SHARD)) as shard, connections.explained(path):
+        return any(base_seq for (base_seq,) in shard.execute("SELECT base_seq FROM meta"))
+    return False
 
 
 def replay(board: BoardState, entries: list[Entry]) -> list[Decision]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from coordinator.backups import Schedule
 from coordinator.collect import QUARANTINED
 from coordinator.errors import BoardAndLedgerGone, FileReplaced, LedgerBehind, NotCoordinator
-from coordinator.healing import Healer
+from coordinator.healing import Healer, Watch
 from coordinator.lock import DAEMON, holder, let_go, take
 from coordinator.passes import Coordinator, Progress
 from shards.bell import Bell
@@ -84,6 +84,7 @@ class Served:
         self._stands_by = stands_by
         self._backups = backups
         self._healer = Healer(paths, where)
+        self._watch = Watch(paths)
         self._lock: FileLock | None = None
         self._coordinator: Coordinator | None = None
         self._bell: Bell | None = None
@@ -118,6 +119,8 @@ class Served:
                 self.open()
             elif not self._bell.is_there():
                 self._hang_bell()
+            if self.is_open:
+                self._look_from_outside()
 
     def make_pass(self) -> float | None:
         """One pass, if the board is open. Returns in how many seconds the next one should be made if no bell rings
@@ -158,9 +161,7 @@ class Served:
             log.warning("%s%s was removed or replaced; what lies there now is used", self._where, error.path)
             return 0.0
         except (Damaged, LedgerBehind) as error:
-            self._close_files()
-            self._healer.heal(error, self._lock, self._progress)
-            self._open_files()
+            self._heal(error)
             return 0.0
         troubles = {f"shard of {it.profile}: {it.why}" for it in report.left if it.state == QUARANTINED}
         if self._backups is not None:
@@ -171,6 +172,17 @@ class Served:
         if report.more:
             return 0.0
         return pause_s if report.busy else None
+
+    def _look_from_outside(self) -> None:
+        try:
+            self._watch.look()
+        except Damaged as error:
+            self._heal(error)
+
+    def _heal(self, error: StorageError) -> None:
+        self._close_files()
+        self._healer.heal(error, self._lock, self._progress)
+        self._open_files()
 
     def _open_files(self) -> None:
         if self._was_served and not self.paths.board.exists() and not self.paths.ledger.exists():

@@ -72,7 +72,7 @@ def print_health(health: Health) -> None:
         click.echo()
         text.print_table(HEADERS, [_cells(shard) for shard in health.shards])
     for problem in problems(health):
-        click.echo(f"{problem.level}: {problem.sentence}")
+        click.echo(text.printable(f"{problem.level}: {problem.sentence}"))
 
 
 def print_findings(findings: list[Finding]) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from coordinator.collect import QUARANTINED, look
 from coordinator.held import differing_change
 from coordinator.ledger import FileLedger
-from coordinator.passes import Progress, catch_up, replayed
-from coordinator.snapshots import start_of
+from coordinator.passes import Coordinator, Progress, catch_up, replayed
+from coordinator.snapshots import read_start, start_of
 from coordinator.state import BoardState
 from shards import connections, placing, sqlite
 from shards.errors import Damaged, DiskFull, FileBusy, KanbanError
@@ -87,11 +87,14 @@ class Rebuilt:
 
 
 def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done, total: None) -> Rebuilt:
-    """Make the board again from the ledger, in one transaction of the board's file.
+    """Make the board again from the ledger, in one transaction of the board's file; if both are gone, from the snapshot
+    and what the shards hold since.
 
     ``lock``: the coordinator's, held. Raises FileMissing or Damaged for a ledger that cannot be replayed, and leaves
     the board as it is then.
     """
+    if sqlite.is_empty(paths.ledger) and sqlite.is_empty(paths.board) and paths.snapshot.exists():
+        return _begun_again(paths, lock)
     with (
         closing(FileLedger(paths.ledger)) as ledger,
         replayed(paths, ledger, progress=progress) as (scratch, entries),
@@ -103,6 +106,26 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
             aside = placing.set_aside(paths.board, lock)
             _copy_onto(scratch, paths.board, lock)
             return Rebuilt(entries, aside)
+
+
+def _begun_again(paths: BoardPaths, lock: FileLock) -> Rebuilt:
+    """Board and ledger of what is left when both are gone: the snapshot, and in the shards all that came since, which
+    is decided anew. Killed on the way, it leaves a board whose ledger `repair --ledger` makes."""
+    making = paths.board.with_name(f"{paths.board.name}.making")
+    try:
+        with closing(sqlite.open_reader(paths.snapshot, sqlite.SNAPSHOT)) as snapshot:
+            if (problem := connections.integrity(snapshot, paths.snapshot)) != "ok":
+                raise Damaged(path=paths.snapshot, problem=problem)
+            start = read_start(snapshot)
+            sqlite.write_copy(snapshot, making, sqlite.BOARD)
+        aside = placing.put_in_place(making, paths.board, lock)
+    finally:
+        placing.discard(making)
+    placing.discard(paths.ledger)
+    with closing(FileLedger(paths.ledger, lock)) as ledger:
+        ledger.begin_behind(start.position, start.digest)
+    with Coordinator(paths, lock) as coordinator:
+        return Rebuilt(len(coordinator.make_passes().decisions), aside)
 
 
 def _copy_onto(scratch: sqlite3.Connection, path: Path, lock: FileLock) -> None:

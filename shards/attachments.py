@@ -48,9 +48,9 @@ def store(paths: BoardPaths, task_id: str, file: str | os.PathLike, name: str | 
         raise StorageError(path=error.filename or source, problem=error.strerror or str(error)) from error
 
 
-def remove(paths: BoardPaths, stored_path: str) -> None:
+def remove(paths: BoardPaths, task_id: str, stored_path: str) -> None:
     """Remove a kept copy, if it is there. What lies outside the board's own folder is left alone."""
-    path = Path(stored_path)
+    path = Path(paths.attachment(task_id, stored_path))
     if paths.attachments.resolve() in path.resolve().parents:
         path.unlink(missing_ok=True)
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shards import connections, placing, sqlite
@@ -102,6 +103,8 @@ class Board:
         limit: int | None = None,
     ) -> list[Task]:
         """The tasks that match every filter given, in the order ``sort`` (a key of SORTS)."""
+        if sort not in SORTS:
+            raise ValueError(f"{sort!r} is no order of tasks; there are {', '.join(SORTS)}")
         wanted = {
             "status": status,
             "assignee": assignee,
@@ -223,13 +226,19 @@ class Board:
 
     def attachments(self, task_id: str | None = None) -> list[Attachment]:
         """The files of the task (or of every task), oldest first."""
-        where = "" if task_id is None else " WHERE task_id = ?"
+        of_task = "" if task_id is None else " WHERE task_id = ?"
         given = () if task_id is None else (task_id,)
-        return self._all(Attachment, f"SELECT * FROM task_attachments{where} ORDER BY id", given)
+        found = self._all(Attachment, f"SELECT * FROM task_attachments{of_task} ORDER BY id", given)
+        return [self._found(attachment) for attachment in found]
 
     def attachment(self, attachment_id: int) -> Attachment | None:
         """The attachment, or None."""
-        return self._one(Attachment, "SELECT * FROM task_attachments WHERE id = ?", (attachment_id,))
+        attachment = self._one(Attachment, "SELECT * FROM task_attachments WHERE id = ?", (attachment_id,))
+        return attachment and self._found(attachment)
+
+    def _found(self, attachment: Attachment) -> Attachment:
+        lies_at = self.paths.attachment(attachment.task_id, attachment.stored_path)
+        return replace(attachment, stored_path=lies_at)
 
     def event(self, event_id: int) -> Event | None:
         """The event, or None."""
@@ -353,6 +362,8 @@ class Board:
         try:
             with self._threads:
                 return self._open().execute(sql, given).fetchall()
+        except (sqlite3.ProgrammingError, sqlite3.InterfaceError, UnicodeEncodeError, OverflowError) as error:
+            raise TypeError(f"the board cannot be asked for that: {error}") from error
         except sqlite3.Error as error:
             raise connections.explanation(self.paths.board, error) from error
 

@@ -26,6 +26,7 @@ DELIVERED_KINDS = ("completed", "blocked", "gave_up", "crashed", "timed_out", "s
 DELIVERY_LEASE_S = 60
 # After so many seconds a failed delivery is tried again; after the last one it is a dead letter.
 PAUSES_S = (5, 30, 120, 600, 3_600)
+LONGEST_ERROR = 4_000
 # A chat that missed more than this many events is told of all of them in one delivery.
 DIGEST_ABOVE = 10
 
@@ -58,9 +59,10 @@ class Delivery:
         """The chat was told. Durable on return."""
         self._end(None)
 
-    def fail(self, error: str) -> bool:
+    def fail(self, error: str | Exception) -> bool:
         """The chat could not be told; returns whether it will be tried again. If not, it is a dead letter now, or was
-        acknowledged before."""
+        acknowledged before. Of a longer ``error``, LONGEST_ERROR characters are kept."""
+        error = str(error)[:LONGEST_ERROR]
         if self.attempt > len(PAUSES_S):
             self._end(error)
             return False

@@ -23,6 +23,16 @@ class KanbanError(Exception):
         sentence = " ".join((type(self).__doc__ or type(self).__name__).split())
         super().__init__(sentence.format(**facts))
 
+    def __reduce__(self) -> tuple:
+        """So that it survives the way from one process to another."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[KanbanError], args: tuple, state: dict) -> KanbanError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
 
 # --- 1: refused, or not possible as things stand ---------------------------------------------------------------
 
@@ -149,9 +159,8 @@ class BoardLost(BoardMissing):
 
 
 class HistoryLost(BoardMissing):
-    """There is neither a board at {path} nor its ledger, but {snapshot} is of one that was compacted, and the shards do
-    not hold all of it. No new board is made over that: `kanban-merge backups` shows the backups there are, and
-    `kanban-merge restore BACKUP` puts one back. To begin anew all the same, move the snapshot and the shards away."""
+    """There is neither a board at {path} nor its ledger, and {problem}. No new board is made over that:
+    `kanban-merge restore BACKUP` puts a backup back (`kanban-merge backups` shows those there are); {otherwise}."""
 
 
 class LedgerMissing(FileMissing):

@@ -48,6 +48,7 @@ from shards.bodies import (
     Unlink,
     Unsubscribe,
 )
+from shards.changes import encode_body
 from shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S, Delivery, pending_deliveries
 from shards.errors import BoardMissing, NoOpenRun, Refused
 from shards.names import new_task_id
@@ -63,16 +64,17 @@ SIGN_OF_LIFE_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class _AskedInVain:
-    """When a ``claim_next`` was refused for want of room, how many runs were open then, and what the refusal said."""
+    """When a ``claim_next`` was refused for want of room, what there was of room then, and what the refusal said.
+    ``room``: how many runs were open, and the limits."""
 
-    open_runs: int = -1
+    room: tuple = ()
     at_s: float = 0.0
     why: str | None = None
 
-    def is_recent(self, open_runs: int) -> bool:
+    def is_recent(self, room: tuple) -> bool:
         """Whether asking again would most likely be refused again: each refusal is kept, so an idle worker asks rarely,
         but often enough that its turn is kept."""
-        return open_runs == self.open_runs and time.monotonic() - self.at_s < ASK_AGAIN_S
+        return room == self.room and time.monotonic() - self.at_s < ASK_AGAIN_S
 
 
 class Gateway(Writer):
@@ -171,7 +173,7 @@ class Gateway(Writer):
         """The task and everything of it is gone, its attachments too. Raises Refused, UnknownTask."""
         verdict = self.ask(task, Delete(archived_only=archived_only))
         for stored_path in verdict.answer["files"]:
-            attachments.remove(self.paths, stored_path)
+            attachments.remove(self.paths, task if isinstance(task, str) else task.id, stored_path)
 
     def set_limits(self, **limits: int | None) -> dict[str, int]:
         """Set limits of the board (shards.bodies.Settings); None lifts one. Returns all that are set."""
@@ -202,14 +204,14 @@ class Gateway(Writer):
         if not self._has_ready(runs_as or self.profile):
             self._asked_in_vain = _AskedInVain()
             return None
-        if self._asked_in_vain.is_recent(self.board.open_runs()):
+        if self._asked_in_vain.is_recent(self._room()):
             return None
         change = ClaimNext(runs_as=runs_as, lease_s=lease_s, claimer=claimer)
         try:
             return self._run_of(self._decided("", change, self._eyes()))
         except Refused as refused:
             if refused.reason == "at_capacity":
-                self._asked_in_vain = _AskedInVain(self.board.open_runs(), time.monotonic(), str(refused))
+                self._asked_in_vain = _AskedInVain(self._room(), time.monotonic(), str(refused))
             elif refused.reason != "nothing_ready":
                 raise
             return None
@@ -333,6 +335,7 @@ class Gateway(Writer):
         UnknownTask, AttachmentTooLarge, StorageError.
         """
         self._look_at(task_id)
+        encode_body(Attach(filename="-", stored_path="-", size=0, **fields))  # before a copy is made for nothing
         stored = attachments.store(self.paths, task_id, file, name)
         change = Attach(filename=stored.filename, stored_path=str(stored.path), size=stored.size, **fields)
         return self.ask(task_id, change).answer["attachment_id"]
@@ -341,7 +344,7 @@ class Gateway(Writer):
         """Remove an attachment and its file; returns whether there was one. Raises UnknownTask."""
         answer = self.ask(task_id, Detach(attachment_id=attachment_id)).answer
         if answer["detached"]:
-            attachments.remove(self.paths, answer["stored_path"])
+            attachments.remove(self.paths, task_id, answer["stored_path"])
         return answer["detached"]
 
     def deliveries(
@@ -375,6 +378,9 @@ class Gateway(Writer):
     def _ended(self, verdict: Verdict, run_id: int | None) -> Verdict:
         self._signs.pop(run_id, None)
         return verdict
+
+    def _room(self) -> tuple:
+        return self.board.open_runs(), tuple(self.board.settings().items())
 
     def _has_ready(self, profile: str) -> bool:
         """Whether it is worth asking for a task. An idle worker that asks again and again writes nothing."""

@@ -16,7 +16,7 @@ import threading
 import weakref
 from pathlib import Path
 
-from shards.errors import FileBusy, cannot_open
+from shards.errors import FileBusy, Reentered, cannot_open
 from shards.filesystems import FOR_ITS_USER, GROUP_WRITES, file_mode
 
 _every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
@@ -35,6 +35,7 @@ class FileLock:
         self._threads = threading.Lock()
         self._descriptor: int | None = None
         self._locked = False
+        self._thread = 0
         _every_lock.add(self)
 
     @property
@@ -56,21 +57,28 @@ class FileLock:
         """Take the lock if it is free; never wait. Returns whether it is held now. Raises CannotOpen."""
         if not self._threads.acquire(blocking=False):
             return False
+        self._thread = threading.get_ident()
         try:
             return self._flock()
         finally:
             if not self._locked:
+                self._thread = 0
                 self._threads.release()
 
     def acquire(self, wait_s: float) -> None:
-        """Take the lock, waiting at most ``wait_s`` seconds. Raises FileBusy after that, CannotOpen."""
+        """Take the lock, waiting at most ``wait_s`` seconds. Raises FileBusy after that, CannotOpen, and Reentered in a
+        signal handler that interrupts the thread which has it."""
+        if self._thread == threading.get_ident():
+            raise Reentered
         if not self._threads.acquire(timeout=wait_s):
             raise self._busy(wait_s)
+        self._thread = threading.get_ident()
         try:
             if not self._flock():
                 self._flock_in_time(wait_s)
         finally:
             if not self._locked:
+                self._thread = 0
                 self._threads.release()
 
     def release(self) -> None:
@@ -80,6 +88,7 @@ class FileLock:
             # Unlocking, not only closing: a child forked by other code of this process may have inherited the
             # descriptor, and closing our copy alone would leave the lock with that child for its lifetime.
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self._thread = 0
             self._threads.release()
 
     def close(self) -> None:
@@ -92,6 +101,7 @@ class FileLock:
             with contextlib.suppress(OSError):  # see ``release``; a filesystem without locks has nothing to unlock
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
+        self._thread = 0
         self._threads.release()
 
     def write_note(self, text: str) -> None:
@@ -161,6 +171,7 @@ class FileLock:
             os.close(self._descriptor)
             self._descriptor = None
         self._locked = False
+        self._thread = 0
         self._threads = threading.Lock()
 
 

@@ -90,6 +90,8 @@ class BoardPaths:
         """
         if board is None and home is None and environ.get("HERMES_KANBAN_DB"):
             return cls._of_file(Path(environ["HERMES_KANBAN_DB"]).expanduser().absolute())
+        if home == "":  # a variable that is not set, which would be the present folder
+            raise StorageError(path="the home", problem="its name is empty")
         root = root_folder(home, environ)
         slug = board if board is not None else _current_slug(root, environ)
         return cls.of(root, check_board(slug))
@@ -145,6 +147,12 @@ class BoardPaths:
     def attachments(self) -> Path:
         """Where attachments lie, one folder for each task; as in Hermes."""
         return self._content / "attachments"
+
+    def attachment(self, task_id: str, stored_path: str) -> str:
+        """Where the copy lies that was kept at ``stored_path``: there, or in this folder, if the home was moved since,
+        or is restored from a backup."""
+        moved = self.attachments / task_id / os.path.basename(stored_path)
+        return stored_path if os.path.exists(stored_path) or not moved.exists() else str(moved)
 
     @cached_property
     def workspaces(self) -> Path:

@@ -360,12 +360,30 @@ def _set_journal(connection: sqlite3.Connection, path: Path, role: Role) -> None
         raise NoSharedMemory(path=path, found=f"SQLite chose the {journal} journal instead of WAL")
 
 
+def is_empty(path: Path) -> bool:
+    """Whether there is no file at ``path``, or one without anything in it."""
+    try:
+        return path.stat().st_size == 0
+    except OSError:
+        return True
+
+
+def lost_history(board: Path) -> HistoryLost:
+    """What it means that board and ledger of a board that was compacted are gone."""
+    if board.with_name("kanban-snapshot.db").exists():
+        problem = "what was merged before its last compaction is in the snapshot alone"
+        otherwise = "`kanban-merge rebuild` makes one of snapshot and shards, and decides anew what came since"
+    else:
+        problem = "the shards no longer hold what a compaction dropped"
+        otherwise = "to begin anew without it, move the shards away"
+    return HistoryLost(path=board, problem=problem, otherwise=otherwise)
+
+
 def _missing(path: Path, role: Role) -> FileMissing:
     if role is BOARD:
-        snapshot = path.with_name("kanban-snapshot.db")
-        if path.with_name("kanban-ledger.db").exists():
+        if not is_empty(path.with_name("kanban-ledger.db")):
             return BoardLost(path=path)
-        return HistoryLost(path=path, snapshot=snapshot) if snapshot.exists() else BoardMissing(path=path)
+        return lost_history(path) if path.with_name("kanban-snapshot.db").exists() else BoardMissing(path=path)
     return LedgerMissing(path=path) if role is LEDGER else FileMissing(path=path, role=role.name)
 
 

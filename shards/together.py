@@ -12,6 +12,9 @@ from typing import Generic, TypeVar
 
 from shards.errors import KanbanError, Reentered
 
+# A thread that was to wake the others may have been interrupted by a signal before it did.
+LOOK_AGAIN_S = 1.0
+
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
@@ -52,16 +55,20 @@ class Together(Generic[Asked, Answer]):
         thread = threading.get_ident()
         if thread in self._inside:
             raise Reentered
-        self._inside.add(thread)
         mine: Request[Asked, Answer] = Request(asked)
         taken = [mine]
         try:
+            self._inside.add(thread)
             self._wait_for_turn(mine, taken)
             if not mine.is_over:
                 self._do(taken)
-        finally:  # also for Ctrl-C, at whichever line it came
-            self._end_turn(mine, taken)
-            self._inside.discard(thread)
+        finally:  # Ctrl-C may come at any line, of this block too; so what must be done is done until it was
+            try:
+                self._end_turn(mine, taken)
+            finally:
+                self._inside.discard(thread)
+                if self._at_work is mine:
+                    self._end_turn(mine, taken)
         if mine.error is not None:
             raise mine.error
         return mine.answer
@@ -70,7 +77,8 @@ class Together(Generic[Asked, Answer]):
         """Wait until ``mine`` is over, or it is this thread's turn to do it and what is added to ``taken``."""
         with self._changed:
             self._waiting.append(mine)
-            self._changed.wait_for(lambda: mine.is_over or self._at_work is None)
+            while not self._changed.wait_for(lambda: mine.is_over or self._at_work is None, LOOK_AGAIN_S):
+                pass
             if not mine.is_over:
                 self._at_work = mine
                 taken += [request for request in self._waiting if request is not mine][: self._most - 1]

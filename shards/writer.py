@@ -69,10 +69,11 @@ class Writer:
         self.paths = BoardPaths.find(board, home)
         self.paths.require_folder()
         self.board = Board(self.paths)
-        self.patience_s = patience_s
+        self.patience_s = float(patience_s)  # what is no number fails here, and not behind a write
         self._shard = Shard(self.paths, profile)
         self._coordinator_lock = FileLock(self.paths.coordinator_lock)
         self._passing = threading.Lock()
+        self._passes_in = 0
         self._ringer = Ringer()
         self._is_served = False
         self._is_closed = False
@@ -115,10 +116,12 @@ class Writer:
 
     def merge_now(self) -> None:
         """Have everything that is there merged: by a pass made here, or, where a coordinator runs, by ringing it."""
+        self._check_open()
         self._pass_or_ring()
 
     def wait_for_verdict(self, seq: int) -> Verdict:
         """The verdict on this profile's change ``seq``, as soon as there is one. Raises Undecided."""
+        self._check_open()
         with self._bell() as bell:
             return self._wait(seq, bell, time.monotonic() + self.patience_s)
 
@@ -156,8 +159,9 @@ class Writer:
             with self._logged(f"The shard of {self.profile} was not closed"):
                 self._shard.close()
             self.board.close()
-            with self._passing:  # another thread's pass keeps the coordinator's lock to its end
-                self._coordinator_lock.close()
+            if self._passes_in != threading.get_ident():  # else a signal's handler closes what it interrupts
+                with self._passing:  # another thread's pass keeps the coordinator's lock to its end
+                    self._coordinator_lock.close()
             self._ringer.close()
             with self._guard:
                 while self._bells:
@@ -244,9 +248,12 @@ class Writer:
         return eyes if isinstance(task, str) else replace(eyes, vector=task.vector, exactly=True)
 
     def _eyes(self, task_id: str = "") -> Eyes:
+        self._check_open()
+        return self.board.eyes(task_id, self.profile)
+
+    def _check_open(self) -> None:
         if self._is_closed:
             raise GatewayClosed(profile=self.profile)
-        return self.board.eyes(task_id, self.profile)
 
     def _sweep(self) -> None:
         if time.monotonic() - self._last_pass > SWEEP_EVERY_S:
@@ -299,11 +306,13 @@ class Writer:
 
         if self._passing.acquire(blocking=False):
             try:
+                self._passes_in = threading.get_ident()
                 if pass_if_free(self.paths, self._coordinator_lock):
                     self._last_pass = time.monotonic()
                     self._ringer.ring_next(self.paths.folder)
                     return True
             finally:
+                self._passes_in = 0
                 self._passing.release()
         self._ring()
         return False
@@ -353,4 +362,4 @@ class Writer:
 
 
 def _id_of(task: str | Task) -> str:
-    return task if isinstance(task, str) else task.id
+    return task if isinstance(task, str) else getattr(task, "id", task)  # what is neither is no task's id

@@ -44,7 +44,11 @@ def verify(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def rebuild(paths: BoardPaths, as_json: bool) -> None:
-    """Make the board again from its ledger. Readers stay; a daemon must be stopped first."""
+    """Make the board again from its ledger. Readers stay; a daemon must be stopped first.
+
+    If the ledger is gone as well, and a compaction left a snapshot, both are made of that and of the shards; what came
+    since is decided anew.
+    """
     with locks.holding(paths, COMMAND) as lock, ProgressBar("replaying", as_json) as progress:
         done = replay(paths, lock, progress)
     aside = "" if done.set_aside is None else f"; the damaged one is kept as {done.set_aside}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -85,6 +86,24 @@ def test_pages_that_are_damaged_deep_inside(home, paths, task_id, start, assert_
         data[page : page + 64] = b"\xff" * 64
     paths.board.write_bytes(data)
     daemon = start("-m", "coordinator", "--home", home, "daemon")
+    _said(daemon, MADE_AGAIN)
+    _goes_on(home, task_id)
+    assert_clean()
+
+
+@pytest.mark.parametrize("name", ["board", "ledger"])
+@pytest.mark.parametrize("pages", [1, 3], ids=["the beginning", "three pages"])
+def test_a_file_that_is_overwritten_in_place(home, paths, task_id, daemon, assert_clean, name: str, pages: int) -> None:
+    """The daemon has its pages in memory and needs nothing of it; whoever opens it now gets nowhere."""
+    file = getattr(paths, name)
+    with Gateway("amy", home=home) as amy:
+        for number in range(20):
+            amy.wait_for_verdict(amy.comment(task_id, f"{number} " + "x" * 500))
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA wal_checkpoint(FULL)")
+    connection.close()
+    with file.open("r+b") as overwritten:
+        overwritten.write(os.urandom(pages * 4096))
     _said(daemon, MADE_AGAIN)
     _goes_on(home, task_id)
     assert_clean()

@@ -149,7 +149,7 @@ def test_what_lies_elsewhere_is_left_alone(paths, tmp_path: Path) -> None:
     inside = paths.attachments / "link.txt"
     os.symlink(outside, inside)
     for path in (outside, paths.attachments / ".." / ".." / outside.name, inside):
-        attachments.remove(paths, str(path))
+        attachments.remove(paths, "t_0123456789abcdef", str(path))
     assert outside.read_text() == "mine"
 
 

@@ -243,16 +243,52 @@ def test_board_and_ledger_lost_after_a_compaction(
         placing.discard(path)
         if how == "emptied":
             path.touch()
-    if how == "emptied":
-        placing.discard(paths.ledger)
-    for ended in (kanban("init"), kanban_merge("--once"), kanban_merge("rebuild")):
+    for ended in (kanban("init"), kanban_merge("--once"), kanban("list")):
         assert ended.returncode == 3, ended
-        assert "kanban-merge restore BACKUP" in ended.stderr or "no ledger" in ended.stderr
+        assert "`kanban-merge restore BACKUP` puts a backup back" in ended.stderr
     assert kanban_merge("doctor").returncode == 6
     (backup,) = paths.backups.iterdir()
     assert kanban_merge("restore", backup.name).returncode == 0
     with Board(paths) as board:
         assert [comment.body for comment in board.comments(task)] == compacted
+
+
+def test_board_and_ledger_lost_without_a_backup(
+    paths: BoardPaths, home: str, kanban_merge, compacted: list[str], task: str
+) -> None:
+    """The snapshot and the shards have everything; what came since is decided anew."""
+    for path in (paths.board, paths.ledger):
+        placing.discard(path)
+    assert kanban_merge("rebuild").returncode == 0
+    with Board(paths) as board:
+        assert [comment.body for comment in board.comments(task)] == compacted
+    assert verify(paths).clean
+    with Gateway("bob", home=home) as bob:
+        bob.wait_for_verdict(bob.comment(task, "and on"))
+
+
+def test_everything_but_the_shards_lost(paths: BoardPaths, kanban, kanban_merge, compacted: list[str]) -> None:
+    """An empty board would hide what is missing, and a repair would give up what is there."""
+    for path in (paths.board, paths.ledger, paths.snapshot):
+        placing.discard(path)
+    for ended in (kanban("init"), kanban_merge("--once"), kanban("-p", "cleo", "create", "x")):
+        assert "the shards no longer hold what a compaction dropped" in ended.stderr
+        assert ended.returncode in (3, 4)
+    assert not paths.board.exists()
+
+
+def test_a_ledger_of_nothing_and_no_board(home: str, paths: BoardPaths, kanban) -> None:
+    paths.ledger.touch()
+    assert kanban("-p", "amy", "create", "x").returncode == 0
+    assert verify(paths).clean
+
+
+def test_a_board_that_was_compacted_to_its_end(paths: BoardPaths, home: str, kanban_merge, task: str) -> None:
+    """Nothing is in the ledger, and nothing is wrong."""
+    _compact(paths)
+    told = kanban_merge("status")
+    assert (told.returncode, "fault" in told.stdout) == (0, False), told
+    assert kanban_merge("doctor").returncode == 0
 
 
 def test_board_and_snapshot_lost(paths: BoardPaths, kanban_merge, compacted: list[str]) -> None:

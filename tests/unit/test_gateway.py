@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +20,7 @@ from shards.errors import (
     InvalidTaskId,
     NoOpenRun,
     Quarantined,
+    StorageError,
     TooLarge,
     UnknownBoard,
     UnknownTask,
@@ -283,3 +288,63 @@ def test_an_idle_worker_on_a_full_board_asks_rarely(home: str) -> None:
         assert [refusal.reason for refusal in bob.board.refusals()] == ["at_capacity"]
         amy.complete(run)
         assert bob.claim_next() is not None
+
+
+def test_a_signal_that_closes_the_gateway(home: str) -> None:
+    """As a SIGTERM does at whichever line: it ends the process, and waits for nothing that it interrupts."""
+    script = """if True:
+        import signal, sys
+        from shards import Gateway, writer
+        writer.CLOSING_S = 0.1
+        gateway = Gateway("amy", home=sys.argv[1])
+        task_id = gateway.create("a task")
+        def end(*_):
+            gateway.close()
+            sys.exit(3)
+        signal.signal(signal.SIGALRM, end)
+        signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
+        while True:
+            gateway.edit(task_id, priority=1)
+            gateway.edit(task_id, priority=2)
+    """
+    started = [
+        subprocess.Popen([sys.executable, "-c", script, home, str(after_s)]) for after_s in (0.03, 0.037, 0.05, 0.061)
+    ]
+    assert [process.wait(25) for process in started] == [3] * 4
+
+
+def test_an_error_goes_to_another_process() -> None:
+    refused = Refused(reason="stale", sentence="it was changed", answer={"owner": "bob"})
+    there = pickle.loads(pickle.dumps(refused))
+    assert (str(there), there.reason, there.answer) == ("it was changed", "stale", {"owner": "bob"})
+    assert str(pickle.loads(pickle.dumps(GatewayClosed(profile="amy")))) == str(GatewayClosed(profile="amy"))
+
+
+def test_a_higher_limit_is_noticed_at_once(gateway: Gateway) -> None:
+    for _ in range(2):
+        gateway.create("a task")
+    gateway.set_limits(max_in_progress=1)
+    assert gateway.claim_next() is not None
+    assert gateway.claim_next() is None
+    gateway.set_limits(max_in_progress=2)
+    assert gateway.claim_next() is not None
+
+
+def test_what_is_no_task(gateway: Gateway, tmp_path: Path) -> None:
+    """One sentence, before anything is written or copied."""
+    task_id = gateway.create("a task")
+    for nothing in (None, 7, b"t_0123456789abcdef", ""):
+        with pytest.raises(InvalidTaskId):
+            gateway.archive(nothing)
+    with pytest.raises(TypeError, match="the board cannot be asked for that"):
+        gateway.board.tasks(assignee=gateway)
+    with pytest.raises(ValueError, match="'nope' is no order of tasks; there are priority-desc"):
+        gateway.board.tasks(sort="nope")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InvalidChange):
+        gateway.attach(task_id, tmp_path / "file", content_type=5)
+    assert not list(gateway.paths.attachments.rglob("*"))
+    with pytest.raises(StorageError, match="its name is empty"):
+        Gateway("amy", home="")
+    with pytest.raises(TypeError):
+        Gateway("amy", home=gateway.paths.folder, patience_s=None)
