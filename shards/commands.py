@@ -150,6 +150,22 @@ class Group(click.Group):
             click.secho(f"{how.get('prog_name') or os.path.basename(sys.argv[0])}: {lost}", fg="red", err=True)
             sys.exit(lost.exit_code)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **how: Any
+    ) -> click.Context:
+        """What the arguments of the command itself say."""
+        self._wants_json = "--json" in args
+        try:
+            return super().make_context(info_name, args, parent, **how)
+        except click.UsageError as error:
+            self._tell_programs(parent, error)
+            raise
+
+    def _tell_programs(self, parent: click.Context | None, error: click.UsageError) -> None:
+        """That the call is wrong, as JSON; once, by the outermost group, where click says it to people."""
+        if self._wants_json and parent is None:
+            _print_error("UsageError", error.format_message())
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, which are text: no file holds bytes that are none."""
         for word in args:
@@ -180,10 +196,11 @@ class Group(click.Group):
             sys.stdout.flush()
             return result
         except click.NoSuchOption as error:
-            raise hints.misplaced_option(ctx, error) from error
+            better = hints.misplaced_option(ctx, error)
+            self._tell_programs(ctx.parent, better)
+            raise better from error
         except click.UsageError as error:
-            if ctx.meta.get(_AS_JSON):
-                _print_error("UsageError", error.format_message())
+            self._tell_programs(ctx.parent, error)
             raise
         except KanbanError as error:
             _fail(ctx, error)
