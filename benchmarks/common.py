@@ -56,7 +56,8 @@ def running_daemon(paths: BoardPaths, *options: str) -> Iterator[psutil.Process]
                 raise click.ClickException(f"the daemon ended with exit code {process.returncode}")
         yield process
     finally:
-        process.terminate()
+        if process.is_running():
+            process.terminate()
         process.wait()
 
 

@@ -6,7 +6,8 @@ import click
 
 from coordinator.errors import HomeMissing
 from coordinator.telling import all_boards_option, tell
-from shards.commands import EXIT_CODES, LazyGroup, board_option, home_option, json_option
+from shards.commands import EXIT_CODES, board_option, home_option, json_option
+from shards.groups import LazyGroup
 from shards.names import BoardPaths, root_folder
 
 VERBS = {

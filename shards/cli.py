@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from shards.commands import EXIT_CODES, LazyGroup, Session, board_option, home_option
+from shards.commands import EXIT_CODES, Session, board_option, home_option
+from shards.groups import LazyGroup
 
 VERBS = {
     "init": "shards.verbs.boards",

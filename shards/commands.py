@@ -1,34 +1,27 @@
-"""What the commands share: options, the session of one call, how it answers, and how an error ends."""
+"""What the verbs share: options, the session of one call, and how it answers."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import json
-import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from shards import hints, text
+from shards import text
 from shards.board import Board
 from shards.errors import (
-    CannotOpen,
     InvalidChange,
     InvalidTaskId,
-    KanbanError,
-    OutputLost,
     Refused,
-    StorageError,
     UnknownRun,
     UnknownTask,
     UsageError,
 )
+from shards.groups import AS_JSON
 
 EXIT_CODES = """\b
 Exit codes:
@@ -43,8 +36,6 @@ Exit codes:
 NEEDS_ATTENTION = 6
 # Larger numbers are no ids and no counts, and SQLite could not hold all of them.
 LARGEST = 2**53
-# In characters: longer than the first sentence of any verb's help.
-SENTENCE = 400
 # How a call says that a task is nobody's.
 NOBODY = ("none", "-", "null")
 
@@ -80,11 +71,10 @@ class _Home(click.Path):
 
 POSITIVE = _Whole(1)
 COUNT = _Whole(0)
-_AS_JSON = "shards.as_json"
 
 
 def _remember(ctx: click.Context, option: click.Parameter, as_json: bool) -> bool:
-    ctx.meta[_AS_JSON] = as_json  # an error is then JSON, too
+    ctx.meta[AS_JSON] = as_json  # an error is then JSON, too
     return as_json
 
 
@@ -130,151 +120,6 @@ class Session:
             self._gateway = self.exits.enter_context(Gateway(self.profile, **self.where))
             self.exits.callback(self._gateway.settle)  # a person is told what closing would only log
         return self._gateway
-
-
-class Group(click.Group):
-    """A group that ends errors with their sentence and exit code, never with a traceback."""
-
-    def main(self, *args: Any, **how: Any) -> Any:
-        """Run as a program."""
-        for stream in ("stdout", "stderr"):
-            if getattr(sys, stream) is None:  # the caller closed it
-                setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 - open for as long as the program
-        if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-            how["color"] = False
-        try:
-            return super().main(*args, **how)
-        except OSError as error:
-            lost = OutputLost(problem=(error.strerror or str(error)).lower())
-            _end_output()
-            click.secho(f"{how.get('prog_name') or os.path.basename(sys.argv[0])}: {lost}", fg="red", err=True)
-            sys.exit(lost.exit_code)
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **how: Any
-    ) -> click.Context:
-        """What the arguments of the command itself say."""
-        self._wants_json = "--json" in args
-        try:
-            return super().make_context(info_name, args, parent, **how)
-        except click.UsageError as error:
-            self._tell_programs(parent, error)
-            raise
-
-    def _tell_programs(self, parent: click.Context | None, error: click.UsageError) -> None:
-        """That the call is wrong, as JSON; once, by the outermost group, where click says it to people."""
-        if self._wants_json and parent is None:
-            _print_error("UsageError", error.format_message())
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments, which are text: no file holds bytes that are none."""
-        for word in args:
-            if not _is_text(word):
-                raise click.UsageError(f"{word!r} is not text: its bytes are not UTF-8.", ctx)
-        return super().parse_args(ctx, args)
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple:
-        """The verb that is meant."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            raise hints.unknown_verb(error, args[0], self.list_commands(ctx)) from error
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs, each with the whole first sentence of its help."""
-        verbs = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
-        with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, verb.get_short_help_str(SENTENCE)) for name, verb in verbs.items() if not verb.hidden]
-            )
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        try:
-            result = super().invoke(ctx)
-            ctx.close()  # here, because closing a gateway makes its last pass, and that may fail as a command does
-            sys.stdout.flush()
-            return result
-        except click.NoSuchOption as error:
-            better = hints.misplaced_option(ctx, error)
-            self._tell_programs(ctx.parent, better)
-            raise better from error
-        except click.UsageError as error:
-            self._tell_programs(ctx.parent, error)
-            raise
-        except KanbanError as error:
-            _fail(ctx, error)
-        except PermissionError as error:  # of a folder that this user may not even look into
-            _fail(ctx, CannotOpen(path=error.filename, problem="permission denied"))
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader of the output has seen enough; said aloud, it would see more
-                _end_output()
-                ctx.exit(OutputLost.exit_code)
-            if error.filename is None:  # the output's
-                raise
-            problem = (error.strerror or str(error)).lower()
-            _fail(ctx, StorageError(path=os.fsdecode(error.filename), problem=problem))
-        except UnicodeEncodeError as error:
-            _fail(ctx, OutputLost(problem=f"it takes {error.encoding} only; set PYTHONIOENCODING=utf-8"))
-
-
-def _end_output() -> None:
-    """Nor shall it be tried once more when Python ends."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _is_text(word: str) -> bool:
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _fail(ctx: click.Context, error: KanbanError) -> NoReturn:
-    _say(ctx, error)
-    with contextlib.suppress(KanbanError):
-        ctx.close()
-    ctx.exit(error.exit_code)
-
-
-class Spreading(click.Command):
-    """A command whose repeatable options also take several values at once, as Hermes's do: ``--ids A B``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments."""
-        repeatable = {
-            name
-            for parameter in self.params
-            if isinstance(parameter, click.Option) and parameter.multiple
-            for name in parameter.opts
-        }
-        return super().parse_args(ctx, _spread(args, repeatable))
-
-
-class LazyGroup(Group):
-    """A group whose verbs are loaded when they are used: ``verbs`` maps each to the module that holds it, as
-    ``module`` (the function has the verb's name) or ``module:function``."""
-
-    def __init__(self, *args: Any, verbs: dict[str, str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._verbs = verbs
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs, in the order they were given; other spellings of the same verb are not listed."""
-        listed: dict[str, str] = {}
-        for verb, place in self._verbs.items():
-            listed.setdefault(_function(verb, place), verb)
-        return list(listed.values())
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load a verb."""
-        place = self._verbs.get(cmd_name)
-        if place is None:
-            return None
-        module, name = _function(cmd_name, place).split(":")
-        return getattr(import_module(module), name)
 
 
 def once_more(verb: Callable) -> Callable:
@@ -411,34 +256,3 @@ def json_object(given: str) -> dict[str, Any]:
 def table(headers: tuple[str, ...], rows: list, nothing: str) -> None:
     """Print ``rows`` as a table, or ``nothing`` if there are none."""
     text.print_table(headers, rows) if rows else click.echo(nothing)
-
-
-def _function(verb: str, place: str) -> str:
-    module, _, name = place.partition(":")
-    return f"{module}:{name or verb.replace('-', '_')}"
-
-
-def _spread(args: list[str], repeatable: set[str]) -> list[str]:
-    """``--ids A B --x`` as ``--ids A --ids B --x``."""
-    words: list[str] = []
-    option: str | None = None
-    for number, word in enumerate(args):
-        if word == "--":
-            return words + args[number:]
-        if word.startswith("-") and word != "-":
-            option = word if word in repeatable else None
-        elif option is not None and words[-1] != option:
-            words.append(option)
-        words.append(word)
-    return words
-
-
-def _say(ctx: click.Context, error: KanbanError) -> None:
-    name = ctx.find_root().info_name
-    click.secho(text.safe(f"{name}: {error}"), fg="red", err=True)
-    if ctx.meta.get(_AS_JSON):
-        _print_error(error.reason if isinstance(error, Refused) else type(error).__name__, str(error))
-
-
-def _print_error(word: str, sentence: str) -> None:
-    click.echo(json.dumps({"ok": False, "error": word, "message": sentence}, ensure_ascii=False))

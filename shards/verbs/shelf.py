@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from shards.commands import Session, Spreading, answer, each, json_option, once_more
+from shards.commands import Session, answer, each, json_option, once_more
+from shards.groups import Spreading
 
 
 @click.command(cls=Spreading)

@@ -10,7 +10,6 @@ import click
 from shards import text
 from shards.commands import (
     Session,
-    Spreading,
     each,
     joined,
     json_option,
@@ -22,6 +21,7 @@ from shards.commands import (
     work_of,
 )
 from shards.errors import Refused, UnknownTask
+from shards.groups import Spreading
 from shards.names import check_task_id
 from shards.records import TERMINAL
 
