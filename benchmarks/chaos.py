@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -23,7 +24,9 @@ import click
 from benchmarks.common import say
 from coordinator.demo.check import Checked, check
 from coordinator.demo.crew import DAEMON, Crew
+from coordinator.lock import holder
 from shards import Board
+from shards.bell import Ringer
 from shards.names import DEFAULT_BOARD
 
 KILL_EVERY_S = (0.05, 0.4)
@@ -181,6 +184,16 @@ class Chaos:
             time.sleep(0.05)
             self._crew.look()
 
+    def _wait_for_daemon(self) -> None:
+        paths, deadline = self._crew.paths, time.monotonic() + START_S
+        with closing(Ringer()) as ringer:
+            while time.monotonic() < deadline:
+                found, daemon = holder(paths), self._crew.process(DAEMON)
+                if found and daemon and found.pid == daemon.pid and ringer.ring(paths.coordinator_bell):
+                    return
+                time.sleep(0.05)
+                self._crew.look()
+
     def _settle(self) -> Checked:
         self._stopped = dict.fromkeys(self._stopped, 0.0)
         self._daemon_again = 0.0
@@ -190,6 +203,7 @@ class Chaos:
         with Board(self._crew.paths) as board:
             for _ in self._crew.settling(board):
                 self._crew.look()
+            self._wait_for_daemon()  # one that has only begun is ended by the signal, and tidies nothing up
             self._crew.stop(DAEMON)
             checked = check(self._crew.paths, self._crew.accounts)
             checked.problems += self._crew.problems + self._check_commands(board)
