@@ -51,7 +51,7 @@ def running_daemon(paths: BoardPaths, *options: str) -> Iterator[psutil.Process]
     command = [sys.executable, "-m", "coordinator", "--home", str(paths.folder), "daemon", "--quiet", *options]
     process = psutil.Popen(command, stdin=subprocess.DEVNULL)
     try:
-        while not (paths.coordinator_bell.exists() and (found := holder(paths)) and found.role == DAEMON):
+        while not is_served_by(paths, process.pid):
             if process.poll() is not None:
                 raise click.ClickException(f"the daemon ended with exit code {process.returncode}")
         yield process
@@ -59,6 +59,12 @@ def running_daemon(paths: BoardPaths, *options: str) -> Iterator[psutil.Process]
         if process.is_running():
             process.terminate()
         process.wait()
+
+
+def is_served_by(paths: BoardPaths, pid: int) -> bool:
+    """Whether that process is the board's daemon, ready."""
+    found = holder(paths)
+    return found is not None and (found.pid, found.role) == (pid, DAEMON) and paths.coordinator_bell.exists()
 
 
 def fill_shard(paths: BoardPaths, profile: str, changes: Iterable[tuple[str, Body]]) -> None:

@@ -23,7 +23,7 @@ from coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
 from coordinator.held import SHARD_LOCK_WAIT_S, opened_shard
 from coordinator.passes import Progress
 from coordinator.verify import Finding, verify
-from shards import connections, placing, sqlite, text
+from shards import attachments, connections, placing, sqlite, text
 from shards.board import Board
 from shards.commands import NEEDS_ATTENTION
 from shards.errors import FileBusy, InvalidName, KanbanError, StorageError
@@ -248,17 +248,17 @@ class Schedule:
 def _fill(making: Path, paths: BoardPaths, progress: Progress) -> None:
     copy = BoardPaths(making, paths.slug)
     problems = _copy_databases(paths, copy)
-    attachments = link_tree(paths.attachments, making / ATTACHMENTS)
+    linked = link_tree(paths.attachments, making / ATTACHMENTS)
     problems += _lost_attachments(paths, copy)
     problems += _prove(copy, progress)
-    _write_manifest(making, paths, copy, attachments, problems)
+    _write_manifest(making, paths, copy, linked, problems)
 
 
 def _lost_attachments(paths: BoardPaths, copy: BoardPaths) -> list[str]:
     """What the copied board names, nobody could copy, and nobody detached meanwhile."""
     with Board(copy) as copied, Board(paths) as board:
         named = {each.id for each in copied.attachments()}
-        gone = [each for each in board.attachments() if each.id in named and not os.path.exists(each.stored_path)]
+        gone = [each for each in attachments.lost(board) if each.id in named]
     first = f", the first at {gone[0].stored_path}" if gone else ""
     return [f"{text.many(len(gone), 'attachment')} not where the board says{first}"] if gone else []
 

@@ -26,6 +26,7 @@ from shards.names import BoardPaths, check_profile
 
 BUSY = "busy"
 QUARANTINED = "quarantined"
+MISSING = "missing"
 
 # How long a patient pass keeps trying shards that are busy, all together: about three commits of a disk.
 PATIENCE_MS = 4
@@ -39,6 +40,7 @@ STAMP_GRAIN_MS = 25
 WHOLE_SECONDS_GRAIN_MS = 2_100
 # Shards that stay open between passes; the others are opened when they changed.
 SHARDS_KEPT_OPEN = 64
+LOST_SHARD = "{changes} of it merged; put it back, or make it again with `kanban-merge repair {profile}`"
 HALF_WRITTEN = (
     "a process of {profile} was killed while it wrote, and this user may not write the file; the next change of "
     "{profile} undoes what is half done, and then it is read"

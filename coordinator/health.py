@@ -17,9 +17,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coordinator.collect import BUSY, QUARANTINED, Collected, Left, look
-from coordinator.holders import can_tell, process_state
-from coordinator.lock import Holder, holder
+from coordinator.collect import BUSY, MISSING, QUARANTINED, Collected, Left, look
+from coordinator.lock import Holder, holder, is_stopped
 from shards import connections, placing, sqlite
 from shards.board import Board
 from shards.deliveries import DELIVERED_KINDS
@@ -27,7 +26,6 @@ from shards.errors import FileMissing, KanbanError, StorageError
 from shards.names import BoardPaths
 
 HEALTHY = "ok"
-MISSING = "missing"
 # This user may not take the shard's lock, so only what the file says of itself is known.
 UNCHECKED = "unchecked"
 
@@ -237,10 +235,9 @@ def _coordinator(paths: BoardPaths) -> tuple[Holder | None, str | None]:
 def _state_of(found: Holder) -> str:
     if found.host != socket.gethostname():
         return ELSEWHERE
-    letter = process_state(found.pid)
-    if letter in ("T", "t"):
+    if is_stopped(found.pid):
         return STOPPED
-    return GONE if can_tell() and letter in (None, "Z", "X") else WORKING
+    return GONE if found.is_gone() else WORKING
 
 
 # --- the ledger ----------------------------------------------------------------------------------------------------

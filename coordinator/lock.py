@@ -22,6 +22,7 @@ COMMAND = "kanban-merge"
 GATEWAY = "gateway"
 # How long a command waits: a gateway's own pass takes milliseconds; a coordinator that stays is not waited for.
 LOCK_WAIT_S = 5.0
+LARGEST_PID = 2**31
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ class Holder:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return True
-        except PermissionError:
+        except PermissionError:  # another user's
             pass
-        return False
+        return process_state(self.pid) in ("Z", "X")
 
 
 def is_stopped(pid: int) -> bool:
@@ -78,9 +79,10 @@ def holder(paths: BoardPaths) -> Holder | None:
     if not is_taken(paths.coordinator_lock):
         return None
     try:
-        return Holder(**json.loads(FileLock(paths.coordinator_lock).read_note()))
+        found = Holder(**json.loads(FileLock(paths.coordinator_lock).read_note()))
     except (ValueError, TypeError):
         return None
+    return found if isinstance(found.pid, int) and 0 < found.pid < LARGEST_PID else None
 
 
 def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import tenacity
 
 from coordinator import lock as locks
-from coordinator.collect import Collected, Left, look
+from coordinator.collect import LOST_SHARD, MISSING, Collected, Left, look
 from coordinator.decide import Decision
 from coordinator.lock import COMMAND, DAEMON
 from coordinator.passes import Coordinator, Report
@@ -25,7 +25,6 @@ LOOK_EVERY_S = 0.1
 # A shard is busy for one commit; for so long, because a process that holds its lock is stopped.
 BUSY_S = 5.0
 BUSY_PAUSE_S = 0.005
-MISSING = "missing"
 
 _NAMED = ("profile", "seq", "task_id", "kind")
 _SHOWN = (*_NAMED, "reason", "sentence")
@@ -120,11 +119,7 @@ def _missing(paths: BoardPaths, board: Board) -> Iterator[Left]:
     for profile, (seq, _) in board.watermarks().items():
         path = paths.folder / f"kanban.{profile}.db"
         if profile != COORDINATOR and not path.exists():
-            why = (
-                f"{text.many(seq, 'change')} of it merged; put it back, or make it again with "
-                f"`kanban-merge repair {profile}`"
-            )
-            yield Left(profile, path, MISSING, why)
+            yield Left(profile, path, MISSING, LOST_SHARD.format(changes=text.many(seq, "change"), profile=profile))
 
 
 def _wait_for(paths: BoardPaths, board: Board, heads: dict[str, int]) -> None:

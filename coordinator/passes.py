@@ -20,6 +20,7 @@ from coordinator.clock import Clock
 from coordinator.collect import Collected, Collector, Left
 from coordinator.decide import Decision, decide
 from coordinator.errors import BoardBehind, FileReplaced, LedgerBehind, NotCoordinator
+from coordinator.held import SHARD_LOCK_WAIT_S, opened_shard
 from coordinator.ledger import Entry, FileLedger, Ledger
 from coordinator.lock import GATEWAY, announce
 from coordinator.overdue import EXPIRE, overdue, own_changes
@@ -29,7 +30,7 @@ from shards import connections, placing, sqlite
 from shards.bell import Ringer
 from shards.bodies import Body
 from shards.changes import Change
-from shards.errors import StorageError
+from shards.errors import HistoryLost, InvalidName, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -71,10 +72,10 @@ class Coordinator:
         self._lock = lock
         self._ringer: Ringer | None = None
         self._ledger: FileLedger | None = None
-        is_lost = sqlite.is_empty(paths.board)
-        if is_lost and sqlite.is_empty(paths.ledger) and was_compacted(paths):
-            raise sqlite.lost_history(paths.board)
-        self.made_board = is_lost and not sqlite.is_empty(paths.ledger)
+        is_lost, has_ledger = placing.is_empty(paths.board), not placing.is_empty(paths.ledger)
+        if is_lost and not has_ledger and _was_compacted(paths):
+            raise HistoryLost(path=paths.board, has_snapshot=paths.snapshot.exists())
+        self.made_board = is_lost and has_ledger
         if self.made_board:
             make_board(paths, lock, progress)
         self._collector = Collector(paths)
@@ -258,14 +259,16 @@ def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda do
         placing.discard(making)
 
 
-def was_compacted(paths: BoardPaths) -> bool:
+def _was_compacted(paths: BoardPaths) -> bool:
     """Whether a snapshot, or a shard that can be read, says that changes were dropped."""
-    return paths.snapshot.exists() or any(_begins_late(path) for _, path in paths.shards())
+    return paths.snapshot.exists() or any(_begins_late(paths, profile, path) for profile, path in paths.shards())
 
 
-def _begins_late(path: Path) -> bool:
-    with suppress(StorageError), closing(sqlite.open_reader(path, sqlite.SHARD)) as shard, connections.explained(path):
-        return any(base_seq for (base_seq,) in shard.execute("SELECT base_seq FROM meta"))
+def _begins_late(paths: BoardPaths, profile: str, path: Path) -> bool:
+    with suppress(StorageError, InvalidName), closing(FileLock(paths.shard_lock(profile))) as lock:
+        lock.acquire(SHARD_LOCK_WAIT_S)
+        with opened_shard(path, lock) as shard, connections.explained(path):
+            return any(base_seq for (base_seq,) in shard.execute("SELECT base_seq FROM meta"))
     return False
 
 

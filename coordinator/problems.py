@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from coordinator.collect import BUSY, QUARANTINED
+from coordinator.collect import BUSY, LOST_SHARD, MISSING, QUARANTINED
 from coordinator.errors import LedgerBehind
 from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
-from coordinator.health import ELSEWHERE, GONE, MISSING, STOPPED, UNCHECKED, Health, ShardHealth
+from coordinator.health import ELSEWHERE, GONE, STOPPED, UNCHECKED, Health, ShardHealth
 from coordinator.lock import DAEMON
 from shards import text
 
@@ -146,8 +146,8 @@ def _of_shard(health: Health, shard: ShardHealth) -> Iterator[Finding]:
         yield Finding(
             "shards",
             FAULT,
-            f"{name} is missing, and {text.many(shard.merged, 'change')} of it merged; put it back, or make it again "
-            f"with `kanban-merge repair {shard.profile}`.",
+            f"{name} is missing, and "
+            f"{LOST_SHARD.format(changes=text.many(shard.merged, 'change'), profile=shard.profile)}.",
         )
     elif shard.state == UNCHECKED:
         yield Finding("shards", NOTE, f"{name} was not checked, because {shard.why}.")

@@ -208,13 +208,8 @@ def _reaches(path: Path, profile: str, mark: Mark, lock: FileLock) -> tuple[int,
 
 
 def _put(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done: Restored) -> None:
-    making = path.with_name(path.name + ".restore")
     with closing(sqlite.open_reader(source, role)) as reader:
-        try:
-            sqlite.write_copy(reader, making, role)
-            aside = placing.put_in_place(making, path, lock)
-        finally:
-            placing.discard(making)
+        aside = sqlite.put_copy(reader, path, role, lock)
     if aside is not None:
         done.set_aside.append(aside)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from coordinator.errors import BeyondRepair, SnapshotMissing, SnapshotStrange
@@ -36,17 +37,24 @@ def start_of(paths: BoardPaths, ledger: FileLedger, onto: sqlite3.Connection | N
         if base:
             raise SnapshotMissing(path=paths.snapshot, base=base)
         return Start(base, digest, {})
-    snapshot = sqlite.open_reader(paths.snapshot, sqlite.SNAPSHOT)
-    with closing(snapshot), connections.explained(paths.snapshot):
-        problem = connections.integrity(snapshot, paths.snapshot)
-        if problem != "ok":
-            raise Damaged(path=paths.snapshot, problem=problem)
+    with sound_snapshot(paths) as snapshot:
         start = read_start(snapshot)
         if not _is_in(ledger, start):
             raise SnapshotStrange(path=paths.snapshot, shown=start.position)
         if onto is not None:
             sqlite.copy_over(snapshot, onto)
     return start
+
+
+@contextmanager
+def sound_snapshot(paths: BoardPaths) -> Iterator[sqlite3.Connection]:
+    """The snapshot, for reading. Raises Damaged, and the other StorageErrors of a file that cannot be read."""
+    snapshot = sqlite.open_reader(paths.snapshot, sqlite.SNAPSHOT)
+    with closing(snapshot), connections.explained(paths.snapshot):
+        problem = connections.integrity(snapshot, paths.snapshot)
+        if problem != "ok":
+            raise Damaged(path=paths.snapshot, problem=problem)
+        yield snapshot
 
 
 def read_start(board: sqlite3.Connection) -> Start:

@@ -16,7 +16,7 @@ from coordinator.collect import QUARANTINED, look
 from coordinator.held import differing_change
 from coordinator.ledger import FileLedger
 from coordinator.passes import Coordinator, Progress, catch_up, replayed
-from coordinator.snapshots import read_start, start_of
+from coordinator.snapshots import read_start, sound_snapshot, start_of
 from coordinator.state import BoardState
 from shards import connections, placing, sqlite
 from shards.errors import Damaged, DiskFull, FileBusy, KanbanError
@@ -93,7 +93,7 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
     ``lock``: the coordinator's, held. Raises FileMissing or Damaged for a ledger that cannot be replayed, and leaves
     the board as it is then.
     """
-    if sqlite.is_empty(paths.ledger) and sqlite.is_empty(paths.board) and paths.snapshot.exists():
+    if placing.is_empty(paths.ledger) and placing.is_empty(paths.board) and paths.snapshot.exists():
         return _begun_again(paths, lock)
     with (
         closing(FileLedger(paths.ledger)) as ledger,
@@ -111,16 +111,9 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
 def _begun_again(paths: BoardPaths, lock: FileLock) -> Rebuilt:
     """Board and ledger of what is left when both are gone: the snapshot, and in the shards all that came since, which
     is decided anew. Killed on the way, it leaves a board whose ledger `repair --ledger` makes."""
-    making = paths.board.with_name(f"{paths.board.name}.making")
-    try:
-        with closing(sqlite.open_reader(paths.snapshot, sqlite.SNAPSHOT)) as snapshot:
-            if (problem := connections.integrity(snapshot, paths.snapshot)) != "ok":
-                raise Damaged(path=paths.snapshot, problem=problem)
-            start = read_start(snapshot)
-            sqlite.write_copy(snapshot, making, sqlite.BOARD)
-        aside = placing.put_in_place(making, paths.board, lock)
-    finally:
-        placing.discard(making)
+    with sound_snapshot(paths) as snapshot:
+        start = read_start(snapshot)
+        aside = sqlite.put_copy(snapshot, paths.board, sqlite.BOARD, lock)
     placing.discard(paths.ledger)
     with closing(FileLedger(paths.ledger, lock)) as ledger:
         ledger.begin_behind(start.position, start.digest)

@@ -11,10 +11,15 @@ import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shards.errors import AttachmentTooLarge, StorageError
 from shards.filesystems import GROUP_READS, file_mode, make_folder, sync_folder
 from shards.names import BoardPaths
+
+if TYPE_CHECKING:
+    from shards.board import Board
+    from shards.records import Attachment
 
 # Hermes's limit for one file.
 LIMIT_BYTES = 25 * 1024 * 1024
@@ -46,6 +51,11 @@ def store(paths: BoardPaths, task_id: str, file: str | os.PathLike, name: str | 
         return Stored(filename, _copy(source, folder, filename), size)
     except OSError as error:
         raise StorageError(path=error.filename or source, problem=error.strerror or str(error)) from error
+
+
+def lost(board: Board) -> list[Attachment]:
+    """Those of which no copy is there."""
+    return [each for each in board.attachments() if not os.path.exists(each.stored_path)]
 
 
 def remove(paths: BoardPaths, task_id: str, stored_path: str) -> None:

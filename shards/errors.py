@@ -162,6 +162,15 @@ class HistoryLost(BoardMissing):
     """There is neither a board at {path} nor its ledger, and {problem}. No new board is made over that:
     `kanban-merge restore BACKUP` puts a backup back (`kanban-merge backups` shows those there are); {otherwise}."""
 
+    def __init__(self, *, path: object, has_snapshot: bool) -> None:
+        if has_snapshot:
+            problem = "what was merged before its last compaction is in the snapshot alone"
+            otherwise = "`kanban-merge rebuild` makes one of snapshot and shards, and decides anew what came since"
+        else:
+            problem = "the shards no longer hold what a compaction dropped"
+            otherwise = "to begin anew without it, move the shards away"
+        super().__init__(path=path, has_snapshot=has_snapshot, problem=problem, otherwise=otherwise)
+
 
 class LedgerMissing(FileMissing):
     """There is no ledger at {path}; `kanban-merge repair --ledger` makes it again from board and shards."""

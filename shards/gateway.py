@@ -68,13 +68,14 @@ class _AskedInVain:
     ``room``: how many runs were open, and the limits."""
 
     room: tuple = ()
-    at_s: float = 0.0
+    at_s: float = float("-inf")
     why: str | None = None
 
-    def is_recent(self, room: tuple) -> bool:
-        """Whether asking again would most likely be refused again: each refusal is kept, so an idle worker asks rarely,
-        but often enough that its turn is kept."""
-        return room == self.room and time.monotonic() - self.at_s < ASK_AGAIN_S
+    @property
+    def is_recent(self) -> bool:
+        """Whether asking again would most likely be refused again, with the same room: each refusal is kept, so an idle
+        worker asks rarely, but often enough that its turn is kept."""
+        return time.monotonic() - self.at_s < ASK_AGAIN_S
 
 
 class Gateway(Writer):
@@ -204,7 +205,7 @@ class Gateway(Writer):
         if not self._has_ready(runs_as or self.profile):
             self._asked_in_vain = _AskedInVain()
             return None
-        if self._asked_in_vain.is_recent(self._room()):
+        if self._asked_in_vain.is_recent and self._asked_in_vain.room == self._room():
             return None
         change = ClaimNext(runs_as=runs_as, lease_s=lease_s, claimer=claimer)
         try:

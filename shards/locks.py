@@ -13,7 +13,9 @@ import fcntl
 import os
 import resource
 import threading
+import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 from shards.errors import FileBusy, Reentered, cannot_open
@@ -57,29 +59,20 @@ class FileLock:
         """Take the lock if it is free; never wait. Returns whether it is held now. Raises CannotOpen."""
         if not self._threads.acquire(blocking=False):
             return False
-        self._thread = threading.get_ident()
-        try:
+        with self._for_this_thread():
             return self._flock()
-        finally:
-            if not self._locked:
-                self._thread = 0
-                self._threads.release()
 
     def acquire(self, wait_s: float) -> None:
         """Take the lock, waiting at most ``wait_s`` seconds. Raises FileBusy after that, CannotOpen, and Reentered in a
         signal handler that interrupts the thread which has it."""
         if self._thread == threading.get_ident():
             raise Reentered
+        until_s = time.monotonic() + wait_s
         if not self._threads.acquire(timeout=wait_s):
             raise self._busy(wait_s)
-        self._thread = threading.get_ident()
-        try:
+        with self._for_this_thread():
             if not self._flock():
-                self._flock_in_time(wait_s)
-        finally:
-            if not self._locked:
-                self._thread = 0
-                self._threads.release()
+                self._flock_until(until_s, wait_s)
 
     def release(self) -> None:
         """Let go of the lock, if it is held."""
@@ -122,16 +115,27 @@ class FileLock:
         except OSError:
             return ""
 
+    @contextlib.contextmanager
+    def _for_this_thread(self) -> Iterator[None]:
+        """This thread was let in among the threads of this process, and stays if it gets the file's lock."""
+        self._thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            if not self._locked:
+                self._thread = 0
+                self._threads.release()
+
     def _busy(self, waited_s: float) -> FileBusy:
         return FileBusy(path=self.path.with_suffix(".db"), lock=self.path, waited_s=waited_s)
 
-    def _flock_in_time(self, wait_s: float) -> None:
+    def _flock_until(self, until_s: float, wait_s: float) -> None:
         import tenacity
 
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda taken: not taken),
             wait=tenacity.wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
-            stop=tenacity.stop_after_delay(wait_s),
+            stop=lambda _: time.monotonic() >= until_s,
         )
         try:
             attempts(self._flock)

@@ -57,7 +57,11 @@ def new_task_id() -> str:
 
 
 def root_folder(home: str | os.PathLike | None = None, environ: Mapping[str, str] = os.environ) -> Path:
-    """Hermes's ``<root>``: ``home``, else HERMES_KANBAN_HOME, else the root above HERMES_HOME, else ~/.hermes."""
+    """Hermes's ``<root>``: ``home``, else HERMES_KANBAN_HOME, else the root above HERMES_HOME, else ~/.hermes.
+
+    Raises StorageError for a ``home`` without a name."""
+    if home == "":  # a variable that is not set, which would be the present folder
+        raise StorageError(path="the home", problem="its name is empty")
     if home is not None:
         return Path(home).expanduser().absolute()
     if environ.get("HERMES_KANBAN_HOME"):
@@ -90,8 +94,6 @@ class BoardPaths:
         """
         if board is None and home is None and environ.get("HERMES_KANBAN_DB"):
             return cls._of_file(Path(environ["HERMES_KANBAN_DB"]).expanduser().absolute())
-        if home == "":  # a variable that is not set, which would be the present folder
-            raise StorageError(path="the home", problem="its name is empty")
         root = root_folder(home, environ)
         slug = board if board is not None else _current_slug(root, environ)
         return cls.of(root, check_board(slug))

@@ -34,6 +34,14 @@ def identity(path: Path | str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def is_empty(path: Path) -> bool:
+    """Whether there is no file at ``path``, or one without anything in it."""
+    try:
+        return path.stat().st_size == 0
+    except OSError:
+        return True
+
+
 def copy_bytes(source: Path, folder: Path, name: str) -> str:
     """Copy a database that no SQLite can read any more, and its WAL and journal, byte by byte into ``folder`` as
     ``name``; returns the SHA-256 of the database itself.

@@ -289,8 +289,7 @@ class Shard:
             return False
 
     def _head(self, connection: sqlite3.Connection) -> tuple[int, str]:
-        base_seq, base_digest, seq, digest, _ = connection.execute(_ENDS, (0,)).fetchone()
-        return (base_seq, base_digest) if seq is None else (seq, digest)
+        return self._end(connection, _merged(Eyes()))[0]
 
     def _end(
         self, connection: sqlite3.Connection, merged: tuple[int, str]

@@ -35,7 +35,7 @@ from shards.errors import (
 )
 from shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode, not_shared, sync_folder
 from shards.locks import FileLock
-from shards.placing import SIDECARS, discard, discard_sidecars, forget_oldest, name_aside
+from shards.placing import SIDECARS, discard, discard_sidecars, forget_oldest, is_empty, name_aside, put_in_place
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
 LONGEST_VALUE_BYTES = 16 * 1024 * 1024
@@ -241,6 +241,17 @@ def write_copy(source: sqlite3.Connection, path: Path, role: Role) -> None:
     sync_folder(path.parent)
 
 
+def put_copy(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock) -> Path | None:
+    """Put a copy of what ``source`` shows now in the place of what lies at ``path``, if anything does; returns where
+    that lies then. ``lock``: the lock of ``path``, held. Raises what ``write_copy`` raises."""
+    making = path.with_name(f"{path.name}.making")
+    try:
+        write_copy(source, making, role)
+        return put_in_place(making, path, lock)
+    finally:
+        discard(making)
+
+
 def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock) -> Path:
     """Replace the content of ``path`` by that of ``source`` in one transaction of SQLite's own, for whoever has the
     file open to see; returns where a copy of the former content lies.
@@ -360,30 +371,13 @@ def _set_journal(connection: sqlite3.Connection, path: Path, role: Role) -> None
         raise NoSharedMemory(path=path, found=f"SQLite chose the {journal} journal instead of WAL")
 
 
-def is_empty(path: Path) -> bool:
-    """Whether there is no file at ``path``, or one without anything in it."""
-    try:
-        return path.stat().st_size == 0
-    except OSError:
-        return True
-
-
-def lost_history(board: Path) -> HistoryLost:
-    """What it means that board and ledger of a board that was compacted are gone."""
-    if board.with_name("kanban-snapshot.db").exists():
-        problem = "what was merged before its last compaction is in the snapshot alone"
-        otherwise = "`kanban-merge rebuild` makes one of snapshot and shards, and decides anew what came since"
-    else:
-        problem = "the shards no longer hold what a compaction dropped"
-        otherwise = "to begin anew without it, move the shards away"
-    return HistoryLost(path=board, problem=problem, otherwise=otherwise)
-
-
 def _missing(path: Path, role: Role) -> FileMissing:
     if role is BOARD:
         if not is_empty(path.with_name("kanban-ledger.db")):
             return BoardLost(path=path)
-        return lost_history(path) if path.with_name("kanban-snapshot.db").exists() else BoardMissing(path=path)
+        if path.with_name("kanban-snapshot.db").exists():
+            return HistoryLost(path=path, has_snapshot=True)
+        return BoardMissing(path=path)
     return LedgerMissing(path=path) if role is LEDGER else FileMissing(path=path, role=role.name)
 
 

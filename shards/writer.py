@@ -95,7 +95,8 @@ class Writer:
         return self._add(_id_of(task), change, self._look_at(task))
 
     def ask(self, task: str | Task, change: Body) -> Verdict:
-        """Append ``change`` and return the verdict that it was applied. ``task`` as in ``write``.
+        """Append ``change`` and return the verdict that it was applied. ``task`` as in ``write``; given an id, this
+        looks again and asks once more if all that it had not seen was the coordinator's own.
 
         Raises Refused, Undecided, and what ``write`` raises.
         """
@@ -219,7 +220,7 @@ class Writer:
             sleep=bell.wait,
         )
         try:
-            verdict = attempts(self._look_for_verdict, seq)
+            return attempts(self._look_for_verdict, seq)
         except tenacity.RetryError as error:
             self._later.soon()
             if quarantine := self._quarantine():
@@ -228,7 +229,6 @@ class Writer:
                 ) from error
             why = self._why_undecided()
             raise Undecided(seq=seq, profile=self.profile, waited_s=self.patience_s, why=why) from error
-        return verdict
 
     def _until_next_look(self, state: tenacity.RetryCallState) -> float:
         """A daemon rings when it decided; where there is none, the lock may be free at any time, and nobody says so."""

@@ -19,6 +19,7 @@ from coordinator.holders import FileHolder, can_tell, holders_of
 from coordinator.lock import holder
 from coordinator.verify import verify
 from shards import connections, placing, sqlite, text
+from shards.attachments import lost
 from shards.board import Board
 from shards.errors import FileMissing, KanbanError, StorageError
 from shards.names import BoardPaths
@@ -120,7 +121,7 @@ def each_by_itself(paths: BoardPaths) -> Iterator[Finding]:
 
 
 def integrity(paths: BoardPaths) -> Iterator[Finding]:
-    """Every page of every file, and the board against its ledger: for ``--deep``."""
+    """Every page of every file: for ``--deep``, and of small ones in any case."""
     checked = []
     for path, role in _databases(paths):
         try:
@@ -143,17 +144,16 @@ def attachments(paths: BoardPaths) -> Iterator[Finding]:
     """Whether the files of the tasks lie where the board says."""
     try:
         with Board(paths) as board:
-            there = board.attachments()
+            there, gone = len(board.attachments()), lost(board)
     except KanbanError:
         yield Finding("attachments", NOTE, "Attachments were not looked for, because the board cannot be read.")
         return
-    gone = [each for each in there if not os.path.exists(each.stored_path)]
     if gone:
         first = f"the first at {gone[0].stored_path} ({gone[0].task_id})"
-        said = f"Of {text.many(len(there), 'attachment')}, {len(gone)} not where the board says, {first}"
+        said = f"Of {text.many(there, 'attachment')}, {len(gone)} not where the board says, {first}"
         yield Finding("attachments", FAULT, f"{said}; `kanban-merge restore BACKUP` puts back those that it has.")
     else:
-        yield Finding("attachments", OK, f"{text.many(len(there), 'attachment')} on the board, and all on the disk.")
+        yield Finding("attachments", OK, f"{text.many(there, 'attachment')} on the board, and all on the disk.")
 
 
 def replay(paths: BoardPaths) -> Iterator[Finding]:

@@ -31,7 +31,9 @@ def test_the_holder_is_named(paths: BoardPaths) -> None:
     take(paths, COMMAND, 0).close()
 
 
-@pytest.mark.parametrize("note", ["", "no JSON", "[]", "7", '{"pid": 1}', '{"pid": 1, "more": 1}', "\0" * 9])
+@pytest.mark.parametrize("note", ["", "no JSON", "[]", "7", '{"pid": 1}', '{"pid": 1, "more": 1}', "\0" * 9,
+                                  '{"pid": "x", "host": "h", "role": "daemon", "since_ms": 0}',
+                                  '{"pid": 1e99, "host": "h", "role": "daemon", "since_ms": 0}'])  # fmt: skip
 def test_a_note_that_says_nothing(paths: BoardPaths, note: str) -> None:
     """A holder that has not said who it is yet, or whose note cannot be read, still has the lock."""
     lock = FileLock(paths.coordinator_lock)

@@ -95,19 +95,30 @@ def test_threads_share_a_commit(shard: Shard, monkeypatch: pytest.MonkeyPatch) -
     assert shard.head(NOTHING) == 9
 
 
+def _break_transactions(
+    monkeypatch: pytest.MonkeyPatch,
+    before_commit: BaseException | None = None,
+    after_commit: BaseException | None = None,
+) -> None:
+    true_transaction = connections.transaction
+
+    @contextmanager
+    def broken(connection):
+        with true_transaction(connection):
+            yield
+            if before_commit is not None:
+                raise before_commit
+        if after_commit is not None:
+            raise after_commit
+
+    monkeypatch.setattr(connections, "transaction", broken)
+
+
 def test_a_batch_that_fails_leaves_nothing(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process has not seen, and does not skip, what was not committed."""
     task_id = new_task_id()
     shard.append(task_id, Create(title="x"), NOTHING)
-    true_transaction = connections.transaction
-
-    @contextmanager
-    def failing(connection):
-        with true_transaction(connection):
-            yield
-            raise StorageError(path=shard.path, problem="the disk is gone")
-
-    monkeypatch.setattr(connections, "transaction", failing)
+    _break_transactions(monkeypatch, before_commit=StorageError(path=shard.path, problem="the disk is gone"))
     with pytest.raises(StorageError, match="the disk is gone"):
         shard.append(task_id, Assign(assignee="bob"), NOTHING)
     monkeypatch.undo()
@@ -121,15 +132,7 @@ def test_an_interruption_behind_the_commit(shard: Shard, monkeypatch: pytest.Mon
     """Ctrl-C may come at any line. What is committed then is known to be, so that nobody appends it again."""
     task_id = new_task_id()
     shard.append(task_id, Create(title="x"), NOTHING)
-    true_transaction = connections.transaction
-
-    @contextmanager
-    def interrupted(connection):
-        with true_transaction(connection):
-            yield
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(connections, "transaction", interrupted)
+    _break_transactions(monkeypatch, after_commit=KeyboardInterrupt())
     requests = [Request(_Appended(task_id, "comment", json.dumps({"text": text}), NOTHING)) for text in "ab"]
     with pytest.raises(KeyboardInterrupt):
         shard._append_all(requests)
