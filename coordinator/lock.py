@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from coordinator.errors import NotCoordinator
 from coordinator.holders import process_state
 from shards.bell import Ringer
 from shards.errors import CoordinatorRunning, FileBusy
@@ -101,6 +102,11 @@ def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
         raise CoordinatorRunning(holder=said, role=role) from error
     announce(lock, role)
     return lock
+
+
+def displaced(lock: FileLock) -> NotCoordinator | None:
+    """What to raise if ``lock``, held, is no longer in place, so that somebody else may be the coordinator, too."""
+    return None if lock.is_in_place() else NotCoordinator(pid=os.getpid(), folder=lock.path.parent, lock=lock.path)
 
 
 def let_go(paths: BoardPaths, lock: FileLock) -> None:

@@ -8,7 +8,6 @@ does not hold is still in its shard.
 from __future__ import annotations
 
 import heapq
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -19,10 +18,10 @@ from pathlib import Path
 from coordinator.clock import Clock
 from coordinator.collect import Collected, Collector, Left
 from coordinator.decide import Decision, decide
-from coordinator.errors import BoardBehind, FileReplaced, LedgerBehind, NotCoordinator
+from coordinator.errors import BoardBehind, FileReplaced, LedgerBehind
 from coordinator.held import SHARD_LOCK_WAIT_S, opened_shard
 from coordinator.ledger import Entry, FileLedger, Ledger
-from coordinator.lock import GATEWAY, announce
+from coordinator.lock import GATEWAY, announce, displaced
 from coordinator.overdue import EXPIRE, overdue, own_changes
 from coordinator.snapshots import start_of
 from coordinator.state import BoardState
@@ -171,8 +170,8 @@ class Coordinator:
     def _check_still_there(self) -> None:
         """A lock file at another place, or none there, excludes nobody; and a verdict written to a file that nobody
         else can find would be lost with this process."""
-        if not self._lock.is_in_place():
-            raise NotCoordinator(pid=os.getpid(), folder=self.paths.folder, lock=self._lock.path)
+        if error := displaced(self._lock):
+            raise error
         for path, identity in self._opened.items():
             if placing.identity(path) != identity:
                 raise FileReplaced(path=path)

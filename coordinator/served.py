@@ -17,7 +17,7 @@ from coordinator.backups import Schedule
 from coordinator.collect import QUARANTINED
 from coordinator.errors import BoardAndLedgerGone, FileReplaced, LedgerBehind, NotCoordinator
 from coordinator.healing import Healer, Watch
-from coordinator.lock import DAEMON, holder, let_go, take
+from coordinator.lock import DAEMON, displaced, holder, let_go, take
 from coordinator.passes import Coordinator, Progress
 from shards.bell import Bell
 from shards.errors import CoordinatorRunning, Damaged, FileBusy, KanbanError, StorageError, TooManyFiles
@@ -181,6 +181,8 @@ class Served:
 
     def _heal(self, error: StorageError) -> None:
         self._close_files()
+        if moved := displaced(self._lock):
+            raise moved from error
         self._healer.heal(error, self._lock, self._progress)
         self._open_files()
 
@@ -233,9 +235,7 @@ class Served:
         except Stopped:
             raise
         except NotCoordinator as error:
-            if self.paths.folder.exists():
-                log.warning("%s%s", self._where, error)
-            self.let_go()
+            self._no_longer(error)
         except CoordinatorRunning as error:
             self.troubles.are({f"stands by for the {error.holder}" if self._stands_by else str(error)})
         except FileBusy as error:
@@ -252,7 +252,8 @@ class Served:
                 self._wait(self._too_many_files())
         except Exception as error:
             self.works = False
-            self._give_up(error)
+            self.close()
+            self.troubles.are({f"{error!r} is a fault of this program; it is tried again"}, fault=error)
 
     def _wait(self, error: KanbanError) -> None:
         """Until it is over by itself; the board stays this process's, if it was."""
@@ -264,10 +265,17 @@ class Served:
         """One sentence, whichever file it was."""
         return TooManyFiles(path=self.paths.folder)
 
-    def _give_up(self, error: Exception) -> None:
-        """Until the next sweep."""
-        self.close()
-        if isinstance(error, KanbanError):
-            self.troubles.are({str(error)})
+    def _give_up(self, error: KanbanError) -> None:
+        """Until the next sweep. Any file may be the first to notice that the folder was moved away."""
+        moved = displaced(self._lock) if self._lock is not None else None
+        if moved:
+            self._no_longer(moved)
         else:
-            self.troubles.are({f"{error!r} is a fault of this program; it is tried again"}, fault=error)
+            self.close()
+            self.troubles.are({str(error)})
+
+    def _no_longer(self, error: NotCoordinator) -> None:
+        """Another coordinator may work on this board by now, unless its folder went as a whole."""
+        if self.paths.folder.exists():
+            log.warning("%s%s", self._where, error)
+        self.let_go()

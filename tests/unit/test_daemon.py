@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +16,10 @@ from coordinator import daemon as daemons
 from coordinator.daemon import Daemon, HomeDaemon
 from coordinator.lock import holder
 from coordinator.passes import Coordinator, Report
-from coordinator.served import Troubles
-from shards import Gateway
+from coordinator.served import Served, Troubles
+from shards import Gateway, sqlite
 from shards.boards import create_board
-from shards.errors import DiskFull
+from shards.errors import Damaged, DiskFull
 from shards.names import BoardPaths
 
 
@@ -111,3 +114,50 @@ def test_a_fault_of_this_program_on_one_board_stops_no_other(home, paths, said, 
     assert said().count(fault) == 1
     for slug in ("default", "cursed"):
         assert holder(BoardPaths.of(paths.folder, slug)) is None
+
+
+def test_a_folder_that_is_moved_while_a_file_is_opened_is_let_go(home, paths, said, monkeypatch) -> None:
+    """The read that meets it fails with an I/O error. That is a consequence, and not said as if a disk had failed."""
+    monkeypatch.setattr(daemons, "SWEEP_S", 0.001)
+    create_board(paths.folder, "moved")
+    moved = BoardPaths.of(paths.folder, "moved")
+    daemon = HomeDaemon(paths.folder)
+    true_connect, true_let_go = sqlite._connect, Served.let_go
+
+    def connect(path: Path, mode: str) -> sqlite3.Connection:
+        connection = true_connect(path, mode)
+        if path == moved.board and moved.coordinator_bell.exists():  # served already, and looked at from outside
+            moved.folder.rename(paths.folder / "elsewhere")
+        return connection
+
+    def let_go(served: Served) -> None:
+        true_let_go(served)
+        daemon.stop()
+
+    monkeypatch.setattr(sqlite, "_connect", connect)
+    monkeypatch.setattr(Served, "let_go", let_go)
+    daemon.run()
+    about = [line for line in said() if str(moved.folder) in line]
+    whose = f"the shards of {moved.folder}"
+    assert about == [f"process {os.getpid()} {does} {whose}" for does in ("merges", "no longer merges")]
+
+
+def test_nothing_is_healed_by_whoever_lost_the_lock(home, paths, said, monkeypatch) -> None:
+    """The next coordinator may be making the same file again."""
+    monkeypatch.setattr(daemons, "SWEEP_S", 0.001)
+    daemon, true_let_go = Daemon(paths), Served.let_go
+
+    def make_pass(coordinator: Coordinator, **how: bool) -> Report:
+        paths.coordinator_lock.unlink()
+        raise Damaged(path=paths.board, problem="for a test")
+
+    def let_go(served: Served) -> None:
+        true_let_go(served)
+        daemon.stop()
+
+    monkeypatch.setattr(Coordinator, "make_pass", make_pass)
+    monkeypatch.setattr(Served, "let_go", let_go)
+    daemon.run()
+    assert any("no longer is the coordinator" in line for line in said())
+    assert not any("made again" in line for line in said())
+    assert not list(paths.folder.glob("*.damaged-*"))
