@@ -19,8 +19,9 @@ from benchmarks.figures import FIGURES
 from coordinator.lock import COMMAND, DAEMON, holder, take
 from coordinator.passes import Coordinator
 from shards import connections, sqlite
-from shards.bodies import Body, Create
+from shards.bodies import Create
 from shards.changes import KIND_OF, chain, encode_body
+from shards.fields import Body
 from shards.locks import FileLock
 from shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
 from shards.shard import Shard

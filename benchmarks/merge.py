@@ -10,7 +10,8 @@ from benchmarks.common import coordinator_of, fill_shard, say
 from benchmarks.figures import FIGURES
 from coordinator.lock import COMMAND, take
 from coordinator.verify import rebuild, verify
-from shards.bodies import Body, Claim, Comment, Complete, Create, Subscribe
+from shards.bodies import Claim, Comment, Complete, Create, Subscribe
+from shards.fields import Body
 from shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
 
 LEAST_A_SECOND = 20_000

@@ -17,7 +17,8 @@ from benchmarks.common import coordinator_of, say, spread
 from coordinator.compact import compact
 from coordinator.lock import COMMAND, take
 from shards import Board
-from shards.bodies import Body, Claim, Comment, Complete, Create, Gc
+from shards.bodies import Claim, Comment, Complete, Create, Gc
+from shards.fields import Body
 from shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
 from shards.shard import Shard
 from shards.text import print_table

@@ -167,13 +167,13 @@ def _swap(paths: BoardPaths, building: BoardPaths, was_sound: bool) -> Path:
     _link(paths.board, legacy)
     if logs := _logs(paths.board):
         for suffix in logs:
-            _link(_beside(paths.board, suffix), _beside(legacy, suffix))
+            _link(placing.beside(paths.board, suffix), placing.beside(legacy, suffix))
         # Without its WAL the file lacks what was written last. The copy has it, page for page, and so it does not
         # matter whether the WAL still lies beside it. The same holds for the journal of a transaction cut short.
         if not was_sound:  # the copy is another file then, which the WAL would damage
-            _move_sidecars(paths.board, building.folder / "former.db")
+            placing.move_sidecars(paths.board, building.folder / "former.db")
         (building.folder / _WHOLE).rename(paths.board)
-    _move_sidecars(paths.board, building.folder / "former.db")
+    placing.move_sidecars(paths.board, building.folder / "former.db")
     if found := [path for path in (paths.snapshot, paths.ledger) if path.exists()]:
         aside = _new_folder_aside(paths)
         for path in found:
@@ -236,7 +236,7 @@ def _put_back(paths: BoardPaths, original: bool, aside: Path) -> int | None:
         legacy = aside / _RESTORING
         position = export(paths, legacy).position
         legacy.chmod(paths.board.stat().st_mode & 0o777)  # for whoever used the board until now
-    _move_sidecars(paths.board, aside / paths.board.name)  # empty: whoever wrote the board closed it
+    placing.move_sidecars(paths.board, aside / paths.board.name)  # empty: whoever wrote the board closed it
     _link(paths.board, aside / paths.board.name)
     legacy.rename(paths.board)
     sync_folder(paths.folder)
@@ -248,7 +248,7 @@ def _clear(paths: BoardPaths, aside: Path) -> None:
     for suffix in _LOGS:
         for log in sorted(paths.folder.glob(f"{LEGACY}*.db{suffix}")):
             if not log.with_name(log.name.removesuffix(suffix)).exists() and suffix not in _logs(paths.board):
-                log.rename(_beside(paths.board, suffix))
+                log.rename(placing.beside(paths.board, suffix))
     for path in _ours(paths):
         _move(path, aside)
     sync_folder(aside)
@@ -285,14 +285,10 @@ def _legacy_name(paths: BoardPaths, number: int) -> Path:
     return paths.folder / (f"{LEGACY}.db" if number == 1 else f"{LEGACY}-{number}.db")
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
 def _logs(path: Path) -> list[str]:
     """Which logs lie beside the file, and may have something in them that it lacks."""
-    beside = {suffix: _beside(path, suffix) for suffix in _LOGS}
-    return [suffix for suffix, log in beside.items() if log.exists() and log.stat().st_size > 0]
+    logs = {suffix: placing.beside(path, suffix) for suffix in _LOGS}
+    return [suffix for suffix, log in logs.items() if log.exists() and log.stat().st_size > 0]
 
 
 def _link(path: Path, other: Path) -> None:
@@ -301,14 +297,8 @@ def _link(path: Path, other: Path) -> None:
 
 
 def _move(path: Path, folder: Path) -> None:
-    _move_sidecars(path, folder / path.name)  # first: no other file may ever get this one's journal
+    placing.move_sidecars(path, folder / path.name)  # first: no other file may ever get this one's journal
     path.rename(folder / path.name)
-
-
-def _move_sidecars(path: Path, target: Path) -> None:
-    for suffix in placing.SIDECARS:
-        if _beside(path, suffix).exists():
-            _beside(path, suffix).rename(_beside(target, suffix))
 
 
 def _new_folder_aside(paths: BoardPaths) -> Path:

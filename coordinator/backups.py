@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
-from coordinator.held import SHARD_LOCK_WAIT_S, opened_shard
+from coordinator.histories import SHARD_LOCK_WAIT_S, opened_shard
 from coordinator.passes import Progress
 from coordinator.verify import Finding, verify
 from shards import attachments, connections, placing, sqlite, text
@@ -29,7 +29,7 @@ from shards.commands import NEEDS_ATTENTION
 from shards.errors import FileBusy, InvalidName, KanbanError, StorageError
 from shards.filesystems import FOR_ITS_USER, sync_folder
 from shards.locks import FileLock
-from shards.names import BoardPaths
+from shards.names import BoardPaths, expanded
 
 KEPT = 14
 MANIFEST = "backup.json"
@@ -100,7 +100,7 @@ class Backup(msgspec.Struct, frozen=True):
 
 def store_of(paths: BoardPaths, into: str | None) -> Path:
     """The folder of the board's backups: its own, or the board's part of ``into``."""
-    return paths.backups if into is None else Path(into).expanduser().absolute() / paths.slug
+    return paths.backups if into is None else expanded(into).absolute() / paths.slug
 
 
 def backups_in(store: Path) -> list[Backup]:
@@ -213,7 +213,7 @@ class Schedule:
         if self._child is None and time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + self._every_s
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "coordinator", "backup"],
+                [sys.executable, "-P", "-m", "coordinator", "backup"],  # -P: as in a service's command
                 env={**os.environ, "HERMES_KANBAN_DB": str(self._paths.board)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

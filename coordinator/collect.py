@@ -220,7 +220,7 @@ class Collector:
         return any(LEFT_AT_MOST_MS < each * 1000 < STUCK_MS for each in left_s)
 
     def _may_be_new(self, profile: str, path: Path) -> bool:
-        return profile not in self._known or self._known[profile] != _stamp(path)
+        return profile not in self._known or self._known[profile] != placing.stamp(path)
 
     def _read_if_room(self, profile: str, path: Path, watermark: Watermark, share: Share, into: Collected) -> bool:
         """Read the shard's ``share`` into ``into``; returns False if it is busy, or ``into`` has no room for more."""
@@ -229,7 +229,7 @@ class Collector:
             return False
         self._quarantined.pop(profile, None)
         self._known.pop(profile, None)
-        stamp = _stamp(path)
+        stamp = placing.stamp(path)
         taken = Taken()
         try:
             shard = self._shard(check_profile(profile))
@@ -299,16 +299,8 @@ def _left(profile: str, path: Path, trouble: Exception) -> Left:
     return Left(profile, path, QUARANTINED, str(trouble))
 
 
-def _stamp(path: Path) -> tuple:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _is_recent(stamp: tuple) -> bool:
-    if not stamp:
+def _is_recent(stamp: tuple[int, int, int] | None) -> bool:
+    if stamp is None:
         return False
     grain_ms = STAMP_GRAIN_MS if stamp[2] % 1_000_000_000 else WHOLE_SECONDS_GRAIN_MS
     return time.time_ns() - stamp[2] < grain_ms * 1_000_000

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from coordinator.backups import backups_in
 from coordinator.errors import NotVerified
-from coordinator.held import opened_shard
+from coordinator.histories import opened_shard
 from coordinator.ledger import FileLedger
 from coordinator.passes import Coordinator, Progress, replayed
 from coordinator.snapshots import Start, read_start, start_of
@@ -144,4 +144,4 @@ def _making(paths: BoardPaths) -> Path:
 
 
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in (path, path.with_name(path.name + "-wal")) if file.exists())
+    return sum(file.stat().st_size for file in (path, placing.beside(path, "-wal")) if file.exists())

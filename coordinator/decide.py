@@ -16,8 +16,8 @@ from coordinator.refusal import Refusal
 from coordinator.rules import NO_TASK_YET, RULES
 from coordinator.state import BoardState, Task
 from shards import vectors
-from shards.bodies import DECIDING, Body
 from shards.changes import decode_body
+from shards.fields import DECIDING, Body
 from shards.names import COORDINATOR
 
 # What a worker may have to say; kept where a person finds it when it comes too late.

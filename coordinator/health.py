@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from coordinator.collect import BUSY, MISSING, QUARANTINED, Collected, Left, look
 from coordinator.lock import Holder, holder, is_stopped
+from coordinator.taking import sign_ms
 from shards import connections, placing, sqlite
 from shards.board import Board
 from shards.deliveries import DELIVERED_KINDS
@@ -303,17 +303,10 @@ def _peek(path: Path, merged: int, run_ids: list[int]) -> _Peek:
         ):
             head = shard.execute("SELECT seq FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
             first = shard.execute("SELECT at_ms FROM changes WHERE seq > ? ORDER BY seq LIMIT 1", (merged,)).fetchone()
-            return _Peek(head[0] if head else 0, first[0] if first else None, _signs(shard, run_ids))
+            waits_since_ms = first[0] if first and type(first[0]) is int else None  # what is none is quarantined
+            return _Peek(head[0] if head else 0, waits_since_ms, {run: sign_ms(shard, run) or 0 for run in run_ids})
     except KanbanError:
         return _Peek()
-
-
-def _signs(shard: sqlite3.Connection, run_ids: list[int]) -> dict[int, int]:
-    found = {}
-    for run_id in run_ids:
-        row = shard.execute("SELECT at_ms FROM liveness WHERE run_id = ?", (run_id,)).fetchone()
-        found[run_id] = row[0] if row else 0
-    return found
 
 
 def _past_lease(overdue: Iterable, peeks: dict[str, _Peek], now_ms: int) -> Iterable[PastLease]:

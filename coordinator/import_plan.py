@@ -19,11 +19,12 @@ from coordinator.fitting import NUMBER, Notes, cut, fit, fit_task_id, last_given
 from coordinator.import_ground import COUNTED, Ground
 from coordinator.import_history import due, payload_of, was_forced, was_in_review
 from coordinator.rows.base import json_text
-from coordinator.rules.imports import LEASE_S, lease_end
+from coordinator.rules.imports import lease_end
 from migrations.hermes import FORMER_EVENTS, Legacy
-from shards.bodies import LIMIT_BYTES, PARENTS_LIMIT, Body, Import, ImportRows, ImportTask
+from shards.bodies import LEASE_S
 from shards.errors import InvalidName
-from shards.imported import ROWS, Row, RunRow, TaskRow
+from shards.fields import LIMIT_BYTES, PARENTS_LIMIT, Body
+from shards.imported import ROWS, Import, ImportRows, ImportTask, Row, RunRow, TaskRow
 from shards.names import DEFAULT_BOARD, check_profile
 from shards.records import STATUSES, TERMINAL
 

@@ -29,8 +29,9 @@ from coordinator.state import BoardState
 from migrations import hermes
 from migrations.hermes import Legacy
 from shards import attachments, connections, placing, sqlite
-from shards.bodies import Body, ImportRows
 from shards.errors import AttachmentTooLarge, StillWritten, StorageError
+from shards.fields import Body
+from shards.imported import ImportRows
 from shards.names import BoardPaths
 
 # Changes that go into the ledger together; a task that has more goes in as a whole all the same.
@@ -135,16 +136,8 @@ def check_closed(path: Path, trust_closed: bool) -> None:
 
 def stamp(path: Path) -> tuple[tuple[int, int, int] | None, ...]:
     """What changes when somebody writes the file, its WAL or its journal."""
-    found = []
-    for each in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-journal"))):
-        try:
-            status = each.stat()
-        except OSError:
-            found.append(None)
-        else:
-            # An empty WAL is one that a reader left.
-            found.append((status.st_ino, status.st_size, status.st_mtime_ns) if status.st_size else None)
-    return tuple(found)
+    found = [placing.stamp(placing.beside(path, suffix)) for suffix in ("", "-wal", "-journal")]
+    return tuple(each if each and each[1] else None for each in found)  # an empty WAL is one that a reader left
 
 
 def _report(

@@ -98,8 +98,8 @@ def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
         lock.close()
         found = holder(paths)
         said = found.told() if found else "a process that did not say which"
-        role = found.role if found and not found.is_gone() else None
-        raise CoordinatorRunning(holder=said, role=role) from error
+        theirs = found.role if found and not found.is_gone() else None
+        raise CoordinatorRunning(holder=said, role=theirs) from error
     announce(lock, role)
     return lock
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 
 from coordinator.collect import Collected, Collector
 from coordinator.state import BoardState
-from shards.bodies import Body, Claim, Due, Expire
+from shards.bodies import Claim, Due, Expire
 from shards.changes import KIND_OF, Change, chain, encode_body, genesis
+from shards.fields import Body
 from shards.names import COORDINATOR
 
 CLAIM, EXPIRE = KIND_OF[Claim], KIND_OF[Expire]

@@ -19,7 +19,7 @@ from coordinator.clock import Clock
 from coordinator.collect import Collected, Collector, Left
 from coordinator.decide import Decision, decide
 from coordinator.errors import BoardBehind, FileReplaced, LedgerBehind
-from coordinator.held import SHARD_LOCK_WAIT_S, opened_shard
+from coordinator.histories import SHARD_LOCK_WAIT_S, opened_shard
 from coordinator.ledger import Entry, FileLedger, Ledger
 from coordinator.lock import GATEWAY, announce, displaced
 from coordinator.overdue import EXPIRE, overdue, own_changes
@@ -27,9 +27,9 @@ from coordinator.snapshots import start_of
 from coordinator.state import BoardState
 from shards import connections, placing, sqlite
 from shards.bell import Ringer
-from shards.bodies import Body
 from shards.changes import Change
 from shards.errors import HistoryLost, InvalidName, StorageError
+from shards.fields import Body
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -200,7 +200,8 @@ def catch_up(
 ) -> int:
     """Apply to ``board`` every entry of ``ledger`` that it does not show, ``upto`` a position if one is given.
 
-    Returns how many; ``progress(done, total)`` is told after each batch. Raises LedgerBehind, Damaged.
+    Returns how many; ``progress(done, total)`` is told after each batch. Raises LedgerBehind, BoardBehind,
+    Damaged.
     """
     shown, digest = board.position()
     head = ledger.head()

@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 
 from coordinator.errors import BeyondRepair, NothingToRepair, ShardMissing
-from coordinator.held import (
+from coordinator.histories import (
     SHARD_LOCK_WAIT_S,
     Held,
     Merged,
@@ -94,17 +94,12 @@ def repair_snapshot(paths: BoardPaths, lock: FileLock) -> Repaired:
     with closing(FileLedger(paths.ledger)) as ledger:
         if is_sound_snapshot(paths, ledger):
             raise NothingToRepair(path=paths.snapshot)
-    making = _making(paths.snapshot)
-    try:
-        with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board, connections.explained(paths.board):
-            problem = connections.integrity(board, paths.board)
-            if problem != "ok":
-                raise Damaged(path=paths.board, problem=problem)
-            sqlite.write_copy(board, making, sqlite.SNAPSHOT)
-            position = read_start(board).position
-        return Repaired(paths.snapshot, position, placing.put_in_place(making, paths.snapshot, lock))
-    finally:
-        placing.discard(making)
+    with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board, connections.explained(paths.board):
+        problem = connections.integrity(board, paths.board)
+        if problem != "ok":
+            raise Damaged(path=paths.board, problem=problem)
+        position = read_start(board).position
+        return Repaired(paths.snapshot, position, sqlite.put_copy(board, paths.snapshot, sqlite.SNAPSHOT, lock))
 
 
 def is_sound_snapshot(paths: BoardPaths, ledger: FileLedger) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
 from coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
-from coordinator.held import SHARD_LOCK_WAIT_S, opened_shard, until_damage
+from coordinator.histories import SHARD_LOCK_WAIT_S, opened_shard, until_damage
 from coordinator.holders import file_holders
 from coordinator.ledger import FileLedger
 from coordinator.passes import Coordinator, Progress

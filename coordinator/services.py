@@ -18,7 +18,7 @@ from pathlib import Path
 from coordinator.errors import NoService, NotOurService, ServiceNeedsUser
 from shards.errors import StorageError
 from shards.filesystems import sync_folder
-from shards.names import BoardPaths
+from shards.names import BoardPaths, expanded
 
 MARK = "Written by `kanban-merge service install`; `kanban-merge service uninstall` removes it."
 # Longer than any pass, any batch of a catch-up, and the making of a ledger of some million entries.
@@ -86,7 +86,7 @@ class Service:
         words = ["kanban-merge"]
         if self.board is not None:
             words.append(self.board)
-        if self.home != Path("~/.hermes").expanduser():
+        if self.home != expanded("~/.hermes"):
             words.append(hashlib.blake2b(os.fsencode(self.home), digest_size=4).hexdigest())
         return "-".join(words)
 
@@ -99,12 +99,12 @@ class Service:
     def path(self) -> Path:
         """The file that describes it."""
         if self.is_launchd:
-            folder = Path("/Library/LaunchDaemons") if self.user else Path("~/Library/LaunchAgents").expanduser()
+            folder = Path("/Library/LaunchDaemons") if self.user else expanded("~/Library/LaunchAgents")
             return folder / f"{self.name}.plist"
         if self.user:
             return Path("/etc/systemd/system") / f"{self.name}.service"
         config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-        return Path(config).expanduser() / "systemd" / "user" / f"{self.name}.service"
+        return expanded(config) / "systemd" / "user" / f"{self.name}.service"
 
     @property
     def text(self) -> str:
@@ -195,7 +195,7 @@ class Service:
         )
 
     def _plist(self) -> str:
-        log = "/var/log" if self.user else str(Path("~/Library/Logs").expanduser())
+        log = "/var/log" if self.user else str(expanded("~/Library/Logs"))
         told = plistlib.dumps(
             {
                 "Label": self.name,

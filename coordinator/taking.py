@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shards import vectors
-from shards.bodies import COORDINATOR_KINDS, KINDS, LIMIT_BYTES, TASKLESS_KINDS
+from shards.bodies import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS
 from shards.changes import Change, chain, decode_body
 from shards.errors import InvalidChange
+from shards.fields import LIMIT_BYTES
 from shards.names import is_task_id
 
 # Of all shards in one pass, in equal shares; the rest comes in the next pass, so that no shard delays the others.

@@ -13,7 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from coordinator.collect import QUARANTINED, look
-from coordinator.held import differing_change
+from coordinator.histories import differing_change
 from coordinator.ledger import FileLedger
 from coordinator.passes import Coordinator, Progress, catch_up, replayed
 from coordinator.snapshots import read_start, sound_snapshot, start_of
@@ -204,8 +204,7 @@ def _compare(
 
 def _check_shards(found: Verification, board: sqlite3.Connection, paths: BoardPaths) -> None:
     def watermarks() -> dict[str, tuple[int, str]]:
-        rows = board.execute("SELECT profile, seq, digest FROM merge_watermarks")
-        return {profile: (seq, digest) for profile, seq, digest in rows}
+        return read_start(board).marks
 
     collected = look(paths, watermarks)
     present = {profile for profile, _ in paths.shards()}

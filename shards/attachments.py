@@ -6,7 +6,6 @@ The bytes are written first and durably, under a name of their own; only then do
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tempfile
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 # Hermes's limit for one file.
 LIMIT_BYTES = 25 * 1024 * 1024
 LONGEST_NAME = 200
+CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,10 @@ def store(paths: BoardPaths, task_id: str, file: str | os.PathLike, name: str | 
         found = source.stat()
         if not stat.S_ISREG(found.st_mode):  # a device or a pipe may have no end
             raise StorageError(path=source, problem="it is not a regular file")
-        size = found.st_size
-        if size > LIMIT_BYTES:
-            raise AttachmentTooLarge(path=source, size_bytes=size, limit_bytes=LIMIT_BYTES)
+        if found.st_size > LIMIT_BYTES:
+            raise AttachmentTooLarge(path=source, size_bytes=found.st_size, limit_bytes=LIMIT_BYTES)
         make_folder(folder)
-        return Stored(filename, _copy(source, folder, filename), size)
+        return _copy(source, folder, filename)
     except OSError as error:
         raise StorageError(path=error.filename or source, problem=error.strerror or str(error)) from error
 
@@ -65,11 +64,16 @@ def remove(paths: BoardPaths, task_id: str, stored_path: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _copy(source: Path, folder: Path, filename: str) -> Path:
+def _copy(source: Path, folder: Path, filename: str) -> Stored:
+    """Of a file that grows meanwhile, what was there in time, as long as it is not too large."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as copy:
         try:
             with source.open("rb") as original:
-                shutil.copyfileobj(original, copy)
+                while (chunk := original.read(CHUNK_BYTES)) and copy.tell() <= LIMIT_BYTES:
+                    copy.write(chunk)
+            size = copy.tell()
+            if size > LIMIT_BYTES:
+                raise AttachmentTooLarge(path=source, size_bytes=size, limit_bytes=LIMIT_BYTES)
             copy.flush()
             os.fchmod(copy.fileno(), file_mode(folder, GROUP_READS))
             os.fsync(copy.fileno())
@@ -77,7 +81,7 @@ def _copy(source: Path, folder: Path, filename: str) -> Path:
         finally:
             Path(copy.name).unlink()
     sync_folder(folder)
-    return kept
+    return Stored(filename, kept, size)
 
 
 def _link_free_name(copy: Path, folder: Path, filename: str) -> Path:

@@ -6,56 +6,39 @@ in the writer and again in the coordinator, so what reaches a rule has the shape
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 
 from shards.errors import InvalidChange
-from shards.imported import AttachmentRow, CommentRow, EventRow, RunRow, SubscriptionRow, TaskRow
+from shards.fields import (
+    ADDING,
+    LIMIT_BYTES,
+    PARENTS_LIMIT,
+    BlockKind,
+    Body,
+    Count,
+    Id,
+    Line,
+    Metadata,
+    Priority,
+    Profile,
+    Seconds,
+    TaskId,
+    Text,
+)
+from shards.imported import Import, ImportRows, ImportTask
 
-LIMIT_BYTES = 1024 * 1024
-PARENTS_LIMIT = 1_000
-# Of lists and maps in metadata. Without it, what can be decoded would depend on how deep the caller's stack is.
-NESTING_LIMIT = 64
-# In metadata, from minus this on and below it: how many digits of a larger one can be read depends on the environment.
-INTEGER_LIMIT = 2**63
 # Between the tasks of one plan. Deciding a plan is one step of the coordinator, for which every other profile waits:
 # 0.2 s for the largest, and without this 8 s.
 PLAN_LINKS_LIMIT = 1_000
-# So many tasks or links that a change names cost as much to decide as a plain change.
-NAMED_PER_CHANGE = 2
+# Believed alive for so long without a sign of life, where a claim does not say.
+LEASE_S = 900
+# Failures in a row before a task is blocked, where no setting says otherwise.
+FAILURE_LIMIT = 2
 
-Line = Annotated[str, Meta(min_length=1, max_length=1_000)]
-Text = Annotated[str, Meta(max_length=LIMIT_BYTES)]
-TaskId = Annotated[str, Meta(pattern=r"^t_[0-9a-f]{8,64}\Z")]
-Profile = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
-Count = Annotated[int, Meta(ge=0, le=2**53)]
-Id = Annotated[int, Meta(ge=1, le=2**53)]
-Priority = Annotated[int, Meta(ge=-(2**31), le=2**31)]
-Seconds = Annotated[int, Meta(ge=1, le=366 * 24 * 3600)]
-Metadata = dict[str, Any]
-BlockKind = Literal["needs_input", "capability", "transient", "dependency"]
-
-ADDING = "adding"
-DECIDING = "deciding"
-
-
-class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one change says. ``law``: whether it adds or decides (docs/design.md, "The rule").
-
-    A body with a ``run_id`` that is not None is run-bound.
-    """
-
-    law: ClassVar[str] = DECIDING
-    run_id: ClassVar[int | None] = None
-
-    def weight(self) -> int:
-        """What deciding it costs, in plain changes."""
-        return 1 + self._named() // NAMED_PER_CHANGE
-
-    def _named(self) -> int:
-        return 0
+Outcome = Literal["crashed", "timed_out", "stale", "spawn_failed", "rate_limited", "protocol_violation"]
 
 
 class Create(Body):
@@ -91,7 +74,7 @@ class Create(Body):
 class Claim(Body):
     """Start work on a task: opens a run. ``runs_as``: the profile that will do the work; None means the author."""
 
-    lease_s: Seconds = 900
+    lease_s: Seconds = LEASE_S
     runs_as: Profile | None = None
     claimer: Line | None = None
 
@@ -155,7 +138,7 @@ class Fail(Body):
     """The run ended without a result. Failures in a row trip the breaker; a rate limit only makes the task wait."""
 
     run_id: Id
-    outcome: Literal["crashed", "timed_out", "stale", "spawn_failed", "rate_limited", "protocol_violation"]
+    outcome: Outcome
     error: Text | None = None
     exit_code: Annotated[int, Meta(ge=-1_000, le=1_000)] | None = None
     cooldown_s: Seconds | None = None
@@ -183,6 +166,7 @@ class Unblock(Body):
 class Promote(Body):
     """A waiting or blocked task is ready now; with ``force``, although its parents are not done."""
 
+    statuses: ClassVar[tuple[str, ...]] = ("todo", "blocked")
     reason: Text | None = None
     force: bool = False
 
@@ -392,41 +376,6 @@ class Due(Body):
     """The time that a scheduled task waited for has come. Written by the coordinator alone."""
 
     due_s: Count
-
-
-class Import(Body):
-    """A board of Hermes's is brought here. ``digest``: of its rows. ``ids``: for each counted table, the largest id
-    that the import will bring; later ones go on behind it. Written by the coordinator alone, as are the next two."""
-
-    digest: Line
-    source: Text
-    ids: dict[str, Count]
-    tasks: Count = 0
-
-
-class ImportTask(Body):
-    """A task of that board, with the run that is open on it. ``creator``: the profile that counts as its maker;
-    ``forced``: ready although a parent is open; ``due_s``: when a scheduled one goes on."""
-
-    task: TaskRow
-    creator: Profile
-    parents: tuple[TaskId, ...] = ()
-    run: RunRow | None = None
-    run_profile: Profile | None = None
-    reviewing: bool = False
-    forced: bool = False
-    due_s: Count | None = None
-
-
-class ImportRows(Body):
-    """Rows that belong to an imported task; as many entries of these as it takes."""
-
-    law = ADDING
-    task_runs: tuple[RunRow, ...] = ()
-    task_events: tuple[EventRow, ...] = ()
-    task_comments: tuple[CommentRow, ...] = ()
-    task_attachments: tuple[AttachmentRow, ...] = ()
-    kanban_notify_subs: tuple[SubscriptionRow, ...] = ()
 
 
 KINDS: dict[str, type[Body]] = {

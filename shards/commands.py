@@ -7,7 +7,7 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -41,12 +41,13 @@ NOBODY = ("none", "-", "null")
 
 
 class _Whole(click.ParamType):
-    """A whole number from ``least`` on."""
+    """A whole number from ``least`` on, to ``most``."""
 
     name = "integer"
 
-    def __init__(self, least: int) -> None:
+    def __init__(self, least: int, most: int = LARGEST) -> None:
         self._least = least
+        self._most = most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number that ``value`` spells."""
@@ -54,9 +55,20 @@ class _Whole(click.ParamType):
             found = int(value)
         except ValueError:
             found = self._least - 1
-        if not self._least <= found <= LARGEST:
-            self.fail(f"{value!r} is not a whole number from {self._least} on.", param, ctx)
+        if not self._least <= found <= self._most:
+            upto = "on" if self._most == LARGEST else f"to {self._most}"
+            self.fail(f"{value!r} is not a whole number from {self._least} {upto}.", param, ctx)
         return found
+
+
+class _WholeOrNone(_Whole):
+    """The same, or ``none``, which lifts a limit."""
+
+    name = "N|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """The number that ``value`` spells, or ``none``."""
+        return "none" if str(value).lower() in NOBODY else super().convert(value, param, ctx)
 
 
 class _Home(click.Path):
@@ -71,6 +83,9 @@ class _Home(click.Path):
 
 POSITIVE = _Whole(1)
 COUNT = _Whole(0)
+POSITIVE_OR_NONE = _WholeOrNone(1)
+COUNT_OR_NONE = _WholeOrNone(0)
+DAYS = _Whole(0, 36_500)
 
 
 def _remember(ctx: click.Context, option: click.Parameter, as_json: bool) -> bool:
@@ -240,6 +255,14 @@ def moment(told: str) -> int:
     if not 0 <= found <= LARGEST:
         raise click.BadParameter(f"{told!r} is not a time; write 2026-12-24T18:00, 2026-12-24, or seconds since 1970.")
     return found
+
+
+def whole_text(file: TextIO) -> str:
+    """All of a file that an option names, which is text."""
+    try:
+        return file.read()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{file.name} is not text: its bytes are not UTF-8.") from error
 
 
 def json_object(given: str) -> dict[str, Any]:

@@ -50,11 +50,6 @@ class Delivery:
         """What is sent, to whom, as one word."""
         return ":".join((*self.subscription.chat, str(self.events[0].id), str(self.events[-1].id)))
 
-    @property
-    def is_digest(self) -> bool:
-        """Whether it tells of several events at once."""
-        return len(self.events) > 1
-
     def acknowledge(self) -> None:
         """The chat was told. Durable on return."""
         self._end(None)
@@ -118,7 +113,7 @@ def pending_deliveries(gateway: Gateway, kinds: Sequence[str], lease_s: int) -> 
     for letter in gateway.board.dead_letters(profile=gateway.profile):
         events = tuple(filter(None, map(gateway.board.event, letter.event_ids)))
         subscription = _subscription_of(gateway, letter.task_id, letter.platform, letter.chat_id, letter.thread_id)
-        if letter.resend and events and subscription:
+        if letter.resend and events and subscription and subscription.notifier_profile == gateway.profile:
             attempt = _leased(gateway, (*subscription.chat, letter.id), 0, events[-1].id, lease_s)
             if attempt:
                 yield Delivery(subscription, events, attempt, letter.id, gateway)

@@ -14,14 +14,13 @@ from typing import Any
 
 from shards import text
 from shards.board import Board
+from shards.bodies import FAILURE_LIMIT
 from shards.errors import UnknownTask
 from shards.names import check_task_id
 from shards.records import TERMINAL, Event, Run, Task
 
 SEVERITIES = ("warning", "error", "critical")
 
-# The breaker's own limit where the board sets none (coordinator.rules.failures).
-FAILURE_LIMIT = 2
 CRASH_LIMIT = 2
 BLOCKED_S = 24 * 3600
 CYCLES = 3

@@ -4,9 +4,9 @@ memory or locks.
 What is made is for its user alone, whatever the umask. Only a folder that somebody made setgid is meant for a group:
 there the group may do with the files what it may do with the folder (docs/security.md).
 
-A WAL is not safe on those. SQLite notices some of them by itself (it falls back to another journal), but not all: a
-network filesystem may map memory and still keep each host's view apart. So they are told by name, where the system
-says the name.
+Where memory is not shared, a WAL is not safe. SQLite notices some such places by itself (it falls back to another
+journal), but not all: a network filesystem may map memory and still keep each host's view apart. So they are told by
+name, where the system says the name.
 """
 
 from __future__ import annotations

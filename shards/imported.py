@@ -6,18 +6,18 @@ coordinator.importing.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-Id = Annotated[int, Meta(ge=1, le=2**53)]
+from shards.fields import ADDING, Body, Count, Id, Line, Profile, TaskId, Text
+from shards.records import Status
+
 Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 # Seconds since 1970, until the year 9999: later ones no calendar can show.
 LAST_MOMENT_S = 253_402_300_799
 Moment = Annotated[int, Meta(ge=0, le=LAST_MOMENT_S)]
-TaskId = Annotated[str, Meta(pattern=r"^t_[0-9a-f]{8,64}\Z")]
-Status = Literal["triage", "todo", "scheduled", "ready", "running", "blocked", "review", "done", "archived"]
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -138,3 +138,38 @@ ROWS: dict[str, type[Row]] = {
     "task_attachments": AttachmentRow,
     "kanban_notify_subs": SubscriptionRow,
 }
+
+
+class Import(Body):
+    """A board of Hermes's is brought here. ``digest``: of its rows. ``ids``: for each counted table, the largest id
+    that the import will bring; later ones go on behind it. Written by the coordinator alone, as are the next two."""
+
+    digest: Line
+    source: Text
+    ids: dict[str, Count]
+    tasks: Count = 0
+
+
+class ImportTask(Body):
+    """A task of that board, with the run that is open on it. ``creator``: the profile that counts as its maker;
+    ``forced``: ready although a parent is open; ``due_s``: when a scheduled one goes on."""
+
+    task: TaskRow
+    creator: Profile
+    parents: tuple[TaskId, ...] = ()
+    run: RunRow | None = None
+    run_profile: Profile | None = None
+    reviewing: bool = False
+    forced: bool = False
+    due_s: Count | None = None
+
+
+class ImportRows(Body):
+    """Rows that belong to an imported task; as many entries of these as it takes."""
+
+    law = ADDING
+    task_runs: tuple[RunRow, ...] = ()
+    task_events: tuple[EventRow, ...] = ()
+    task_comments: tuple[CommentRow, ...] = ()
+    task_attachments: tuple[AttachmentRow, ...] = ()
+    kanban_notify_subs: tuple[SubscriptionRow, ...] = ()

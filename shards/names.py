@@ -56,20 +56,28 @@ def new_task_id() -> str:
     return f"t_{os.urandom(8).hex()}"
 
 
+def expanded(path: str | os.PathLike) -> Path:
+    """``path`` with a leading ``~`` or ``~user`` replaced. Raises StorageError for a user that is not known."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise StorageError(path=path, problem="no home folder of that user is known") from error
+
+
 def root_folder(home: str | os.PathLike | None = None, environ: Mapping[str, str] = os.environ) -> Path:
     """Hermes's ``<root>``: ``home``, else HERMES_KANBAN_HOME, else the root above HERMES_HOME, else ~/.hermes.
 
-    Raises StorageError for a ``home`` without a name."""
+    Raises StorageError for a ``home`` without a name, or of a user whose home is not known."""
     if home == "":  # a variable that is not set, which would be the present folder
         raise StorageError(path="the home", problem="its name is empty")
     if home is not None:
-        return Path(home).expanduser().absolute()
+        return expanded(home).absolute()
     if environ.get("HERMES_KANBAN_HOME"):
-        return Path(environ["HERMES_KANBAN_HOME"]).expanduser().absolute()
+        return expanded(environ["HERMES_KANBAN_HOME"]).absolute()
     if environ.get("HERMES_HOME"):
-        hermes_home = Path(environ["HERMES_HOME"]).expanduser().absolute()
+        hermes_home = expanded(environ["HERMES_HOME"]).absolute()
         return hermes_home.parent.parent if hermes_home.parent.name == "profiles" else hermes_home
-    return Path("~/.hermes").expanduser()
+    return expanded("~/.hermes")
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ class BoardPaths:
         Raises InvalidName for a slug that cannot be one. The folder need not exist yet.
         """
         if board is None and home is None and environ.get("HERMES_KANBAN_DB"):
-            return cls._of_file(Path(environ["HERMES_KANBAN_DB"]).expanduser().absolute())
+            return cls._of_file(expanded(environ["HERMES_KANBAN_DB"]).absolute())
         root = root_folder(home, environ)
         slug = board if board is not None else _current_slug(root, environ)
         return cls.of(root, check_board(slug))

@@ -55,7 +55,7 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
     for suffix in ("", "-journal", "-wal"):
         original = beside(source, suffix)
         assert not _open_here(original), f"{original} is open in this process; closing a copy would drop its locks"
-        before = _state(original)
+        before = stamp(original)
         if before is None:
             continue
         try:
@@ -66,7 +66,7 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
                         digest.update(block)
         except OSError as error:
             raise cannot_open(original, error) from error
-        if _state(original) != before:
+        if stamp(original) != before:
             raise StillWritten(path=original, holders="another process")
     return digest.hexdigest()
 
@@ -105,7 +105,7 @@ def put_in_place(made: Path, path: Path, lock: FileLock) -> Path | None:
             os.link(path, aside)
         except OSError:  # a filesystem without links: here alone, a kill leaves no file at ``path``
             path.rename(aside)
-    _move(path, aside, SIDECARS)  # a journal fits no other database
+    move_sidecars(path, aside)
     made.replace(path)
     discard(made)  # the emptied journal that it leaves
     sync_folder(path.parent)
@@ -131,7 +131,8 @@ def set_aside(path: Path, lock: FileLock) -> Path:
     ``lock``: the file's lock, held. Whoever still reads the old file keeps reading it.
     """
     aside = name_aside(path, lock)
-    _move(path, aside, ("", *SIDECARS))
+    move_sidecars(path, aside)
+    path.rename(aside)
     forget_oldest(path)
     return aside
 
@@ -148,10 +149,11 @@ def discard_sidecars(path: Path) -> None:
         beside(path, suffix).unlink(missing_ok=True)
 
 
-def _state(path: Path) -> tuple[int, ...] | None:
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when somebody writes the file: inode, bytes, time in ns. None if it is not there to be seen."""
     try:
-        found = path.stat()
-    except FileNotFoundError:
+        found = os.stat(path)
+    except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -174,8 +176,9 @@ def name_aside(path: Path, lock: FileLock) -> Path:
     return path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{rest:09}")
 
 
-def _move(path: Path, target: Path, suffixes: tuple[str, ...]) -> None:
-    for suffix in suffixes:
+def move_sidecars(path: Path, target: Path) -> None:
+    """Rename what lies beside ``path`` to what would lie beside ``target``: a journal fits no other database."""
+    for suffix in SIDECARS:
         if beside(path, suffix).exists():
             beside(path, suffix).rename(beside(target, suffix))
 
@@ -196,4 +199,5 @@ def forget_oldest(path: Path) -> None:
 
 
 def beside(path: Path, suffix: str) -> Path:
+    """The file of SQLite's with that ``suffix`` which belongs to the database ``path``."""
     return path.with_name(path.name + suffix)

@@ -6,9 +6,10 @@ import json
 import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
-STATUSES = ("triage", "todo", "scheduled", "ready", "running", "blocked", "review", "done", "archived")
+Status = Literal["triage", "todo", "scheduled", "ready", "running", "blocked", "review", "done", "archived"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 TERMINAL = ("done", "archived")
 
 # The keys that `hermes kanban … --json` gives for a task, in its order.

@@ -17,9 +17,9 @@ from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
 from shards import connections, placing, sqlite
-from shards.bodies import Body
 from shards.changes import KIND_OF, chain, encode_body, genesis
 from shards.errors import ShardBehind, ShardOfAnother
+from shards.fields import Body
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile
 from shards.tail import Tail

@@ -137,7 +137,8 @@ def check_plain(path: Path, role: Role) -> None:
 
 
 def open_foreign(path: Path) -> sqlite3.Connection:
-    """Open a database that is not one of ours for reading only, whatever is in it. Raises FileMissing, CannotOpen."""
+    """Open a database that is not one of ours for reading only, whatever is in it. Raises FileMissing, NotAFile,
+    CannotOpen."""
     if not path.exists():
         raise FileMissing(path=path, role="database")
     if not path.is_file():

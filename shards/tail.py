@@ -12,7 +12,8 @@ from bisect import bisect_right
 from collections import OrderedDict
 from typing import NamedTuple
 
-from shards.bodies import ADDING, KINDS
+from shards.bodies import KINDS
+from shards.fields import ADDING
 from shards.vectors import Eyes
 
 _NEW = "SELECT seq, task_id, kind FROM changes WHERE seq > ? ORDER BY seq"

@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from shards.errors import StorageError
-from shards.names import BoardPaths
+from shards.names import BoardPaths, expanded
 from shards.records import Task
 
 
 def workspace_of(paths: BoardPaths, task: Task) -> Path | None:
     """Where ``task`` is worked on; None where nobody has said yet.
 
-    A scratch workspace is the board's own; a worktree without a path is anchored by whoever starts the worker.
+    A scratch workspace is the board's own; a worktree without a path is anchored by whoever starts the worker. Raises
+    StorageError.
     """
     if task.workspace_path:
-        return Path(task.workspace_path).expanduser()
+        return expanded(task.workspace_path)
     return paths.workspaces / task.id if task.workspace_kind == "scratch" else None
 
 
@@ -26,6 +27,7 @@ def make_workspace(paths: BoardPaths, task: Task) -> Path | None:
     if folder is not None and folder.is_absolute() and task.workspace_kind != "worktree":
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(path=folder, problem=f"it cannot be made: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # ValueError: it holds a NUL
+            problem = getattr(error, "strerror", None) or str(error)
+            raise StorageError(path=folder, problem=f"it cannot be made: {problem}") from error
     return folder

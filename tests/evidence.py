@@ -13,8 +13,9 @@ from typing import Any
 
 from coordinator.ledger import Entry, FileLedger
 from shards import connections, sqlite
-from shards.bodies import ADDING, KINDS
+from shards.bodies import KINDS
 from shards.errors import FileMissing
+from shards.fields import ADDING
 from shards.locks import FileLock
 from shards.names import BoardPaths
 

@@ -55,7 +55,7 @@ class Crew:
             role = ("worker", self.paths.folder, journal, profile, *self.team)
         with self._errors(name).open("ab") as errors:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "coordinator.demo.worker", *map(str, role)],
+                [sys.executable, "-P", "-m", "coordinator.demo.worker", *map(str, role)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,

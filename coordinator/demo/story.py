@@ -37,10 +37,6 @@ class FolderInUse(UsageError):
     """{folder} is not an empty folder; name a new one with --keep."""
 
 
-class NoProfiles(UsageError):
-    """A demo needs at least one profile, as in --profiles bingge,mafei."""
-
-
 @dataclass
 class Picture:
     """What is to be seen at one moment. ``rates``: changes merged per second, the latest last."""
@@ -80,11 +76,9 @@ def run_demo(profiles: list[str], seconds: float, keep: str | None, chaos: bool,
     """Play it, show it, and check it; returns whether everything was as it must be.
 
     ``keep``: a new or empty folder that the board is left in; None leaves nothing behind. Raises InvalidName,
-    NoProfiles, FolderInUse, StorageError.
+    FolderInUse, StorageError.
     """
     team = list(dict.fromkeys(check_profile(profile.strip()) for profile in profiles))
-    if not team:
-        raise NoProfiles()
     with tempfile.TemporaryDirectory(prefix="kanban-demo-", ignore_cleanup_errors=True) as scratch:
         home = _new_folder(Path(keep)) if keep else Path(scratch, "board")
         crew = Crew(Path(scratch), home, team)

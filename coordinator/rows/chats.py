@@ -23,7 +23,7 @@ class ChatRows(Rows):
 
     def forget_events(self, before_s: int) -> int:
         """Remove the events before ``before_s`` of tasks that are done or archived, except those that a subscription
-        has not told yet or a dead letter names; returns how many."""
+        has not told yet, and all of a task that has a dead letter; returns how many."""
         sql = (
             "DELETE FROM task_events WHERE created_at < ? "
             "AND task_id IN (SELECT id FROM tasks WHERE status IN ('done', 'archived')) "
@@ -93,10 +93,17 @@ class ChatRows(Rows):
             },
         )
 
-    def revive_letter(self, task_id: str, letter_id: int) -> bool:
-        """Mark a dead letter to be sent again; returns whether there is one."""
-        sql = "UPDATE merge_dead_letters SET resend = 1 WHERE id = ? AND task_id = ?"
-        return self._execute(sql, (letter_id, task_id)).rowcount == 1
+    def letter(self, task_id: str, letter_id: int) -> tuple[Chat, str] | None:
+        """The chat that a dead letter of the task is for, and the profile that gave it up; None if there is none."""
+        row = self._look(
+            f"SELECT {', '.join(CHAT)}, profile FROM merge_dead_letters WHERE id = ? AND task_id = ?",
+            (letter_id, task_id),
+        ).fetchone()
+        return None if row is None else (tuple(row[:4]), row[4])
+
+    def revive_letter(self, letter_id: int) -> None:
+        """Mark a dead letter to be sent again."""
+        self._execute("UPDATE merge_dead_letters SET resend = 1 WHERE id = ?", (letter_id,))
 
     def rest_letter(self, chat: Chat, letter_id: int, error: str, attempts: int) -> None:
         """A dead letter of the chat could not be delivered again."""

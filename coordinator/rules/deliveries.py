@@ -45,8 +45,17 @@ def delivered(board: BoardState, entry: Entry, body: Delivered, task: Task) -> d
 
 def resend(board: BoardState, entry: Entry, body: Resend, task: Task) -> dict[str, Any]:
     """A dead letter is to be delivered again, by the profile that delivers to its chat."""
-    if not board.revive_letter(task.id, body.letter_id):
+    found = board.letter(task.id, body.letter_id)
+    if found is None:
         raise Refusal("no_subscription", f"{task.id} has no dead letter {body.letter_id}")
+    chat, profile = found
+    deliverer = board.deliverer(chat)
+    if deliverer is None:
+        raise Refusal("no_subscription", f"that chat is no longer subscribed to {task.id}")
+    if deliverer != profile:
+        sentence = f"{deliverer or 'nobody yet'} delivers to that chat by now, and the letter is {profile}'s"
+        raise Refusal("not_your_chat", sentence, notifier_profile=deliverer)
+    board.revive_letter(body.letter_id)
     return {"letter_id": body.letter_id}
 
 

@@ -7,9 +7,8 @@ from typing import Any
 from coordinator.ledger import Entry
 from coordinator.rules.runs import before_claim, end_run
 from coordinator.state import BoardState, Task
-from shards.bodies import Fail
+from shards.bodies import FAILURE_LIMIT, Fail
 
-FAILURE_LIMIT = 2
 # A worker that ends cleanly without saying what came of its task is given this many tries, whatever the limit.
 PROTOCOL_VIOLATION_LIMIT = 3
 RATE_LIMIT_COOLDOWN_S = 300

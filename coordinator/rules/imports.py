@@ -15,13 +15,12 @@ from coordinator.refusal import Refusal
 from coordinator.rules.links import ready_or_waiting
 from coordinator.rules.tasks import refuse_duplicate
 from coordinator.state import BoardState, Task
-from shards.bodies import Import, ImportRows, ImportTask
-from shards.imported import ROWS
+from shards.bodies import LEASE_S
+from shards.imported import ROWS, Import, ImportRows, ImportTask
 
 # A run that is open when it is imported is believed alive as long as its lease still says, if that is this long at
 # least, and else for one lease.
 LEAST_LEASE_S = 60
-LEASE_S = 900
 
 
 def begin(board: BoardState, entry: Entry, body: Import) -> tuple[None, dict[str, Any]]:

@@ -16,7 +16,6 @@ CAN_REVIEW = ("running", "ready")
 CAN_BLOCK = ("running", "ready")
 CAN_SCHEDULE = ("todo", "ready", "running", "blocked")
 CAN_UNBLOCK = ("blocked", "scheduled")
-CAN_PROMOTE = ("todo", "blocked")
 # A task that is blocked for the same kind of reason this often goes back to triage: a person should look.
 BLOCK_RECURRENCE_LIMIT = 2
 SUMMARY_SHOWN = 400
@@ -117,7 +116,7 @@ def unblock(board: BoardState, entry: Entry, body: Unblock, task: Task) -> dict[
 
 def promote(board: BoardState, entry: Entry, body: Promote, task: Task) -> dict[str, Any]:
     """A waiting or blocked task is ready now. A forced gate stays open: the task can be claimed."""
-    require(task, CAN_PROMOTE, "promoted")
+    require(task, Promote.statuses, "promoted")
     waits = board.has_open_parent(task.id)
     if waits and not body.force:
         raise Refusal("parents_open", f"{task.id} waits for tasks that are not done; force it, or complete them")

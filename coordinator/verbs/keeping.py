@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import click
 
@@ -12,8 +11,8 @@ from coordinator import lock as locks
 from coordinator.lock import COMMAND
 from coordinator.telling import ProgressBar
 from shards import text
-from shards.commands import COUNT, NEEDS_ATTENTION, POSITIVE, json_option
-from shards.names import BoardPaths
+from shards.commands import DAYS, NEEDS_ATTENTION, POSITIVE, json_option
+from shards.names import BoardPaths, expanded
 
 DAY_MS = 24 * 3600 * 1000
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
@@ -119,7 +118,7 @@ def restore(ctx: click.Context, backup: str, as_json: bool) -> None:
 
     paths: BoardPaths = ctx.obj
     named = paths.backups / backup
-    found = store.read_backup(named if named.is_dir() else Path(backup).expanduser().absolute())
+    found = store.read_backup(named if named.is_dir() else expanded(backup).absolute())
     paths.make_folder()
     with locks.holding(paths, COMMAND) as lock, store.upkeep(paths), ProgressBar("replaying", as_json) as progress:
         done = put_back(paths, found, lock, progress)
@@ -141,7 +140,7 @@ def restore(ctx: click.Context, backup: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--keep-days", type=COUNT, default=30, show_default=True, metavar="N", help="What is younger stays.")
+@click.option("--keep-days", type=DAYS, default=30, show_default=True, metavar="N", help="What is younger stays.")
 @click.option("--dry-run", is_flag=True, help="Only count what would be dropped.")
 @json_option
 @click.pass_context

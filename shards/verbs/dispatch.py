@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from shards import text
-from shards.commands import COUNT, NOBODY, POSITIVE, Session, json_option, once_more
-from shards.diagnostics import FAILURE_LIMIT
-from shards.errors import DaemonMoved, InvalidName, Refused, UnknownTask
+from shards.bodies import FAILURE_LIMIT
+from shards.commands import COUNT, COUNT_OR_NONE, POSITIVE, POSITIVE_OR_NONE, Session, json_option, once_more
+from shards.errors import DaemonMoved, InvalidName, KanbanError, Refused, StorageError, UnknownTask
 from shards.names import check_profile
-from shards.records import Task
+from shards.records import Run, Task
 from shards.workspaces import make_workspace, workspace_of
 
 LIMITS = ("max_in_progress", "max_in_progress_per_profile", "failure_limit")
@@ -23,24 +24,10 @@ COUNTED = ("reclaimed", "promoted")
 NAMED = {"crashed": "crashed", "timed_out": "timed_out", "stale": "stale", "gave_up": "auto_blocked"}
 
 
-class _LimitType(click.ParamType):
-    name = "N|none"
-
-    def __init__(self, least: int) -> None:
-        self.least = least
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        if value.lower() in NOBODY:
-            return "none"
-        if not value.isdigit() or int(value) < self.least:
-            self.fail(f"{value!r} is not a limit; write {self.least} or more, or none.", param, ctx)
-        return int(value)
-
-
 @click.command()
-@click.option("--max-in-progress", type=_LimitType(0), metavar="N|none", help="Open runs on the whole board.")
-@click.option("--max-in-progress-per-profile", type=_LimitType(0), metavar="N|none", help="Open runs of one profile.")
-@click.option("--failure-limit", type=_LimitType(1), metavar="N|none",
+@click.option("--max-in-progress", type=COUNT_OR_NONE, help="Open runs on the whole board.")
+@click.option("--max-in-progress-per-profile", type=COUNT_OR_NONE, help="Open runs of one profile.")
+@click.option("--failure-limit", type=POSITIVE_OR_NONE,
               help="Failures in a row before a task is blocked; 2 if there is none.")  # fmt: skip
 @json_option
 @click.pass_obj
@@ -85,6 +72,8 @@ def dispatch(session: Session, most: int | None, failure_limit: int | None, dry_
         text.print_json(found.as_dict())
     else:
         found.say(dry_run)
+    if found.stopped_by is not None:
+        click.get_current_context().exit(found.stopped_by.exit_code)
 
 
 @click.command(context_settings={"ignore_unknown_options": True}, hidden=True)
@@ -106,29 +95,53 @@ class Dispatch:
         self.nonspawnable: list[str] = []
         self.capped: list[dict[str, Any]] = []
         self.refused: list[dict[str, str]] = []
+        self.stopped_by: KanbanError | None = None
         self._running: Counter[str] = Counter()
         self._full: set[str] = set()
 
     def plan(self, most: int | None) -> None:
         """What would be claimed, as far as the board's present state tells."""
         for task in self._worth_asking_for(most):
-            self._start(task, None, workspace_of(self._board.paths, task))
+            try:
+                self._start(task, None, workspace_of(self._board.paths, task))
+            except StorageError as error:
+                self._refuse(task, "spawn_failed", error)
 
     def claim(self, gateway: Any, most: int | None) -> None:
-        """Claim what there is; the coordinator decides each."""
+        """Claim what there is; the coordinator decides each. What was claimed before an error is to be started all the
+        same: ``stopped_by`` holds the error."""
         for task in self._worth_asking_for(most):
             try:
-                run = once_more(gateway.claim)(task.id, runs_as=task.assignee)
-            except UnknownTask as error:
-                self.refused.append({"task_id": task.id, "reason": "unknown_task", "message": str(error)})
-            except Refused as refused:
-                if refused.reason == "at_capacity":
-                    self._full.add(task.assignee)
-                    self._cap(task)
-                else:
-                    self.refused.append({"task_id": task.id, "reason": refused.reason, "message": str(refused)})
+                self._claim(gateway, task)
+            except KanbanError as error:
+                self._refuse(task, type(error).__name__, error)
+                self.stopped_by = error
+                return
+
+    def _claim(self, gateway: Any, task: Task) -> None:
+        try:
+            run = once_more(gateway.claim)(task.id, runs_as=task.assignee)
+        except UnknownTask as error:
+            self._refuse(task, "unknown_task", error)
+        except Refused as refused:
+            if refused.reason == "at_capacity":
+                self._full.add(task.assignee)
+                self._cap(task)
             else:
-                self._start(task, run.id, make_workspace(gateway.paths, task))
+                self._refuse(task, refused.reason, refused)
+        else:
+            self._place(gateway, task, run)
+
+    def _place(self, gateway: Any, task: Task, run: Run) -> None:
+        """A run without a place to work at ends as one whose worker could not be started, as in Hermes."""
+        try:
+            workspace = make_workspace(gateway.paths, task)
+        except StorageError as error:
+            self._refuse(task, "spawn_failed", error)
+            with suppress(Refused):  # it is over already
+                gateway.fail(run, "spawn_failed", f"workspace: {error}")
+        else:
+            self._start(task, run.id, workspace)
 
     def count_what_passed(self) -> None:
         """Count what was merged and decided meanwhile because time went by."""
@@ -171,7 +184,7 @@ class Dispatch:
         for each in self.capped:
             click.echo(f"Deferred ({each['assignee']} has {each['current']} running): {each['task_id']}")
         for each in self.refused:
-            click.echo(f"Refused: {each['message']}")
+            click.echo(f"Not started ({each['task_id']}): {each['message']}")
 
     def _worth_asking_for(self, most: int | None) -> Iterator[Task]:
         """The tasks that the limits leave room for. Asking for the others would only fill the ledger with refusals."""
@@ -201,6 +214,9 @@ class Dispatch:
         self._running[task.assignee] += 1
         place = None if workspace is None else str(workspace)
         self.spawned.append({"task_id": task.id, "assignee": task.assignee, "workspace": place, "run_id": run_id})
+
+    def _refuse(self, task: Task, reason: str, error: KanbanError) -> None:
+        self.refused.append({"task_id": task.id, "reason": reason, "message": str(error)})
 
     def _cap(self, task: Task) -> None:
         current = self._running[task.assignee]

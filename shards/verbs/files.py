@@ -10,7 +10,7 @@ import click
 from shards import text
 from shards.commands import POSITIVE, Session, answer, json_option
 from shards.errors import UnknownAttachment, UnknownTask
-from shards.names import check_task_id
+from shards.names import check_task_id, expanded
 
 
 @click.command()
@@ -34,7 +34,7 @@ def attach(
     gateway = session.gateway()
     kind = content_type or mimetypes.guess_type(name or path.name)[0]
     number = gateway.attach(
-        task_id, path.expanduser(), name=name, content_type=kind, uploaded_by=author or gateway.profile
+        task_id, expanded(path), name=name, content_type=kind, uploaded_by=author or gateway.profile
     )
     kept = gateway.board.attachment(number)
     said = f"Attached {kept.filename} to {task_id} (attachment {number}, {kept.size} bytes)"

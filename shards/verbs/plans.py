@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from shards import text
-from shards.commands import Session, json_option, once_more, whom
+from shards.commands import Session, json_option, once_more, whole_text, whom
 from shards.errors import InvalidChange, KanbanError, Refused, UnknownTask
 
 # Does it to one task; returns facts for programs and a sentence for people.
@@ -54,7 +54,7 @@ def specify(
         raise click.UsageError("Name a task, or say --all.")
     if body is not None and body_file is not None:
         raise click.UsageError("Say --body or --body-file, not both.")
-    given = {"title": title, "body": body_file.read() if body_file else body}
+    given = {"title": title, "body": whole_text(body_file) if body_file else body}
     given = {name: value for name, value in given.items() if value is not None}
     if all_triage and given:
         raise click.UsageError("--title and --body belong to one task.")
@@ -108,7 +108,7 @@ def decompose(
     """
     if bool(task_id) == all_triage:
         raise click.UsageError("Name a task, or say --all.")
-    told = _parsed(plan.read())
+    told = _parsed(whole_text(plan))
     plans = _plans(told) if all_triage else {task_id: _children(told)}
     gateway = session.gateway()
     how = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from shards import text
+from shards.bodies import LEASE_S, Outcome
 from shards.commands import (
+    NEEDS_ATTENTION,
     POSITIVE,
     Session,
     answer,
@@ -22,16 +24,15 @@ from shards.commands import (
     seconds,
     work_of,
 )
-from shards.errors import Refused
+from shards.errors import Refused, StorageError
+from shards.records import Task
 from shards.workspaces import make_workspace
-
-OUTCOMES = ("crashed", "timed_out", "stale", "spawn_failed", "rate_limited", "protocol_violation")
 
 
 @click.command()
 @click.argument("task_id", required=False)
 @click.option("--next", "take_next", is_flag=True, help="The best ready task for me, in place of TASK_ID.")
-@click.option("--ttl", "lease_s", type=POSITIVE, default=900, show_default=True,
+@click.option("--ttl", "lease_s", type=POSITIVE, default=LEASE_S, show_default=True,
               help="Seconds that the run is believed alive without a sign of life.")  # fmt: skip
 @click.option("--runs-as", metavar="PROFILE", help="Whose worker does it, if not mine.")
 @json_option
@@ -40,7 +41,8 @@ OUTCOMES = ("crashed", "timed_out", "stale", "spawn_failed", "rate_limited", "pr
 def claim(session: Session, task_id: str | None, take_next: bool, as_json: bool, **how: Any) -> None:
     """Start work on a ready task, or on the review of one. Whoever loses a race is told who won.
 
-    Prints the folder to work in, which is there then; a git worktree is left to git.
+    Prints the folder to work in, which is there then; a git worktree is left to git. Where it cannot be made, the task
+    is claimed all the same, and the call ends with 6.
     """
     if (task_id is None) != take_next:
         both = "Name a task or say --next, and not both." if take_next else "Name a task, or say --next."
@@ -53,17 +55,29 @@ def claim(session: Session, task_id: str | None, take_next: bool, as_json: bool,
         answer(as_json, {"ok": True, "run": None, "held_up_by": full}, said)
         return
     task = gateway.board.task(run.task_id)
-    workspace = make_workspace(gateway.paths, task)
+    workspace, problem = _place(gateway, task)
     said = f"Claimed {run.task_id}  (run {run.id}: {text.clip(task.title)})"
-    if workspace is not None:
-        said += f"\nWorkspace: {workspace}"
+    if workspace or problem:
+        said += f"\nWorkspace: {workspace or problem}"
     value = {
         "ok": True,
         "task": task.as_hermes(),
         "run": run.as_dict(),
-        "workspace": None if workspace is None else str(workspace),
+        "workspace": workspace,
+        "workspace_problem": problem,
     }
     answer(as_json, value, said)
+    if problem:
+        click.get_current_context().exit(NEEDS_ATTENTION)
+
+
+def _place(gateway: Any, task: Task) -> tuple[str | None, str | None]:
+    """Where the task is worked on, or what is wrong with that place."""
+    try:
+        workspace = make_workspace(gateway.paths, task)
+    except StorageError as error:
+        return None, str(error)
+    return None if workspace is None else str(workspace), None
 
 
 @click.command()
@@ -182,7 +196,7 @@ def reclaim(session: Session, task_id: str, reason: str | None, as_json: bool) -
 
 @click.command()
 @click.argument("task_id")
-@click.argument("outcome", type=click.Choice(OUTCOMES))
+@click.argument("outcome", type=click.Choice(get_args(Outcome)))
 @click.argument("error", nargs=-1)
 @click.option("--exit-code", type=int, help="What the worker ended with.")
 @click.option("--cooldown", metavar="SPAN", help="After rate_limited: not claimed again before; else 5m.")

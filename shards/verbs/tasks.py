@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 
 from shards.boards import read_metadata
 from shards.commands import (
-    NOBODY,
     POSITIVE,
+    POSITIVE_OR_NONE,
     Session,
     answer,
     joined,
@@ -21,6 +20,7 @@ from shards.commands import (
     whom,
 )
 from shards.errors import NotLinked, Refused, UnknownTask
+from shards.names import expanded
 
 
 @click.command()
@@ -134,7 +134,7 @@ def reassign(
 @click.option("--workspace-path", metavar="PATH")
 @click.option("--branch", "branch_name", metavar="NAME")
 @click.option("--max-runtime", metavar="SPAN", help="30s, 5m, 2h, 1d, or seconds.")
-@click.option("--max-retries", metavar="N")
+@click.option("--max-retries", type=POSITIVE_OR_NONE)
 @click.option("--result", help="Of a task that is done.")
 @click.option("--summary", help="Of a task that is done; without it, --result is the summary, too.")
 @click.option("--metadata", metavar="JSON", help="An object; of a task that is done.")
@@ -144,7 +144,7 @@ def edit(
     session: Session,
     task_id: str,
     max_runtime: str | None,
-    max_retries: str | None,
+    max_retries: int | str | None,
     metadata: str | None,
     as_json: bool,
     **texts: Any,
@@ -160,7 +160,7 @@ def edit(
     if max_runtime is not None:
         given["max_runtime_seconds"] = seconds(whom(max_runtime))
     if max_retries is not None:
-        given["max_retries"] = _retries(max_retries)
+        given["max_retries"] = None if max_retries == "none" else max_retries
     if metadata is not None:
         given["metadata"] = json_object(metadata)
     if not given:
@@ -220,7 +220,7 @@ def _workspace(told: str) -> tuple[str, str | None]:
         raise click.BadParameter(f"{told!r} is not a workspace; write scratch, worktree, worktree:PATH or dir:PATH.")
     if colon and not path:
         raise click.BadParameter(f"{told!r} lacks the path after the colon.")
-    return kind, os.path.expanduser(path) or None
+    return kind, str(expanded(path)) if path else None
 
 
 def _branch(name: str | None, kind: str) -> str | None:
@@ -250,14 +250,6 @@ def _reclaimed(gateway: Any, task_id: str, reason: str | None) -> bool:
             raise
         return False
     return True
-
-
-def _retries(told: str) -> int | None:
-    if told.lower() in NOBODY:
-        return None
-    if not told.isdigit() or int(told) < 1:
-        raise click.BadParameter(f"{told!r} is not a number of retries; write 1 or more, or none.")
-    return int(told)
 
 
 def _at_most(said: str, longest: int | None) -> str:

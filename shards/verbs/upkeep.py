@@ -11,7 +11,7 @@ import click
 
 from shards import text
 from shards.board import Board
-from shards.commands import Session, answer, json_option, table
+from shards.commands import DAYS, Session, answer, json_option, table
 from shards.errors import NoLog
 from shards.names import BoardPaths, check_task_id, root_folder
 from shards.records import STATUSES
@@ -110,8 +110,8 @@ def log(session: Session, task_id: str, tail_bytes: int | None, as_json: bool) -
 
 
 @click.command()
-@click.option("--event-retention-days", type=click.IntRange(0), default=30, show_default=True)
-@click.option("--log-retention-days", type=click.IntRange(0), default=30, show_default=True)
+@click.option("--event-retention-days", type=DAYS, metavar="N", default=30, show_default=True)
+@click.option("--log-retention-days", type=DAYS, metavar="N", default=30, show_default=True)
 @json_option
 @click.pass_obj
 def gc(session: Session, event_retention_days: int, log_retention_days: int, as_json: bool) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from shards import text
+from shards.bodies import Promote
 from shards.commands import (
     Session,
     each,
@@ -21,12 +22,10 @@ from shards.commands import (
     work_of,
 )
 from shards.errors import Refused, UnknownTask
+from shards.fields import BlockKind
 from shards.groups import Spreading
 from shards.names import check_task_id
 from shards.records import TERMINAL
-
-BLOCK_KINDS = ("capability", "dependency", "needs_input", "transient")
-CAN_PROMOTE = ("todo", "blocked")
 
 ids_option = click.option(
     "--ids", "more_ids", multiple=True, metavar="TASK...", help="More tasks, for the same reason."
@@ -37,7 +36,7 @@ ids_option = click.option(
 @click.argument("task_id")
 @click.argument("reason", nargs=-1)
 @ids_option
-@click.option("--kind", type=click.Choice(BLOCK_KINDS),
+@click.option("--kind", type=click.Choice(sorted(get_args(BlockKind))),
               help="dependency: it waits for its parents, not for a person. The others wait for a person.")  # fmt: skip
 @run_option
 @json_option
@@ -154,7 +153,7 @@ def promote(
     """
     why = joined(reason)
     results = []
-    for each_id in dict.fromkeys((task_id, *more_ids)):
+    for each_id in [check_task_id(each_id) for each_id in dict.fromkeys((task_id, *more_ids))]:
         error = _not_promotable(session, each_id, force) if dry_run else _not_promoted(session, each_id, why, force)
         results.append(
             {
@@ -195,11 +194,11 @@ def _not_promoted(session: Session, task_id: str, why: str | None, force: bool) 
 def _not_promotable(session: Session, task_id: str, force: bool) -> str | None:
     """Why the task, as the board shows it, would not be promoted."""
     board = session.board()
-    task = board.task(check_task_id(task_id))
+    task = board.task(task_id)
     if task is None:
         return str(UnknownTask(task_id=task_id))
-    if task.status not in CAN_PROMOTE:
-        return f"{task_id} is {task.status}; only tasks that are {' or '.join(CAN_PROMOTE)} are promoted"
+    if task.status not in Promote.statuses:
+        return f"{task_id} is {task.status}; only tasks that are {' or '.join(Promote.statuses)} are promoted"
     parents = [board.task(parent) for parent in board.parents(task_id)]
     waits_for = [parent.id for parent in parents if parent is not None and parent.status not in TERMINAL]
     if waits_for and not force:

@@ -17,10 +17,7 @@ from coordinator.errors import LedgerBehind
 from coordinator.verify import verify
 from shards import sqlite
 from shards.bodies import (
-    LIMIT_BYTES,
-    NESTING_LIMIT,
     Attach,
-    Body,
     Claim,
     Comment,
     Complete,
@@ -35,6 +32,7 @@ from shards.bodies import (
 )
 from shards.changes import chain, genesis
 from shards.errors import Damaged, InvalidChange
+from shards.fields import LIMIT_BYTES, NESTING_LIMIT, Body
 from shards.locks import FileLock
 from shards.names import BoardPaths
 from tests import invariants

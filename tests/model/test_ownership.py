@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from shards.bodies import (
     Assign,
     Block,
-    Body,
     Claim,
     ClaimNext,
     Comment,
@@ -25,6 +24,7 @@ from shards.bodies import (
     Subscribe,
     Unblock,
 )
+from shards.fields import Body
 from shards.names import COORDINATOR
 from tests import invariants
 from tests.evidence import Evidence

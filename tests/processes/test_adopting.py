@@ -35,7 +35,6 @@ pathlib.Path.rename, os.link = dying(pathlib.Path.rename), dying(os.link)
 main()
 """
 STEPS = range(1, 12)
-IN_THE_WAL = "in the WAL"
 
 
 def merge_killed(home: Path, step: int, *words: str) -> int:

@@ -14,8 +14,9 @@ from coordinator.ledger import GENESIS, Entry, entry_digest
 from coordinator.passes import replay
 from coordinator.state import BoardState
 from shards import sqlite, vectors
-from shards.bodies import Archive, Body, Create, Expire
+from shards.bodies import Archive, Create, Expire
 from shards.changes import KIND_OF, Change, chain, encode_body, genesis
+from shards.fields import Body
 from shards.names import COORDINATOR
 
 START_S = 1_000_000

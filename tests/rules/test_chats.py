@@ -119,6 +119,19 @@ def test_a_dead_letter_and_sending_it_again(game: Game) -> None:
     assert game.rows("SELECT 1 FROM merge_dead_letters") == []
 
 
+def test_a_dead_letter_of_a_chat_that_left(game: Game) -> None:
+    """Nobody would send it; and whoever has the chat by now was not the one who could not."""
+    task_id = game.make()
+    game.apply("bingge", task_id, Subscribe(**CHAT, from_start=True))
+    game.apply("bingge", task_id, Delivered(**CHAT, upto=1, events=(1,), error="chat not found", attempts=6))
+    game.apply("bingge", task_id, Unsubscribe(**CHAT))
+    game.refuse("bingge", task_id, Resend(letter_id=1), "no_subscription")
+    game.apply("pixiel", task_id, Subscribe(**CHAT))
+    facts = game.refuse("bingge", task_id, Resend(letter_id=1), "not_your_chat")
+    assert facts == {"notifier_profile": "pixiel"}
+    assert game.rows("SELECT resend FROM merge_dead_letters") == [{"resend": 0}]
+
+
 def test_what_was_delivered_to_a_chat_that_left(game: Game) -> None:
     task_id = game.make()
     assert game.apply("bingge", task_id, Delivered(**CHAT, upto=1)) == {"last_event_id": None}

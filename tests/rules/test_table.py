@@ -14,8 +14,8 @@ import pytest
 from coordinator.refusal import REASONS
 from coordinator.rules import NO_TASK_YET, RULES
 from shards import bodies
-from shards.bodies import Body
 from shards.changes import KIND_OF
+from shards.fields import Body
 from shards.imported import SubscriptionRow, TaskRow
 from shards.names import COORDINATOR
 from shards.records import STATUSES

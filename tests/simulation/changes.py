@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from shards.bodies import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS, Body, PlannedChild
+from shards.bodies import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS, PlannedChild
+from shards.fields import Body
 from tests.evidence import Evidence
 
 WRITABLE = tuple(sorted(KINDS.keys() - COORDINATOR_KINDS))

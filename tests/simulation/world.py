@@ -34,8 +34,8 @@ from coordinator.verify import rebuild
 from migrations.hermes import Legacy
 from shards import connections, placing, sqlite
 from shards.board import Board
-from shards.bodies import Body
 from shards.errors import BoardMissing, DiskFull, StorageError
+from shards.fields import Body
 from shards.locks import FileLock
 from shards.names import BoardPaths
 from shards.shard import Shard

@@ -71,6 +71,19 @@ def test_a_name_is_a_name_and_nothing_else(gateway: Gateway, paths, file: Path, 
     assert (found.filename, Path(found.stored_path)) == (stored, paths.attachments / task_id / stored)
 
 
+def test_a_file_that_grows_while_it_is_copied(gateway: Gateway, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row says what was kept, and the limit holds for that."""
+    task_id, size = gateway.create("x"), file.stat().st_size
+    seen = os.stat_result((*os.stat(file)[:6], 1, *os.stat(file)[7:]))
+    monkeypatch.setattr(Path, "stat", lambda path, **how: seen if path == file else os.stat(path, **how))
+    found = gateway.board.attachment(gateway.attach(task_id, file))
+    assert (found.size, Path(found.stored_path).read_text()) == (size, "words")
+    monkeypatch.setattr(attachments, "LIMIT_BYTES", size - 1)
+    with pytest.raises(AttachmentTooLarge):
+        gateway.attach(task_id, file)
+    assert kept(gateway) == [Path(found.stored_path)]
+
+
 def test_the_limit(gateway: Gateway, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of the limit's size is kept, one that is larger is refused before anything is copied."""
     monkeypatch.setattr(attachments, "LIMIT_BYTES", 5)

@@ -325,6 +325,15 @@ def test_a_schedule(paths: BoardPaths, store: Path, task: str) -> None:
     assert len(backups_in(store)) == 1
 
 
+def test_a_schedule_beside_a_folder_of_that_name(paths, store, task, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a daemon is started, a folder ``coordinator`` may lie that is somebody else's program."""
+    (tmp_path / "work" / "coordinator").mkdir(parents=True)
+    (tmp_path / "work" / "coordinator" / "__init__.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path / "work")
+    assert _awaited(Schedule(paths, 3600.0)) == set()
+    assert len(backups_in(store)) == 1
+
+
 def test_a_schedule_goes_on_behind_a_board_that_was_given_up(paths: BoardPaths, store: Path, task: str) -> None:
     """A daemon closes the board while a backup runs, perhaps at each sweep, and opens it again when that is possible:
     the backup that was ended is tried again before a whole period is over."""

@@ -10,9 +10,10 @@ import sys
 import pytest
 
 from shards import vectors
-from shards.bodies import PARENTS_LIMIT, PLAN_LINKS_LIMIT, Complete, Create, Decompose, PlannedChild
+from shards.bodies import PLAN_LINKS_LIMIT, Complete, Create, Decompose, PlannedChild
 from shards.changes import decode_body, encode_body
 from shards.errors import InvalidChange
+from shards.fields import PARENTS_LIMIT
 from shards.names import new_task_id
 
 DECODE = "import sys; from shards.changes import decode_body; decode_body('complete', sys.stdin.read())"

@@ -187,7 +187,7 @@ def test_the_key_stays_while_more_happens(amy: Gateway, clock: Clock) -> None:
     assert (again.key, [event.id for event in again.events]) == (lost.key, [first])
     again.acknowledge()
     (digest,) = amy.deliveries()
-    assert digest.is_digest
+    assert len(digest.events) > 1
     last = happen(amy, task_id, 1)
     clock.later(LEASE_S)
     (again,) = amy.deliveries()
@@ -274,6 +274,23 @@ def test_a_dead_letter_that_is_delivered_after_all(amy: Gateway, open_as, clock:
     assert sent(amy) == [letter.event_ids]
     assert sent(amy) == []
     assert amy.board.dead_letters() == []
+
+
+def test_a_dead_letter_waits_while_another_profile_has_its_chat(amy: Gateway, open_as, clock: Clock) -> None:
+    """Asked for before the chat changed hands, it is sent by neither until it is back in hers."""
+    letter = dead_letter(amy, clock)
+    amy.resend(letter)
+    bob = open_as("bob")
+    amy.unsubscribe(letter.task_id, **CHAT)
+    amy.sync()
+    bob.subscribe(letter.task_id, **CHAT)
+    bob.sync()
+    assert (sent(amy), sent(bob)) == ([], [])
+    bob.unsubscribe(letter.task_id, **CHAT)
+    bob.sync()
+    amy.subscribe(letter.task_id, **CHAT)
+    amy.sync()
+    assert sent(amy) == [letter.event_ids]
 
 
 def test_a_dead_letter_that_fails_again(amy: Gateway, clock: Clock) -> None:

@@ -16,9 +16,9 @@ from migrations import hermes
 from migrations.board import HERMES_TABLES
 from migrations.hermes import Legacy
 from shards import Board, sqlite
-from shards.bodies import LIMIT_BYTES, ImportRows, ImportTask
 from shards.changes import encode_body
-from shards.imported import ROWS, TaskRow
+from shards.fields import LIMIT_BYTES
+from shards.imported import ROWS, ImportRows, ImportTask, TaskRow
 from shards.names import BoardPaths
 from tests.legacy import write_legacy
 from tests.unit.test_importing import checked

@@ -21,8 +21,9 @@ from coordinator.collect import QUARANTINED, look
 from coordinator.ledger import FileLedger
 from coordinator.verify import verify
 from shards import Board, Gateway
-from shards.bodies import LIMIT_BYTES, Comment, Complete
+from shards.bodies import Comment, Complete
 from shards.changes import chain, encode_body
+from shards.fields import LIMIT_BYTES
 from shards.names import BoardPaths
 
 FUTURE_MS = 2**50

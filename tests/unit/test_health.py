@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
 from coordinator import health as healths
 from coordinator import lock as locks
+from coordinator.collect import QUARANTINED
 from coordinator.findings import FAULT, NOTE, OK, WARNING
 from coordinator.health import read_health, read_sizes, read_undelivered
 from coordinator.problems import findings, problems
@@ -279,3 +281,30 @@ def sqlite_reader(paths: BoardPaths) -> Iterator:
         yield connection
     finally:
         connection.close()
+
+
+def test_times_that_are_none_stop_nobody_from_looking(paths: BoardPaths, later) -> None:
+    """A flipped bit makes a text of a number, whatever the schema says."""
+    with Gateway("amy", home=paths.folder) as amy:
+        run = amy.claim(amy.create("a task"), lease_s=1)
+        amy.heartbeat(run)
+    with nobody_merges(paths), Gateway("amy", home=paths.folder) as amy:
+        amy.comment(run.task_id, "waits")
+    with closing(sqlite3.connect(paths.shard("amy"))) as shard:
+        schema = shard.execute("SELECT sql, name FROM sqlite_schema").fetchall()
+        _write_schema(shard, [(sql and sql.replace(" STRICT", ""), name) for sql, name in schema])
+    with closing(sqlite3.connect(paths.shard("amy"))) as shard, shard:
+        shard.execute("UPDATE liveness SET at_ms = 'soon'")
+        shard.execute("UPDATE changes SET at_ms = 'soon' WHERE seq = (SELECT max(seq) FROM changes)")
+    with closing(sqlite3.connect(paths.shard("amy"))) as shard:
+        _write_schema(shard, schema)
+    later(60)
+    health = read_health(paths)
+    assert [lease.run_id for lease in health.past_lease] == [run.id]
+    assert [(shard.state, shard.waiting) for shard in health.shards] == [(QUARANTINED, 1)]
+
+
+def _write_schema(shard: sqlite3.Connection, schema: list[tuple]) -> None:
+    with shard:
+        shard.execute("PRAGMA writable_schema=ON")
+        shard.executemany("UPDATE sqlite_schema SET sql = ? WHERE name = ?", schema)

@@ -19,8 +19,8 @@ from coordinator.exporting import export
 from coordinator.holders import can_tell
 from coordinator.importing import Imported, import_board
 from coordinator.ledger import FileLedger
-from coordinator.rules.imports import LEASE_S
 from shards import Board, Gateway
+from shards.bodies import LEASE_S
 from shards.errors import FileMissing, KanbanError
 from shards.names import COORDINATOR, BoardPaths
 from tests import invariants

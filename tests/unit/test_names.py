@@ -62,6 +62,15 @@ def test_root(environ: dict[str, str], root: str) -> None:
     assert root_folder("/said", environ) == Path("/said")
 
 
+@pytest.mark.parametrize("variable", ["HERMES_KANBAN_HOME", "HERMES_HOME", "HERMES_KANBAN_DB"])
+def test_a_user_that_is_not_known(variable: str) -> None:
+    """The shell leaves such a path as it is."""
+    with pytest.raises(StorageError, match="~nobody-of-that-name/x cannot be used: no home folder"):
+        BoardPaths.find(environ={variable: "~nobody-of-that-name/x"})
+    with pytest.raises(StorageError, match="no home folder"):
+        BoardPaths.find(home="~nobody-of-that-name/x")
+
+
 def test_what_is_said_wins_over_the_environment(tmp_path: Path) -> None:
     """A variable that leaked into a process never decides where rows are written, once the caller said where."""
     leaked = {"HERMES_KANBAN_DB": "/leaked/kanban.db", "HERMES_KANBAN_BOARD": "leaked", "HERMES_HOME": "/leaked"}

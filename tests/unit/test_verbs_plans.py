@@ -9,7 +9,9 @@ import pytest
 
 from shards import Board, Gateway
 from shards.bodies import Complete
+from shards.errors import Undecided
 from shards.names import BoardPaths
+from shards.records import Run
 from shards.verbs.dispatch import Dispatch
 from tests.unit.verbs import MISSING, Shell, append_unmerged
 
@@ -181,6 +183,22 @@ def test_swarm_refuses_what_makes_no_sense(shell: Shell) -> None:
     shell.refuses(2, "swarm", "x", *SWARM[:-2])
 
 
+@pytest.mark.parametrize("words", [("specify", "{}", "--body-file"), ("decompose", "{}", "--plan")])
+def test_a_file_that_is_no_text(shell: Shell, tmp_path, words: tuple[str, ...]) -> None:
+    file = tmp_path / "latin-1.txt"
+    file.write_bytes("für später".encode("latin-1"))
+    task_id = shell.create("x", "--triage")
+    assert f"{file} is not text" in shell.refuses(2, *(word.format(task_id) for word in words), file)
+
+
+@pytest.mark.parametrize("word", ["²", "-1", "x", "9" * 30])
+def test_what_is_no_limit(shell: Shell, word: str) -> None:
+    task_id = shell.create("x")
+    assert "is not a whole number from 0 on" in shell.refuses(2, "limits", f"--max-in-progress={word}")
+    assert "is not a whole number from 1 on" in shell.refuses(2, "edit", task_id, f"--max-retries={word}")
+    assert "is not a whole number from 0 to 36500" in shell.refuses(2, "gc", f"--log-retention-days={word}")
+
+
 def test_dispatch_claims_for_the_assignees(shell: Shell, tmp_path) -> None:
     first = shell.create("x", "--assignee", "bob", "--priority", 1)
     second = shell.create("y", "--assignee", "cara", "--workspace", "worktree:/src")
@@ -230,7 +248,40 @@ def test_dispatch_tells_what_was_refused(shell: Shell) -> None:
     shell.says("fail", task_id, "rate_limited")
     (refused,) = shell.json("dispatch")["refused"]
     assert (refused["task_id"], refused["reason"]) == (task_id, "cooling_down")
-    assert "Refused: " in shell.says("dispatch")
+    assert "Not started (t_" in shell.says("dispatch")
+
+
+@pytest.mark.parametrize("place", ["/proc/none/of/that", "~nobody-of-that-name/x", "/a\0b"])
+def test_dispatch_ends_a_run_that_has_no_place(shell: Shell, home: str, place: str) -> None:
+    """And tells of the others, which are to be started."""
+    with Gateway("amy", home=home) as gateway:
+        lost = gateway.create("x", assignee="bob", priority=1, workspace_kind="dir", workspace_path=place)
+    task_id = shell.create("y", "--assignee", "cara")
+    found = shell.json("dispatch")
+    assert [each["task_id"] for each in found["spawned"]] == [task_id]
+    assert [(each["task_id"], each["reason"]) for each in found["refused"]] == [(lost, "spawn_failed")]
+    assert shell.status(lost) == "ready"
+    assert shell.json("runs", lost)[-1]["outcome"] == "spawn_failed"
+    shell.json("dispatch", "--dry-run")
+    assert f"Not started ({lost})" in shell.says("dispatch")
+    assert shell.status(lost) == "blocked"
+
+
+def test_dispatch_tells_what_was_claimed_before_an_error(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those tasks run, and nobody else starts them."""
+    first, second = shell.create("x", "--assignee", "bob", "--priority", 1), shell.create("y", "--assignee", "cara")
+    claimed = Gateway.claim
+
+    def claim(gateway: Gateway, task_id: str, **how: str) -> Run:
+        if task_id == second:
+            raise Undecided(seq=2, profile="amy", waited_s=30, why="a coordinator is stopped")
+        return claimed(gateway, task_id, **how)
+
+    monkeypatch.setattr(Gateway, "claim", claim)
+    ended = shell.run("dispatch", "--json")
+    found = json.loads(ended.stdout)
+    assert (ended.exit_code, [each["task_id"] for each in found["spawned"]]) == (4, [first])
+    assert [(each["task_id"], each["reason"]) for each in found["refused"]] == [(second, "Undecided")]
 
 
 def test_dispatch_counts_what_passed_meanwhile(shell: Shell, paths: BoardPaths) -> None:

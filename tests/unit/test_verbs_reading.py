@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import click
 import pytest
 
-from shards import Gateway
+from shards import Board, Gateway
 from shards.cli import VERBS, main
 from shards.deliveries import PAUSES_S
 from shards.records import TASK_JSON_KEYS
@@ -196,6 +196,16 @@ def test_dead_letters(shell: Shell, home: str, task_id: str, monkeypatch: pytest
     assert shell.says("notify-resend", letter["id"]) == f"Letter {letter['id']} goes to telegram:42 again, by amy\n"
     assert shell.json("notify-dead")[0]["resend"] is True
     assert "There is no dead letter 99" in shell.refuses(1, "notify-resend", 99)
+
+
+def test_show_has_every_event(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: the newest are those that count."""
+    task_id = shell.create("x")
+    for number in range(5):
+        shell.says("comment", task_id, number)
+    shell.says("complete", task_id)
+    monkeypatch.setattr(Board.events, "__kwdefaults__", {**Board.events.__kwdefaults__, "limit": 2})
+    assert [event["kind"] for event in shell.task(task_id)["events"]] == ["created", *["commented"] * 5, "completed"]
 
 
 def test_tail_shows_what_was_and_what_comes(shell: Shell, home: str, task_id: str) -> None:

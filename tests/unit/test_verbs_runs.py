@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shards import Board
+from shards import Board, Gateway
 from shards.bodies import Edit
 from shards.names import BoardPaths
 from tests.unit.verbs import MISSING, Shell, append_unmerged
@@ -220,6 +220,25 @@ def test_promote(shell: Shell, task_id: str) -> None:
     assert shell.says("promote", child, "in", "a", "hurry", "--force") == f"Promoted {child} -> ready: in a hurry\n"
     assert shell.task(child)["events"][-1]["payload"] == {"actor": "amy", "reason": "in a hurry", "forced": True}
     _claimed(shell, child)
+
+
+def test_promote_several_of_which_one_is_no_id(shell: Shell) -> None:
+    """Nothing is done then: it would not be told of what was."""
+    blocked = shell.create("y", "--initial-status", "blocked")
+    shell.refuses(2, "promote", blocked, "--ids", "xx")
+    assert shell.status(blocked) == "blocked"
+
+
+def test_claim_where_the_place_cannot_be_made(shell: Shell, home: str) -> None:
+    """The run is open and its number is told, or nobody could end it."""
+    with Gateway("amy", home=home) as gateway:
+        task_id = gateway.create("x", workspace_kind="dir", workspace_path="/proc/none/of/that")
+    ended = shell.run("claim", task_id, "--json")
+    value = json.loads(ended.stdout)
+    assert (ended.exit_code, value["workspace"]) == (6, None)
+    assert value["workspace_problem"].startswith("/proc/none/of/that cannot be used: it cannot be made")
+    shell.says("fail", task_id, "spawn_failed", "--run", value["run"]["id"])
+    assert "it cannot be made" in shell.run("claim", task_id).stdout
 
 
 def test_promote_several(shell: Shell, task_id: str) -> None:

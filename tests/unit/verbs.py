@@ -8,8 +8,8 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from shards.board import Board
-from shards.bodies import Body
 from shards.cli import main
+from shards.fields import Body
 from shards.names import BoardPaths
 from shards.shard import Shard
 

@@ -1,0 +1,48 @@
+"""Fields: what a body of a change is made of, and how large it may be. Decoding checks all of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+LIMIT_BYTES = 1024 * 1024
+PARENTS_LIMIT = 1_000
+# Of lists and maps in metadata. Without it, what can be decoded would depend on how deep the caller's stack is.
+NESTING_LIMIT = 64
+# In metadata, from minus this on and below it: how many digits of a larger one can be read depends on the environment.
+INTEGER_LIMIT = 2**63
+# So many tasks or links that a change names cost as much to decide as a plain change.
+NAMED_PER_CHANGE = 2
+
+Line = Annotated[str, Meta(min_length=1, max_length=1_000)]
+Text = Annotated[str, Meta(max_length=LIMIT_BYTES)]
+TaskId = Annotated[str, Meta(pattern=r"^t_[0-9a-f]{8,64}\Z")]
+Profile = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Id = Annotated[int, Meta(ge=1, le=2**53)]
+Priority = Annotated[int, Meta(ge=-(2**31), le=2**31)]
+Seconds = Annotated[int, Meta(ge=1, le=366 * 24 * 3600)]
+Metadata = dict[str, Any]
+BlockKind = Literal["needs_input", "capability", "transient", "dependency"]
+
+ADDING = "adding"
+DECIDING = "deciding"
+
+
+class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one change says. ``law``: whether it adds or decides (docs/design.md, "The rule").
+
+    A body with a ``run_id`` that is not None is run-bound.
+    """
+
+    law: ClassVar[str] = DECIDING
+    run_id: ClassVar[int | None] = None
+
+    def weight(self) -> int:
+        """What deciding it costs, in plain changes."""
+        return 1 + self._named() // NAMED_PER_CHANGE
+
+    def _named(self) -> int:
+        return 0
