@@ -15,6 +15,7 @@ from typing import Any
 
 from shards import attachments
 from shards.bodies import (
+    LEASE_S,
     Archive,
     Assign,
     Attach,
@@ -53,9 +54,8 @@ from shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S, Delivery, pendi
 from shards.errors import BoardMissing, NoOpenRun, Refused
 from shards.names import new_task_id
 from shards.records import DeadLetter, Run, Task, Verdict
-from shards.writer import Writer
+from shards.writer import PATIENCE_S, Writer
 
-LEASE_S = 900
 # On a full board a worker asks for a task no oftener than this, unless a run began or ended meanwhile.
 ASK_AGAIN_S = 20.0
 # Signs of life closer together than this are one (with a short lease: than a third of it).
@@ -86,8 +86,15 @@ class Gateway(Writer):
     task since, unless this profile owns it.
     """
 
-    def __init__(self, profile: str, **where: Any) -> None:
-        super().__init__(profile, **where)
+    def __init__(
+        self,
+        profile: str,
+        *,
+        board: str | None = None,
+        home: str | os.PathLike | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        super().__init__(profile, board=board, home=home, patience_s=patience_s)
         self._signs: dict[int, float] = {}
         self._asked_in_vain = _AskedInVain()
 

@@ -15,7 +15,6 @@ import resource
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
 from shards.errors import FileBusy, Reentered, cannot_open
@@ -34,10 +33,9 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._threads = threading.Lock()
+        self._threads = threading.RLock()
         self._descriptor: int | None = None
         self._locked = False
-        self._thread = 0
         _every_lock.add(self)
 
     @property
@@ -57,45 +55,48 @@ class FileLock:
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free; never wait. Returns whether it is held now. Raises CannotOpen."""
-        if not self._threads.acquire(blocking=False):
+        if is_mine(self._threads):
             return False
-        with self._for_this_thread():
-            return self._flock()
+        try:
+            return self._threads.acquire(blocking=False) and self._flock()
+        finally:
+            self._leave_unless_locked()
 
     def acquire(self, wait_s: float) -> None:
         """Take the lock, waiting at most ``wait_s`` seconds. Raises FileBusy after that, CannotOpen, and Reentered in a
         signal handler that interrupts the thread which has it."""
-        if self._thread == threading.get_ident():
+        if is_mine(self._threads):
             raise Reentered
         until_s = time.monotonic() + wait_s
-        if not self._threads.acquire(timeout=wait_s):
-            raise self._busy(wait_s)
-        with self._for_this_thread():
+        try:
+            if not self._threads.acquire(timeout=wait_s):
+                raise self._busy(wait_s)
             if not self._flock():
                 self._flock_until(until_s, wait_s)
+        finally:
+            self._leave_unless_locked()
 
     def release(self) -> None:
-        """Let go of the lock, if it is held."""
+        """Let go of the lock, if it is held. Only for the thread that took it."""
         if self._locked:
-            self._locked = False
-            # Unlocking, not only closing: a child forked by other code of this process may have inherited the
-            # descriptor, and closing our copy alone would leave the lock with that child for its lifetime.
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-            self._thread = 0
-            self._threads.release()
+            assert is_mine(self._threads), f"{self.path} was locked by another thread"
+            try:
+                self._locked = False
+            finally:
+                self._leave_unless_locked()
 
     def close(self) -> None:
-        """Release, and close the descriptor. The file stays. Only for the holder, or while no thread has the lock."""
-        if not self._locked and not self._threads.acquire(blocking=False):
-            return  # another thread takes it at this moment, and has the descriptor
-        self._locked = False
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            with contextlib.suppress(OSError):  # see ``release``; a filesystem without locks has nothing to unlock
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
-        self._thread = 0
-        self._threads.release()
+        """Release, and close the descriptor. The file stays. For the thread that has the lock, or while none has."""
+        if not self._locked and (is_mine(self._threads) or not self._threads.acquire(blocking=False)):
+            return  # it is being taken at this moment, by what a signal interrupted or by another thread
+        try:
+            self._locked = False
+            self._unlock()
+            descriptor, self._descriptor = self._descriptor, None
+            if descriptor is not None:
+                os.close(descriptor)
+        finally:
+            self._threads.release()
 
     def write_note(self, text: str) -> None:
         """Leave ``text`` in the file for whoever finds the lock taken. Only for the holder."""
@@ -115,16 +116,21 @@ class FileLock:
         except OSError:
             return ""
 
-    @contextlib.contextmanager
-    def _for_this_thread(self) -> Iterator[None]:
-        """This thread was let in among the threads of this process, and stays if it gets the file's lock."""
-        self._thread = threading.get_ident()
-        try:
-            yield
-        finally:
-            if not self._locked:
-                self._thread = 0
+    def _leave_unless_locked(self) -> None:
+        """Let the next thread in, unless this one keeps the lock. Ctrl-C may come at any line before this, so it is
+        looked what is to be given back."""
+        if not self._locked and is_mine(self._threads):
+            try:
+                self._unlock()
+            finally:
                 self._threads.release()
+
+    def _unlock(self) -> None:
+        # Unlocking, not only closing: a child forked by other code of this process may have inherited the
+        # descriptor, and closing our copy alone would leave the lock with that child for its lifetime.
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):  # a filesystem without locks has nothing to unlock
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _busy(self, waited_s: float) -> FileBusy:
         return FileBusy(path=self.path.with_suffix(".db"), lock=self.path, waited_s=waited_s)
@@ -175,8 +181,13 @@ class FileLock:
             os.close(self._descriptor)
             self._descriptor = None
         self._locked = False
-        self._thread = 0
-        self._threads = threading.Lock()
+        self._threads = threading.RLock()
+
+
+def is_mine(lock: threading.RLock) -> bool:
+    """Whether this thread has ``lock``: asked, and not noted beside it, as a signal may come between taking and noting.
+    """
+    return lock._is_owned()  # what threading.Condition asks
 
 
 def is_taken(path: Path) -> bool:

@@ -20,7 +20,6 @@ import tenacity
 
 from shards.bell import Bell, Ringer
 from shards.board import Board
-from shards.bodies import Body
 from shards.errors import (
     BoardMissing,
     GatewayClosed,
@@ -32,8 +31,9 @@ from shards.errors import (
     Undecided,
     UnknownTask,
 )
+from shards.fields import Body
 from shards.later import Later
-from shards.locks import FileLock
+from shards.locks import FileLock, is_mine
 from shards.names import COORDINATOR, BoardPaths, check_profile, check_task_id
 from shards.records import Task, Verdict
 from shards.shard import Attempt, Shard, Written
@@ -44,6 +44,8 @@ FIRST_LOOK_S = 0.002
 LONGEST_LOOK_S = 0.1
 # Without a daemon: how often changes that nobody waits for are merged.
 SWEEP_EVERY_S = 1.0
+# How long a call waits for its verdict.
+PATIENCE_S = 30.0
 # How long closing waits for somebody else's pass, which may have begun before the last change was written.
 CLOSING_S = 2.0
 
@@ -63,7 +65,7 @@ class Writer:
         *,
         board: str | None = None,
         home: str | os.PathLike | None = None,
-        patience_s: float = 30.0,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.profile = check_profile(profile)
         self.paths = BoardPaths.find(board, home)
@@ -72,8 +74,7 @@ class Writer:
         self.patience_s = float(patience_s)  # what is no number fails here, and not behind a write
         self._shard = Shard(self.paths, profile)
         self._coordinator_lock = FileLock(self.paths.coordinator_lock)
-        self._passing = threading.Lock()
-        self._passes_in = 0
+        self._passing = threading.RLock()
         self._ringer = Ringer()
         self._is_served = False
         self._is_closed = False
@@ -157,12 +158,12 @@ class Writer:
             with self._logged(f"What {self.profile} wrote is durable, and was not merged at closing"):
                 self.settle()
         finally:
-            with self._logged(f"The shard of {self.profile} was not closed"):
-                self._shard.close()
-            self.board.close()
-            if self._passes_in != threading.get_ident():  # else a signal's handler closes what it interrupts
+            if not is_mine(self._passing):  # else a signal's handler closes what it interrupts, locks and all
+                with self._logged(f"The shard of {self.profile} was not closed"):
+                    self._shard.close()
                 with self._passing:  # another thread's pass keeps the coordinator's lock to its end
                     self._coordinator_lock.close()
+            self.board.close()
             self._ringer.close()
             with self._guard:
                 while self._bells:
@@ -304,16 +305,15 @@ class Writer:
         """Make a pass, or ask the coordinator for one. Returns whether it was made here."""
         from coordinator.passes import pass_if_free
 
-        if self._passing.acquire(blocking=False):
+        if not is_mine(self._passing):
             try:
-                self._passes_in = threading.get_ident()
-                if pass_if_free(self.paths, self._coordinator_lock):
+                if self._passing.acquire(blocking=False) and pass_if_free(self.paths, self._coordinator_lock):
                     self._last_pass = time.monotonic()
                     self._ringer.ring_next(self.paths.folder)
                     return True
             finally:
-                self._passes_in = 0
-                self._passing.release()
+                if is_mine(self._passing):
+                    self._passing.release()
         self._ring()
         return False
 

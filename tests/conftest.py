@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from shards.names import BoardPaths
@@ -12,6 +14,12 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds the board of whoever runs it."""
     for name in ("HERMES_KANBAN_DB", "HERMES_KANBAN_HOME", "HERMES_HOME", "HERMES_KANBAN_BOARD"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A run in a shell's background ignores SIGINT, and so would everything that it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

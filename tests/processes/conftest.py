@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,12 +16,6 @@ from shards.names import BoardPaths
 WORKER = Path(__file__).with_name("worker.py")
 
 Start = Callable[..., subprocess.Popen]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def interruptible() -> None:
-    """A run in a shell's background ignores SIGINT, and so would everything that it starts."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from shards import Board, Gateway, Refused, Undecided
+from coordinator import collect
+from shards import Board, Gateway, Refused, Undecided, shard, writer
 from shards.errors import (
     GatewayClosed,
     InvalidChange,
@@ -311,6 +312,26 @@ def test_a_signal_that_closes_the_gateway(home: str) -> None:
         subprocess.Popen([sys.executable, "-c", script, home, str(after_s)]) for after_s in (0.03, 0.037, 0.05, 0.061)
     ]
     assert [process.wait(25) for process in started] == [3] * 4
+
+
+def test_a_signal_that_closes_the_gateway_in_the_middle_of_its_own_pass(home, monkeypatch, caplog) -> None:
+    """The pass has the shard's lock then; the handler does not wait for it."""
+    gateway, taken = Gateway("amy", home=home), collect.take
+
+    def interrupted(*how: object) -> object:
+        gateway.close()
+        return taken(*how)
+
+    monkeypatch.setattr(writer, "CLOSING_S", 0.1)
+    monkeypatch.setattr(shard, "LOCK_WAIT_S", 0.1)
+    task_id = gateway.create("a task")
+    monkeypatch.setattr(collect, "take", interrupted)
+    with pytest.raises(GatewayClosed):
+        gateway.edit(task_id, priority=1)
+        gateway.edit(task_id, priority=2)
+    assert [line for line in caplog.messages if "was not closed" in line] == []
+    with Board.open(home=home) as board:
+        assert board.task(task_id).priority == 1
 
 
 def test_an_error_goes_to_another_process() -> None:

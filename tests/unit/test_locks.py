@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from shards.errors import CannotOpen, FileBusy
+from shards.errors import CannotOpen, FileBusy, Reentered
 from shards.locks import FileLock, is_taken
 
 HOLD = (
@@ -216,3 +219,46 @@ def test_asking_whether_a_lock_is_taken(tmp_path: Path) -> None:
 def test_a_pipe_where_a_lock_should_be_stops_nobody(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.lock")
     assert is_taken(tmp_path / "x.lock") is False
+
+
+@pytest.mark.parametrize("call", ["try_acquire", "acquire"])
+@pytest.mark.parametrize("comes", ["in the middle", "at the end"])
+def test_whoever_is_interrupted_keeps_no_lock(path: Path, monkeypatch, call: str, comes: str) -> None:
+    """Ctrl-C comes when the lock is had among the threads, or even among the processes, and that is not noted yet."""
+    lock, other = FileLock(path), FileLock(path)
+    taken = fcntl.flock
+    if comes == "in the middle":
+        monkeypatch.setattr(lock, "_threads", Interrupted(lock._threads))
+    else:
+        monkeypatch.setattr(fcntl, "flock", lambda *how: (taken(*how), _thread.interrupt_main(), time.sleep(0)))
+    with pytest.raises(KeyboardInterrupt):
+        getattr(lock, call)(*[0.1] * (call == "acquire"))
+    monkeypatch.undo()
+    assert not lock.held
+    assert other.try_acquire()
+    other.close()
+    assert lock.try_acquire()
+    lock.close()
+
+
+class Interrupted:
+    """A lock of threads: Ctrl-C comes when it is taken, and before whoever takes it knows."""
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
+        self._is_owned, self.release = lock._is_owned, lock.release
+
+    def acquire(self, **how: object) -> bool:
+        self._lock.acquire(**how)
+        raise KeyboardInterrupt
+
+
+def test_a_handler_that_interrupts_the_holder_takes_nothing(path: Path) -> None:
+    """It would wait for what it interrupts, or use what is not finished."""
+    lock = FileLock(path)
+    lock.acquire(0)
+    assert not lock.try_acquire()
+    with pytest.raises(Reentered):
+        lock.acquire(0)
+    lock.close()
+    assert not is_taken(path)
