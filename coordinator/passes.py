@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from coordinator.clock import Clock
 from coordinator.collect import Collected, Collector, Left
+from coordinator.cost import leave_what_costs_too_much
 from coordinator.decide import Decision, decide
 from coordinator.errors import BoardBehind, FileReplaced, LedgerBehind
 from coordinator.histories import SHARD_LOCK_WAIT_S, opened_shard
@@ -35,6 +37,8 @@ from shards.names import BoardPaths
 
 # Entries applied in one transaction of the board while catching up: short enough to be stopped between two.
 CATCH_UP_ENTRIES = 1_000
+# For so long a gateway works for others before it looks for its own verdict.
+PASSES_S = 0.5
 
 Progress = Callable[[int, int], None]
 
@@ -108,6 +112,7 @@ class Coordinator:
         with connections.explained(self.paths.board):
             self.catch_up()
             collected = self._collector.collect(self._board.watermark, patient)
+            leave_what_costs_too_much(collected, self._board)
             at_ms = self._clock.now_ms()
             own = overdue(self._board, self._collector, collected, at_ms, self._clock.relied_on_since_ms)
             changes = ordered(collected, list(own))
@@ -291,7 +296,8 @@ def replay(board: BoardState, entries: list[Entry]) -> list[Decision]:
 
 def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
     """For a gateway: make a pass, unless somebody else is the coordinator now. Returns whether it was made. It is not
-    a patient one: whoever writes a shard now sees to it that it is merged.
+    a patient one: whoever writes a shard now sees to it that it is merged. If there is more than PASSES_S seconds of
+    work, the rest is left to whoever makes the next pass.
 
     ``lock``: the coordinator's lock as this gateway holds it open, not taken.
     """
@@ -299,8 +305,9 @@ def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
         return False
     try:
         announce(lock, GATEWAY)
+        until_s = time.monotonic() + PASSES_S
         with Coordinator(paths, lock) as coordinator:
-            while coordinator.make_pass(patient=False).more:
+            while coordinator.make_pass(patient=False).more and time.monotonic() < until_s:
                 pass
     finally:
         lock.release()

@@ -6,6 +6,7 @@ The bytes are written first and durably, under a name of their own; only then do
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import tempfile
 from dataclasses import dataclass
@@ -62,6 +63,17 @@ def remove(paths: BoardPaths, task_id: str, stored_path: str) -> None:
     path = Path(paths.attachment(task_id, stored_path))
     if paths.attachments.resolve() in path.resolve().parents:
         path.unlink(missing_ok=True)
+
+
+def remove_all(paths: BoardPaths, task_id: str) -> None:
+    """Remove the folder of the task's kept copies, if there is one. Raises StorageError."""
+    folder = paths.attachments / task_id
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StorageError(path=error.filename or folder, problem=error.strerror or str(error)) from error
 
 
 def _copy(source: Path, folder: Path, filename: str) -> Stored:

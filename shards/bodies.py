@@ -82,6 +82,8 @@ class Claim(Body):
 class ClaimNext(Claim):
     """Start work on the best ready task that ``runs_as`` may take; the coordinator chooses it."""
 
+    costs = 10  # those that wait out a rate limit are passed over
+
 
 class Complete(Body):
     """The task is done. ``created_cards``: tasks that the worker says it made; they must exist and be its own."""
@@ -264,6 +266,7 @@ class Link(Body):
     """The task waits for ``parent``."""
 
     law = ADDING
+    costs = 50  # whatever waits for the task is looked through for a circle
     parent: TaskId
 
 
@@ -362,6 +365,7 @@ class Settings(Body):
 class Gc(Body):
     """Events before ``events_before_s`` (seconds since 1970) of finished tasks are no longer needed."""
 
+    costs = 1_000  # every event is looked at
     events_before_s: Count
 
 

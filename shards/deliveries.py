@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from shards.bodies import Adopt, Delivered
 from shards.errors import Refused, UnknownTask
 from shards.records import Event, Subscription
-from shards.shard import Attempt
+from shards.shard import LONGEST_WAIT_MS, Attempt
 
 if TYPE_CHECKING:
     from shards.gateway import Gateway
@@ -103,7 +103,12 @@ class Delivery:
 
 
 def pending_deliveries(gateway: Gateway, kinds: Sequence[str], lease_s: int) -> Iterator[Delivery]:
-    """Every delivery of ``gateway``'s profile that is due, each leased to the caller as it is given out."""
+    """Every delivery of ``gateway``'s profile that is due, each leased to the caller as it is given out.
+
+    ``lease_s``: at most an hour. Raises ValueError.
+    """
+    if not 0 < lease_s * 1_000 <= LONGEST_WAIT_MS:
+        raise ValueError(f"a delivery is leased for 1 to {LONGEST_WAIT_MS // 1_000} seconds, not for {lease_s}")
     merged_seq, _ = gateway.board.watermarks().get(gateway.profile, (0, ""))
     for subscription in gateway.board.undelivered(gateway.profile):
         if not subscription.notifier_profile and not _adopted(gateway, subscription):

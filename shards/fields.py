@@ -39,10 +39,12 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
     law: ClassVar[str] = DECIDING
     run_id: ClassVar[int | None] = None
+    # In plain changes, if it names nothing: what has to look at a part of the board that grows costs more than one.
+    costs: ClassVar[int] = 1
 
     def weight(self) -> int:
         """What deciding it costs, in plain changes."""
-        return 1 + self._named() // NAMED_PER_CHANGE
+        return self.costs + self._named() // NAMED_PER_CHANGE
 
     def _named(self) -> int:
         return 0

@@ -179,9 +179,8 @@ class Gateway(Writer):
 
     def delete(self, task: str | Task, *, archived_only: bool = False) -> None:
         """The task and everything of it is gone, its attachments too. Raises Refused, UnknownTask."""
-        verdict = self.ask(task, Delete(archived_only=archived_only))
-        for stored_path in verdict.answer["files"]:
-            attachments.remove(self.paths, task if isinstance(task, str) else task.id, stored_path)
+        self.ask(task, Delete(archived_only=archived_only))
+        attachments.remove_all(self.paths, task if isinstance(task, str) else task.id)
 
     def set_limits(self, **limits: int | None) -> dict[str, int]:
         """Set limits of the board (shards.bodies.Settings); None lifts one. Returns all that are set."""
@@ -360,8 +359,9 @@ class Gateway(Writer):
     ) -> Iterator[Delivery]:
         """What the chats of this profile are to be told now, in order, until nothing is left; see shards.deliveries.
 
-        ``kinds``: of which events, where a subscription does not say. ``lease_s``: seconds that no other process of
-        this profile sends the same; a delivery that is neither acknowledged nor failed is due again after that.
+        ``kinds``: of which events, where a subscription does not say. ``lease_s``: seconds, at most an hour, that no
+        other process of this profile sends the same; a delivery that is neither acknowledged nor failed is due again
+        after that.
         """
         return pending_deliveries(self, kinds, lease_s)
 

@@ -28,6 +28,8 @@ from shards.vectors import Eyes, encode
 
 # How long an append waits for the other processes of its own profile.
 LOCK_WAIT_S = 30.0
+# No lease on a delivery and no pause is longer: one that seems to be was taken while the clock was ahead.
+LONGEST_WAIT_MS = 3_600_000
 # So many changes of a process's threads are appended in one transaction.
 AT_ONCE = 64
 # Signs of life of runs that ended are worth nothing; they are swept out when they are this old.
@@ -129,7 +131,8 @@ class Shard:
         another than ``acknowledged``, so that another process told it meanwhile."""
         with self._writing(eyes) as connection, connections.transaction(connection):
             known = self._attempt(connection, key)
-            if max(known.leased_until_ms, known.next_try_ms) > now_ms or known.acknowledged != acknowledged:
+            waits_ms = max(known.leased_until_ms, known.next_try_ms) - now_ms
+            if 0 < waits_ms <= LONGEST_WAIT_MS or known.acknowledged != acknowledged:
                 return 0
             attempts = known.attempts + 1 if known.upto == upto else 1
             taken = replace(known, upto=upto, leased_until_ms=until_ms, attempts=attempts)

@@ -192,6 +192,7 @@ def open_scratch(role: Role | None = None) -> sqlite3.Connection:
     when closed. Raises DiskFull."""
     with connections.explained(SCRATCH):
         connection = sqlite3.connect("", isolation_level=None, cached_statements=STATEMENTS_KEPT)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE_BYTES)  # a replay ends as the board did
         try:
             connection.execute("PRAGMA synchronous=OFF")
             if role is not None:

@@ -25,6 +25,11 @@ class LinkRows(Rows):
         """The tasks that wait for this one."""
         return self._values("SELECT child_id FROM task_links WHERE parent_id = ? ORDER BY child_id", (task_id,))
 
+    def count_children(self, task_id: str, most: int) -> int:
+        """How many tasks wait for this one; not counted beyond ``most``."""
+        sql = "SELECT count(*) FROM (SELECT 1 FROM task_links WHERE parent_id = ? LIMIT ?)"
+        return self._value(sql, (task_id, most))
+
     def is_linked(self, parent: str, child: str) -> bool:
         """Whether ``child`` waits for ``parent`` directly."""
         return bool(self._value("SELECT 1 FROM task_links WHERE parent_id = ? AND child_id = ?", (parent, child)))

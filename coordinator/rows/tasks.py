@@ -113,16 +113,16 @@ class TaskRows(Rows):
         """Whether there was a task with this id."""
         return self._value("SELECT 1 FROM merge_tombstones WHERE task_id = ?", (task_id,)) is not None
 
-    def delete_task(self, task_id: str, position: int) -> list[str]:
-        """Delete the task and everything of it; returns where its attachments lie."""
-        files = self._values("SELECT stored_path FROM task_attachments WHERE task_id = ? ORDER BY id", (task_id,))
+    def delete_task(self, task_id: str, position: int) -> int:
+        """Delete the task and everything of it; returns how many attachments it had."""
+        attachments = self._value("SELECT count(*) FROM task_attachments WHERE task_id = ?", (task_id,))
         self._execute("DELETE FROM task_links WHERE parent_id = ? OR child_id = ?", (task_id, task_id))
         for table in OF_A_TASK:
             self._execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
         self._execute("DELETE FROM tasks WHERE id = ?", (task_id,))
         self._execute("INSERT INTO merge_tombstones VALUES (?, ?)", (task_id, position))
         self._forget()
-        return files
+        return attachments
 
     def last_block_event(self, task_id: str) -> str | None:
         """Which of ``blocked``, ``gave_up`` and ``unblocked`` happened to the task last."""

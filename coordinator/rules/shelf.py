@@ -57,9 +57,9 @@ def delete(board: BoardState, entry: Entry, body: Delete, task: Task) -> dict[st
     if body.archived_only and task["status"] != "archived":
         raise Refusal("wrong_status", f"{task.id} is {task['status']}; archive it before", status=task["status"])
     waiting = board.children(task.id)
-    files = board.delete_task(task.id, entry.position)
+    attachments = board.delete_task(task.id, entry.position)
     settle_children(board, waiting)
-    return {"files": files}
+    return {"attachments": attachments}
 
 
 def gc(board: BoardState, entry: Entry, body: Gc) -> tuple[None, dict[str, int]]:

@@ -99,7 +99,7 @@ def test_delete_deletes_everything(game: Game) -> None:
     others = {table: len(game.rows(f"SELECT 1 FROM {table} WHERE task_id != ?", task_id)) for table in OF_A_TASK}
     for table in OF_A_TASK:
         assert game.rows(f"SELECT 1 FROM {table} WHERE task_id = ?", task_id), table
-    assert game.apply("bingge", task_id, Delete()) == {"files": ["/kept/a"]}
+    assert game.apply("bingge", task_id, Delete()) == {"attachments": 1}
     for table in OF_A_TASK:
         assert game.rows(f"SELECT 1 FROM {table} WHERE task_id = ?", task_id) == [], table
         assert len(game.rows(f"SELECT 1 FROM {table}")) == others[table], table

@@ -9,6 +9,7 @@ import pytest
 
 from coordinator.verify import verify
 from shards import Gateway, attachments
+from shards.bodies import Attach
 from shards.errors import AttachmentTooLarge, Refused, StorageError, UnknownTask
 from shards.names import new_task_id
 
@@ -69,6 +70,20 @@ def test_a_name_is_a_name_and_nothing_else(gateway: Gateway, paths, file: Path, 
     task_id = gateway.create("x")
     found = gateway.board.attachment(gateway.attach(task_id, file, name=name))
     assert (found.filename, Path(found.stored_path)) == (stored, paths.attachments / task_id / stored)
+
+
+def test_a_task_that_is_deleted_with_more_attachments_than_can_be_listed(gateway: Gateway, paths, file: Path) -> None:
+    """Three thousand rows with a thousand control characters each, as a forger may write them: a list of them would be
+    larger than a value of a database may be, and no pass would come behind it."""
+    task_id = gateway.create("x")
+    gateway.attach(task_id, file)
+    row = Attach(filename="f", stored_path="\x01" * 1_000, size=1)
+    for _ in range(2_850):
+        gateway.write(task_id, row)
+    gateway.delete(task_id)
+    assert kept(gateway) == []
+    gateway.claim(gateway.create("goes on"))
+    assert verify(paths).clean
 
 
 def test_a_file_that_grows_while_it_is_copied(gateway: Gateway, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

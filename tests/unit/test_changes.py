@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from shards import vectors
-from shards.bodies import PLAN_LINKS_LIMIT, Complete, Create, Decompose, PlannedChild
+from shards.bodies import PLAN_LINKS_LIMIT, ClaimNext, Complete, Create, Decompose, Gc, Link, PlannedChild
 from shards.changes import decode_body, encode_body
 from shards.errors import InvalidChange
 from shards.fields import PARENTS_LIMIT
@@ -112,6 +112,12 @@ def test_what_names_many_tasks_weighs_more() -> None:
     assert Create(title="x", parents=many).weight() > 100
     assert Complete(created_cards=many).weight() > 100
     assert Decompose(children=tuple(PlannedChild(id=each, title="x") for each in many)).weight() > 100
+
+
+def test_what_looks_through_a_part_of_the_board_weighs_more() -> None:
+    assert Link(parent=new_task_id()).weight() > 10
+    assert ClaimNext().weight() >= 10
+    assert Gc(events_before_s=1).weight() > 100
 
 
 @pytest.mark.parametrize(

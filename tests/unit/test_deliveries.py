@@ -17,6 +17,7 @@ from coordinator.verify import rebuild, verify
 from shards import Gateway, connections, deliveries, sqlite
 from shards.deliveries import DIGEST_ABOVE, PAUSES_S
 from shards.locks import FileLock
+from shards.shard import LONGEST_WAIT_MS
 
 CHAT = {"platform": "telegram", "chat_id": "42"}
 LEASE_S = 60
@@ -174,6 +175,25 @@ def test_a_crash_between_sending_and_acknowledging(amy: Gateway, open_as, clock:
     assert (again.key, again.attempt) == (lost.key, 2)
     again.acknowledge()
     assert sent(second) == [[ids[1]]]
+
+
+def test_a_lease_of_a_clock_that_was_ahead(amy: Gateway, open_as, clock: Clock) -> None:
+    """The process died, and the clock was put right: what it held is not kept back until that day comes."""
+    (event,) = happen(amy, subscribed(amy), 1)
+    clock.later(30 * 86_400)
+    assert next(amy.deliveries(lease_s=LEASE_S))
+    clock.later(-30 * 86_400)
+    assert sent(open_as("amy")) == [[event]]
+
+
+@pytest.mark.parametrize("lease_s", [0, -1, 3_601])
+def test_a_lease_that_is_none(amy: Gateway, lease_s: int) -> None:
+    with pytest.raises(ValueError, match="leased for 1 to 3600 seconds"):
+        list(amy.deliveries(lease_s=lease_s))
+
+
+def test_no_pause_is_longer_than_a_pause_may_be() -> None:
+    assert PAUSES_S[-1] * 1_000 <= LONGEST_WAIT_MS
 
 
 def test_the_key_stays_while_more_happens(amy: Gateway, clock: Clock) -> None:
