@@ -33,7 +33,7 @@ VERBS = {
 }
 
 
-# Verbs that may begin in a home that is not there yet; for the others, it is mistyped.
+# Verbs that may begin in a home or a board that is not there yet; for the others, it is mistyped.
 BEGINNING = ("daemon", "service", "demo", "salvage", "import", "restore")
 
 
@@ -62,10 +62,8 @@ def main(ctx: click.Context, once: bool, all_boards: bool, board: str | None, ho
       kanban-merge daemon        stay, and merge as soon as something is written; --all-boards: for every board
     """
     ctx.obj = BoardPaths.find(board, home)
-    if home is not None and ctx.invoked_subcommand not in BEGINNING and (once or ctx.invoked_subcommand):
-        folder = root_folder(home)
-        if not folder.exists():
-            raise HomeMissing(path=folder)
+    if ctx.invoked_subcommand not in BEGINNING and (once or ctx.invoked_subcommand):
+        _check_is_there(ctx.obj, board, home)
     if once and ctx.invoked_subcommand is None:
         from coordinator.verbs.merging import merge
 
@@ -73,8 +71,24 @@ def main(ctx: click.Context, once: bool, all_boards: bool, board: str | None, ho
     elif ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
     elif as_json:
-        raise click.UsageError(f"Say --json behind {ctx.invoked_subcommand}.")
+        raise _misplaced(ctx, "as_json", "--json")
     elif once:
         raise click.UsageError(f"--once stands alone, without {ctx.invoked_subcommand}.")
     elif all_boards:
-        raise click.UsageError(f"--all-boards belongs behind {ctx.invoked_subcommand}, or to --once.")
+        raise _misplaced(ctx, "all_boards", "--all-boards")
+
+
+def _check_is_there(paths: BoardPaths, board: str | None, home: str | None) -> None:
+    """What was named is there. Raises HomeMissing, UnknownBoard."""
+    if home is not None and not root_folder(home).exists():
+        raise HomeMissing(path=root_folder(home))
+    if board is not None:
+        paths.require_board()
+
+
+def _misplaced(ctx: click.Context, name: str, option: str) -> click.UsageError:
+    """An option of this command that was said before a verb, which may have one of that name."""
+    verb = ctx.invoked_subcommand
+    if any(parameter.name == name for parameter in ctx.command.get_command(ctx, verb).params):
+        return click.UsageError(f"Say {option} behind {verb}.")
+    return click.UsageError(f"{option} goes with --once, and {verb} has no such option.")

@@ -21,7 +21,6 @@ from shards.errors import (
     UnknownTask,
     UsageError,
 )
-from shards.groups import AS_JSON
 
 EXIT_CODES = """\b
 Exit codes:
@@ -88,14 +87,7 @@ COUNT_OR_NONE = _WholeOrNone(0)
 DAYS = _Whole(0, 36_500)
 
 
-def _remember(ctx: click.Context, option: click.Parameter, as_json: bool) -> bool:
-    ctx.meta[AS_JSON] = as_json  # an error is then JSON, too
-    return as_json
-
-
-json_option = click.option(
-    "--json", "as_json", is_flag=True, is_eager=True, callback=_remember, help="Print JSON, for programs."
-)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 run_option = click.option(
     "--run", "run_id", type=POSITIVE, metavar="ID", help="Only if this run is still the task's open one."
 )

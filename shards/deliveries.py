@@ -107,8 +107,8 @@ def pending_deliveries(gateway: Gateway, kinds: Sequence[str], lease_s: int) -> 
 
     ``lease_s``: at most an hour. Raises ValueError.
     """
-    if not 0 < lease_s * 1_000 <= LONGEST_WAIT_MS:
-        raise ValueError(f"a delivery is leased for 1 to {LONGEST_WAIT_MS // 1_000} seconds, not for {lease_s}")
+    if not 0 <= lease_s * 1_000 <= LONGEST_WAIT_MS:
+        raise ValueError(f"a delivery is leased for 0 to {LONGEST_WAIT_MS // 1_000} seconds, not for {lease_s}")
     merged_seq, _ = gateway.board.watermarks().get(gateway.profile, (0, ""))
     for subscription in gateway.board.undelivered(gateway.profile):
         if not subscription.notifier_profile and not _adopted(gateway, subscription):

@@ -43,17 +43,15 @@ class Group(click.Group):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **how: Any
     ) -> click.Context:
         """What the arguments of the command itself say."""
-        self._wants_json = "--json" in args
+        wants_json = "--json" in args  # wherever it stands: an error may come before its verb is reached
         try:
-            return super().make_context(info_name, args, parent, **how)
+            ctx = super().make_context(info_name, args, parent, **how)
         except click.UsageError as error:
-            self._tell_programs(parent, error)
+            if wants_json and parent is None:
+                _print_error("UsageError", error.format_message())
             raise
-
-    def _tell_programs(self, parent: click.Context | None, error: click.UsageError) -> None:
-        """That the call is wrong, as JSON; once, by the outermost group, where click says it to people."""
-        if self._wants_json and parent is None:
-            _print_error("UsageError", error.format_message())
+        ctx.meta.setdefault(AS_JSON, wants_json)  # by the outermost group, which sees all the words
+        return ctx
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, which are text: no file holds bytes that are none."""
@@ -86,10 +84,10 @@ class Group(click.Group):
             return result
         except click.NoSuchOption as error:
             better = hints.misplaced_option(ctx, error)
-            self._tell_programs(ctx.parent, better)
+            _tell_programs(ctx, better)
             raise better from error
         except click.UsageError as error:
-            self._tell_programs(ctx.parent, error)
+            _tell_programs(ctx, error)
             raise
         except KanbanError as error:
             _fail(ctx, error)
@@ -149,8 +147,14 @@ def say(ctx: click.Context, error: KanbanError) -> None:
     """Say what went wrong: on standard error for people, and as JSON if the call was made for a program."""
     name = ctx.find_root().info_name
     click.secho(text.safe(f"{name}: {error}"), fg="red", err=True)
-    if ctx.meta.get(AS_JSON):
+    if ctx.meta[AS_JSON]:
         _print_error(error.reason if isinstance(error, Refused) else type(error).__name__, str(error))
+
+
+def _tell_programs(ctx: click.Context, error: click.UsageError) -> None:
+    """That the call is wrong; once, by the outermost group, where click says it to people."""
+    if ctx.meta[AS_JSON] and ctx.parent is None:
+        _print_error("UsageError", error.format_message())
 
 
 def _print_error(word: str, sentence: str) -> None:

@@ -89,6 +89,7 @@ class FileLock:
         """Release, and close the descriptor. The file stays. For the thread that has the lock, or while none has."""
         if not self._locked and (is_mine(self._threads) or not self._threads.acquire(blocking=False)):
             return  # it is being taken at this moment, by what a signal interrupted or by another thread
+        assert is_mine(self._threads), f"{self.path} was locked by another thread"
         try:
             self._locked = False
             self._unlock()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
 
 import pytest
 
 from shards import Gateway
+from shards.locks import FileLock
 from tests.unit.verbs import Shell
 
 Run = Callable[..., subprocess.CompletedProcess]
@@ -37,6 +41,32 @@ def gateway(home: str):
     """A gateway of the profile ``amy``."""
     with Gateway("amy", home=home) as opened:
         yield opened
+
+
+@pytest.fixture
+def taken_for() -> Callable[[Path, float], AbstractContextManager[None]]:
+    """``with taken_for(path, seconds)``: from its beginning on somebody has the lock at ``path`` for so long."""
+
+    @contextmanager
+    def begin(path: Path, seconds: float) -> Iterator[None]:
+        taken, let_go = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with closing(FileLock(path)) as lock:
+                lock.acquire(5)
+                taken.set()
+                let_go.wait(seconds)
+
+        holding = threading.Thread(target=hold)
+        holding.start()
+        taken.wait()
+        try:
+            yield
+        finally:
+            let_go.set()
+            holding.join()
+
+    return begin
 
 
 @pytest.fixture

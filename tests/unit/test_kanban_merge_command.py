@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -89,6 +88,24 @@ def test_what_is_missing_is_named_with_its_cure(paths: BoardPaths, kanban, kanba
     assert "nothing of nobody was ever merged" in failed(kanban_merge("repair", "nobody"), 3)
 
 
+@pytest.mark.parametrize("words", [("--home", "{}/none", "status"), ("--board", "typo", "verify")])
+def test_what_is_not_there_is_told_to_programs(kanban_merge, failed, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """It is found out before the verb is reached that has the option."""
+    ended = kanban_merge(*(word.format(tmp_path) for word in words), "--json")
+    assert "There is no" in failed(ended, 3)
+    assert json.loads(ended.stdout)["error"] in ("HomeMissing", "UnknownBoard")
+
+
+def test_an_option_before_a_verb(kanban_merge) -> None:
+    for words, said in (
+        (("--all-boards", "status"), "Say --all-boards behind status."),
+        (("--all-boards", "backup"), "--all-boards goes with --once, and backup has no such option."),
+        (("--json", "status"), "Say --json behind status."),
+    ):
+        ended = kanban_merge(*words)
+        assert (ended.returncode, said in ended.stderr) == (2, True)
+
+
 def test_bad_boards(kanban_merge, failed) -> None:
     assert "cannot name a board" in failed(kanban_merge("--board", "../x", "--once"), 2)
     assert "no board named typo" in failed(kanban_merge("--board", "typo", "--once"), 3)
@@ -140,16 +157,12 @@ def test_a_newer_ledger(paths: BoardPaths, kanban_merge, failed, task_id: str) -
     assert "made by a newer version" in failed(kanban_merge("verify"), 3)
 
 
-def test_once_waits_for_whoever_writes(paths: BoardPaths, home: str, kanban_merge) -> None:
+def test_once_waits_for_whoever_writes(paths: BoardPaths, home: str, kanban_merge, taken_for) -> None:
     """All that was acknowledged before the call is merged when it returns, though a process writes all the time."""
     with Gateway("amy", home=home) as amy:
         seq = amy.write(amy.create("a task"), Comment(text="acknowledged"))
-        with closing(FileLock(paths.shard_lock("amy"))) as held:
-            held.acquire(5)
-            ending = threading.Timer(0.5, held.release)
-            ending.start()
+        with taken_for(paths.shard_lock("amy"), 0.5):
             done = kanban_merge("--once", "--json")
-            ending.join()
         assert (done.returncode, json.loads(done.stdout)["left"]) == (0, [])
         assert amy.board.watermarks()["amy"][0] >= seq
 

@@ -16,7 +16,7 @@ from shards.bell import Bell
 from shards.bodies import Comment
 from shards.errors import GivenUp
 from shards.later import Later
-from shards.locks import FileLock, is_taken
+from shards.locks import is_taken
 from shards.names import BoardPaths
 
 
@@ -53,17 +53,13 @@ def test_a_daemon_that_was_rung_and_died(home: str, paths: BoardPaths) -> None:
         merged(board, "amy", seq)
 
 
-def test_closing_beside_a_pass_that_has_collected_already(home: str, paths: BoardPaths) -> None:
+def test_closing_beside_a_pass_that_has_collected_already(home: str, paths: BoardPaths, taken_for) -> None:
     amy = Gateway("amy", home=home)
     task_id = amy.create("a task")
     amy.sync()
-    lock = FileLock(paths.coordinator_lock)
-    lock.acquire(1)  # somebody else's pass, which does not see what comes now
-    seq = amy.comment(task_id, "the last word")
-    ending = threading.Timer(0.1, lock.close)
-    ending.start()
-    amy.close()
-    ending.join()
+    with taken_for(paths.coordinator_lock, 0.1):  # somebody else's pass, which does not see what comes now
+        seq = amy.comment(task_id, "the last word")
+        amy.close()
     with Board(paths) as board:
         assert board.watermarks()["amy"][0] == seq
 
