@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coordinator.rows.base import COUNTED
 from migrations.board import HERMES_TABLES
 from migrations.hermes import LATER_COLUMNS, columns_of, digest, stock_schema
 from shards import connections, placing, sqlite
@@ -33,7 +34,6 @@ _ORDER = {
     "task_attachments": "id",
     "kanban_notify_subs": "task_id, platform, chat_id, thread_id",
 }
-_COUNTED = ("task_comments", "task_events", "task_runs", "task_attachments")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _write_board(board: sqlite3.Connection, making: Path) -> tuple[dict[str, int
                 made.execute(statement)
             rows = {table: _copy(board, made, table) for table in HERMES_TABLES}
             for name, last in board.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
-                if name in _COUNTED and last:
+                if name in COUNTED and last:
                     made.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
                     made.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (name, last))
         return rows, digest(made)

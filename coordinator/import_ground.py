@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-COUNTED = ("task_runs", "task_events", "task_comments", "task_attachments")
+from coordinator.rows.base import COUNTED
 
 
 class Ground(Protocol):

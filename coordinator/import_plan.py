@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from coordinator.fitting import NUMBER, Notes, cut, fit, fit_task_id, last_given, number
-from coordinator.import_ground import COUNTED, Ground
+from coordinator.import_ground import Ground
 from coordinator.import_history import due, payload_of, was_forced, was_in_review
-from coordinator.rows.base import json_text
+from coordinator.rows.base import COUNTED, json_text
 from coordinator.rules.imports import lease_end
 from migrations.hermes import FORMER_EVENTS, Legacy
 from shards.bodies import LEASE_S

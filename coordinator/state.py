@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from coordinator.ledger import Entry
-from coordinator.rows.base import COUNTED, json_text
+from coordinator.rows.base import ALL_COUNTED, json_text
 from coordinator.rows.chats import ChatRows
 from coordinator.rows.imports import ImportedRows
 from coordinator.rows.links import LinkRows
@@ -47,7 +47,7 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows):
         self._execute("BEGIN IMMEDIATE")
         self._execute("UPDATE merge_state SET writing = 1")
         given = dict(self._execute("SELECT name, seq FROM sqlite_sequence").fetchall())
-        self._next_id = {table: given.get(table, 0) + 1 for table in COUNTED}
+        self._next_id = {table: given.get(table, 0) + 1 for table in ALL_COUNTED}
         self._guards = self._take_guards_down() if entries >= WORTH_UNGUARDING else []
 
     def commit(self, position: int, digest: str) -> None:

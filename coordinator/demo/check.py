@@ -10,10 +10,8 @@ from pathlib import Path
 
 from coordinator.ledger import Entry, FileLedger
 from coordinator.verify import verify
-from shards import connections, sqlite
 from shards.board import Board
 from shards.errors import KanbanError
-from shards.locks import FileLock
 from shards.names import BoardPaths
 
 LOCK_WAIT_S = 10.0
@@ -106,8 +104,7 @@ def check(paths: BoardPaths, accounts: dict[str, Account]) -> Checked:
     """Hold the files against each other and against what the workers were told. Nobody else uses the board now."""
     checked = Checked()
     try:
-        _check_shards(checked, paths)
-        _check_replay(checked, paths)
+        _check_files(checked, paths)
         with Board(paths) as board, board.reading() as connection:
             _count(checked, connection)
             entries = _ledger_entries(paths)
@@ -119,27 +116,10 @@ def check(paths: BoardPaths, accounts: dict[str, Account]) -> Checked:
     return checked
 
 
-def _check_shards(checked: Checked, paths: BoardPaths) -> None:
-    for profile, path in paths.shards():
-        lock = FileLock(paths.shard_lock(profile))
-        lock.acquire(LOCK_WAIT_S)
-        try:
-            shard = sqlite.open_reader(path, sqlite.SHARD)
-            try:
-                answer = connections.integrity(shard, path)
-            finally:
-                shard.close()
-        finally:
-            lock.close()
-        checked.files += 1
-        if answer != "ok":
-            checked.problems.append(f"{path.name}: {answer}")
-
-
-def _check_replay(checked: Checked, paths: BoardPaths) -> None:
-    """Board and ledger by themselves, and the board against its ledger row for row."""
+def _check_files(checked: Checked, paths: BoardPaths) -> None:
+    """Each file by itself, and all of them against each other."""
     verification = verify(paths)
-    checked.files += 2
+    checked.files = 2 + verification.shards
     checked.entries, checked.rows = verification.entries, verification.rows
     checked.problems += [f"{each.where}: {each.problem}" for each in verification.findings]
 

@@ -12,7 +12,9 @@ import msgspec
 from coordinator.rows.held import HeldLog, HeldTable, Row
 
 _encode = msgspec.json.Encoder().encode
-COUNTED = ("task_events", "task_runs", "task_comments", "task_attachments", "merge_dead_letters")
+# Hermes's tables whose rows are numbered, and with them our own.
+COUNTED = ("task_comments", "task_events", "task_runs", "task_attachments")
+ALL_COUNTED = (*COUNTED, "merge_dead_letters")
 CHAT = ("task_id", "platform", "chat_id", "thread_id")
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from coordinator.rows.base import Rows
+from coordinator.rows.base import COUNTED, Rows
 
 
 class ImportedRows(Rows):
@@ -26,8 +26,7 @@ class ImportedRows(Rows):
     def next_ids(self) -> dict[str, int]:
         """The ids that the counted tables give next, outside a transaction."""
         given = dict(self._execute("SELECT name, seq FROM sqlite_sequence").fetchall())
-        return {table: given.get(table, 0) + 1 for table in ("task_events", "task_runs", "task_comments",
-                                                             "task_attachments")}  # fmt: skip
+        return {table: given.get(table, 0) + 1 for table in COUNTED}
 
     def reserve_ids(self, upto: dict[str, int]) -> None:
         """From now on, ids of each table are given behind the one in ``upto``, whatever is inserted before it."""
