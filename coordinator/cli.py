@@ -63,7 +63,7 @@ def main(ctx: click.Context, once: bool, all_boards: bool, board: str | None, ho
     """
     ctx.obj = BoardPaths.find(board, home)
     if ctx.invoked_subcommand not in BEGINNING and (once or ctx.invoked_subcommand):
-        _check_is_there(ctx.obj, board, home)
+        _check_is_there(ctx.obj, None if all_boards else board, home)
     if once and ctx.invoked_subcommand is None:
         from coordinator.verbs.merging import merge
 
