@@ -112,11 +112,11 @@ def _adopt(paths: BoardPaths, trust_closed: bool, progress: Progress) -> Adopted
             raise NotLegacy(path=paths.board, problem="it is a board of this program already")
         _check_alone(paths)
         check_closed(paths.board, trust_closed)
-        before = stamp(paths.board)
-        done = _build(paths, building, trust_closed, progress)
-        check_closed(paths.board, trust_closed)
-        if stamp(paths.board) != before:
-            raise WrittenMeanwhile(path=paths.board)
+        try:
+            done = _build(paths, building, trust_closed, progress)
+        except BaseException:
+            shutil.rmtree(building.folder, ignore_errors=True)  # it may be what fills the disk
+            raise
         legacy = _swap(paths, building, done.salvage.rung == SOUND)
         with Coordinator(paths, lock):  # opening it says whether the two files fit each other
             pass
@@ -148,7 +148,9 @@ def _is_of_a_killed_attempt(path: Path) -> bool:
 
 
 def _build(paths: BoardPaths, building: BoardPaths, trust_closed: bool, progress: Progress) -> Imported:
-    """The new board and its ledger, in a folder of their own, and a copy of the former without a WAL."""
+    """The new board and its ledger, in a folder of their own, and a copy of the former without a WAL: all of them
+    whole, and of the board as it still lies there."""
+    before = stamp(paths.board)
     if building.folder.exists():  # of a killed attempt; Hermes may have gone on since
         shutil.rmtree(building.folder)
     building.make_folder()
@@ -157,6 +159,11 @@ def _build(paths: BoardPaths, building: BoardPaths, trust_closed: bool, progress
         whole = building.folder / "whole"
         whole.mkdir()
         placing.give_name(salvage(paths.board, whole).copy, building.folder / _WHOLE)
+    for made in (building.ledger, building.board):
+        placing.require_whole(made)
+    check_closed(paths.board, trust_closed)
+    if stamp(paths.board) != before:
+        raise WrittenMeanwhile(path=paths.board)
     return done
 
 

@@ -71,11 +71,17 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
     return digest.hexdigest()
 
 
+def require_whole(made: Path) -> None:
+    """Raise DiskFull if closing the database that was just made could not bring its WAL into it: without the WAL, which
+    no rename takes along, the file is damaged."""
+    if beside(made, "-wal").exists():
+        raise DiskFull(path=made)
+
+
 def give_name(made: Path, path: Path) -> None:
     """Give a closed file that was just made the free name ``path``, on the same filesystem, durably. Raises
     AlreadyThere, DiskFull."""
-    if beside(made, "-wal").exists():  # closing could not bring its content into the file
-        raise DiskFull(path=made)
+    require_whole(made)
     with made.open("r+b") as file:
         os.fsync(file.fileno())
     try:
@@ -97,8 +103,7 @@ def put_in_place(made: Path, path: Path, lock: FileLock) -> Path | None:
     leaves the former file at ``path`` or the new one, never none. Raises DiskFull.
     """
     aside = name_aside(path, lock)
-    if beside(made, "-wal").exists():  # closing could not bring its content into the file
-        raise DiskFull(path=made)
+    require_whole(made)
     had_one = path.exists()
     if had_one:
         try:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from coordinator import adopting
 from coordinator.verify import verify
 from shards import Board, Gateway
+from shards.errors import DiskFull, StorageError
 from shards.names import BoardPaths
 from tests.legacy import legacy_rows, rows_of, write_legacy
 from tests.unit.test_importing import CRASH
@@ -209,3 +211,35 @@ def test_another_boards_shards_are_not_merged_into_it(legacy_home: Path, tmp_pat
     (legacy_home / "kanban.ann.db").unlink()
     shutil.copyfile(tmp_path / "other" / "kanban-ledger.db", legacy_home / "kanban-ledger.db")
     assert "kanban-ledger.db beside a board" in merge(legacy_home, "adopt").stderr
+
+
+@pytest.mark.parametrize("name", ["kanban.db", "kanban-ledger.db"])
+def test_a_full_disk_leaves_the_board_as_it_is(
+    legacy_home: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Closing what was built could not bring its WAL into it: nothing of it is put in place, and nothing is left on
+    that disk."""
+    original, paths = (legacy_home / "kanban.db").read_bytes(), BoardPaths.find(home=legacy_home)
+    build = adopting.import_board
+
+    def build_on_a_full_disk(source: Path, building: BoardPaths, **how):
+        done = build(source, building, **how)
+        (building.folder / f"{name}-wal").write_bytes(b"what did not fit")
+        return done
+
+    with monkeypatch.context() as patches:
+        patches.setattr(adopting, "import_board", build_on_a_full_disk)
+        with pytest.raises(DiskFull, match=f"kanban-adopting/{name} is full"):
+            adopting.adopt(paths)
+    assert {path.name for path in legacy_home.iterdir()} == {"kanban.db", "kanban-coordinator.lock"}
+    assert paths.board.read_bytes() == original
+    adopting.adopt(paths)
+    assert verify(paths).clean
+
+
+def test_what_cannot_be_adopted_leaves_nothing_behind(legacy_home: Path) -> None:
+    paths = BoardPaths.find(home=legacy_home)
+    paths.board.write_text("no board " * 99)
+    with pytest.raises(StorageError, match="is not a board of Hermes"):
+        adopting.adopt(paths)
+    assert {path.name for path in legacy_home.iterdir()} == {"kanban.db", "kanban-coordinator.lock"}
