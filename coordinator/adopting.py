@@ -72,8 +72,9 @@ def adopt(paths: BoardPaths, *, trust_closed: bool = False, progress: Progress =
 def restore_legacy(paths: BoardPaths, *, original: bool = False, trust_closed: bool = False) -> Restored:
     """Give ``kanban.db`` back to Hermes: with everything that happened since, or, ``original``, as it was.
 
-    Raises BoardMissing, NotAdopted, NothingAdopted, StillOpen, CannotTell, NotMerged if a shard has what the board
-    lacks, WrittenMeanwhile, BoardInUse, CoordinatorRunning.
+    The original comes back in place of a damaged board, too. Raises BoardMissing, Damaged, NotAdopted, NothingAdopted,
+    StillOpen, CannotTell, NotMerged if a shard has what the board lacks, WrittenMeanwhile, BoardInUse,
+    CoordinatorRunning.
     """
     _require(paths)
     with _explained(paths):
@@ -207,7 +208,7 @@ def _name_for_legacy(paths: BoardPaths) -> Path:
 def _restore(paths: BoardPaths, original: bool, trust_closed: bool) -> Restored:
     for path in (paths.board, paths.ledger, *(shard for _, shard in paths.shards())):
         check_closed(path, trust_closed)
-    is_back = is_legacy(paths.board)
+    is_back = _is_back(paths, original)
     if original and not is_back and _last_legacy(paths) is None:
         raise NothingAdopted(path=_legacy_name(paths, 1), board=paths.board)
     written = {shard: stamp(shard) for _, shard in paths.shards()}
@@ -222,11 +223,34 @@ def _restore(paths: BoardPaths, original: bool, trust_closed: bool) -> Restored:
             aside = _new_folder_aside(paths)
             position = _put_back(paths, original, aside)
         elif _ours(paths):  # a former attempt was killed behind its first step
-            aside = _aside_of_the_killed_attempt(paths)
+            aside = _filled_in_part(paths) or _new_folder_aside(paths)
         else:
             raise NotAdopted(path=paths.board)
         _clear(paths, aside)
     return Restored(paths.board, aside, position)
+
+
+def _is_back(paths: BoardPaths, original: bool) -> bool:
+    """Whether Hermes's board is in place already. One that is too damaged to say whose it is counts as ours if the
+    ``original`` is to take its place, unless that one is it. Raises Damaged for any other."""
+    try:
+        return is_legacy(paths.board)
+    except Damaged:
+        legacy = _last_legacy(paths)
+        if _was_put_back(paths) or (legacy and placing.identity(legacy) == placing.identity(paths.board)):
+            return True
+        if original and legacy:
+            return False
+        raise
+
+
+def _was_put_back(paths: BoardPaths) -> bool:
+    """Whether a killed attempt set our board aside, and put another file in its place. It would have cleared away
+    originals before the ledger, so one without a ledger is of another time."""
+    folder = _filled_in_part(paths)
+    if folder is None or (_last_legacy(paths) and not paths.ledger.exists()):
+        return False
+    return placing.identity(folder / paths.board.name) not in (None, placing.identity(paths.board))
 
 
 def _merge_everything(paths: BoardPaths) -> None:
@@ -263,18 +287,18 @@ def _clear(paths: BoardPaths, aside: Path) -> None:
 
 
 def _ours(paths: BoardPaths) -> list[Path]:
-    """What lies beside a board because of this program."""
+    """What lies beside a board because of this program, in the order in which it is cleared away."""
     shards = [shard for _, shard in paths.shards()]
     legacy = sorted(paths.folder.glob(f"{LEGACY}*.db"))
-    return [path for path in (*shards, paths.ledger, paths.snapshot, *legacy) if path.exists()]
+    return [path for path in (*legacy, *shards, paths.ledger, paths.snapshot) if path.exists()]
 
 
-def _aside_of_the_killed_attempt(paths: BoardPaths) -> Path:
-    """The folder that a killed attempt filled in part; a new one if there is none."""
+def _filled_in_part(paths: BoardPaths) -> Path | None:
+    """The folder in which a killed attempt began to set aside what is ours."""
     folders = sorted(path for path in (paths.folder / ASIDE).glob("*") if path.is_dir())
     if folders and not any((folders[-1] / path.name).exists() for path in _ours(paths)):
         return folders[-1]
-    return _new_folder_aside(paths)
+    return None
 
 
 def _last_legacy(paths: BoardPaths) -> Path | None:

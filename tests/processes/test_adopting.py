@@ -243,3 +243,45 @@ def test_what_cannot_be_adopted_leaves_nothing_behind(legacy_home: Path) -> None
     with pytest.raises(StorageError, match="is not a board of Hermes"):
         adopting.adopt(paths)
     assert {path.name for path in legacy_home.iterdir()} == {"kanban.db", "kanban-coordinator.lock"}
+
+
+def test_the_original_comes_back_in_place_of_a_damaged_board(legacy_home: Path) -> None:
+    """Whatever became of what this program made: of the board, and of its ledger."""
+    original = (legacy_home / "kanban.db").read_bytes()
+    assert merge(legacy_home, "adopt").returncode == 0
+    for name in ("kanban.db", "kanban-ledger.db"):
+        (legacy_home / name).write_text("no database " * 99)
+        ended = merge(legacy_home, "restore-legacy")
+        assert (ended.returncode, "kanban.db is damaged" in ended.stderr) == (3, True), ended.stderr
+    ended = merge(legacy_home, "restore-legacy", "--original")
+    assert ended.returncode == 0, ended.stderr
+    assert (legacy_home / "kanban.db").read_bytes() == original
+    aside = {path.name for path in legacy_home.glob("kanban-set-aside/*/*.db")}
+    assert aside == {"kanban.db", "kanban-ledger.db"}
+
+
+def test_a_damaged_original_in_place_of_a_damaged_board_killed_before_any_step(
+    legacy_home: Path, tmp_path: Path
+) -> None:
+    """Neither says whose it is: a repeated command goes on, and does not take the original for ours."""
+    board, kept = legacy_home / "kanban.db", tmp_path / "kept"
+    original = bytes(100) + board.read_bytes()[100:]
+    board.write_bytes(original)
+    assert merge(legacy_home, "adopt").returncode == 0
+    board.write_text("no database " * 99)
+    shutil.copy(legacy_home / "kanban-legacy.db", legacy_home / "kanban-legacy-2.db")
+    (legacy_home / "kanban-legacy.db").write_text("an earlier one, of another time")
+    shutil.copytree(legacy_home, kept)
+    for step in STEPS:
+        shutil.rmtree(legacy_home)
+        shutil.copytree(kept, legacy_home)
+        code = merge_killed(legacy_home, step, "restore-legacy", "--original")
+        ended = merge(legacy_home, "restore-legacy", "--original")
+        assert ended.returncode == (3 if code == 0 else 0), (step, ended.stderr)
+        assert board.read_bytes() == original, f"killed before step {step}"
+        assert {path.name for path in legacy_home.glob("*.db*")} == {"kanban.db"}, f"killed before step {step}"
+        if code == 0:
+            break
+    else:
+        raise AssertionError("it has more steps than were tried")
+    assert step > 3
