@@ -59,6 +59,11 @@ def holders_of(paths: Iterable[Path], processes: Path = Path("/proc")) -> list[F
     return list(found.values())
 
 
+def processes_of(holders: Iterable[FileHolder]) -> list[str]:
+    """The processes among ``holders`` in words, each once, however many of the files it has open."""
+    return list({each.pid: str(each) for each in holders}.values())
+
+
 def process_state(pid: int, processes: Path = Path("/proc")) -> str | None:
     """The letter of the process's state (``T`` and ``t``: stopped, ``Z``: dead, not yet buried); None if there is none,
     or where the system does not tell."""

@@ -19,7 +19,7 @@ import msgspec
 from coordinator import lock as locks
 from coordinator.errors import CannotTell, NotLegacy, StillOpen, WrittenMeanwhile
 from coordinator.fitting import Notes
-from coordinator.holders import FileHolder, can_tell, file_holders
+from coordinator.holders import can_tell, file_holders, processes_of
 from coordinator.import_ground import EmptyGround, Ground
 from coordinator.import_plan import Count, Plan, plan
 from coordinator.lock import COMMAND
@@ -42,7 +42,7 @@ BATCH_CHANGES = 1_000
 class Imported:
     """What an import did, or would do. ``salvage``: how the original was read; ``digest``: of the original's rows;
     ``counts``: rows by table; ``missing``: tables and columns that the old version did not have yet; ``files``:
-    attachments copied, and those that are not there."""
+    attachments copied, and those that are not there; ``still_open``: the processes that have the original open."""
 
     source: str
     slug: str
@@ -52,7 +52,7 @@ class Imported:
     counts: dict[str, Count]
     notes: Notes
     missing: list[str]
-    still_open: list[FileHolder]
+    still_open: list[str]
     files: dict[str, list[str]] = field(default_factory=lambda: {"copied": [], "missing": []})
 
     @property
@@ -77,14 +77,14 @@ def import_board(
     ``progress(done, total)`` is told of tasks. Raises StillOpen, CannotTell, NotLegacy, WrittenMeanwhile,
     CoordinatorRunning, and the StorageErrors of files that cannot be used.
     """
-    holders = file_holders(source)
+    still_open = processes_of(file_holders(source))
     if not dry_run:
         check_closed(source, trust_closed)
     with read_original(source, may_change=dry_run) as (saved, legacy):
         if dry_run:
             with _ground_of(paths, source) as ground:
                 planned = plan(legacy, str(source), ground, int(time.time()))
-            done = _report(source, paths, saved, legacy, planned, holders)
+            done = _report(source, paths, saved, legacy, planned, still_open)
             done.dry_run = True
             return done
         paths.require_folder()
@@ -129,9 +129,9 @@ def check_closed(path: Path, trust_closed: bool) -> None:
         if not trust_closed:
             raise CannotTell(path=path)
         return
-    writing = {holder.pid: str(holder) for holder in file_holders(path) if holder.writing}
+    writing = processes_of(holder for holder in file_holders(path) if holder.writing)
     if writing:
-        raise StillOpen(path=path, holders=", ".join(writing.values()))
+        raise StillOpen(path=path, holders=", ".join(writing))
 
 
 def stamp(path: Path) -> tuple[tuple[int, int, int] | None, ...]:
@@ -141,7 +141,7 @@ def stamp(path: Path) -> tuple[tuple[int, int, int] | None, ...]:
 
 
 def _report(
-    source: Path, paths: BoardPaths, saved: Salvage, legacy: Legacy, planned: Plan, holders: list[FileHolder]
+    source: Path, paths: BoardPaths, saved: Salvage, legacy: Legacy, planned: Plan, still_open: list[str]
 ) -> Imported:
     return Imported(
         source=str(source),
@@ -152,7 +152,7 @@ def _report(
         counts=planned.counts,
         notes=planned.notes,
         missing=legacy.missing,
-        still_open=holders,
+        still_open=still_open,
     )
 
 

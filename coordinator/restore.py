@@ -17,7 +17,7 @@ from pathlib import Path
 from coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
 from coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
 from coordinator.histories import SHARD_LOCK_WAIT_S, opened_shard, until_damage
-from coordinator.holders import file_holders
+from coordinator.holders import file_holders, processes_of
 from coordinator.ledger import FileLedger
 from coordinator.passes import Coordinator, Progress
 from coordinator.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
@@ -99,11 +99,11 @@ def _check_no_stranger_writes(paths: BoardPaths) -> None:
     that one it removes the new one's WAL. A gateway is told by the lock file that it has open."""
     known = {each.pid for each in file_holders(paths.coordinator_lock)}
     for path in (paths.board, paths.ledger):
-        strangers = [
-            str(each)
+        strangers = processes_of(
+            each
             for each in file_holders(path)
             if each.writing and each.path.name == path.name and each.pid not in known
-        ]
+        )
         if strangers:
             raise OpenElsewhere(path=path, holders=", ".join(strangers))
 

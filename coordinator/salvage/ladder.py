@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from coordinator.errors import BeyondSalvage, NotABoard
-from coordinator.holders import can_tell, file_holders
+from coordinator.holders import can_tell, file_holders, processes_of
 from coordinator.salvage import report as rungs
 from coordinator.salvage.header import mend
 from coordinator.salvage.pages import MAGIC, Form, Mended, Pages, as_text, form_of
@@ -70,9 +70,9 @@ def _look(source: Path) -> None:
         raise FileMissing(path=source, role="board")
     if source.exists() and not source.is_file():
         raise NotABoard(path=source, problem="it is not a regular file")
-    writers = [holder for holder in file_holders(source) if holder.writing]
+    writers = processes_of(holder for holder in file_holders(source) if holder.writing)
     if writers:
-        raise StillWritten(path=source, holders=", ".join(map(str, writers)))
+        raise StillWritten(path=source, holders=", ".join(writers))
     content = source.stat().st_size if source.exists() else 0
     if not content and not (wal.exists() and wal.stat().st_size):
         raise NotABoard(path=source, problem="it is empty, and there is no WAL beside it that could hold the rows")

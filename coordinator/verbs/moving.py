@@ -162,7 +162,7 @@ def _import_value(done: Imported) -> dict[str, Any]:
         "lost": [dataclasses.asdict(note) for note in done.notes.lost],
         "not_yet_in_this_version": done.missing,
         "files": done.files,
-        "still_open": [str(holder) for holder in done.still_open],
+        "still_open": done.still_open,
     }
 
 
@@ -186,7 +186,7 @@ def _show_import(done: Imported) -> None:
             click.echo(f"  … and {len(notes) - NOTES_SHOWN} more; --json shows all")
     for path in done.files["missing"]:
         click.secho(f"attachment not copied, it is not there or too large: {path}", fg="red")
-    for holder in done.still_open:
-        click.secho(f"still open in {holder}; stop it before you import", fg="yellow")
+    for process in done.still_open:
+        click.secho(f"still open in {process}; stop it before you import", fg="yellow")
     if done.dry_run:
         click.echo("nothing was written")

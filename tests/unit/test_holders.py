@@ -10,24 +10,32 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.holders import FileHolder, can_tell, file_holders
+from coordinator.holders import FileHolder, can_tell, file_holders, processes_of
+from coordinator.importing import import_board
+from coordinator.salvage import salvage
+from shards.errors import StillWritten
+from shards.names import BoardPaths
+from tests.legacy import write_legacy
 
 pytestmark = pytest.mark.skipif(not can_tell(), reason="this system does not say who has a file open")
 
 # Opens what it is told, says so, and stays until its input ends.
-_PROGRAM = "import os, sys; os.open(sys.argv[1], int(sys.argv[2])); print('open', flush=True); sys.stdin.read()"
+_PROGRAM = (
+    "import os, sys; [os.open(path, int(sys.argv[1])) for path in sys.argv[2:]]; print('open', flush=True); "
+    "sys.stdin.read()"
+)
 
-Opened = Callable[[Path, int], int]
+Opened = Callable[[list[Path], int], int]
 
 
 @pytest.fixture
 def opened():
-    """Start a process that has a file open; returns its pid."""
+    """Start a process that has files open; returns its pid."""
     started = []
 
-    def start(path: Path, flags: int) -> int:
+    def start(paths: list[Path], flags: int) -> int:
         process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(path), str(flags)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", _PROGRAM, str(flags), *paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         started.append(process)
         assert process.stdout.readline() == b"open\n"
@@ -46,7 +54,7 @@ def test_readers_and_writers_are_told_apart(tmp_path: Path, opened: Opened) -> N
     board = tmp_path / "kanban.db"
     board.touch()
     assert file_holders(board) == []
-    reader, writer = opened(board, os.O_RDONLY), opened(board, os.O_RDWR)
+    reader, writer = opened([board], os.O_RDONLY), opened([board], os.O_RDWR)
     found = file_holders(board)
     assert _facts(found) == {(reader, "kanban.db", False, False), (writer, "kanban.db", True, False)}
     assert all("python" in each.command for each in found)
@@ -56,16 +64,31 @@ def test_what_lies_beside_it_and_what_was_deleted(tmp_path: Path, opened: Opened
     board, wal = tmp_path / "kanban.db", tmp_path / "kanban.db-wal"
     board.touch()
     wal.touch()
-    pid = opened(wal, os.O_WRONLY)
+    pid = opened([wal], os.O_WRONLY)
     wal.unlink()
     assert _facts(file_holders(board)) == {(pid, "kanban.db-wal", True, True)}
+
+
+def test_a_process_is_named_once(tmp_path: Path, opened: Opened) -> None:
+    """However many files of the database it has open; an import that only looks and a salvage say it so."""
+    board, wal = tmp_path / "kanban.db", tmp_path / "kanban.db-wal"
+    write_legacy(board, {"tasks": []})
+    wal.touch()
+    pid = opened([board, wal], os.O_RDWR)
+    assert len(file_holders(board)) == 2
+    (process,) = processes_of(file_holders(board))
+    assert process.startswith(f"{pid} (")
+    with pytest.raises(StillWritten) as raised:
+        salvage(board, tmp_path)
+    assert raised.value.holders == process
+    assert import_board(board, BoardPaths(tmp_path / "here"), dry_run=True).still_open == [process]
 
 
 def test_another_file_of_a_similar_name_is_not_it(tmp_path: Path, opened: Opened) -> None:
     board, other = tmp_path / "kanban.db", tmp_path / "kanban.db.bak"
     board.touch()
     other.touch()
-    opened(other, os.O_RDWR)
+    opened([other], os.O_RDWR)
     assert file_holders(board) == []
 
 
