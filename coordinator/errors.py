@@ -162,7 +162,7 @@ class BreaksAgain(StorageError):
     started again."""
 
     def __init__(self, *, path: object, times: int, problem: str) -> None:
-        super().__init__(path=path, times=times, problem=problem, cure=cure_of(str(path).rpartition("/")[2]))
+        super().__init__(path=path, times=times, problem=problem, cure=cure_of(path))
 
 
 class NotOurService(StorageError):

@@ -65,23 +65,16 @@ def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
     the snapshot stands, if there is one.
 
     ``lock``: the coordinator's, held. Raises NothingToRepair if the ledger is as the board needs it, BeyondRepair if a
-    shard lacks a change that was merged, and the StorageErrors of a board that cannot be read.
+    shard lacks a change that was merged or the board is as damaged as the ledger, and the StorageErrors of a board that
+    cannot be read.
     """
-    board = sqlite.open_reader(paths.board, sqlite.BOARD)
-    making = _making(paths.ledger)
     try:
-        with connections.explained(paths.board), connections.one_state(board):
-            shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
-            if _is_sound(paths.ledger, shown, digest):
-                raise NothingToRepair(path=paths.ledger)
-            start = _start(paths)
-            if _write_ledger(making, lock, start, _entries(paths, board, start)) != (shown, digest):
-                problem = f"{paths.board} and the shards do not lead to the digest that the board shows"
-                raise BeyondRepair(path=paths.ledger, problem=problem)
-        return Repaired(paths.ledger, shown - start.position, placing.put_in_place(making, paths.ledger, lock))
-    finally:
-        board.close()
-        placing.discard(making)
+        return _ledger_made_again(paths, lock)
+    except Damaged as error:
+        if error.path != paths.board or placing.is_empty(paths.ledger) or _is_whole(paths.ledger):
+            raise
+        problem = f"{paths.board}, of which it would be made, is damaged as well ({error.problem})"
+        raise BeyondRepair(path=paths.ledger, problem=problem) from error
 
 
 def repair_snapshot(paths: BoardPaths, lock: FileLock) -> Repaired:
@@ -150,6 +143,33 @@ def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
 
 
 # --- the ledger ----------------------------------------------------------------------------------------------------
+
+
+def _ledger_made_again(paths: BoardPaths, lock: FileLock) -> Repaired:
+    board = sqlite.open_reader(paths.board, sqlite.BOARD)
+    making = _making(paths.ledger)
+    try:
+        with connections.explained(paths.board), connections.one_state(board):
+            shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
+            if _is_sound(paths.ledger, shown, digest):
+                raise NothingToRepair(path=paths.ledger)
+            start = _start(paths)
+            if _write_ledger(making, lock, start, _entries(paths, board, start)) != (shown, digest):
+                problem = f"{paths.board} and the shards do not lead to the digest that the board shows"
+                raise BeyondRepair(path=paths.ledger, problem=problem)
+        return Repaired(paths.ledger, shown - start.position, placing.put_in_place(making, paths.ledger, lock))
+    finally:
+        board.close()
+        placing.discard(making)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a board can be made of the ledger."""
+    with until_damage(), closing(FileLedger(path)) as ledger:
+        for _ in ledger.after(ledger.base()[0]):
+            pass
+        return ledger.integrity() == "ok"
+    return False
 
 
 def _is_sound(path: Path, shown: int, digest: str) -> bool:

@@ -91,10 +91,12 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
     and what the shards hold since.
 
     ``lock``: the coordinator's, held. Raises FileMissing or Damaged for a ledger that cannot be replayed, and leaves
-    the board as it is then.
+    the board as it is then. Without a ledger, a board that is none of ours, or that is damaged, is what is told of.
     """
-    if placing.is_empty(paths.ledger) and placing.is_empty(paths.board) and paths.snapshot.exists():
-        return _begun_again(paths, lock)
+    if placing.is_empty(paths.ledger):
+        if placing.is_empty(paths.board) and paths.snapshot.exists():
+            return _begun_again(paths, lock)
+        sqlite.open_reader(paths.board, sqlite.BOARD).close()
     with (
         closing(FileLedger(paths.ledger)) as ledger,
         replayed(paths, ledger, progress=progress) as (scratch, entries),

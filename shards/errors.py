@@ -7,6 +7,7 @@ facts stay readable as attributes, so a caller never parses a sentence. ``exit_c
 from __future__ import annotations
 
 import errno
+import os
 import re
 import resource
 
@@ -195,15 +196,14 @@ class StrangeSchema(StorageError):
     {cure}."""
 
     def __init__(self, *, path: object) -> None:
-        super().__init__(path=path, cure=cure_of(str(path).rpartition("/")[2]))
+        super().__init__(path=path, cure=cure_of(path))
 
 
 class NotAFile(StorageError):
     """{path} is a folder, a pipe, a link or a device and no file, so it was not opened; move it away, then {cure}."""
 
     def __init__(self, *, path: object) -> None:
-        name = re.sub("-(journal|wal|shm)$", "", str(path).rpartition("/")[2])
-        super().__init__(path=path, cure=cure_of(name))
+        super().__init__(path=path, cure=cure_of(re.sub("-(journal|wal|shm)$", "", str(path))))
 
 
 class NewerSchema(StorageError):
@@ -215,7 +215,10 @@ class Damaged(StorageError):
     """{path} is damaged ({problem}). Nothing was changed; {cure}."""
 
     def __init__(self, *, path: object, problem: str) -> None:
-        super().__init__(path=path, problem=problem, cure=cure_of(str(path).rpartition("/")[2]))
+        cure = cure_of(path)
+        if is_without_ledger(path):
+            cure = f"if Hermes wrote it, `kanban-merge adopt` saves what can be read; else {cure}"
+        super().__init__(path=path, problem=problem, cure=cure)
 
 
 class CannotOpen(StorageError):
@@ -309,9 +312,12 @@ def cannot_open(path: object, error: OSError) -> StorageError:
     return CannotOpen(path=path, problem=(error.strerror or str(error)).lower())
 
 
-def cure_of(file: str) -> str:
-    """What makes a damaged file again, by its name."""
+def cure_of(path: object) -> str:
+    """What makes the file at ``path`` again, which is lost or cannot be used, by its name and what lies beside it."""
+    file = os.path.basename(str(path))
     if file == "kanban.db":
+        if is_without_ledger(path):
+            return "`kanban-merge restore BACKUP` puts a backup in its place"
         return "`kanban-merge rebuild` makes it again from its ledger"
     if file == "kanban-ledger.db":
         return "`kanban-merge repair --ledger` makes it again from board and shards"
@@ -320,3 +326,12 @@ def cure_of(file: str) -> str:
     if file.startswith("kanban.") and file.endswith(".db"):
         return f"`kanban-merge repair {file[7:-3]}` makes it again from the ledger"
     return "put a good copy of it back"
+
+
+def is_without_ledger(path: object) -> bool:
+    """Whether ``path`` is a board's, and no ledger lies beside it: Hermes's own, or one that lost it."""
+    folder, file = os.path.split(str(path))
+    try:
+        return file == "kanban.db" and not os.stat(os.path.join(folder, "kanban-ledger.db")).st_size
+    except OSError:
+        return True

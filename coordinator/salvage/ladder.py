@@ -246,8 +246,8 @@ def _refuse_ours(private: Path, source: Path) -> None:
         marked = int.from_bytes(pages.header[68:72])
     for role in (sqlite.BOARD, sqlite.LEDGER, sqlite.SHARD):
         if marked == role.application_id:
-            problem = f"it is a {role.name} of this program, which `kanban-merge rebuild` and `repair` make again"
-            raise NotABoard(path=source, problem=problem)
+            again = "`kanban-merge rebuild`, `repair` or `restore` makes again"
+            raise NotABoard(path=source, problem=f"it is a {role.name} of this program, which {again}")
 
 
 def _refuse_others(path: Path, source: Path) -> None:

@@ -76,6 +76,22 @@ def test_the_legacy_board_here_is_to_be_adopted(old_home: Path, kanban_merge, fa
     assert "kanban-merge adopt" in failed(kanban_merge("export", old_home / "x.db", home=old_home), 3)
 
 
+@pytest.mark.parametrize("damaged", [False, True], ids=["sound", "damaged"])
+def test_whatever_is_tried_leads_to_adopting(old_home: Path, kanban, kanban_merge, failed, damaged: bool) -> None:
+    """No command sends somebody whose board Hermes wrote, sound or damaged, to another that sends them back."""
+    if damaged:
+        board = old_home / "kanban.db"
+        board.write_bytes(bytes(100) + board.read_bytes()[100:])
+    for words in (["status"], ["verify"], ["rebuild"], ["repair", "--ledger"], ["--once"]):
+        said = failed(kanban_merge(*words, home=old_home), 3)
+        assert "`kanban-merge adopt`" in said, words
+        assert "rebuild" not in said, words
+    assert "`kanban-merge adopt`" in kanban_merge("doctor", home=old_home).stdout
+    assert "`kanban-merge adopt`" in failed(kanban("-p", "ann", "create", "a task", home=old_home), 3)
+    adopted = kanban_merge("adopt", home=old_home)
+    assert adopted.returncode == 0, adopted.stderr
+
+
 def test_an_adopted_board_is_not_adopted_again(old_home: Path, kanban_merge, failed) -> None:
     assert kanban_merge("adopt", home=old_home).returncode == 0
     assert "already" in failed(kanban_merge("adopt", home=old_home), 3)

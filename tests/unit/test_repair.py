@@ -65,6 +65,27 @@ def test_a_profile_without_a_shard(paths: BoardPaths, lock: FileLock, tasks: lis
     assert not paths.shard("nobody").exists()
 
 
+@pytest.mark.parametrize("damage", [b"no database" * 999, b""], ids=["damaged", "lost"])
+def test_a_ledger_whose_board_is_damaged_as_well(
+    paths: BoardPaths, kanban_merge, failed, tasks: list[str], damage: bytes
+) -> None:
+    """A damaged one cannot be made again, and says so; nothing leads back to the other file, which it would be made of.
+    A sound one is what the board is made of."""
+    ledger = paths.ledger.read_bytes()
+    placing.discard(paths.board)
+    placing.discard(paths.ledger)
+    paths.board.write_bytes(b"no database" * 999)
+    paths.ledger.write_bytes(damage)
+    said = failed(kanban_merge("repair", "--ledger"), 3)
+    assert ("cannot be made again" in said) == bool(damage)
+    assert "`kanban-merge restore BACKUP`" in said
+    assert "`kanban-merge rebuild`" not in said
+    paths.ledger.write_bytes(ledger)
+    assert "`kanban-merge rebuild`" in failed(kanban_merge("repair", "--ledger"), 3)
+    assert kanban_merge("rebuild").returncode == 0
+    assert verify(paths).clean
+
+
 def test_a_shard_of_a_newer_program_is_left(paths: BoardPaths, lock: FileLock, tasks: list[str]) -> None:
     _plainly(paths.shard("amy"), "PRAGMA user_version=99")
     lock.acquire(0)
