@@ -17,7 +17,7 @@ from pathlib import Path
 from coordinator.errors import BreaksAgain, LedgerBehind, NothingToRepair
 from coordinator.passes import Progress, make_board
 from coordinator.repair import repair_ledger
-from shards import connections, sqlite
+from shards import connections, placing, sqlite
 from shards.errors import Damaged, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths
@@ -74,31 +74,35 @@ class Healer:
     def heal(self, error: StorageError, lock: FileLock, progress: Progress) -> None:
         """Make the file that ``error`` is about again, and say so; no connection of this process has it open.
 
-        ``lock``: the coordinator's, held. Raises ``error`` where nothing can be made, BreaksAgain, BeyondRepair, and
+        ``lock``: the coordinator's, held. Raises ``error`` where nothing can be made, such as a board whose ledger is
+        missing, BreaksAgain, BeyondRepair, and
         the StorageErrors of the files that it would be made from.
         """
-        if isinstance(error, Damaged) and error.path == self._paths.board:
-            self._count(error)
+        if isinstance(error, Damaged) and error.path == self._paths.board and not placing.is_empty(self._paths.ledger):
+            self._check_times(error)
             aside = make_board(self._paths, lock, progress)
+            self._count(error.path)
             self._say(f"{self._paths.board} was damaged ({error.problem}), and is made again from its ledger", aside)
         elif error.path == self._paths.ledger and _lacks_everything(error):
-            self._count(error)
+            self._check_times(error)
             try:
                 done = repair_ledger(self._paths, lock)
             except NothingToRepair:
                 raise error from None
+            self._count(error.path)
             what = f"damaged ({error.problem})" if isinstance(error, Damaged) else "missing"
             made = f"made again from board and shards, with {done.rows} entries"
             self._say(f"{self._paths.ledger} was {what}, and is {made}", done.set_aside)
         else:
             raise error
 
-    def _count(self, error: StorageError) -> None:
-        now = time.monotonic()
-        times = self._healed.setdefault(error.path, deque(maxlen=HEALINGS))
-        if len(times) == HEALINGS and now - times[0] < WITHIN_S:
+    def _check_times(self, error: StorageError) -> None:
+        times = self._healed.get(error.path, ())
+        if len(times) == HEALINGS and time.monotonic() - times[0] < WITHIN_S:
             raise BreaksAgain(path=error.path, times=HEALINGS, problem=getattr(error, "problem", "it is missing"))
-        times.append(now)
+
+    def _count(self, path: Path) -> None:
+        self._healed.setdefault(path, deque(maxlen=HEALINGS)).append(time.monotonic())
 
     def _say(self, done: str, aside: Path | None) -> None:
         log.warning("%s%s%s", self._where, done, f"; the former file is kept as {aside}" if aside else "")

@@ -7,16 +7,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from coordinator.healing import HEALINGS, Healer
 from coordinator.lock import COMMAND, holder, take
 from coordinator.passes import Coordinator
 from shards import Board, Gateway
 from shards.bell import Ringer
-from shards.errors import KanbanError
+from shards.errors import Damaged, KanbanError
 from shards.names import BoardPaths
 
 MADE_AGAIN = "made again"
@@ -180,6 +183,35 @@ def test_a_board_that_breaks_again_and_again_is_left(home, paths, task_id, daemo
     assert rebuilt.returncode == 0, rebuilt.stderr
     _said(daemon, "over: ")
     _goes_on(home, task_id)
+
+
+def test_what_was_not_made_again_is_not_counted(home, paths, task_id) -> None:
+    """The board is damaged, and so is its ledger: however often that is tried, the board is made again as soon as the
+    ledger can be read."""
+    ledger, healer = paths.ledger.read_bytes(), Healer(paths, "")
+    _replace_by_nonsense(paths.board)
+    _replace_by_nonsense(paths.ledger)
+    damaged = Damaged(path=paths.board, problem="page 3")
+    with closing(take(paths, COMMAND, 5)) as lock:
+        for _ in range(2 * HEALINGS):
+            with pytest.raises(Damaged, match=r"kanban-ledger\.db is damaged"):
+                healer.heal(damaged, lock, lambda done, total: None)
+        paths.ledger.write_bytes(ledger)
+        healer.heal(damaged, lock, lambda done, total: None)
+    _goes_on(home, task_id)
+
+
+def test_a_damaged_board_without_a_ledger_is_a_persons(home, paths, start) -> None:
+    """Hermes's, say: it was never made again, so that is not what is said of it, however often it is looked at."""
+    paths.board.write_bytes(b"no database" * 999)
+    daemon = start("-m", "coordinator", "--home", home, "daemon")
+    (line,) = _said(daemon, "is damaged")
+    assert "`kanban-merge adopt` saves what can be read" in line
+    time.sleep(5)  # some sweeps
+    daemon.terminate()
+    _, errors = daemon.communicate(timeout=60)
+    assert [line for line in errors.splitlines() if "stopped" not in line] == []
+    assert paths.board.read_bytes() == b"no database" * 999
 
 
 def test_a_shard_is_never_made_again_by_itself(home, paths, task_id, daemon, wake) -> None:
