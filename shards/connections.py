@@ -33,22 +33,23 @@ WORTH_SHRINKING = 10
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors on ``path`` into sentences (shards.errors)."""
+def explained(path: Path, written: Path | None = None) -> Iterator[None]:
+    """Turn SQLite's errors on ``path`` into sentences (shards.errors). ``written``: the file that is made of ``path``,
+    if it is only read: a full disk is that one's."""
     try:
         yield
     except sqlite3.Error as error:
-        raise explanation(path, error) from error
+        raise explanation(path, error, written) from error
     except UnicodeDecodeError as error:  # the sqlite3 module's own for some texts, where a page is damaged
         raise Damaged(path=path, problem=str(error)) from error
 
 
-def explanation(path: Path, error: sqlite3.Error) -> KanbanError:
-    """What SQLite's ``error`` on ``path`` means, as one of shards.errors."""
+def explanation(path: Path, error: sqlite3.Error, written: Path | None = None) -> KanbanError:
+    """What SQLite's ``error`` on ``path`` means, as one of shards.errors. ``written``: see ``explained``."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
-        return DiskFull(path=path)
+        return DiskFull(path=written or path)
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
         return Damaged(path=path, problem=str(error))
     if primary == sqlite3.SQLITE_CANTOPEN and descriptors_left() < FILES_OF_A_DATABASE:

@@ -305,11 +305,16 @@ def cannot_open(path: object, error: OSError) -> StorageError:
     """What it means that ``path`` could not be opened or made, as one of the above."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return TooManyFiles(path=path)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return DiskFull(path=path)
     if error.errno == errno.ENOENT:
         return CannotOpen(path=path, problem="its folder does not exist")
     return CannotOpen(path=path, problem=(error.strerror or str(error)).lower())
+
+
+def is_full(error: OSError) -> bool:
+    """Whether ``error`` says that the disk, or this user's part of it, is full: the disk of what is written."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def cure_of(path: object) -> str:

@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from shards.errors import AlreadyThere, DiskFull, StillWritten, cannot_open
+from shards.errors import AlreadyThere, DiskFull, StillWritten, cannot_open, is_full
 from shards.filesystems import sync_folder
 from shards.locks import FileLock
 
@@ -53,19 +53,19 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
     """
     digest = hashlib.sha256()
     for suffix in ("", "-journal", "-wal"):
-        original = beside(source, suffix)
+        original, copy = beside(source, suffix), beside(folder / name, suffix)
         assert not _open_here(original), f"{original} is open in this process; closing a copy would drop its locks"
         before = stamp(original)
         if before is None:
             continue
         try:
-            with original.open("rb") as reading, beside(folder / name, suffix).open("xb") as writing:
+            with original.open("rb") as reading, copy.open("xb") as writing:
                 while block := reading.read(COPY_BLOCK_BYTES):
                     writing.write(block)
                     if not suffix:
                         digest.update(block)
         except OSError as error:
-            raise cannot_open(original, error) from error
+            raise cannot_open(copy if is_full(error) else original, error) from error
         if stamp(original) != before:
             raise StillWritten(path=original, holders="another process")
     return digest.hexdigest()

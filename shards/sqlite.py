@@ -155,12 +155,13 @@ def open_foreign(path: Path) -> sqlite3.Connection:
 
 
 def copy_foreign(source: Path, target: Path) -> None:
-    """Copy a database that is not one of ours, WAL and all, into the new file ``target``, which nobody else knows."""
+    """Copy a database that is not one of ours, WAL and all, into the new file ``target``, which nobody else knows.
+    Raises what ``open_foreign`` raises, and DiskFull of ``target``."""
     _make_empty(target)
     with (
         closing(open_foreign(source)) as original,
         closing(_connect(target, "rwc")) as copy,
-        connections.explained(source),
+        connections.explained(source, target),
     ):
         original.backup(copy)
 

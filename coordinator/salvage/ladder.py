@@ -50,7 +50,7 @@ def salvage(source: Path, folder: Path) -> Salvage:
         report.notes.append("this system does not say who has a file open; nobody must have written it meanwhile")
     try:
         report.digest = placing.copy_bytes(source, folder, PRIVATE)
-        with connections.explained(source):
+        with connections.explained(source, private):
             _climb(private, report)
             _check(report)
     except OSError as error:

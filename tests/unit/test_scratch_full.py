@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from coordinator import lock as locks
 from coordinator.compact import compact
+from coordinator.importing import import_board
 from coordinator.passes import Coordinator
+from coordinator.salvage import salvage
 from coordinator.verify import rebuild, verify
 from shards import Gateway, placing, sqlite
 from shards.errors import DiskFull
 from shards.locks import FileLock
 from shards.names import BoardPaths
+from tests.legacy import write_legacy
 
 
 @pytest.fixture
@@ -67,3 +72,38 @@ def test_a_rebuild_and_a_compaction(lock: FileLock, paths: BoardPaths, _full: No
     with pytest.raises(DiskFull, match=str(sqlite.SCRATCH)):
         compact(paths, lock, before_ms=2**52)
     assert not paths.snapshot.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device is always full here")
+def test_an_import_and_a_salvage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk of the original has room, and is not the one that is named."""
+    original, copies = tmp_path / "kanban.db", tmp_path / "copies"
+    write_legacy(original, {"tasks": []})
+    copies.mkdir()
+    opened = Path.open
+
+    def opened_on_a_full_disk(path: Path, mode: str = "r", **how):
+        return opened(Path("/dev/full"), "wb", buffering=0) if mode == "xb" else opened(path, mode, **how)
+
+    monkeypatch.setattr(Path, "open", opened_on_a_full_disk)
+    with pytest.raises(DiskFull, match=str(copies)):
+        salvage(original, copies)
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
+    with pytest.raises(DiskFull, match=str(copies)):
+        import_board(original, BoardPaths(tmp_path / "here"))
+
+
+def test_a_copy_of_a_board_that_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, copy = tmp_path / "kanban.db", tmp_path / "copy.db"
+    write_legacy(original, {"tasks": []})
+    connect = sqlite._connect
+
+    def connected_on_a_full_disk(path: Path, mode: str) -> sqlite3.Connection:
+        connection = connect(path, mode)
+        if path == copy:
+            connection.execute("PRAGMA max_page_count=1")
+        return connection
+
+    monkeypatch.setattr(sqlite, "_connect", connected_on_a_full_disk)
+    with pytest.raises(DiskFull, match=str(copy)):
+        sqlite.copy_foreign(original, copy)
