@@ -141,6 +141,11 @@ class NotABoard(StorageError):
     """{path} is not a board of Hermes: {problem}. Nothing was read from it or changed; name a board's kanban.db."""
 
 
+class NoBoards(StorageError):
+    """There is no board of Hermes's in {path}: no kanban.db there, and none in a folder of kanban/boards; name a
+    board's kanban.db, or the home of a Hermes."""
+
+
 class BeyondSalvage(StorageError):
     """{path} is damaged, and not one row of a task, event or comment could be read from it ({problem}). Nothing was
     changed; put a backup in its place."""

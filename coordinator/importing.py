@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,14 +68,16 @@ def import_board(
     dry_run: bool = False,
     trust_closed: bool = False,
     copy_files: bool = True,
+    make_board: Callable[[], object] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Imported:
     """Bring the board in the file ``source``, which Hermes wrote, to the board ``paths``.
 
     ``dry_run``: write nothing, not even a new board. ``trust_closed``: where the system cannot tell who has the
     original open, take the caller's word that nobody does. ``copy_files``: bring attachments' bytes, too.
-    ``progress(done, total)`` is told of tasks. Raises StillOpen, CannotTell, NotLegacy, WrittenMeanwhile,
-    CoordinatorRunning, and the StorageErrors of files that cannot be used.
+    ``make_board`` is called once the original is read, and makes the board if it is missing; without it, a named board
+    must be there. ``progress(done, total)`` is told of tasks. Raises StillOpen, CannotTell, NotLegacy,
+    WrittenMeanwhile, CoordinatorRunning, and the StorageErrors of files that cannot be used.
     """
     still_open = processes_of(file_holders(source))
     if not dry_run:
@@ -87,7 +89,7 @@ def import_board(
             done = _report(source, paths, saved, legacy, planned, still_open)
             done.dry_run = True
             return done
-        paths.require_folder()
+        (make_board or paths.require_folder)()
         with locks.holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
             coordinator.make_passes()
             planned = plan(legacy, str(source), coordinator.board, int(time.time()))
@@ -159,7 +161,7 @@ def _report(
 @contextmanager
 def _ground_of(paths: BoardPaths, source: Path) -> Iterator[Ground]:
     """What the board has, without making one; nothing where the original itself lies, for that is to be adopted."""
-    if placing.identity(paths.board) in (None, placing.identity(source)):
+    if placing.is_empty(paths.board) or placing.identity(paths.board) == placing.identity(source):
         yield EmptyGround()
         return
     with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as connection, connections.one_state(connection):

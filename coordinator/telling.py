@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,25 +35,34 @@ class Told:
 
 def tell(ctx: click.Context, ask: Callable[[BoardPaths], Told], all_boards: bool, as_json: bool) -> None:
     """What ``ask`` finds out about the board, or about every board of the home; the trouble of one hides no other."""
-    if not all_boards:
-        told = ask(ctx.obj)
-        text.print_json(told.value) if as_json else told.show()
-        needs_attention = told.needs_attention
+    if all_boards:
+        tell_each(ctx, {paths.slug: partial(ask, paths) for paths in boards_meant(ctx, all_boards)}, as_json)
     else:
-        answers = {paths.slug: _told_or_trouble(ask, paths) for paths in boards_meant(ctx, all_boards)}
-        if as_json:
-            text.print_json([{"slug": slug, **told.value} for slug, told in answers.items()])
-        for slug, told in {} if as_json else answers.items():
-            click.secho(f"== {slug}", bold=True)
-            told.show()
-        needs_attention = any(told.needs_attention for told in answers.values())
-    if needs_attention:
+        tell_one(ctx, ask(ctx.obj), as_json)
+
+
+def tell_one(ctx: click.Context, told: Told, as_json: bool) -> None:
+    """What was found out about the one board that is meant."""
+    text.print_json(told.value) if as_json else told.show()
+    if told.needs_attention:
         ctx.exit(NEEDS_ATTENTION)
 
 
-def _told_or_trouble(ask: Callable[[BoardPaths], Told], paths: BoardPaths) -> Told:
+def tell_each(ctx: click.Context, asks: Mapping[str, Callable[[], Told]], as_json: bool) -> None:
+    """What each of ``asks`` finds out about the board with that slug; the trouble of one hides no other."""
+    answers = {slug: _told_or_trouble(ask) for slug, ask in asks.items()}
+    if as_json:
+        text.print_json([{"slug": slug, **told.value} for slug, told in answers.items()])
+    for slug, told in {} if as_json else answers.items():
+        click.secho(f"== {slug}", bold=True)
+        told.show()
+    if any(told.needs_attention for told in answers.values()):
+        ctx.exit(NEEDS_ATTENTION)
+
+
+def _told_or_trouble(ask: Callable[[], Told]) -> Told:
     try:
-        return ask(paths)
+        return ask()
     except KanbanError as error:
         value = {"error": type(error).__name__, "message": str(error)}
         sentence = str(error)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from coordinator import adopting, exporting
+from coordinator.errors import NoBoards
 from coordinator.importing import Imported, import_board
 from coordinator.once import merge_once
 from coordinator.salvage import RUNGS
-from coordinator.telling import ProgressBar, Told, all_boards_option, home_of, tell
+from coordinator.telling import ProgressBar, Told, all_boards_option, home_of, tell, tell_each, tell_one
 from coordinator.verbs.salvaging import show_salvage
 from shards import boards, text
 from shards.commands import NEEDS_ATTENTION, json_option
@@ -36,22 +38,28 @@ trust_option = click.option(
 def bring(ctx: click.Context, path: Path, dry_run: bool, trust_closed: bool, as_json: bool) -> None:
     """Bring the board in PATH, which Hermes wrote, to this one. The original is only read.
 
-    PATH is a kanban.db, or the home of a Hermes with all its boards. Tasks that are here already are left as they are,
-    so importing twice imports nothing twice. A daemon of this board must be stopped first. Exit code 6 says that
-    something is lost; the report says what.
+    PATH is a kanban.db, or the home of a Hermes with all its boards, where the trouble of one hinders no other. Tasks
+    that are here already are left as they are, so importing twice imports nothing twice. A daemon of this board must
+    be stopped first. Exit code 6 says that something is lost, or a board of the home could not be imported; the report
+    says what.
     """
-    pairs = _boards_in(path, home_of(ctx), dry_run) if path.is_dir() else [(path, ctx.obj)]
-    reports = []
-    for source, paths in pairs:
+
+    def brought(source: Path, paths: BoardPaths, make_board: Callable[[], object] | None = None) -> Told:
         with ProgressBar("importing", as_json) as progress:
-            reports.append(import_board(source, paths, dry_run=dry_run, trust_closed=trust_closed, progress=progress))
-    if as_json:
-        shown = [_import_value(each) for each in reports]
-        text.print_json(shown if path.is_dir() else shown[0])
-    for each in [] if as_json else reports:
-        _show_import(each)
-    if not all(each.complete for each in reports):
-        ctx.exit(NEEDS_ATTENTION)
+            done = import_board(
+                source, paths, dry_run=dry_run, trust_closed=trust_closed, make_board=make_board, progress=progress
+            )
+        return Told(_import_value(done), partial(_show_import, done), not done.complete)
+
+    if not path.is_dir():
+        tell_one(ctx, brought(path, ctx.obj), as_json)
+        return
+    root = home_of(ctx)
+    asks = {
+        source.slug: partial(brought, source.board, BoardPaths.of(root, source.slug), partial(_make_like, source, root))
+        for source in _boards_in(path.absolute())
+    }
+    tell_each(ctx, asks, as_json)
 
 
 @click.command()
@@ -133,20 +141,19 @@ def export(ctx: click.Context, path: Path, form: str, as_json: bool) -> None:
         ctx.exit(NEEDS_ATTENTION)
 
 
-def _boards_in(home: Path, root: Path, dry_run: bool) -> Iterator[tuple[Path, BoardPaths]]:
-    """The boards of the Hermes home, each with the one that it becomes; that one is made, shown as it was."""
-    found = False
-    for source in boards.boards(home.absolute()):
-        if source.board.is_file():
-            paths = BoardPaths.of(root, source.slug)
-            if not dry_run:
-                shown = boards.read_metadata(source)
-                fields = ("name", "description", "icon", "color", "default_workdir")
-                boards.create_board(root, source.slug, **{field: shown[field] for field in fields})
-            found = True
-            yield source.board, paths
+def _boards_in(home: Path) -> list[BoardPaths]:
+    """The boards of the Hermes home. Raises NoBoards."""
+    found = [source for source in boards.boards(home) if source.board.is_file()]
     if not found:
-        raise BoardMissing(path=home / "kanban.db")
+        raise NoBoards(path=home)
+    return found
+
+
+def _make_like(source: BoardPaths, root: Path) -> None:
+    """Make the board below ``root`` that ``source`` becomes, shown as that one was."""
+    shown = boards.read_metadata(source)
+    fields = ("name", "description", "icon", "color", "default_workdir")
+    boards.create_board(root, source.slug, **{field: shown[field] for field in fields})
 
 
 def _import_value(done: Imported) -> dict[str, Any]:

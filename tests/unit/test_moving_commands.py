@@ -67,7 +67,35 @@ def test_a_table_for_people(old_home: Path, home: str, kanban_merge) -> None:
 
 def test_a_folder_without_boards(tmp_path: Path, kanban_merge, failed) -> None:
     (tmp_path / "empty").mkdir()
-    failed(kanban_merge("import", tmp_path / "empty", home=tmp_path / "new"), 3)
+    said = failed(kanban_merge("import", tmp_path / "empty", home=tmp_path / "new"), 3)
+    assert f"There is no board of Hermes's in {tmp_path / 'empty'}" in said
+    assert "kanban init" not in said
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",)], ids=["import", "dry run"])
+def test_a_home_with_boards_that_cannot_be_used(
+    old_home: Path, home: str, kanban_merge, words: tuple[str, ...]
+) -> None:
+    """Whichever they are, the others are imported, each is told of, and no board is made for those."""
+    new, default = Path(home) / "new", old_home / "kanban.db"
+    junk = old_home / "kanban" / "boards" / "hurt" / "kanban.db"
+    junk.parent.mkdir()
+    junk.write_text("no database " * 99)
+    default.write_text("no database " * 99)
+    ended = kanban_merge("import", old_home, "--json", *words, home=new)
+    assert ended.returncode == 6, ended.stderr
+    told = {each["slug"]: each for each in json.loads(ended.stdout)}
+    assert (told["default"]["error"], told["hurt"]["error"]) == ("NotABoard", "NotABoard")
+    assert str(junk) in told["hurt"]["message"]
+    assert told["infra"]["tables"]["tasks"]["imported"]
+    made = {path.relative_to(new).as_posix() for path in new.rglob("kanban.db")}
+    assert made == (set() if words else {"kanban/boards/infra/kanban.db"})
+    assert not (new / "kanban" / "boards" / "hurt").exists()
+    ended = kanban_merge("import", old_home, *words, home=new)
+    assert ended.returncode == 6, ended.stderr
+    for part in (f"== hurt\n{junk} is not a board of Hermes", "into the board infra"):
+        assert part in ended.stdout
 
 
 def test_the_legacy_board_here_is_to_be_adopted(old_home: Path, kanban_merge, failed) -> None:
