@@ -75,8 +75,7 @@ class Healer:
         """Make the file that ``error`` is about again, and say so; no connection of this process has it open.
 
         ``lock``: the coordinator's, held. Raises ``error`` where nothing can be made, such as a board whose ledger is
-        missing, BreaksAgain, BeyondRepair, and
-        the StorageErrors of the files that it would be made from.
+        missing, BreaksAgain, BeyondRepair, and the StorageErrors of the files that it would be made from.
         """
         if isinstance(error, Damaged) and error.path == self._paths.board and not placing.is_empty(self._paths.ledger):
             self._check_times(error)
