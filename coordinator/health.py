@@ -112,7 +112,7 @@ class Health:
     newest_ms: int | None
     coordinator: Holder | None
     coordinator_state: str | None
-    coordinator_unknown: str | None
+    coordinator_unknown: StorageError | None
     open_runs: int
     past_lease: list[PastLease]
     shards: list[ShardHealth]
@@ -156,7 +156,7 @@ def read_health(paths: BoardPaths) -> Health:
     try:
         held_by, state = _coordinator(paths)
     except StorageError as error:
-        unknown = str(error)
+        unknown = error
     last_refusals = {row["profile"]: f"change {row['seq']} was refused: {row['sentence']}" for row in refused}
     return Health(
         paths=paths,

@@ -23,7 +23,11 @@ COMMAND = "kanban-merge"
 GATEWAY = "gateway"
 # How long a command waits: a gateway's own pass takes milliseconds; a coordinator that stays is not waited for.
 LOCK_WAIT_S = 5.0
+ROLES = (DAEMON, COMMAND, GATEWAY)
 LARGEST_PID = 2**31
+LONGEST_HOST = 255
+# The year 9999 begins, and no later time can be told.
+LATEST_MS = 253_370_764_800_000
 
 
 @dataclass(frozen=True)
@@ -76,20 +80,17 @@ def announce(lock: FileLock, role: str) -> Holder:
 
 
 def holder(paths: BoardPaths) -> Holder | None:
-    """Who holds the lock, or None if it is free or nobody said so yet. Reads only. Raises CannotOpen."""
+    """Who holds the lock, or None if it is free or nobody said so yet. Reads only. Raises CannotOpen, NotAFile."""
     if not is_taken(paths.coordinator_lock):
         return None
-    try:
-        found = Holder(**json.loads(FileLock(paths.coordinator_lock).read_note()))
-    except (ValueError, TypeError):
-        return None
-    return found if isinstance(found.pid, int) and 0 < found.pid < LARGEST_PID else None
+    return _holder_in(FileLock(paths.coordinator_lock).read_note())
 
 
 def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
     """Take the lock and announce it, waiting at most ``wait_s`` seconds: a gateway's pass takes milliseconds.
 
-    Raises CoordinatorRunning with the holder and its role, which is None if it did not say it yet, and CannotOpen.
+    Raises CoordinatorRunning with the holder and its role, which is None if it did not say it yet, CannotOpen and
+    NotAFile.
     """
     lock = FileLock(paths.coordinator_lock)
     try:
@@ -124,3 +125,26 @@ def holding(paths: BoardPaths, role: str) -> Iterator[FileLock]:
         yield lock
     finally:
         let_go(paths, lock)
+
+
+def _holder_in(note: str) -> Holder | None:
+    """Whom the note names; None if it is none that ``announce`` writes."""
+    try:
+        found = Holder(**json.loads(note))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return found if _is_possible(found) else None
+
+
+def _is_possible(found: Holder) -> bool:
+    """Whether each field is what its name says: whoever may take the lock may write anything there."""
+    return (
+        type(found.pid) is int
+        and 0 < found.pid < LARGEST_PID
+        and isinstance(found.host, str)
+        and len(found.host) <= LONGEST_HOST
+        and found.host.isprintable()
+        and found.role in ROLES
+        and type(found.since_ms) is int
+        and 0 <= found.since_ms < LATEST_MS
+    )

@@ -13,6 +13,7 @@ from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
 from coordinator.health import ELSEWHERE, GONE, STOPPED, UNCHECKED, Health, ShardHealth
 from coordinator.lock import DAEMON
 from shards import text
+from shards.errors import NotAFile
 
 # A daemon merges within a second; what waits longer than this is held up by something.
 LAG_S = 60.0
@@ -25,6 +26,9 @@ CLOCK_S = 2.0
 def coordinator(health: Health) -> Iterator[Finding]:
     """Who makes passes, and whether that process can."""
     held_by = health.coordinator
+    if isinstance(health.coordinator_unknown, NotAFile):
+        yield _said(FAULT, f"Nobody can be the coordinator: {health.coordinator_unknown}")
+        return
     if health.coordinator_unknown:
         yield _said(NOTE, f"It cannot be told whether a coordinator runs: {health.coordinator_unknown}")
         return

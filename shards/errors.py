@@ -320,6 +320,8 @@ def is_full(error: OSError) -> bool:
 def cure_of(path: object) -> str:
     """What makes the file at ``path`` again, which is lost or cannot be used, by its name and what lies beside it."""
     file = os.path.basename(str(path))
+    if file.endswith(".lock"):
+        return "the next call makes it again"
     if file == "kanban.db":
         if is_without_ledger(path):
             return "`kanban-merge restore BACKUP` puts a backup in its place"

@@ -11,6 +11,7 @@ name, where the system says the name.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -18,7 +19,7 @@ from contextlib import suppress
 from itertools import islice, takewhile
 from pathlib import Path
 
-from shards.errors import StorageError
+from shards.errors import NotAFile, StorageError
 
 MOUNTS = Path("/proc/self/mountinfo")
 NOT_SHARED = re.compile(
@@ -29,6 +30,8 @@ FOR_ITS_USER = 0o600
 GROUP_READS = 0o040
 GROUP_WRITES = 0o060
 
+# What opening something else than a file fails with: a link that is not to be followed, a folder, a socket.
+_NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -55,6 +58,20 @@ def not_shared(path: Path, mounts: Path = MOUNTS) -> str | None:
 def file_mode(folder: Path, group: int) -> int:
     """The permissions of a file that is made in ``folder``; its group gets of ``group`` what it has of the folder."""
     return FOR_ITS_USER | (_group_permissions(folder) & group)
+
+
+def open_plain(path: Path, flags: int) -> int:
+    """A descriptor of the file at ``path``. Nothing else is waited for or read. Raises NotAFile, OSError."""
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait for its other end
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise NotAFile(path=path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotAFile(path=path)
+    return descriptor
 
 
 def write_whole(path: Path, text: str) -> None:

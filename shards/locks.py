@@ -17,19 +17,24 @@ import time
 import weakref
 from pathlib import Path
 
-from shards.errors import FileBusy, Reentered, cannot_open
-from shards.filesystems import FOR_ITS_USER, GROUP_WRITES, file_mode
+from shards.errors import CannotOpen, FileBusy, NotAFile, Reentered, cannot_open
+from shards.filesystems import FOR_ITS_USER, GROUP_WRITES, file_mode, open_plain
 
 _every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 # Between two attempts at a lock that is taken: the holder needs about one commit (1 ms).
 FIRST_PAUSE_S = 0.0002
 LONGEST_PAUSE_S = 0.01
+# How often a lock file that is removed or replaced at that moment is opened again, by one attempt.
+OPENED_AT_MOST = 3
+# A note names one process; what is longer was not left by this program.
+NOTE_BYTES = 4096
 
 
 class FileLock:
     """The lock that the file at ``path`` stands for. The file is made when it is first taken. Whoever may read the file
-    may take the lock: that is how the coordinator takes those of shards that belong to other users."""
+    may take the lock: that is how the coordinator takes those of shards that belong to other users. A link is not
+    followed: who put it there would choose which file is locked, and gets the note."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,13 +53,13 @@ class FileLock:
         the holder."""
         mine = os.fstat(self._descriptor)
         try:
-            there = os.stat(self.path)
+            there = os.lstat(self.path)
         except OSError:
             return False
         return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free; never wait. Returns whether it is held now. Raises CannotOpen."""
+        """Take the lock if it is free; never wait. Returns whether it is held now. Raises CannotOpen, NotAFile."""
         if is_mine(self._threads):
             return False
         try:
@@ -63,8 +68,8 @@ class FileLock:
             self._leave_unless_locked()
 
     def acquire(self, wait_s: float) -> None:
-        """Take the lock, waiting at most ``wait_s`` seconds. Raises FileBusy after that, CannotOpen, and Reentered in a
-        signal handler that interrupts the thread which has it."""
+        """Take the lock, waiting at most ``wait_s`` seconds. Raises FileBusy after that, CannotOpen, NotAFile, and
+        Reentered in a signal handler that interrupts the thread which has it."""
         if is_mine(self._threads):
             raise Reentered
         until_s = time.monotonic() + wait_s
@@ -111,11 +116,18 @@ class FileLock:
                 os.ftruncate(self._descriptor, 0)
 
     def read_note(self) -> str:
-        """What the present or last holder left in the file; empty if nothing."""
+        """What the present or last holder left in the file, NOTE_BYTES of it at most; empty if nothing. Whoever may
+        take the lock may have written it."""
         try:
-            return self.path.read_text(encoding="utf-8", errors="replace")
+            descriptor = _open_as_it_lies(self.path, os.O_RDONLY)
+        except (OSError, NotAFile):
+            return ""
+        try:
+            return os.read(descriptor, NOTE_BYTES).decode(errors="replace")
         except OSError:
             return ""
+        finally:
+            os.close(descriptor)
 
     def _leave_unless_locked(self) -> None:
         """Let the next thread in, unless this one keeps the lock. Ctrl-C may come at any line before this, so it is
@@ -150,7 +162,7 @@ class FileLock:
             raise self._busy(wait_s) from error
 
     def _flock(self) -> bool:
-        while True:
+        for _ in range(OPENED_AT_MOST):
             if self._descriptor is None:
                 self._descriptor = self._open_or_make()
             try:
@@ -164,10 +176,11 @@ class FileLock:
                 return True
             os.close(self._descriptor)
             self._descriptor = None
+        return False
 
     def _open_or_make(self) -> int:
         try:
-            while True:
+            for _ in range(OPENED_AT_MOST):
                 try:
                     return _open(self.path)
                 except FileNotFoundError:
@@ -175,6 +188,7 @@ class FileLock:
                         return _make(self.path)
         except OSError as error:
             raise cannot_open(self.path, error) from error
+        raise CannotOpen(path=self.path, problem="it is made and removed all the time")
 
     def _forget_after_fork(self) -> None:
         # Closing the inherited copy takes nothing from the parent: its flock lives until its own copy is closed.
@@ -194,10 +208,10 @@ def is_mine(lock: threading.RLock) -> bool:
 def is_taken(path: Path) -> bool:
     """Whether somebody holds the lock at ``path`` now. It takes permission to read, and makes no file.
 
-    Raises CannotOpen.
+    Raises CannotOpen, NotAFile.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = _open_as_it_lies(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -223,11 +237,14 @@ def descriptors_left() -> int:
 
 
 def _open(path: Path) -> int:
-    flags = os.O_CLOEXEC | os.O_NONBLOCK  # a pipe in its place would wait for ever
     try:
-        return os.open(path, os.O_RDWR | flags)
+        return _open_as_it_lies(path, os.O_RDWR)
     except PermissionError:
-        return os.open(path, os.O_RDONLY | flags)
+        return _open_as_it_lies(path, os.O_RDONLY)
+
+
+def _open_as_it_lies(path: Path, access: int) -> int:
+    return open_plain(path, access | os.O_NOFOLLOW)
 
 
 def _make(path: Path) -> int:

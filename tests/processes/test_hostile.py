@@ -14,9 +14,9 @@ import pytest
 
 from coordinator.verify import verify
 from shards import Gateway, Refused
-from shards.errors import CannotOpen, KanbanError
-from shards.locks import FileLock
+from shards.errors import CannotOpen, KanbanError, Undecided
 from shards.names import BoardPaths
+from tests.processes.conftest import merging
 
 HOSTILE = Path(__file__).with_name("hostile.py")
 HOUR_S = 3_600
@@ -152,20 +152,58 @@ def test_a_lock_that_is_a_folder(home: str, paths: BoardPaths, which: str) -> No
     lock = paths.shard_lock("amy") if which == "shard" else paths.coordinator_lock
     lock.mkdir()
     with Gateway("amy", home=home) as amy:
-        with pytest.raises(KanbanError, match=r"cannot be opened \(is a directory\)"):
+        with pytest.raises(KanbanError, match="is a folder, a pipe, a link or a device"):
             amy.claim(amy.create("x"))
         lock.rmdir()
         amy.claim(amy.create("y"))
     assert verify(paths).clean
 
 
-@pytest.mark.timeout(20)
-def test_a_lock_that_is_a_pipe(tmp_path: Path) -> None:
-    """Opening it does not wait for somebody to write into it."""
-    os.mkfifo(tmp_path / "x.lock")
-    lock = FileLock(tmp_path / "x.lock")
-    assert lock.try_acquire() in (True, False)
-    lock.close()
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("target", ["gone", "/dev/zero", "kanban.db", None], ids=str)
+def test_a_shard_whose_lock_is_no_file(home: str, paths: BoardPaths, start: Callable, target: str | None) -> None:
+    """The daemon leaves that shard and serves the others; nothing waits, and it ends when it is asked to."""
+    with Gateway("evil", home=home) as evil:
+        evil.create("x")
+    lock = paths.shard_lock("evil")
+    lock.unlink()
+    os.mkfifo(lock) if target is None else lock.symlink_to(target)
+    daemon = merging(start("-m", "coordinator", "--home", home, "daemon"))
+    said = daemon.stderr.readline()
+    assert "shard of evil: " in said
+    assert f"{lock} is a folder, a pipe, a link or a device" in said
+    with Gateway("amy", home=home, patience_s=20) as amy:
+        amy.complete(amy.claim(amy.create("y")))
+    daemon.terminate()
+    assert daemon.wait(20) == 0
+    with Gateway("amy", home=home, patience_s=20) as amy:
+        amy.complete(amy.claim(amy.create("z")))
+    lock.rename(paths.folder / "moved away")
+    with Gateway("evil", home=home) as evil:
+        evil.claim(evil.create("mended"))
+    assert verify(paths).clean
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("target", ["gone", None], ids=str)
+def test_a_coordinators_lock_that_is_no_file(home: str, paths: BoardPaths, start: Callable, target: str | None) -> None:
+    """Said once by a daemon, and at once to a gateway, whose change is written; merged when it is moved away."""
+    lock = paths.coordinator_lock
+    os.mkfifo(lock) if target is None else lock.symlink_to(target)
+    daemon = start("-m", "coordinator", "--home", home, "daemon")
+    assert f"{lock} is a folder, a pipe, a link or a device" in daemon.stderr.readline()
+    with Gateway("amy", home=home) as amy:
+        task_id = amy.create("x")
+        with pytest.raises(Undecided, match=r"is safely written, but has no verdict after 0 seconds; .* is a folder"):
+            amy.claim(task_id)
+    lock.rename(paths.folder / "moved away")
+    assert "over: " in merging(daemon).stderr.readline()
+    with Gateway("amy", home=home) as amy:
+        amy.sync()
+        assert amy.board.task(task_id).status == "running"
+    daemon.terminate()
+    assert daemon.wait(20) == 0
+    assert verify(paths).clean
 
 
 @pytest.mark.parametrize("folder", ["folder", "x" * 120])

@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from coordinator.lock import COMMAND, DAEMON, Holder, announce, holder, take
+from coordinator.lock import COMMAND, DAEMON, LATEST_MS, Holder, announce, holder, take
 from shards.errors import CannotOpen, CoordinatorRunning
-from shards.locks import FileLock
+from shards.locks import NOTE_BYTES, FileLock
 from shards.names import BoardPaths
 
 
@@ -33,7 +33,18 @@ def test_the_holder_is_named(paths: BoardPaths) -> None:
 
 @pytest.mark.parametrize("note", ["", "no JSON", "[]", "7", '{"pid": 1}', '{"pid": 1, "more": 1}', "\0" * 9,
                                   '{"pid": "x", "host": "h", "role": "daemon", "since_ms": 0}',
-                                  '{"pid": 1e99, "host": "h", "role": "daemon", "since_ms": 0}'])  # fmt: skip
+                                  '{"pid": 1e99, "host": "h", "role": "daemon", "since_ms": 0}',
+                                  '{"pid": true, "host": "h", "role": "daemon", "since_ms": 0}',
+                                  '{"pid": 1, "host": 7, "role": "daemon", "since_ms": 0}',
+                                  '{"pid": 1, "host": "h\\u001b[2J", "role": "daemon", "since_ms": 0}',
+                                  '{"pid": 1, "host": "' + "h" * 256 + '", "role": "daemon", "since_ms": 0}',
+                                  '{"pid": 1, "host": "h", "role": ["daemon"], "since_ms": 0}',
+                                  '{"pid": 1, "host": "h", "role": "king", "since_ms": 0}',
+                                  '{"pid": 1, "host": "h", "role": "daemon", "since_ms": "x"}',
+                                  '{"pid": 1, "host": "h", "role": "daemon", "since_ms": 1e300}',
+                                  '{"pid": 1, "host": "h", "role": "daemon", "since_ms": ' + "9" * 300 + "}",
+                                  '{"pid": 1, "host": "h", "role": "daemon", "since_ms": -1}',
+                                  "[" * 4_000, "[" * 200_000])  # fmt: skip
 def test_a_note_that_says_nothing(paths: BoardPaths, note: str) -> None:
     """A holder that has not said who it is yet, or whose note cannot be read, still has the lock."""
     lock = FileLock(paths.coordinator_lock)
@@ -69,8 +80,37 @@ def test_a_sentence_for_people() -> None:
     assert str(Holder(7, "box", DAEMON, 0)).startswith("daemon process 7 on box, since 19")
 
 
+def test_the_latest_time_can_be_told() -> None:
+    assert "since 9998-12-3" in str(Holder(7, "box", DAEMON, LATEST_MS - 10**8))
+
+
+def test_a_lock_file_that_is_huge_is_not_read_whole(paths: BoardPaths) -> None:
+    lock = take(paths, DAEMON, 0)
+    os.truncate(paths.coordinator_lock, 2**33)
+    assert len(lock.read_note()) == NOTE_BYTES
+    assert holder(paths) is None
+    lock.close()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("target", ["gone", "/dev/zero", "pipe", "kanban.db"])
+@pytest.mark.parametrize("words", [("status",), ("doctor",), ("--once",), ("rebuild",)])
+def test_what_is_no_lock_file_stops_no_command(paths, gateway, kanban_merge, target: str, words: tuple) -> None:
+    """One sentence each, in place of a wait without end or of an overwritten board."""
+    gateway.claim(gateway.create("x"))
+    paths.coordinator_lock.unlink()
+    board = paths.board.read_bytes()
+    os.mkfifo(paths.coordinator_lock) if target == "pipe" else os.symlink(target, paths.coordinator_lock)
+    ended = kanban_merge(*words)
+    assert ended.returncode == (6 if words[0] in ("status", "doctor") else 3)
+    said = ended.stdout + ended.stderr
+    assert "Traceback" not in said
+    assert f"{paths.coordinator_lock} is a folder, a pipe, a link or a device" in said
+    assert paths.board.read_bytes() == board
+
+
 def test_announcing_again(paths: BoardPaths) -> None:
     lock = take(paths, DAEMON, 0)
-    announce(lock, "x")
-    assert holder(paths).role == "x"
+    announce(lock, COMMAND)
+    assert holder(paths).role == COMMAND
     lock.close()

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from shards.errors import CannotOpen, FileBusy, Reentered
+from shards import locks
+from shards.errors import CannotOpen, FileBusy, NotAFile, Reentered
 from shards.locks import FileLock, is_taken
 
 HOLD = (
@@ -216,9 +218,64 @@ def test_asking_whether_a_lock_is_taken(tmp_path: Path) -> None:
     lock.close()
 
 
-def test_a_pipe_where_a_lock_should_be_stops_nobody(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "x.lock")
-    assert is_taken(tmp_path / "x.lock") is False
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("what", ["pipe", "folder", "socket", "a link to nothing", "a link", "a link to a device"])
+def test_what_is_no_file_is_no_lock(path: Path, what: str) -> None:
+    """Nothing is waited for, made, locked or read through it; and it is over when it is moved away."""
+    other = path.with_name("other")
+    other.write_text("another's")
+    match what:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "socket":
+            os.mknod(path, 0o600 | stat.S_IFSOCK)
+        case _:
+            path.symlink_to({"a link": other, "a link to nothing": "gone"}.get(what, "/dev/zero"))
+    lock = FileLock(path)
+    for call in (lock.try_acquire, lambda: lock.acquire(0.01), lambda: is_taken(path)):
+        with pytest.raises(NotAFile, match=r"\.lock is a folder, a pipe, a link or a device .* the next call"):
+            call()
+    assert lock.read_note() == ""
+    assert (other.read_text(), path.with_name("gone").exists()) == ("another's", False)
+    path.rename(path.with_name("moved away"))
+    assert lock.try_acquire()
+    lock.close()
+
+
+def test_a_link_that_takes_the_place_of_a_lock_is_not_that_lock(path: Path) -> None:
+    """Not even one to the file that is locked: who follows none would lock another file."""
+    lock = FileLock(path)
+    lock.acquire(0)
+    path.rename(path.with_name("moved"))
+    path.symlink_to("moved")
+    assert not lock.is_in_place()
+    lock.close()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("always", ["made and removed", "replaced"])
+def test_a_lock_file_that_never_stays_is_not_tried_for_ever(path: Path, monkeypatch, always: str) -> None:
+    def missing(*given: object) -> None:
+        raise FileNotFoundError
+
+    def exists(*given: object) -> None:
+        raise FileExistsError
+
+    lock = FileLock(path)
+    if always == "replaced":
+        monkeypatch.setattr(FileLock, "is_in_place", lambda lock: False)
+        assert not lock.try_acquire()
+        assert lock._descriptor is None
+    else:
+        monkeypatch.setattr(locks, "_open", missing)
+        monkeypatch.setattr(locks, "_make", exists)
+        with pytest.raises(CannotOpen, match="made and removed all the time"):
+            lock.try_acquire()
+    monkeypatch.undo()
+    assert lock.try_acquire()
+    lock.close()
 
 
 @pytest.mark.parametrize("call", ["try_acquire", "acquire"])
