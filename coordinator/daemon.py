@@ -8,10 +8,10 @@ quarantined is named once, and once more when it is read again.
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import selectors
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -194,11 +194,11 @@ def _allow_many_files() -> None:
 
 
 @contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[socket.socket]:
-    """STOP_SIGNALS call ``stop`` and make the yielded socket readable, so that a sleeping daemon wakes at once."""
-    reading, writing = socket.socketpair()
-    writing.setblocking(False)
-    former_wakeup = signal.set_wakeup_fd(writing.fileno())
+def _signals(stop: Callable[[], None]) -> Iterator[int]:
+    """STOP_SIGNALS call ``stop`` and make the yielded descriptor readable, so that a sleeping daemon wakes at once."""
+    reading, writing = os.pipe()  # no sockets, which may be forbidden here
+    os.set_blocking(writing, False)
+    former_wakeup = signal.set_wakeup_fd(writing)
     former = {number: signal.signal(number, lambda *_: stop()) for number in STOP_SIGNALS}
     try:
         yield reading
@@ -206,5 +206,5 @@ def _signals(stop: Callable[[], None]) -> Iterator[socket.socket]:
         for number, handler in former.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(former_wakeup)
-        reading.close()
-        writing.close()
+        os.close(reading)
+        os.close(writing)

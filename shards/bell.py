@@ -86,14 +86,18 @@ class Bell:
 
 
 class Ringer:
-    """Rings bells. One socket for all of them; never waits for the other side."""
+    """Rings bells. One socket for all of them; never waits for the other side. Where none can be made (no sockets, no
+    descriptor left) nothing rings, and each ring tries again: what keeps it from being made may be over by then."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
+        self._is_closed = False
+        self._socket = self._made()
 
     def ring(self, path: Path) -> bool:
         """Ring the bell at ``path``; returns whether somebody has one there. A dead waiter's bell is taken down."""
+        self._socket = self._socket or self._made()
+        if self._socket is None:
+            return False
         try:
             with _Reach(path) as reachable:
                 self._socket.sendto(b"!", reachable)
@@ -120,7 +124,17 @@ class Ringer:
 
     def close(self) -> None:
         """Close the socket; no bell can be rung after that."""
-        self._socket.close()
+        self._is_closed = True
+        if self._socket is not None:
+            self._socket.close()
+
+    def _made(self) -> socket.socket | None:
+        if self._is_closed:
+            return None
+        try:
+            return _new_socket()
+        except OSError:
+            return None
 
 
 class _Reach:
@@ -159,10 +173,15 @@ def _mark(profile: str) -> str:
     return blake2b(profile.encode(), digest_size=4).hexdigest()
 
 
+def _new_socket() -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    made.setblocking(False)
+    return made
+
+
 def _bind(path: Path) -> socket.socket:
-    bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    bell = _new_socket()
     try:
-        bell.setblocking(False)
         if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
             _unlink(path)
         os.fchmod(bell.fileno(), FOR_ITS_USER)  # for the moment before the next line; Linux takes it over

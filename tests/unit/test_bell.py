@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from coordinator import daemon as daemons
+from coordinator.daemon import Daemon
+from coordinator.lock import COMMAND, holding
+from coordinator.once import merge_once
+from coordinator.passes import Coordinator
+from shards import Gateway
 from shards.bell import Bell, Ringer
+from shards.names import BoardPaths
 
 
 @pytest.fixture
@@ -128,3 +138,77 @@ def test_a_process_with_many_files(tmp_path: Path, bells: bool) -> None:
     """
     told = subprocess.check_output([sys.executable, "-c", script, tmp_path, str(bells)], text=True)
     assert told.split() == [str(bells)] * 3
+
+
+@pytest.fixture
+def no_sockets(monkeypatch: pytest.MonkeyPatch):
+    """``no_sockets(code)``: from now on none can be made, as in a sandbox; returns what ends that."""
+
+    def begin(code: int):
+        def forbidden(*given: object, **how: object) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(socket, "socket", forbidden)
+        return monkeypatch.undo
+
+    return begin
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EAFNOSUPPORT, errno.EMFILE])
+def test_where_no_socket_can_be_made_everything_works(home: str, paths: BoardPaths, no_sockets, code: int) -> None:
+    """Gateways, commands and the daemon; each only waits a little longer."""
+    no_sockets(code)
+    with Gateway("amy", home=home) as amy:
+        task_id = amy.create("x")
+        amy.complete(amy.claim(task_id))
+        assert amy.board.task(task_id).status == "done"
+        amy.create("y")
+        merge_once(paths)
+    daemon = Daemon(paths)
+    serving = threading.Timer(0.3, daemon.stop)
+    serving.start()
+    daemon.run()
+    with Gateway("amy", home=home) as amy:
+        assert [task.status for task in amy.board.tasks()].count("ready") == 1
+
+
+def test_a_daemon_without_sockets_serves_a_gateway(home: str, paths: BoardPaths, no_sockets, monkeypatch) -> None:
+    monkeypatch.setattr(daemons, "SWEEP_S", 0.01)
+    no_sockets(errno.EPERM)
+    daemon = Daemon(paths)
+    claimed = []
+
+    def claim() -> None:
+        with Gateway("amy", home=home) as amy:
+            claimed.append(amy.claim(amy.create("x")))
+        daemon.stop()
+
+    gateway = threading.Timer(0.1, claim)
+    gateway.start()
+    daemon.run()
+    gateway.join()
+    assert claimed
+
+
+def test_a_coordinator_that_found_no_descriptor_for_a_socket_rings_later(home: str, paths, no_sockets) -> None:
+    """What it merged meanwhile is merged."""
+    over = no_sockets(errno.EMFILE)
+    with Gateway("amy", home=home) as amy, holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
+        amy.create("x")
+        assert len(coordinator.make_pass().decisions) == 1
+        over()
+        bell = Bell.waiting(paths.folder, "amy")
+        amy.create("y")
+        coordinator.make_pass()
+        assert bell.wait(30)
+        bell.close()
+
+
+def test_a_ringer_that_is_closed_makes_no_socket(tmp_path: Path, no_sockets) -> None:
+    over = no_sockets(errno.EMFILE)
+    ringer = Ringer()
+    ringer.close()
+    over()
+    bell = Bell(tmp_path / "bell.sock")
+    assert not ringer.ring(bell.path)
+    bell.close()
