@@ -17,7 +17,7 @@ from typing import Any
 
 from shards.board import Board
 from shards.errors import BoardInUse, BoardMissing, DefaultBoardStays, FileBusy, InvalidName, KanbanError, StorageError
-from shards.filesystems import sync_folder, write_whole
+from shards.filesystems import read_small, sync_folder, write_whole
 from shards.locks import FileLock
 from shards.names import DEFAULT_BOARD, BoardPaths, check_board
 
@@ -205,10 +205,9 @@ def _current_file(root: Path) -> Path:
 
 
 def _chosen(root: Path) -> str | None:
-    try:
-        return _current_file(root).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
+    with suppress(StorageError):
+        return (read_small(_current_file(root)) or "").strip()
+    return None
 
 
 def _is_board(folder: Path) -> bool:
@@ -229,8 +228,8 @@ def _metadata_folder(paths: BoardPaths) -> Path:
 
 def _metadata_in(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / "board.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = json.loads(read_small(folder / "board.json") or "{}")
+    except (StorageError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

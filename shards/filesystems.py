@@ -30,6 +30,8 @@ FOR_ITS_USER = 0o600
 GROUP_READS = 0o040
 GROUP_WRITES = 0o060
 
+# Far more than a slug, or how a board is shown.
+SMALL_BYTES = 1024 * 1024
 # What opening something else than a file fails with: a link that is not to be followed, a folder, a socket.
 _NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -72,6 +74,24 @@ def open_plain(path: Path, flags: int) -> int:
         os.close(descriptor)
         raise NotAFile(path=path)
     return descriptor
+
+
+def read_small(path: Path) -> str | None:
+    """The text of the file at ``path``, which is meant to be small; None if there is none. Raises NotAFile and
+    StorageError for what is larger than SMALL_BYTES, no UTF-8, or cannot be read."""
+    try:
+        with open(open_plain(path, os.O_RDONLY), "rb") as file:
+            content = file.read(SMALL_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StorageError(path=path, problem=f"it cannot be read: {error.strerror}") from error
+    if len(content) > SMALL_BYTES:
+        raise StorageError(path=path, problem=f"it is larger than {SMALL_BYTES} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise StorageError(path=path, problem="it is no UTF-8") from error
 
 
 def write_whole(path: Path, text: str) -> None:

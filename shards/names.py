@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard, cannot_open
-from shards.filesystems import make_folder
+from shards.filesystems import make_folder, read_small
 
 COORDINATOR = "@coordinator"
 DEFAULT_BOARD = "default"
@@ -98,7 +98,8 @@ class BoardPaths:
 
         ``board``: its slug; None asks HERMES_KANBAN_BOARD, then ``<root>/kanban/current``, then takes ``default``.
         ``home``: the root folder; None resolves it as Hermes does, with HERMES_KANBAN_DB first of all.
-        Raises InvalidName for a slug that cannot be one. The folder need not exist yet.
+        Raises InvalidName for a slug that cannot be one, StorageError for a ``current`` that cannot be read. The folder
+        need not exist yet.
         """
         if board is None and home is None and environ.get("HERMES_KANBAN_DB"):
             return cls._of_file(expanded(environ["HERMES_KANBAN_DB"]).absolute())
@@ -231,10 +232,4 @@ def _as_shard(folder: Path, name: str) -> tuple[str, Path] | None:
 def _current_slug(root: Path, environ: Mapping[str, str]) -> str:
     if environ.get("HERMES_KANBAN_BOARD"):
         return environ["HERMES_KANBAN_BOARD"]
-    try:
-        chosen = (root / "kanban" / "current").read_text(encoding="utf-8").strip()
-    except (FileNotFoundError, NotADirectoryError):
-        return DEFAULT_BOARD
-    except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(path=root / "kanban" / "current", problem=str(error)) from error
-    return chosen or DEFAULT_BOARD
+    return (read_small(root / "kanban" / "current") or "").strip() or DEFAULT_BOARD

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -84,6 +85,22 @@ def test_damaged_metadata_hide_no_board(infra: BoardPaths, damage: str) -> None:
     (infra.folder / "board.json").write_text(damage)
     shown = boards.read_metadata(infra)
     assert (shown["slug"], shown["name"]) == ("infra", "Kept" if "Kept" in damage else "Infra")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("what", ["pipe", "endless"])
+def test_what_is_no_file_makes_nobody_wait(root: Path, infra: BoardPaths, kanban, failed, what: str) -> None:
+    """In the place of the metadata it counts as none; in that of the choice it is a choice that cannot be read."""
+    for path in (infra.folder / "board.json", root / "kanban" / "current"):
+        path.unlink(missing_ok=True)
+        os.mkfifo(path) if what == "pipe" else path.symlink_to("/dev/zero")
+    assert boards.read_metadata(infra)["name"] == "Infra"
+    sentence = failed(kanban("list"), 3)
+    assert f"{root / 'kanban' / 'current'} is a folder, a pipe, a link or a device" in sentence
+    assert kanban("--board", "infra", "boards", "list").returncode == 0
+    boards.switch_board(root, "infra")
+    assert kanban("list").returncode == 0
+    boards.remove_board(root, "infra")
 
 
 def test_a_write_that_fails_leaves_the_former_file(infra: BoardPaths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard
+from shards.errors import InvalidName, InvalidTaskId, NotAFile, StorageError, UnknownBoard
+from shards.filesystems import SMALL_BYTES
 from shards.names import (
     BoardPaths,
     check_board,
@@ -90,11 +91,17 @@ def test_the_board_in_use(tmp_path: Path) -> None:
 
 
 def test_a_choice_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "kanban" / "current").mkdir(parents=True)
-    with pytest.raises(StorageError, match="current cannot be used"):
+    """No other board is taken for the one that was chosen."""
+    current = tmp_path / "kanban" / "current"
+    current.mkdir(parents=True)
+    with pytest.raises(NotAFile, match="current is a folder, a pipe, a link or a device"):
         BoardPaths.find(home=tmp_path)
-    (tmp_path / "kanban" / "current").rmdir()
-    (tmp_path / "kanban" / "current").write_text("../../etc")
+    current.rmdir()
+    for content, problem in ((b"\xff", "it is no UTF-8"), (b"x" * (SMALL_BYTES + 1), "it is larger than")):
+        current.write_bytes(content)
+        with pytest.raises(StorageError, match=f"current cannot be used: {problem}"):
+            BoardPaths.find(home=tmp_path)
+    current.write_text("../../etc")
     with pytest.raises(InvalidName):
         BoardPaths.find(home=tmp_path)
 
