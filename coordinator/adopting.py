@@ -28,7 +28,7 @@ from shards import connections, placing, sqlite
 from shards.boards import every_lock
 from shards.errors import BoardMissing, Damaged, StorageError
 from shards.filesystems import sync_folder
-from shards.names import COORDINATOR, BoardPaths
+from shards.names import COORDINATOR, BoardPaths, printable_name
 
 # Where a board is built for its home; no shard can be called so, and no board.
 BUILDING = "kanban-adopting"
@@ -134,7 +134,7 @@ def _is_ours(path: Path) -> bool:
 
 def _check_alone(paths: BoardPaths) -> None:
     """Refuse where another board's changes would be merged into this one, or its ledger be moved."""
-    others = [path.name for _, path in paths.shards()]
+    others = [printable_name(path.name) for _, path in paths.shards()]
     if paths.ledger.exists() and not _is_of_a_killed_attempt(paths.ledger):
         others.append(paths.ledger.name)
     if paths.snapshot.exists():
@@ -257,7 +257,7 @@ def _merge_everything(paths: BoardPaths) -> None:
     with locks.holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
         left = coordinator.make_passes().left
     if left:
-        raise NotMerged(shards=", ".join(each.path.name for each in left))
+        raise NotMerged(shards=", ".join(each.file for each in left))
 
 
 def _put_back(paths: BoardPaths, original: bool, aside: Path) -> int | None:

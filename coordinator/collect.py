@@ -22,7 +22,7 @@ from shards import connections, placing, sqlite
 from shards.changes import Change
 from shards.errors import FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
 from shards.locks import FileLock
-from shards.names import BoardPaths, check_profile
+from shards.names import BoardPaths, check_profile, printable_name
 
 BUSY = "busy"
 QUARANTINED = "quarantined"
@@ -41,6 +41,7 @@ WHOLE_SECONDS_GRAIN_MS = 2_100
 # Shards that stay open between passes; the others are opened when they changed.
 SHARDS_KEPT_OPEN = 64
 LOST_SHARD = "{changes} of it merged; put it back, or make it again with `kanban-merge repair {profile}`"
+NO_PROFILE = "'{profile}' is not a profile's name; rename {path} or move it away"
 HALF_WRITTEN = (
     "a process of {profile} was killed while it wrote, and this user may not write the file; the next change of "
     "{profile} undoes what is half done, and then it is read"
@@ -56,6 +57,11 @@ class Left:
     state: str
     why: str
     seq: int | None = None
+
+    @property
+    def file(self) -> str:
+        """The name of its file, as it can be printed."""
+        return printable_name(self.path.name)
 
 
 @dataclass
@@ -295,7 +301,8 @@ def _left(profile: str, path: Path, trouble: Exception) -> Left:
         cure = trouble.cure.format(profile=profile)
         return Left(profile, path, QUARANTINED, f"{trouble.why}; {cure}", trouble.seq)
     if isinstance(trouble, InvalidName):
-        return Left(profile, path, QUARANTINED, f"{profile!r} is not a profile's name; rename {path} or move it away")
+        shown = path.with_name(printable_name(path.name))
+        return Left(profile, path, QUARANTINED, NO_PROFILE.format(profile=profile, path=shown))
     return Left(profile, path, QUARANTINED, str(trouble))
 
 

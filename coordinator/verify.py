@@ -214,7 +214,7 @@ def _check_shards(found: Verification, board: sqlite3.Connection, paths: BoardPa
     quarantined = {left.profile for left in collected.left if left.state == QUARANTINED}
     for left in collected.left:
         if left.state == QUARANTINED:
-            found.findings.append(Finding(left.path.name, left.why))
+            found.findings.append(Finding(left.file, left.why))
     for profile, (seq, _) in watermarks().items():
         if profile in quarantined or profile.startswith("@"):
             continue

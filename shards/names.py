@@ -22,7 +22,7 @@ DEFAULT_BOARD = "default"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _TASK_ID = re.compile(r"t_[0-9a-f]{8,64}")
-_SHARD_FILE = re.compile(r"kanban\.(?P<name>.+)\.db")
+_SHARD_FILE = re.compile(r"kanban\.(?P<name>.+)\.db", re.DOTALL)
 
 
 def check_profile(name: str) -> str:
@@ -189,7 +189,8 @@ class BoardPaths:
 
     def shards(self) -> Iterator[tuple[str, Path]]:
         """Every ``(profile, file)`` that looks like a shard; the profile may be an invalid name, which the
-        collector reports instead of overlooking it. Raises CannotOpen where the folder cannot be listed."""
+        collector reports instead of overlooking it, and is spelled so that it can be printed. Raises CannotOpen where
+        the folder cannot be listed."""
         try:
             names = sorted(os.listdir(self.folder))
         except (FileNotFoundError, NotADirectoryError):
@@ -226,7 +227,16 @@ class BoardPaths:
 @lru_cache(maxsize=4096)  # the same names in every pass
 def _as_shard(folder: Path, name: str) -> tuple[str, Path] | None:
     match = _SHARD_FILE.fullmatch(name)
-    return (match["name"], folder / name) if match else None
+    return (printable_name(match["name"]), folder / name) if match else None
+
+
+def printable_name(name: str) -> str:
+    """``name`` of a file on one line and as UTF-8, whatever its letters are: no two names have one spelling."""
+    return "".join(letter if letter.isprintable() and letter != "\\" else _as_code(letter) for letter in name)
+
+
+def _as_code(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
 
 
 def _current_slug(root: Path, environ: Mapping[str, str]) -> str:

@@ -26,12 +26,17 @@ STATUS_COLORS = {
 
 def print_json(value: Any) -> None:
     """One JSON value, readable, on standard output."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(_as_json(value, indent=2))
 
 
 def print_json_line(value: Any) -> None:
     """One JSON value on one line, at once: for streams of them."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(_as_json(value))
+
+
+def _as_json(value: Any, indent: int | None = None) -> str:
+    """With what is no UTF-8 of a file's name as JSON escapes it, so that it can be printed."""
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -81,4 +81,4 @@ def _print_merged(done: Merged) -> None:
         click.secho(f"  {each['profile']} {each['seq']} {each['kind']}: {each['sentence']}", fg="yellow")
     click.echo(f"left {len(done.left)} shards")
     for each in done.left:
-        click.secho(text.printable(f"  {each.path.name}, {each.state}: {each.why}"), fg="red")
+        click.secho(text.printable(f"  {each.file}, {each.state}: {each.why}"), fg="red")

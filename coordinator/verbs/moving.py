@@ -130,13 +130,13 @@ def export(ctx: click.Context, path: Path, form: str, as_json: bool) -> None:
         raise BoardMissing(path=paths.board)
     left = merge_once(paths).left
     done = exporting.export(paths, path.absolute(), form)
-    value = {**dataclasses.asdict(done), "path": str(done.path), "left": [each.path.name for each in left]}
+    value = {**dataclasses.asdict(done), "path": str(done.path), "left": [each.file for each in left]}
     if as_json:
         text.print_json(value)
     else:
         click.echo(f"{done.path}: " + ", ".join(f"{rows} {table}" for table, rows in done.rows.items()))
         for each in left:
-            click.secho(f"not in it: what {each.path.name} holds behind that; {each.state}: {each.why}", fg="red")
+            click.secho(f"not in it: what {each.file} holds behind that; {each.state}: {each.why}", fg="red")
     if left:
         ctx.exit(NEEDS_ATTENTION)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -181,3 +182,22 @@ def test_once_tells_what_it_had_to_leave(paths: BoardPaths, home: str, monkeypat
         left = {each.profile: each.state for each in once.merge_once(paths).left}
         held.close()
     assert left == {"amy": "busy", "bob": "missing"}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its filesystems take UTF-8 alone")
+@pytest.mark.parametrize("words", ["--once", "status", "verify", "doctor", "backup", "export out.db"])
+@pytest.mark.parametrize("name", ["a\nb", "\udcff", "\x1b[31mred"], ids=ascii)
+def test_a_shard_whose_name_cannot_be_printed(paths: BoardPaths, task_id: str, tmp_path_factory, words, name) -> None:
+    """It is named, by all who look, on one line and as UTF-8."""
+    (paths.folder / f"kanban.{name}.db").touch()
+    told = ascii(name)[1:-1]
+    command = [sys.executable, "-m", "coordinator", "--home", paths.folder, *words.split()]
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(Path(__file__).parents[2])}
+    how = {"capture_output": True, "env": strict, "cwd": tmp_path_factory.mktemp("out")}
+    ended = subprocess.run(command, **how)
+    assert (ended.returncode, ended.stderr) == (6, b"")
+    lines = ended.stdout.decode().split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert any(told in line or ascii(told)[1:-1] in line for line in lines)
+    assert words in ("backup", "status") or any(f"kanban.{told}.db" in line for line in lines)
+    json.loads(subprocess.run([*command, "--json"], **{**how, "cwd": tmp_path_factory.mktemp("json")}).stdout)

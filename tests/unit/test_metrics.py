@@ -92,6 +92,19 @@ def test_the_textfile(tmp_path: Path, gateway: Gateway, kanban_merge, failed) ->
     assert "cannot be written" in failed(kanban_merge("metrics", "--textfile", tmp_path / "no" / "file"), 3)
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="its filesystems take UTF-8 alone")
+def test_a_shard_whose_name_is_no_text(tmp_path: Path, paths: BoardPaths, gateway: Gateway, kanban_merge) -> None:
+    """It is a quarantined shard, and hides no figure."""
+    gateway.claim(gateway.create("a task"))
+    (paths.folder / "kanban.\udcff.db").touch()
+    target = tmp_path / "kanban.prom"
+    ended = kanban_merge("metrics", "--textfile", target)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    found = figures(target.read_text(encoding="utf-8"))
+    assert found["kanban_shard_quarantined", "\\udcff"] == found["kanban_board_readable",] == 1
+    assert figures(kanban_merge("metrics").stdout)["kanban_problems", "fault"] == 1
+
+
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(ExtraMissing, match=r"kanban-shards\[metrics\]"):

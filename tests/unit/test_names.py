@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,21 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="its folder cannot be made"):
         BoardPaths.find(home=tmp_path / "file" / "below").require_folder()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its filesystems take UTF-8 alone")
+def test_no_shard_is_overlooked_for_its_letters(paths: BoardPaths) -> None:
+    """Each is listed under a spelling of its own, which can be printed and is no profile's name."""
+    names = [b"a\nb", b"a\\nb", b"\xff", b"\x1b[2J", b"a\r", "a\u2028b".encode(), "ü".encode()]
+    for name in names:
+        Path(os.fsdecode(b"%s/kanban.%s.db" % (os.fsencode(paths.folder), name))).touch()
+    found = dict(paths.shards())
+    assert set(found) == {"a\\nb", "a\\\\nb", "\\udcff", "\\x1b[2J", "a\\r", "a\\u2028b", "ü"}
+    assert all(path.exists() for path in found.values())
+    for profile in found:
+        assert profile.isprintable()
+        with pytest.raises(InvalidName):
+            check_profile(profile)
 
 
 def test_shards_are_what_looks_like_shards(paths: BoardPaths) -> None:
