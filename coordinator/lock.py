@@ -89,8 +89,8 @@ def holder(paths: BoardPaths) -> Holder | None:
 def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
     """Take the lock and announce it, waiting at most ``wait_s`` seconds: a gateway's pass takes milliseconds.
 
-    Raises CoordinatorRunning with the holder and its role, which is None if it did not say it yet, CannotOpen and
-    NotAFile.
+    Raises CoordinatorRunning with the holder, its role, and since when (``since_ms``), which are None if it did not say
+    them yet; CannotOpen, NotAFile.
     """
     lock = FileLock(paths.coordinator_lock)
     try:
@@ -100,7 +100,8 @@ def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
         found = holder(paths)
         said = found.told() if found else "a process that did not say which"
         theirs = found.role if found and not found.is_gone() else None
-        raise CoordinatorRunning(holder=said, role=theirs) from error
+        since_ms = found.since_ms if found else None
+        raise CoordinatorRunning(holder=said, role=theirs, since_ms=since_ms) from error
     announce(lock, role)
     return lock
 

@@ -31,6 +31,8 @@ FILES_KEPT_FREE = 32
 # How soon a shard that was busy is looked at again, and then less and less often: whoever writes it rings when it is
 # through; whoever only reads it, as `status` does, rings nobody; and whoever is stopped holds it for any time.
 BUSY_AGAIN_S = 0.01
+# Of a lock, in place of the time when somebody else took it.
+FREE = -1
 
 
 class Stopped(Exception):
@@ -91,6 +93,7 @@ class Served:
         self._was_served = False
         self._busy_pause_s = BUSY_AGAIN_S
         self._said_so = False
+        self._elsewhere_since_ms: int | None = FREE
 
     @property
     def is_open(self) -> bool:
@@ -102,6 +105,7 @@ class Served:
         if descriptors_left() < FILES_KEPT_FREE:
             raise self._too_many_files()
         self._lock = take(self.paths, DAEMON, self._wait_s())
+        self._elsewhere_since_ms = FREE
         try:
             self._open_files()
         except BaseException:
@@ -237,7 +241,7 @@ class Served:
         except NotCoordinator as error:
             self._no_longer(error)
         except CoordinatorRunning as error:
-            self.troubles.are({f"stands by for the {error.holder}" if self._stands_by else str(error)})
+            self._leave_to(error)
         except FileBusy as error:
             self._wait(error)
         except TooManyFiles:
@@ -254,6 +258,15 @@ class Served:
             self.works = False
             self.close()
             self.troubles.are({f"{error!r} is a fault of this program; it is tried again"}, fault=error)
+
+    def _leave_to(self, error: CoordinatorRunning) -> None:
+        """Another process has the lock. Daemons that can all not use a board each take it for a moment, at each sweep;
+        so where a trouble is known, it is one that the lock was held from one sweep to the next."""
+        is_held_still = error.since_ms == self._elsewhere_since_ms
+        self._elsewhere_since_ms = error.since_ms
+        if is_held_still or not self.troubles:
+            whom = error.holder if error.since_ms is None else f"the {error.holder}"
+            self.troubles.are({f"stands by for {whom}" if self._stands_by else str(error)})
 
     def _wait(self, error: KanbanError) -> None:
         """Until it is over by itself; the board stays this process's, if it was."""

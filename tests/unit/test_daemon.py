@@ -8,19 +8,22 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from coordinator import daemon as daemons
 from coordinator.daemon import Daemon, HomeDaemon
-from coordinator.lock import holder
+from coordinator.lock import DAEMON, announce, holder, take
 from coordinator.passes import Coordinator, Report
 from coordinator.served import Served, Troubles
 from shards import Gateway, sqlite
 from shards.boards import create_board
-from shards.errors import Damaged, DiskFull
+from shards.errors import Damaged, DiskFull, LegacyBoard
+from shards.locks import FileLock
 from shards.names import BoardPaths
+from tests.legacy import write_legacy
 
 
 @pytest.fixture
@@ -140,6 +143,60 @@ def test_a_folder_that_is_moved_while_a_file_is_opened_is_let_go(home, paths, sa
     about = [line for line in said() if str(moved.folder) in line]
     whose = f"the shards of {moved.folder}"
     assert about == [f"process {os.getpid()} {does} {whose}" for does in ("merges", "no longer merges")]
+
+
+@pytest.mark.parametrize("stands_by", [False, True])
+def test_daemons_that_cannot_use_a_board_say_so_once(home, paths, said, monkeypatch, stands_by: bool) -> None:
+    """Each takes the lock for a moment at each sweep, and meets the other one there: that changes nothing."""
+    monkeypatch.setattr(daemons, "SWEEP_S", 0.001)
+    monkeypatch.setattr(HomeDaemon, "lock_wait_s", 0)
+    write_legacy(paths.board, {})
+    daemon, sweeps, true_sweep = HomeDaemon(paths.folder, stands_by), 0, Served.sweep
+
+    def sweep(served: Served) -> None:
+        nonlocal sweeps
+        sweeps += 1
+        if sweeps % 2:
+            true_sweep(served)
+        else:
+            with closing(take(paths, DAEMON, 0)):
+                true_sweep(served)
+        if sweeps == 10:
+            daemon.stop()
+
+    monkeypatch.setattr(Served, "sweep", sweep)
+    daemon.run()
+    assert [line for line in said() if "board default" in line] == [f"board default: {LegacyBoard(path=paths.board)}"]
+
+
+@pytest.mark.parametrize("stands_by", [False, True])
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_coordinator_that_stays_is_said_beside_a_trouble(home, paths, said, monkeypatch, stands_by, is_named) -> None:
+    """Once it had the lock from one sweep to the next."""
+    monkeypatch.setattr(daemons, "SWEEP_S", 0.001)
+    monkeypatch.setattr(HomeDaemon, "lock_wait_s", 0)
+    write_legacy(paths.board, {})
+    daemon, sweeps, true_sweep = HomeDaemon(paths.folder, stands_by), 0, Served.sweep
+    with closing(FileLock(paths.coordinator_lock)) as lock:
+
+        def sweep(served: Served) -> None:
+            nonlocal sweeps
+            sweeps += 1
+            if sweeps == 3:
+                lock.acquire(5)
+                announce(lock, DAEMON) if is_named else lock.write_note("")
+            true_sweep(served)
+            if sweeps == 6:
+                daemon.stop()
+
+        monkeypatch.setattr(Served, "sweep", sweep)
+        daemon.run()
+    legacy = f"board default: {LegacyBoard(path=paths.board)}"
+    other = f"the daemon process {os.getpid()} on " if is_named else "a process that did not say which"
+    begins = "stands by for " if stands_by else "Another coordinator works on this board: "
+    first, second, third = [line for line in said() if "board default" in line]
+    assert (first, third) == (legacy, f"over: {legacy}")
+    assert second.startswith(f"board default: {begins}{other if stands_by else other.removeprefix('the ')}")
 
 
 def test_nothing_is_healed_by_whoever_lost_the_lock(home, paths, said, monkeypatch) -> None:
