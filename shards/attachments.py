@@ -6,9 +6,9 @@ The bytes are written first and durably, under a name of their own; only then do
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,21 +59,48 @@ def lost(board: Board) -> list[Attachment]:
 
 
 def remove(paths: BoardPaths, task_id: str, stored_path: str) -> None:
-    """Remove a kept copy, if it is there. What lies outside the board's own folder is left alone."""
+    """Remove a kept copy, if it is there. What does not lie in the task's own folder is left alone, because a row says
+    what its author wrote there: another task's file, or one of somebody else's. A link there is removed itself."""
     path = Path(paths.attachment(task_id, stored_path))
-    if paths.attachments.resolve() in path.resolve().parents:
+    if _lies_in(paths.attachments.resolve() / task_id, path):
         path.unlink(missing_ok=True)
 
 
 def remove_all(paths: BoardPaths, task_id: str) -> None:
-    """Remove the folder of the task's kept copies, if there is one. Raises StorageError."""
+    """Remove the task's kept copies, and its folder if nothing else lies there; one that is a link is left alone.
+    Raises StorageError."""
     folder = paths.attachments / task_id
+    if folder.is_symlink() or not folder.is_dir():
+        return
     try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        pass
+        for entry in os.scandir(folder):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+        with suppress(OSError):  # not empty
+            folder.rmdir()
     except OSError as error:
         raise StorageError(path=error.filename or folder, problem=error.strerror or str(error)) from error
+
+
+def is_named(board: Board, task_id: str, stored_path: str) -> bool:
+    """Whether an attachment that the task has names the file that is kept at ``stored_path``."""
+    file = _real(board.paths.attachment(task_id, stored_path))
+    return any(_real(each.stored_path) == file for each in board.attachments(task_id))
+
+
+def _lies_in(folder: Path, path: Path) -> bool:
+    """Whether a file or a link, and no folder, lies right in ``folder`` at ``path``."""
+    try:
+        return _real(path.parent) == str(folder) and not stat.S_ISDIR(path.lstat().st_mode)
+    except (OSError, ValueError):  # there is none, or a file cannot be called so
+        return False
+
+
+def _real(path: str | os.PathLike) -> str:
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # it holds a NUL, and so is no file's
+        return os.fspath(path)
 
 
 def _copy(source: Path, folder: Path, filename: str) -> Stored:

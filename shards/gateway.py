@@ -348,9 +348,10 @@ class Gateway(Writer):
         return self.ask(task_id, change).answer["attachment_id"]
 
     def detach(self, task_id: str, attachment_id: int) -> bool:
-        """Remove an attachment and its file; returns whether there was one. Raises UnknownTask."""
+        """Remove an attachment, and its file unless another attachment of the task names the same one; returns whether
+        there was one. Raises UnknownTask."""
         answer = self.ask(task_id, Detach(attachment_id=attachment_id)).answer
-        if answer["detached"]:
+        if answer["detached"] and not attachments.is_named(self.board, task_id, answer["stored_path"]):
             attachments.remove(self.paths, task_id, answer["stored_path"])
         return answer["detached"]
 

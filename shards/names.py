@@ -162,8 +162,8 @@ class BoardPaths:
     def attachment(self, task_id: str, stored_path: str) -> str:
         """Where the copy lies that was kept at ``stored_path``: there, or in this folder, if the home was moved since,
         or is restored from a backup."""
-        moved = self.attachments / task_id / os.path.basename(stored_path)
-        return stored_path if os.path.exists(stored_path) or not moved.exists() else str(moved)
+        moved = str(self.attachments / task_id / os.path.basename(stored_path))
+        return stored_path if os.path.exists(stored_path) or not os.path.exists(moved) else moved
 
     @cached_property
     def workspaces(self) -> Path:

@@ -169,6 +169,74 @@ def test_a_refused_delete_keeps_the_files(gateway: Gateway, file: Path) -> None:
     assert len(kept(gateway)) == 1
 
 
+@pytest.mark.parametrize("act", ["delete", "detach"])
+@pytest.mark.parametrize("spelled", ["as it is", "through dots", "through a link", "a folder", "too long", "a NUL"])
+def test_a_row_that_names_another_task_s_file(gateway: Gateway, home, file: Path, act: str, spelled: str) -> None:
+    """Whoever removes the one task, or the file that it is said to have, removes nothing of the other one."""
+    theirs = gateway.create("theirs")
+    only_copy = Path(gateway.board.attachment(gateway.attach(theirs, file)).stored_path)
+    with Gateway("evil", home=home) as evil:
+        forged = evil.create("forged")
+        own = only_copy.parent.with_name(forged)
+        stored_path = {
+            "as it is": only_copy,
+            "through dots": own / ".." / theirs / only_copy.name,
+            "through a link": own / only_copy.name,
+            "a folder": own / "folder",
+            "too long": own / ("x" * 300),
+            "a NUL": own / "\0" / "x",
+        }[spelled]
+        if spelled == "through a link":
+            own.symlink_to(theirs)
+        else:
+            (own / "folder").mkdir(parents=True)
+        number = evil.ask(forged, Attach(filename="x", stored_path=str(stored_path), size=5)).answer["attachment_id"]
+    gateway.delete(forged) if act == "delete" else gateway.detach(forged, number)
+    assert only_copy.read_text() == "words"
+    assert spelled == "through a link" or (own / "folder").is_dir()
+
+
+def test_a_link_in_the_task_s_folder_goes_and_not_what_it_leads_to(gateway: Gateway, paths, file: Path) -> None:
+    theirs, task_id = gateway.create("theirs"), gateway.create("x")
+    only_copy = Path(gateway.board.attachment(gateway.attach(theirs, file)).stored_path)
+    link = paths.attachments / task_id / "link.txt"
+    link.parent.mkdir()
+    link.symlink_to(only_copy)
+    attachments.remove(paths, task_id, str(link))
+    assert (link.is_symlink(), only_copy.read_text()) == (False, "words")
+
+
+def test_a_second_row_of_one_file(gateway: Gateway, home, file: Path) -> None:
+    """The file goes with the last attachment that names it."""
+    task_id = gateway.create("x")
+    number = gateway.attach(task_id, file)
+    stored = Path(gateway.board.attachment(number).stored_path)
+    again = str(stored.parent / ".." / task_id / stored.name)
+    with Gateway("evil", home=home) as evil:
+        forged = evil.ask(task_id, Attach(filename="x", stored_path=again, size=5)).answer["attachment_id"]
+    assert gateway.detach(task_id, forged)
+    assert stored.read_text() == "words"
+    assert gateway.detach(task_id, number)
+    assert kept(gateway) == []
+
+
+def test_a_board_whose_attachments_lie_elsewhere(gateway: Gateway, paths, tmp_path: Path, file: Path) -> None:
+    """A person may keep them on another disk, behind a link, and move the home: files are found and removed there."""
+    (tmp_path / "disk").mkdir()
+    paths.attachments.parent.mkdir(exist_ok=True)
+    paths.attachments.symlink_to(tmp_path / "disk")
+    task_id = gateway.create("x")
+    number = gateway.attach(task_id, file)
+    there = tmp_path / "disk" / task_id / "report.txt"
+    row = Attach(filename="y", stored_path=str(tmp_path / "former home" / "report-1.txt"), size=5)
+    (there.parent / "report-1.txt").write_text("moved")
+    moved = gateway.ask(task_id, row).answer["attachment_id"]
+    assert there.exists()
+    gateway.detach(task_id, number)
+    gateway.detach(task_id, moved)
+    assert os.listdir(there.parent) == []
+
+
 def test_what_lies_elsewhere_is_left_alone(paths, tmp_path: Path) -> None:
     """A row may name any path (an import's, or a forged one); only the board's own folder is cleaned."""
     outside = tmp_path / "outside.txt"
