@@ -32,6 +32,10 @@ class OpenElsewhere(KanbanError):
 class ServiceNeedsUser(UsageError):
     """A service of the system runs as the user whose board it is, not as root; name that user with --user."""
 
+
+class UnknownUser(UsageError):
+    """This system knows no user {name!r}; name the one whose board it is with --user."""
+
 # --- 3: a file or its surroundings -----------------------------------------------------------------------------
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import plistlib
+import pwd
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from coordinator.errors import NoService, NotOurService, ServiceNeedsUser
+from coordinator.errors import NoService, NotOurService, ServiceNeedsUser, UnknownUser
 from shards.errors import StorageError
 from shards.filesystems import sync_folder
 from shards.names import BoardPaths, expanded
@@ -220,6 +221,14 @@ def service_of(paths: BoardPaths, home: Path, all_boards: bool, user: str | None
     if system and not user:
         raise ServiceNeedsUser
     return Service(home.resolve(), None if all_boards else paths.slug, user if system else None)
+
+
+def home_of_user(name: str) -> Path:
+    """The Hermes home that the user has without any option or variable. Raises UnknownUser."""
+    try:
+        return Path(pwd.getpwnam(name).pw_dir) / ".hermes"
+    except (KeyError, ValueError) as error:  # ValueError: it holds a NUL
+        raise UnknownUser(name=name) from error
 
 
 def run(commands: list[list[str]]) -> str | None:

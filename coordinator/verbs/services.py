@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
 from coordinator.errors import NoService
-from coordinator.services import Service, run, service_of
+from coordinator.services import Service, home_of_user, run, service_of
 from coordinator.telling import all_boards_option, home_of
 from shards import text
 from shards.commands import json_option, seconds
 from shards.errors import StorageError
 from shards.names import BoardPaths
+
+# What else than --home names one.
+_HOMES = ("HERMES_KANBAN_HOME", "HERMES_HOME")
 
 
 @click.group()
@@ -31,7 +36,9 @@ def service() -> None:
 def _options(verb):
     for option in (
         json_option,
-        click.option("--user", metavar="NAME", help="With --system: the user whose board it is."),
+        click.option(
+            "--user", metavar="NAME", help="With --system: whose board it is, and whose home, if none is named."
+        ),
         click.option("--system", is_flag=True, help="A service of the whole system, not of this user; as root."),
         all_boards_option,
     ):
@@ -55,10 +62,11 @@ def install(
     """Write the service, and have the system run it."""
     seconds(backup_every)  # here, where somebody reads the answer
     chosen = replace(_chosen(ctx, all_boards, system, user), backup_every=backup_every)
+    _check_user(chosen)
     if dry_run:
         _show(chosen, as_json, chosen.is_installed())
         return
-    ctx.find_object(BoardPaths).require_board()
+    _board(ctx, system, user).require_board()
     if system and not chosen.home.is_dir():
         raise StorageError(path=chosen.home, problem=f"there is no such folder; make it as the user {user}")
     chosen.write()
@@ -84,15 +92,36 @@ def uninstall(ctx: click.Context, all_boards: bool, system: bool, user: str | No
 def show(ctx: click.Context, all_boards: bool, system: bool, user: str | None, as_json: bool) -> None:
     """Print what install would write, and where."""
     chosen = _chosen(ctx, all_boards, system, user)
+    _check_user(chosen)
     _show(chosen, as_json, chosen.is_installed())
 
 
 def _chosen(ctx: click.Context, all_boards: bool, system: bool, user: str | None) -> Service:
-    paths = ctx.find_object(BoardPaths)
+    paths = _board(ctx, system, user)
     if all_boards:
-        return service_of(paths, home_of(ctx), True, user, system)
+        home = home_of(ctx)
+        return service_of(paths, _home_of_its_user(ctx, system, user, _HOMES) or home, True, user, system)
     home = paths.folder if paths.slug == "default" else paths.folder.parent.parent.parent
     return service_of(paths, home, False, user, system)
+
+
+def _board(ctx: click.Context, system: bool, user: str | None) -> BoardPaths:
+    """The board that the call means; its user's own, unless it names a home."""
+    home = _home_of_its_user(ctx, system, user, (*_HOMES, "HERMES_KANBAN_DB"))
+    return ctx.find_object(BoardPaths) if home is None else BoardPaths.find(ctx.find_root().params["board"], home)
+
+
+def _home_of_its_user(ctx: click.Context, system: bool, user: str | None, variables: tuple[str, ...]) -> Path | None:
+    """The home of the service's user, whoever calls; None if that is the caller, or one is named, by --home or one of
+    ``variables``. Raises UnknownUser."""
+    is_named = ctx.find_root().params["home"] is not None or any(os.environ.get(name) for name in variables)
+    return home_of_user(user) if system and user and not is_named else None
+
+
+def _check_user(chosen: Service) -> None:
+    """Raise UnknownUser if it would be run as somebody who is not there."""
+    if chosen.user is not None:
+        home_of_user(chosen.user)
 
 
 def _show(chosen: Service, as_json: bool, is_installed: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import plistlib
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 from coordinator import cli
 from coordinator.errors import NotOurService
 from coordinator.services import MARK, Service, quoted
+from shards.boards import create_board, switch_board
 
 STRANGE = 'a b%c $x "q" \\ ü'
 
@@ -143,6 +145,59 @@ def test_wrong_words(home: str, folder: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.fixture
+def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home folder of a user called operator, on whose board a named one is the one in use."""
+    home = tmp_path / "operator"
+    create_board(home / ".hermes", "sprint")
+    switch_board(home / ".hermes", "sprint")
+    known = pwd.struct_passwd(("operator", "x", 1, 1, "", str(home), ""))
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: {"operator": known}[name])
+    monkeypatch.setattr(Service, "path", tmp_path / "etc" / "kanban-merge.service")
+    monkeypatch.setenv("HOME", str(tmp_path / "root"))
+    return home
+
+
+def test_a_service_of_the_system_has_its_user_s_home(operator: Path, systemctl: Path, monkeypatch, tmp_path) -> None:
+    """Not that of root, who installs it; unless another home is named."""
+    words = ("--system", "--user", "operator")
+    for given, which in ((("--all-boards",), "--all-boards"), ((), "--board sprint")):
+        told = _service("install", *words, *given)
+        assert told.exit_code == 0, told.output
+        text = Service.path.read_text()
+        assert f" --home {operator}/.hermes " in text
+        assert (f"ReadWritePaths={operator}/.hermes\n" in text, which in text) == (True, True)
+    default = _service("show", *words, options=("--board", "default")).output
+    assert f"--home {operator}/.hermes --board default" in default
+    assert "There is no board named typo" in _service("install", *words, options=("--board", "typo")).output
+    other = tmp_path / "other"
+    assert f"--home {other} " in _service("show", *words, options=("--home", str(other))).output
+    monkeypatch.setenv("HERMES_KANBAN_DB", str(other / "kanban.db"))
+    assert f"--home {other} " in _service("show", *words).output
+    assert f"--home {operator}/.hermes " in _service("show", "--all-boards", *words).output
+    monkeypatch.setenv("HERMES_KANBAN_HOME", str(tmp_path / "variable"))
+    assert f"--home {tmp_path}/variable " in _service("show", "--all-boards", *words).output
+
+
+@pytest.mark.parametrize("name", ["nobody-of-that-name", "operator\nExecStartPre=/bin/true", "a\0b", " "])
+@pytest.mark.parametrize("verb", ["install", "show"])
+@pytest.mark.parametrize("options", [(), ("--home", "/srv/board")])
+def test_a_user_who_is_not_there(folder, tmp_path, monkeypatch, name: str, verb: str, options: tuple[str, ...]) -> None:
+    monkeypatch.setattr(Service, "path", tmp_path / "kanban-merge.service")
+    for more in ((), ("--all-boards",)):
+        ended = _service(verb, "--system", "--user", name, *more, options=options)
+        (line,) = ended.output.splitlines()
+        assert (ended.exit_code, f"This system knows no user {name!r}" in line) == (2, True)
+    assert not Service.path.exists()
+
+
+def test_the_service_of_a_user_who_is_gone_can_be_removed(home: str, folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(Service, "path", tmp_path / "kanban-merge.service")
+    Service.path.write_text(f"# {MARK}\n")
+    assert "removed" in _merge(home, "uninstall", "--system", "--user", "nobody-of-that-name").output
+    assert not Service.path.exists()
+
+
 def test_a_folder_that_cannot_be_written(home: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True)
     folder.touch()
@@ -151,4 +206,8 @@ def test_a_folder_that_cannot_be_written(home: str, folder: Path) -> None:
 
 
 def _merge(home: str, *verb: str, words: tuple[str, ...] = ()) -> Result:
-    return CliRunner().invoke(cli.main, ["--home", home, *words, "service", *verb])
+    return _service(*verb, options=("--home", home, *words))
+
+
+def _service(*verb: str, options: tuple[str, ...] = ()) -> Result:
+    return CliRunner().invoke(cli.main, [*options, "service", *verb])
