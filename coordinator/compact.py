@@ -18,6 +18,7 @@ from coordinator.histories import opened_shard
 from coordinator.ledger import FileLedger
 from coordinator.passes import Coordinator, Progress, replayed
 from coordinator.snapshots import Start, read_start, start_of
+from coordinator.taking import Quarantine, base_of
 from coordinator.verify import Verification, compare_with_replay
 from shards import connections, placing, sqlite
 from shards.errors import FileBusy, InvalidName, StorageError
@@ -118,14 +119,14 @@ def _shorten_shard(paths: BoardPaths, profile: str, path: Path, start: Start, dr
             rows, problem = _drop_changes(path, lock, *start.marks[profile], dry_run)
     except FileBusy:
         problem = "its profile is writing it"
-    except (StorageError, InvalidName) as error:
+    except (StorageError, InvalidName, Quarantine) as error:
         problem = str(error)
     return Shortened(path, rows, before, _size(path), problem)
 
 
 def _drop_changes(path: Path, lock: FileLock, seq: int, digest: str, dry_run: bool) -> tuple[int, str | None]:
     with opened_shard(path, lock) as shard, connections.explained(path):
-        (base_seq,) = shard.execute("SELECT base_seq FROM meta").fetchone() or (0,)
+        base_seq, _ = base_of(shard)
         at_seq = shard.execute("SELECT digest FROM changes WHERE seq = ?", (seq,)).fetchone()
     if base_seq < seq and (at_seq is None or at_seq[0] != digest):
         return 0, f"its change {seq} is not the one that was merged"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from coordinator.ledger import FileLedger
 from coordinator.snapshots import start_of
+from coordinator.taking import Quarantine, base_of
 from shards import connections, sqlite
 from shards.changes import Change
 from shards.errors import CannotOpen, Damaged, DiskFull, FileBusy, NewerSchema, StorageError
@@ -18,7 +19,7 @@ from shards.names import BoardPaths
 
 SHARD_LOCK_WAIT_S = 10.0
 
-_BASE = "SELECT base_seq, base_digest FROM meta WHERE profile = ?"
+_IS_OF = "SELECT 1 FROM meta WHERE profile = ?"
 _CHANGES = (
     "SELECT meta.profile, seq, task_id, kind, body, seen, at_ms, digest FROM meta CROSS JOIN changes "
     "WHERE meta.profile = ? ORDER BY seq"
@@ -70,7 +71,9 @@ class Held:
     def read(self, shard: sqlite3.Connection, path: Path, profile: str) -> None:
         """Read as much as can be read of an open shard; nothing if it is another profile's."""
         with connections.explained(path):
-            self.base = shard.execute(_BASE, (profile,)).fetchone() or self.base
+            if shard.execute(_IS_OF, (profile,)).fetchone():
+                with suppress(Quarantine):
+                    self.base = base_of(shard)
             self.changes.extend(Change(*row) for row in shard.execute(_CHANGES, (profile,)))
 
     def differs_at(self, merged: Merged) -> int | None:

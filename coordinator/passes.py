@@ -27,6 +27,7 @@ from coordinator.lock import GATEWAY, announce, displaced
 from coordinator.overdue import EXPIRE, overdue, own_changes
 from coordinator.snapshots import start_of
 from coordinator.state import BoardState
+from coordinator.taking import Quarantine, base_of
 from shards import connections, placing, sqlite
 from shards.bell import Ringer
 from shards.changes import Change
@@ -270,10 +271,10 @@ def _was_compacted(paths: BoardPaths) -> bool:
 
 
 def _begins_late(paths: BoardPaths, profile: str, path: Path) -> bool:
-    with suppress(StorageError, InvalidName), closing(FileLock(paths.shard_lock(profile))) as lock:
+    with suppress(StorageError, InvalidName, Quarantine), closing(FileLock(paths.shard_lock(profile))) as lock:
         lock.acquire(SHARD_LOCK_WAIT_S)
         with opened_shard(path, lock) as shard, connections.explained(path):
-            return any(base_seq for (base_seq,) in shard.execute("SELECT base_seq FROM meta"))
+            return base_of(shard)[0] > 0
     return False
 
 

@@ -21,7 +21,7 @@ from coordinator.holders import file_holders, processes_of
 from coordinator.ledger import FileLedger
 from coordinator.passes import Coordinator, Progress
 from coordinator.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
-from coordinator.taking import LATEST_MS, take_all
+from coordinator.taking import LATEST_MS, Quarantine, base_of, take_all
 from coordinator.verify import Finding, verify
 from shards import connections, placing, sqlite
 from shards.board import Board
@@ -125,13 +125,12 @@ def _check_nothing_was_dropped_since(paths: BoardPaths, copy: BoardPaths) -> Non
 
 
 def _base_seq(paths: BoardPaths, profile: str) -> int:
-    """Up to which change a shard was shortened; 0 if it cannot be read, or is no profile's."""
-    with suppress(InvalidName), until_damage(), closing(FileLock(paths.shard_lock(profile))) as lock:
+    """Up to which change a shard was shortened; 0 if it does not say so, or is no profile's."""
+    with suppress(InvalidName, Quarantine), until_damage(), closing(FileLock(paths.shard_lock(profile))) as lock:
         lock.acquire(SHARD_LOCK_WAIT_S)
         path = paths.shard(profile)
         with opened_shard(path, lock) as shard, connections.explained(path):
-            row = shard.execute("SELECT base_seq FROM meta").fetchone()
-            return row[0] if row else 0
+            return base_of(shard)[0]
     return 0
 
 

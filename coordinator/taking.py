@@ -23,6 +23,7 @@ LEAST_SHARE = 50
 BYTES_PER_PASS = 32 * 1024 * 1024
 LEAST_BYTES = 64 * 1024
 LATEST_MS = 2**53
+LATEST_SEQ = 2**53
 
 _READ = "SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?"
 _TYPES = (int, str, str, str, str, int, str)
@@ -88,14 +89,14 @@ def take_all(shard: sqlite3.Connection, profile: str, watermark: Watermark, chan
 def take(shard: sqlite3.Connection, profile: str, watermark: Watermark, share: Share, into: Taken) -> None:
     """Take at most the ``share`` of what is new in an open shard. ``watermark``: how far that profile's shard, or
     another one, is merged, and its digest there. Raises Quarantine at the first change that breaks a law."""
-    meta = shard.execute("SELECT profile, base_seq, base_digest FROM meta").fetchone()
-    if meta is None:
+    author = shard.execute("SELECT profile FROM meta").fetchone()
+    if author is None:
         return
-    if meta[0] != profile:
-        raise Quarantine(f"it is the shard of {meta[0]!r}, copied or renamed to this profile's name")
+    if author[0] != profile:
+        raise Quarantine(f"it is the shard of {author[0]!r}, copied or renamed to this profile's name")
     seq, digest = watermark(profile)
-    _, base_seq, base_digest = meta
-    if type(base_seq) is not int or base_seq > seq:
+    base_seq, base_digest = base_of(shard)
+    if base_seq > seq:
         why = f"its changes up to {base_seq} were dropped, and only {seq} of it were merged"
         raise Quarantine(why, cure=OTHER_BOARD)
     rows = shard.execute(_READ, (seq, share.changes + 2))
@@ -117,6 +118,15 @@ def take(shard: sqlite3.Connection, profile: str, watermark: Watermark, share: S
         into.size_bytes += size_bytes
         digest = row[-1]
     into.unfinished = rows.fetchone() is not None
+
+
+def base_of(shard: sqlite3.Connection) -> tuple[int, str]:
+    """Where an open shard begins: seq and digest up to which its changes were dropped; ``(0, "")`` if nothing was
+    written to it yet. Raises Quarantine if it holds something else there."""
+    base = shard.execute("SELECT base_seq, base_digest FROM meta").fetchone() or (0, "")
+    if tuple(map(type, base)) != (int, str) or not 0 <= base[0] <= LATEST_SEQ:
+        raise Quarantine("it does not say where it begins")
+    return base
 
 
 def sign_ms(shard: sqlite3.Connection, run_id: int) -> int | None:

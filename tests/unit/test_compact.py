@@ -16,12 +16,13 @@ from coordinator.compact import Compacted, compact
 from coordinator.errors import BackupUnsound, BoardBehind, CompactedPast, NothingToRepair, NotVerified, SnapshotMissing
 from coordinator.ledger import FileLedger
 from coordinator.repair import repair_ledger, repair_shard, repair_snapshot
-from coordinator.restore import restore
+from coordinator.restore import RESTORED, STAYED, restore
 from coordinator.verify import rebuild, verify
 from shards import Board, Gateway, placing, sqlite
 from shards.errors import ShardBehind
 from shards.locks import FileLock
 from shards.names import BoardPaths
+from tests.untyped import write_untyped
 
 NOTHING_IS_YOUNG = 2**53
 
@@ -110,6 +111,43 @@ def test_a_shard_that_is_not_as_it_was_merged_is_left(paths: BoardPaths, task: s
     problems = [each.problem for each in _compact(paths).files]
     assert problems == [None, None, "its change 3 is not the one that was merged"]
     assert _bases(paths) == {"ledger": 4, "amy": 1, "bob": 0}
+
+
+NO_NUMBERS = ["'abc'", "x'ff'", "NULL", "1.5", "-1"]
+
+
+@pytest.mark.parametrize("base_seq", NO_NUMBERS)
+def test_a_shard_that_does_not_say_where_it_begins_is_left(paths: BoardPaths, task: str, base_seq: str) -> None:
+    """STRICT is no promise. The others are compacted all the same."""
+    write_untyped(paths.shard("amy"), f"UPDATE meta SET base_seq = {base_seq}")
+    files = {each.path.name: (each.rows, each.problem) for each in _compact(paths).files}
+    assert files == {
+        "kanban-ledger.db": (4, None),
+        "kanban.amy.db": (0, "it does not say where it begins"),
+        "kanban.bob.db": (3, None),
+    }
+
+
+@pytest.mark.parametrize("base_seq", NO_NUMBERS)
+def test_a_restore_beside_such_a_shard(paths: BoardPaths, task: str, base_seq: str) -> None:
+    """It takes the shard from the backup, and puts the rest right."""
+    made = make_backup(paths, paths.backups)
+    write_untyped(paths.shard("amy"), f"UPDATE meta SET base_seq = {base_seq}")
+    placing.discard(paths.ledger)
+    with closing(_lock(paths)) as lock:
+        done = restore(paths, made, lock)
+    assert (done.shards, done.findings) == ({"amy": RESTORED, "bob": STAYED}, [])
+
+
+@pytest.mark.parametrize("base_seq", NO_NUMBERS)
+def test_such_a_shard_is_no_sign_of_a_compaction(paths: BoardPaths, home: str, task: str, base_seq: str) -> None:
+    """If board and ledger are lost, the others begin a new board, as beside any shard that is not in order."""
+    write_untyped(paths.shard("bob"), f"UPDATE meta SET base_seq = {base_seq}")
+    for path in (paths.board, paths.ledger):
+        placing.discard(path)
+    with Gateway("amy", home=home) as amy:
+        amy.merge_now()
+        assert [task.title for task in amy.board.tasks()] == ["the task"]
 
 
 def test_a_busy_shard_is_left_for_the_next_time(paths: BoardPaths, task: str, monkeypatch: pytest.MonkeyPatch) -> None:

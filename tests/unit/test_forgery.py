@@ -25,6 +25,7 @@ from shards.bodies import Comment, Complete
 from shards.changes import chain, encode_body
 from shards.fields import LIMIT_BYTES
 from shards.names import BoardPaths
+from tests.untyped import write_untyped
 
 FUTURE_MS = 2**50
 PATIENCE_S = 20
@@ -101,6 +102,14 @@ def an_unknown_kind(forge: Forger) -> None:
     forge.append("dance" * 1_000, "{}")
 
 
+def a_beginning_that_is_no_number(forge: Forger) -> None:
+    write_untyped(forge.path, "UPDATE meta SET base_seq = 'abc'")
+
+
+def a_beginning_below_nothing(forge: Forger) -> None:
+    forge.script("UPDATE meta SET base_seq = -1")
+
+
 def a_blob(forge: Forger) -> None:
     forge.script("UPDATE sqlite_schema SET sql = replace(sql, 'STRICT', '') WHERE name = 'changes'")
     forge.script("UPDATE changes SET body = x'ff' WHERE seq = 3")
@@ -150,6 +159,8 @@ IN_THE_FILE: list[tuple[Callable[[Forger], None], int | None, str]] = [
     (an_impossible_time, 4, "an impossible time"),
     (a_kind_of_the_coordinators, 4, "which only the coordinator writes"),
     (an_unknown_kind, 4, "unknown kind 'dancedance"),
+    (a_beginning_that_is_no_number, None, "it does not say where it begins"),
+    (a_beginning_below_nothing, None, "it does not say where it begins"),
     (a_blob, None, "holds tables, triggers or views"),
     (a_trigger, None, "holds tables, triggers or views"),
     (a_view_in_place_of_the_changes, None, "holds tables, triggers or views"),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 import pytest
 
@@ -22,6 +21,7 @@ from coordinator.problems import findings, problems
 from shards import Gateway, Refused, connections, placing, sqlite
 from shards.errors import BoardMissing, Damaged, StorageError
 from shards.names import BoardPaths
+from tests.untyped import write_untyped
 
 # Spills half a transaction into the file, and is gone before the commit.
 KILLED = """
@@ -290,21 +290,12 @@ def test_times_that_are_none_stop_nobody_from_looking(paths: BoardPaths, later) 
         amy.heartbeat(run)
     with nobody_merges(paths), Gateway("amy", home=paths.folder) as amy:
         amy.comment(run.task_id, "waits")
-    with closing(sqlite3.connect(paths.shard("amy"))) as shard:
-        schema = shard.execute("SELECT sql, name FROM sqlite_schema").fetchall()
-        _write_schema(shard, [(sql and sql.replace(" STRICT", ""), name) for sql, name in schema])
-    with closing(sqlite3.connect(paths.shard("amy"))) as shard, shard:
-        shard.execute("UPDATE liveness SET at_ms = 'soon'")
-        shard.execute("UPDATE changes SET at_ms = 'soon' WHERE seq = (SELECT max(seq) FROM changes)")
-    with closing(sqlite3.connect(paths.shard("amy"))) as shard:
-        _write_schema(shard, schema)
+    write_untyped(
+        paths.shard("amy"),
+        "UPDATE liveness SET at_ms = 'soon'",
+        "UPDATE changes SET at_ms = 'soon' WHERE seq = (SELECT max(seq) FROM changes)",
+    )
     later(60)
     health = read_health(paths)
     assert [lease.run_id for lease in health.past_lease] == [run.id]
     assert [(shard.state, shard.waiting) for shard in health.shards] == [(QUARANTINED, 1)]
-
-
-def _write_schema(shard: sqlite3.Connection, schema: list[tuple]) -> None:
-    with shard:
-        shard.execute("PRAGMA writable_schema=ON")
-        shard.executemany("UPDATE sqlite_schema SET sql = ? WHERE name = ?", schema)
