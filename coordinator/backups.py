@@ -22,6 +22,7 @@ import msgspec
 from coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
 from coordinator.histories import SHARD_LOCK_WAIT_S, opened_shard
 from coordinator.passes import Progress
+from coordinator.taking import Quarantine, base_of
 from coordinator.verify import Finding, verify
 from shards import attachments, connections, placing, sqlite, text
 from shards.board import Board
@@ -138,12 +139,13 @@ def make_backup(paths: BoardPaths, store: Path, progress: Progress = lambda done
         making.mkdir(mode=0o700)
         try:
             _fill(making, paths, progress)
+            manifest = read_backup(making).manifest  # what cannot be read again gets no name
         except BaseException:
             shutil.rmtree(making)
             raise
         making.rename(store / name)
         sync_folder(store)
-        return read_backup(store / name)
+        return Backup(store / name, manifest)
 
 
 def limit_backups(store: Path, keep: int | None, keep_bytes: int | None) -> list[Path]:
@@ -309,16 +311,17 @@ def shard_findings(paths: BoardPaths, findings: list[Finding]) -> list[Finding]:
 def _write_manifest(making: Path, paths: BoardPaths, copy: BoardPaths, attachments: int, problems: list[str]) -> None:
     with Board(copy) as board, board.reading() as connection:
         position, digest = connection.execute("SELECT position, digest FROM merge_state").fetchone()
+    heads, unreadable = _heads(copy)
     manifest = Manifest(
         made_ms=time.time_ns() // 1_000_000,
         board=str(paths.board),
         schemas={role.name: role.schema for role in (sqlite.BOARD, sqlite.LEDGER, sqlite.SHARD)},
         position=position,
         digest=digest,
-        shards=dict(_heads(copy)),
+        shards=heads,
         size_bytes={path.name: path.stat().st_size for path in sorted(making.glob("*.db"))},
         attachments=attachments,
-        problems=problems,
+        problems=problems + unreadable,
     )
     with (making / MANIFEST).open("wb") as file:
         os.fchmod(file.fileno(), FOR_ITS_USER)
@@ -328,12 +331,25 @@ def _write_manifest(making: Path, paths: BoardPaths, copy: BoardPaths, attachmen
     sync_folder(making)
 
 
-def _heads(copy: BoardPaths) -> Iterator[tuple[str, ShardCopy]]:
+def _heads(copy: BoardPaths) -> tuple[dict[str, ShardCopy], list[str]]:
+    """The newest change of each shard, and of which it cannot be read."""
+    heads, unreadable = {}, []
     for profile, path in copy.shards():
-        with closing(sqlite.open_reader(path, sqlite.SHARD)) as shard, connections.explained(path):
-            head = shard.execute("SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
-            base = shard.execute("SELECT base_seq, base_digest FROM meta").fetchone()
-        yield profile, ShardCopy(*(head or base or (0, "")))
+        try:
+            heads[profile] = _head(path)
+        except (StorageError, Quarantine) as trouble:
+            unreadable.append(f"{path.name}: its newest change cannot be read: {trouble}")
+    return heads, unreadable
+
+
+def _head(path: Path) -> ShardCopy:
+    """The newest change of a shard, or where it begins. Raises Quarantine for values of the wrong type, and the
+    StorageErrors of a shard that cannot be read."""
+    with closing(sqlite.open_reader(path, sqlite.SHARD)) as shard, connections.explained(path):
+        head = shard.execute("SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1").fetchone() or base_of(shard)
+    if tuple(map(type, head)) != (int, str):
+        raise Quarantine(f"change {head[0]} holds values of the wrong type")
+    return ShardCopy(*head)
 
 
 def _fresh_name() -> str:

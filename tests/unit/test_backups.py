@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,13 +17,14 @@ import pytest
 from coordinator import backups
 from coordinator import lock as locks
 from coordinator.backups import RETRY_S, Schedule, backups_in, limit_backups, make_backup
-from coordinator.errors import BackupFailed, BackupUnsound, OpenElsewhere, UpkeepRunning
+from coordinator.errors import BackupFailed, BackupUnsound, NoBackup, OpenElsewhere, UpkeepRunning
 from coordinator.restore import REPAIRED, RESTORED, STAYED, restore
 from coordinator.verify import verify
 from shards import Gateway, placing
 from shards.errors import BoardMissing
 from shards.locks import FileLock
 from shards.names import BoardPaths
+from tests.untyped import write_untyped
 
 
 @pytest.fixture
@@ -96,6 +98,45 @@ def test_a_shard_that_is_not_sound_is_said(paths: BoardPaths, store: Path, task:
     assert "kanban.bob.db" in poor[0].manifest.problems[0]
     assert limit_backups(store, keep=1, keep_bytes=None) == [poor[0].folder]
     assert [each.folder for each in backups_in(store)] == [good.folder, poor[1].folder]
+
+
+@pytest.mark.parametrize("digest", ["7", "NULL", "x'ff'"])
+@pytest.mark.parametrize("where", ["changes SET digest", "meta SET base_digest"])
+def test_a_shard_with_values_of_the_wrong_type_is_said(
+    paths: BoardPaths, store: Path, home: str, task: str, where: str, digest: str
+) -> None:
+    """STRICT is no promise; and what is in the backup of the others can be put back."""
+    write_untyped(paths.shard("bob"), f"UPDATE {where} = {digest}", *["DELETE FROM changes"] * where.startswith("meta"))
+    made = make_backup(paths, store)
+    assert (made.is_good, list(made.manifest.shards)) == (False, ["amy"])
+    assert [each.folder for each in backups_in(store)] == [made.folder]
+    assert all("kanban.bob.db" in problem for problem in made.manifest.problems)
+    placing.discard(paths.ledger)
+    placing.discard(paths.board)
+    placing.discard(paths.shard("bob"))
+    assert (_restored(paths, made).findings, verify(paths).findings) == ([], [])
+
+
+def test_a_shard_with_a_rotten_page_is_said(paths: BoardPaths, store: Path, home: str, task: str) -> None:
+    with Gateway("bob", home=home) as bob:
+        for number in range(200):
+            bob.comment(task, f"{number}")
+        bob.sync()
+    _rot(paths.shard("bob"), "changes")
+    made = make_backup(paths, store)
+    assert (made.is_good, list(made.manifest.shards)) == (False, ["amy"])
+    assert [each.folder for each in backups_in(store)] == [made.folder]
+    assert verify(made.paths("default")).findings[0].where == "kanban.bob.db"
+
+
+def test_a_manifest_that_cannot_be_read_makes_none(
+    paths: BoardPaths, store: Path, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder gets its name when that is certain."""
+    monkeypatch.setattr(backups, "_heads", lambda copy: ({"amy": backups.ShardCopy(1, None)}, []))
+    with pytest.raises(NoBackup):
+        make_backup(paths, store)
+    assert list(store.iterdir()) == []
 
 
 def test_the_limits(paths: BoardPaths, store: Path, task: str) -> None:
@@ -362,6 +403,19 @@ def _awaited(schedule: Schedule) -> set[str]:
 def _restored(paths: BoardPaths, backup: backups.Backup):
     with closing(locks.take(paths, locks.COMMAND, 0)) as lock:
         return restore(paths, backup, lock)
+
+
+def _rot(path: Path, table: str) -> None:
+    """Overwrite the pages of a table, all but the first."""
+    with closing(sqlite3.connect(path)) as shard:
+        (root,) = shard.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+        (page,) = shard.execute("PRAGMA page_size").fetchone()
+        (pages,) = shard.execute("PRAGMA page_count").fetchone()
+    assert pages > root
+    with path.open("r+b") as file:
+        for number in range(max(root, pages - 3), pages):
+            file.seek(number * page)
+            file.write(b"rotten !" * (page // 8))
 
 
 def _plainly(path: Path, script: str) -> None:
