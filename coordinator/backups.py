@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -118,8 +119,11 @@ def backups_in(store: Path) -> list[Backup]:
 
 def read_backup(folder: Path) -> Backup:
     """The backup that ``folder`` is. Raises NoBackup."""
+    manifest = folder / MANIFEST
     try:
-        return Backup(folder, msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest))
+        if not stat.S_ISREG(os.stat(manifest).st_mode):  # opening a pipe would wait for ever
+            raise NoBackup(path=folder)
+        return Backup(folder, msgspec.json.decode(manifest.read_bytes(), type=Manifest))
     except (OSError, msgspec.MsgspecError) as error:
         raise NoBackup(path=folder) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -137,6 +138,20 @@ def test_a_manifest_that_cannot_be_read_makes_none(
     with pytest.raises(NoBackup):
         make_backup(paths, store)
     assert list(store.iterdir()) == []
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_in_the_place_of_a_manifest(paths: BoardPaths, store: Path, task: str, kanban_merge, failed) -> None:
+    """Such a folder is no backup, and nobody waits for what the pipe would say."""
+    made, piped = make_backup(paths, store), make_backup(paths, store)
+    (piped.folder / "backup.json").unlink()
+    os.mkfifo(piped.folder / "backup.json")
+    assert [each["path"] for each in json.loads(kanban_merge("backups", "--json", timeout=20).stdout)] == [
+        str(made.folder)
+    ]
+    assert kanban_merge("backup", timeout=20).returncode == 0
+    assert kanban_merge("compact", timeout=20).returncode == 0
+    assert "There is no backup at" in failed(kanban_merge("restore", piped.folder.name, timeout=20), 3)
 
 
 def test_the_limits(paths: BoardPaths, store: Path, task: str) -> None:
