@@ -25,13 +25,14 @@ from coordinator.histories import SHARD_LOCK_WAIT_S, opened_shard
 from coordinator.passes import Progress
 from coordinator.taking import Quarantine, base_of
 from coordinator.verify import Finding, verify
-from shards import attachments, connections, placing, sqlite, text
+from shards import connections, placing, sqlite, text
 from shards.board import Board
 from shards.commands import NEEDS_ATTENTION
 from shards.errors import FileBusy, InvalidName, KanbanError, StorageError
 from shards.filesystems import FOR_ITS_USER, sync_folder
 from shards.locks import FileLock
 from shards.names import BoardPaths, expanded
+from shards.records import Attachment
 
 KEPT = 14
 MANIFEST = "backup.json"
@@ -83,7 +84,7 @@ class Backup(msgspec.Struct, frozen=True):
     @property
     def size_bytes(self) -> int:
         """What it takes of the disk: a file that has several names counts for its part."""
-        files = [os.stat(os.path.join(folder, name)) for folder, _, names in os.walk(self.folder) for name in names]
+        files = [os.lstat(os.path.join(folder, name)) for folder, _, names in os.walk(self.folder) for name in names]
         return sum(file.st_size // file.st_nlink for file in files)
 
     def paths(self, slug: str) -> BoardPaths:
@@ -184,14 +185,15 @@ def upkeep(paths: BoardPaths) -> Iterator[None]:
 
 def link_tree(source: Path, target: Path) -> int:
     """Give each file of ``source`` that ``target`` lacks a name there too, or copy it where the filesystem is another;
-    returns how many files that were. These files are never written again, so one content under two names is safe."""
+    returns how many files that were. These files are never written again, so one content under two names is safe.
+    What is no regular file, such as a link or a pipe, is left out."""
     count = 0
     for folder, _, names in os.walk(source):
         for name in names:
             if name.startswith("."):  # still being written
                 continue
             kept = target / os.path.relpath(os.path.join(folder, name), source)
-            if not kept.exists():
+            if _is_regular(Path(folder, name)) and not os.path.lexists(kept):
                 kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 _link_or_copy(Path(folder, name), kept)
                 count += 1
@@ -255,18 +257,27 @@ def _fill(making: Path, paths: BoardPaths, progress: Progress) -> None:
     copy = BoardPaths(making, paths.slug)
     problems = _copy_databases(paths, copy)
     linked = link_tree(paths.attachments, making / ATTACHMENTS)
-    problems += _lost_attachments(paths, copy)
+    problems += _lost_attachments(paths, copy, making / ATTACHMENTS)
     problems += _prove(copy, progress)
     _write_manifest(making, paths, copy, linked, problems)
 
 
-def _lost_attachments(paths: BoardPaths, copy: BoardPaths) -> list[str]:
-    """What the copied board names, nobody could copy, and nobody detached meanwhile."""
+def _lost_attachments(paths: BoardPaths, copy: BoardPaths, linked: Path) -> list[str]:
+    """What the copied board names, is not among what was ``linked``, and nobody detached meanwhile."""
     with Board(copy) as copied, Board(paths) as board:
         named = {each.id for each in copied.attachments()}
-        gone = [each for each in attachments.lost(board) if each.id in named]
+        gone = [each for each in board.attachments() if each.id in named and not _is_kept(each, paths, linked)]
     first = f", the first at {gone[0].stored_path}" if gone else ""
-    return [f"{text.many(len(gone), 'attachment')} not where the board says{first}"] if gone else []
+    return [f"{text.many(len(gone), 'attachment')} not where the board says, or no regular file{first}"] if gone else []
+
+
+def _is_kept(attachment: Attachment, paths: BoardPaths, linked: Path) -> bool:
+    """Whether the backup has the file, or need not have it, because it lies outside of the board's own folder."""
+    folder, name = os.path.split(attachment.stored_path)
+    if _is_regular(linked / attachment.task_id / name):
+        return True
+    is_own = placing.identity(folder) == placing.identity(paths.attachments / attachment.task_id)
+    return os.path.exists(attachment.stored_path) and not is_own
 
 
 def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:
@@ -360,6 +371,14 @@ def _fresh_name() -> str:
     """One that sorts behind the earlier ones."""
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{rest // 1_000_000:03}"
+
+
+def _is_regular(path: Path) -> bool:
+    """Whether a file lies at ``path`` itself, and not a link, a pipe or a folder."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _link_or_copy(source: Path, kept: Path) -> None:

@@ -184,6 +184,51 @@ def test_attachments_are_in_it(paths: BoardPaths, store: Path, home: str, task: 
     assert (paths.attachments / task / "outline.md").read_text() == "1. Login"
 
 
+def _link(path: Path) -> None:
+    path.symlink_to("elsewhere.md")
+    path.with_name("elsewhere.md").write_text("not of the board")
+
+
+def _dangling(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+STRANGE = [os.mkfifo, _link, _dangling]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", STRANGE, ids=lambda each: each.__name__)
+def test_what_is_no_file_among_the_attachments(paths: BoardPaths, store: Path, home: str, task: str, make) -> None:
+    """It is left out, and breaks neither the backup nor the limits; nobody misses it, if the board does not name it."""
+    (paths.attachments / task).mkdir(parents=True)
+    make(paths.attachments / task / "strange")
+    made = [make_backup(paths, store) for _ in range(2)]
+    assert [each.is_good for each in made] == [True, True]
+    assert not os.path.lexists(made[0].folder / "attachments" / task / "strange")
+    os.mkfifo(made[1].folder / "pipe")
+    _dangling(made[1].folder / "dangling")
+    assert made[1].as_dict()["bytes"] > 0
+    assert limit_backups(store, keep=1, keep_bytes=None) == [made[0].folder]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", STRANGE, ids=lambda each: each.__name__)
+def test_what_is_no_file_in_the_place_of_an_attachment(
+    paths: BoardPaths, store: Path, home: str, task: str, tmp_path: Path, make
+) -> None:
+    """Then the backup lacks it, and says so; a restore leaves what lies in its place."""
+    (tmp_path / "outline.md").write_text("1. Login")
+    with Gateway("amy", home=home) as amy:
+        amy.attach(task, tmp_path / "outline.md")
+    good, kept = make_backup(paths, store), paths.attachments / task / "outline.md"
+    kept.unlink()
+    make(kept)
+    made = make_backup(paths, store)
+    assert made.manifest.problems == [f"1 attachment not where the board says, or no regular file, the first at {kept}"]
+    assert _restored(paths, good).attachments == 0
+    assert not kept.with_name("nowhere").exists(), "nothing is written where a link leads"
+
+
 def _killing(verb: str, steps: tuple[str, ...]) -> str:
     """A program that does ``verb`` and dies at the how manieth of ``steps`` its second argument says."""
     return f"""
