@@ -56,7 +56,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """What a backup says of itself, as JSON.
 
     ``position``, ``digest``: where its board stands in the ledger. ``schemas``: of each role of file. ``size_bytes``:
-    of each database file. ``problems``: shards that were not sound when it was made; empty for a good backup.
+    of each database file. ``problems``: what was not sound when it was made; empty for a good backup.
     """
 
     made_ms: int
@@ -77,9 +77,26 @@ class Backup(msgspec.Struct, frozen=True):
     manifest: Manifest
 
     @property
+    def problems(self) -> list[str]:
+        """What was not sound when it was made, and what became of its files since."""
+        return self.manifest.problems + [f"{name} {how}" for name, how in self.lacks().items()]
+
+    @property
     def is_good(self) -> bool:
-        """Whether every file of the board was sound when it was made."""
-        return not self.manifest.problems
+        """Whether every file of the board was sound when it was made, and is still there."""
+        return not self.problems
+
+    def lacks(self) -> dict[str, str]:
+        """Those of its database files that are gone, or of another size than they were made with: how, by their names.
+        None is opened."""
+        lacks = {}
+        for name, size_bytes in self.manifest.size_bytes.items():
+            path = self.folder / name
+            if not _is_regular(path):
+                lacks[name] = "is not there"
+            elif path.stat().st_size != size_bytes:
+                lacks[name] = f"has {path.stat().st_size} bytes, and was made with {size_bytes}"
+        return lacks
 
     @property
     def size_bytes(self) -> int:
@@ -98,6 +115,7 @@ class Backup(msgspec.Struct, frozen=True):
             "good": self.is_good,
             "bytes": self.size_bytes,
             **msgspec.to_builtins(self.manifest),
+            "problems": self.problems,
         }
 
 
@@ -309,11 +327,11 @@ def _prove(copy: BoardPaths, progress: Progress) -> list[str]:
     try:
         found = verify(copy, progress)
     except KanbanError as error:
-        raise BackupFailed(path=copy.board.name, problem=str(error)) from error
+        raise BackupFailed(path=copy.board.name, problem=str(error).rstrip(".")) from error
     of_shards = shard_findings(copy, found.findings)
     for finding in found.findings:
         if finding not in of_shards:
-            raise BackupFailed(path=copy.board.name, problem=f"{finding.where}: {finding.problem}")
+            raise BackupFailed(path=copy.board.name, problem=f"{finding.where}: {finding.problem.rstrip('.')}")
     return [f"{finding.where}: {finding.problem}" for finding in of_shards]
 
 

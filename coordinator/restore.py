@@ -16,7 +16,7 @@ from pathlib import Path
 
 from coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
 from coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
-from coordinator.histories import SHARD_LOCK_WAIT_S, opened_shard, until_damage
+from coordinator.histories import NO_DAMAGE, SHARD_LOCK_WAIT_S, opened_shard, until_damage
 from coordinator.holders import file_holders, processes_of
 from coordinator.ledger import FileLedger
 from coordinator.passes import Coordinator, Progress
@@ -26,7 +26,7 @@ from coordinator.verify import Finding, verify
 from shards import connections, placing, sqlite
 from shards.board import Board
 from shards.changes import Change
-from shards.errors import InvalidName, StorageError
+from shards.errors import Damaged, InvalidName, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile
 
@@ -62,7 +62,7 @@ def restore(
     files that cannot be written.
     """
     copy = backup.paths(paths.slug)
-    _check_sound(copy, progress)
+    _check_sound(backup, copy, progress)
     _check_no_stranger_writes(paths)
     _check_nothing_was_dropped_since(paths, copy)
     done = Restored()
@@ -83,15 +83,24 @@ def restore(
     return done
 
 
-def _check_sound(copy: BoardPaths, progress: Progress) -> None:
+def _check_sound(backup: Backup, copy: BoardPaths, progress: Progress) -> None:
+    lacks = backup.lacks()
+    for path in (copy.board, copy.ledger, copy.snapshot):
+        if path.name in lacks and placing.is_empty(path):  # of any other size, it may be sound all the same
+            raise BackupUnsound(path=copy.folder, problem=f"{path.name} {lacks[path.name]}")
     try:
         found = verify(copy, progress)
+    except NO_DAMAGE:
+        raise
+    except Damaged as error:  # its own advice is for a board in use
+        problem = f"{Path(error.path).name} is damaged ({error.problem})"
+        raise BackupUnsound(path=copy.folder, problem=problem) from error
     except StorageError as error:
-        raise BackupUnsound(path=copy.folder, problem=str(error)) from error
+        raise BackupUnsound(path=copy.folder, problem=str(error).rstrip(".")) from error
     tolerated = shard_findings(copy, found.findings)  # its manifest says so, and other shards need not suffer
     for finding in found.findings:
         if finding not in tolerated:
-            raise BackupUnsound(path=copy.folder, problem=f"{finding.where}: {finding.problem}")
+            raise BackupUnsound(path=copy.folder, problem=f"{finding.where}: {finding.problem.rstrip('.')}")
 
 
 def _check_no_stranger_writes(paths: BoardPaths) -> None:

@@ -67,7 +67,7 @@ def backup(ctx: click.Context, into: str | None, keep: int, keep_bytes: int | No
             f"{found.position} entries, {len(found.shards)} shards, {found.attachments} attachments, "
             f"{_bytes(made.size_bytes)}; replayed and compared"
         )
-        for problem in found.problems:
+        for problem in made.problems:
             click.secho(f"  not sound: {problem}", fg="red")
         if removed:
             click.echo(f"removed {len(removed)} older backups")
@@ -95,7 +95,7 @@ def backups(paths: BoardPaths, into: str | None, as_json: bool) -> None:
                     each.manifest.position,
                     len(each.manifest.shards),
                     _bytes(each.size_bytes),
-                    "yes" if each.is_good else "; ".join(each.manifest.problems),
+                    "yes" if each.is_good else "; ".join(each.problems),
                     each.folder.name,
                 )
                 for each in found

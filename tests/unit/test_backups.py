@@ -368,9 +368,60 @@ def test_a_backup_that_is_not_sound_replaces_nothing(paths: BoardPaths, store: P
     before = placing.identity(paths.board)
     _plainly(made.folder / "kanban.db", "PRAGMA user_version=1")
     (made.folder / "kanban-ledger.db").write_bytes(b"nonsense" * 1024)
-    with pytest.raises(BackupUnsound, match="Nothing was changed"):
+    with pytest.raises(BackupUnsound, match=r"sound: kanban-ledger.db is damaged \([^.]*\)\. Nothing was changed;"):
         _restored(paths, made)
     assert placing.identity(paths.board) == before
+
+
+@pytest.mark.parametrize(
+    ("lost", "how"),
+    [(lost, "removed") for lost in ("board", "ledger", "snapshot", "everything")]
+    + [("board", "emptied"), ("ledger", "a pipe")],
+)
+@pytest.mark.timeout(60)
+def test_a_backup_whose_files_are_gone(
+    paths: BoardPaths, store: Path, task: str, kanban_merge, failed, lost: str, how: str
+) -> None:
+    """It is not good, says what it lacks, is not what the limits keep, and a restore ends in one sentence about it."""
+    good = make_backup(paths, store)
+    assert kanban_merge("compact", "--keep-days", "0").returncode == 0
+    made = make_backup(paths, store)
+    copy = made.paths("default")
+    files = {"board": copy.board, "ledger": copy.ledger, "snapshot": copy.snapshot}
+    gone = list(files.values()) if lost == "everything" else [files[lost]]
+    for path in gone:
+        path.unlink()
+        if how == "emptied":
+            path.touch()
+        elif how == "a pipe":
+            os.mkfifo(path)
+    (shown,) = (each for each in backups_in(store) if each.folder == made.folder)
+    assert not shown.is_good
+    assert sorted(each.partition(" ")[0] for each in shown.problems) == sorted(path.name for path in gone)
+    assert gone[0].name in kanban_merge("backups").stdout
+    told = json.loads(kanban_merge("backups", "--json").stdout)
+    assert [(each["good"], each["problems"]) for each in told] == [(False, shown.problems), (True, [])]
+    assert limit_backups(store, keep=1, keep_bytes=None) == []
+    said = failed(kanban_merge("restore", made.folder.name, timeout=20), 3).removeprefix("kanban-merge: ")
+    problem = next(each for each in shown.problems if each.startswith(f"{gone[0].name} "))
+    assert said == f"The backup {made.folder} is not sound: {problem}. Nothing was changed; take another one."
+    assert kanban_merge("restore", good.folder.name).returncode == 0
+
+
+def test_a_backup_that_lacks_a_shard(paths: BoardPaths, store: Path, task: str) -> None:
+    """The other files can be put back all the same."""
+    made = make_backup(paths, store)
+    (made.folder / "kanban.bob.db").unlink()
+    with (made.folder / "kanban.amy.db").open("ab") as file:
+        file.write(b"more")
+    size = made.manifest.size_bytes["kanban.amy.db"]
+    assert made.problems == [
+        f"kanban.amy.db has {size + 4} bytes, and was made with {size}",
+        "kanban.bob.db is not there",
+    ]
+    placing.discard(paths.board)
+    placing.discard(paths.ledger)
+    assert _restored(paths, made).findings == []
 
 
 def test_nothing_is_replaced_under_a_writer(paths: BoardPaths, store: Path, task: str) -> None:

@@ -267,7 +267,7 @@ def test_a_backup_of_a_compacted_board(paths: BoardPaths, task: str, compacted: 
     with Board(paths) as board:
         assert [comment.body for comment in board.comments(task)] == compacted
     placing.discard(made.folder / "kanban-snapshot.db")
-    with closing(_lock(paths)) as lock, pytest.raises(BackupUnsound, match="no snapshot"):
+    with closing(_lock(paths)) as lock, pytest.raises(BackupUnsound, match=r"kanban-snapshot\.db is not there"):
         restore(paths, made, lock)
 
 
