@@ -86,6 +86,10 @@ class Backup(msgspec.Struct, frozen=True):
         """Whether every file of the board was sound when it was made, and is still there."""
         return not self.problems
 
+    def is_of(self, paths: BoardPaths) -> bool:
+        """Whether it was made of the board that lies at ``paths``, however the way there is spelled."""
+        return os.path.realpath(self.manifest.board) == os.path.realpath(paths.board)
+
     def lacks(self) -> dict[str, str]:
         """Those of its database files that are gone, or of another size than they were made with: how, by their names.
         None is opened."""
@@ -171,10 +175,10 @@ def make_backup(paths: BoardPaths, store: Path, progress: Progress = lambda done
         return Backup(store / name, manifest)
 
 
-def limit_backups(store: Path, keep: int | None, keep_bytes: int | None) -> list[Path]:
-    """Remove the oldest backups until the rest is within both limits; returns which. The newest good one stays, and so
-    does the newest."""
-    there = backups_in(store)
+def limit_backups(paths: BoardPaths, store: Path, keep: int | None, keep_bytes: int | None) -> list[Path]:
+    """Remove the board's oldest backups until the rest of them is within both limits; returns which. The newest good
+    one stays, and so does the newest; those of other boards, with which it may share the ``store``, stay uncounted."""
+    there = [backup for backup in backups_in(store) if backup.is_of(paths)]
     stay = {backup.folder for backup in there[-1:] + [each for each in there if each.is_good][-1:]}
     size_bytes = {backup.folder: backup.size_bytes for backup in there}
     removed: list[Path] = []

@@ -57,7 +57,7 @@ def backup(ctx: click.Context, into: str | None, keep: int, keep_bytes: int | No
     folder = store.store_of(paths, into)
     with ProgressBar("replaying", as_json) as progress:
         made = store.make_backup(paths, folder, progress)
-    removed = store.limit_backups(folder, keep, keep_bytes)
+    removed = store.limit_backups(paths, folder, keep, keep_bytes)
     if as_json:
         text.print_json({**made.as_dict(), "removed": [str(each) for each in removed]})
     else:

@@ -97,7 +97,7 @@ def test_a_shard_that_is_not_sound_is_said(paths: BoardPaths, store: Path, task:
     poor = [make_backup(paths, store) for _ in range(2)]
     assert [each.is_good for each in poor] == [False, False]
     assert "kanban.bob.db" in poor[0].manifest.problems[0]
-    assert limit_backups(store, keep=1, keep_bytes=None) == [poor[0].folder]
+    assert limit_backups(paths, store, keep=1, keep_bytes=None) == [poor[0].folder]
     assert [each.folder for each in backups_in(store)] == [good.folder, poor[1].folder]
 
 
@@ -156,12 +156,35 @@ def test_a_pipe_in_the_place_of_a_manifest(paths: BoardPaths, store: Path, task:
 
 def test_the_limits(paths: BoardPaths, store: Path, task: str) -> None:
     made = [make_backup(paths, store) for _ in range(4)]
-    assert limit_backups(store, keep=None, keep_bytes=None) == []
-    assert limit_backups(store, keep=3, keep_bytes=None) == [made[0].folder]
+    assert limit_backups(paths, store, keep=None, keep_bytes=None) == []
+    assert limit_backups(paths, store, keep=3, keep_bytes=None) == [made[0].folder]
     room = made[2].size_bytes + made[3].size_bytes
-    assert limit_backups(store, keep=3, keep_bytes=room) == [made[1].folder]
-    assert limit_backups(store, keep=1, keep_bytes=1) == [made[2].folder]
+    assert limit_backups(paths, store, keep=3, keep_bytes=room) == [made[1].folder]
+    assert limit_backups(paths, store, keep=1, keep_bytes=1) == [made[2].folder]
     assert [each.folder for each in backups_in(store)] == [made[3].folder]
+
+
+def test_the_limits_of_two_homes_that_share_a_folder(home: str, tmp_path: Path, kanban_merge) -> None:
+    """Each counts and removes its own; also if the way to it is spelled otherwise."""
+    made: dict[str, list[str]] = {"one": [], "two": []}
+    for name in made:
+        with Gateway("amy", home=tmp_path / name) as amy:
+            amy.create("a task")
+            amy.sync()
+    (tmp_path / "also two").symlink_to("two")
+
+    def backup(name: str, spelled: str, *limits: object) -> list[str]:
+        told = json.loads(kanban_merge("backup", "--into", tmp_path / "far", *limits, "--json", home=spelled).stdout)
+        made[name].append(told["path"])
+        return told["removed"]
+
+    for _ in range(3):
+        assert backup("one", tmp_path / "one") == []
+    assert backup("two", tmp_path / "two", "--keep", 1) == []
+    assert backup("two", tmp_path / "also two", "--keep", 1, "--keep-bytes", 1) == [made["two"][0]]
+    assert backup("one", tmp_path / "one", "--keep", 2) == made["one"][:2]
+    left = [str(each.folder) for each in backups_in(tmp_path / "far" / "default")]
+    assert left == sorted([*made["one"][2:], *made["two"][1:]])
 
 
 def test_one_at_a_time(paths: BoardPaths, store: Path, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +231,7 @@ def test_what_is_no_file_among_the_attachments(paths: BoardPaths, store: Path, h
     os.mkfifo(made[1].folder / "pipe")
     _dangling(made[1].folder / "dangling")
     assert made[1].as_dict()["bytes"] > 0
-    assert limit_backups(store, keep=1, keep_bytes=None) == [made[0].folder]
+    assert limit_backups(paths, store, keep=1, keep_bytes=None) == [made[0].folder]
 
 
 @pytest.mark.timeout(60)
@@ -262,7 +285,7 @@ def test_a_killed_backup_counts_as_nothing(paths: BoardPaths, store: Path, home:
         ).returncode == 9  # fmt: skip
         assert all(verify(each.paths("default")).clean for each in backups_in(store))
         make_backup(paths, store)
-        limit_backups(store, 1, None)
+        limit_backups(paths, store, 1, None)
         assert len(list(store.iterdir())) == len(backups_in(store)) == 1
     assert step > 5
 
@@ -401,7 +424,7 @@ def test_a_backup_whose_files_are_gone(
     assert gone[0].name in kanban_merge("backups").stdout
     told = json.loads(kanban_merge("backups", "--json").stdout)
     assert [(each["good"], each["problems"]) for each in told] == [(False, shown.problems), (True, [])]
-    assert limit_backups(store, keep=1, keep_bytes=None) == []
+    assert limit_backups(paths, store, keep=1, keep_bytes=None) == []
     said = failed(kanban_merge("restore", made.folder.name, timeout=20), 3).removeprefix("kanban-merge: ")
     problem = next(each for each in shown.problems if each.startswith(f"{gone[0].name} "))
     assert said == f"The backup {made.folder} is not sound: {problem}. Nothing was changed; take another one."
