@@ -8,6 +8,7 @@ such a set everything goes on.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
@@ -160,9 +161,9 @@ def make_backup(paths: BoardPaths, store: Path, progress: Progress = lambda done
     """
     with upkeep(paths), _explained(store):
         store.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _remove_leftovers(store)
+        _remove_leftovers(paths, store)
         name = _fresh_name()
-        making = store / f"{_MAKING}{name}"
+        making = store / f"{_MAKING}{_mark(paths)}-{name}"
         making.mkdir(mode=0o700)
         try:
             _fill(making, paths, progress)
@@ -189,7 +190,7 @@ def limit_backups(paths: BoardPaths, store: Path, keep: int | None, keep_bytes: 
             break
         if backup.folder not in stay:
             del size_bytes[backup.folder]
-            _remove(backup.folder)
+            _remove(paths, backup.folder)
             removed.append(backup.folder)
     return removed
 
@@ -414,17 +415,23 @@ def _link_or_copy(source: Path, kept: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _remove(folder: Path) -> None:
+def _mark(paths: BoardPaths) -> str:
+    """What tells the board's unfinished folders from those of others that share a store: they hold another lock."""
+    return hashlib.blake2b(os.fsencode(os.path.realpath(paths.board)), digest_size=4).hexdigest()
+
+
+def _remove(paths: BoardPaths, folder: Path) -> None:
     """First the name, so that half a backup never counts as one."""
-    going = folder.with_name(f"{_REMOVING}{folder.name}")
+    going = folder.with_name(f"{_REMOVING}{_mark(paths)}-{folder.name}")
     folder.rename(going)
     shutil.rmtree(going)
 
 
-def _remove_leftovers(store: Path) -> None:
-    """What backups and removals that were killed left; the lock says that nobody is at it."""
+def _remove_leftovers(paths: BoardPaths, store: Path) -> None:
+    """What backups and removals of the board that were killed left; its lock says that nobody is at it."""
+    ours = tuple(f"{beginning}{_mark(paths)}-" for beginning in (_MAKING, _REMOVING))
     for folder in store.iterdir():
-        if folder.name.startswith((_MAKING, _REMOVING)):
+        if folder.name.startswith(ours):
             shutil.rmtree(folder)
 
 

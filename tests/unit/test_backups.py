@@ -187,6 +187,26 @@ def test_the_limits_of_two_homes_that_share_a_folder(home: str, tmp_path: Path, 
     assert left == sorted([*made["one"][2:], *made["two"][1:]])
 
 
+def test_two_homes_make_backups_in_one_folder_at_once(
+    paths: BoardPaths, store: Path, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the other one is making is nothing that a killed backup left."""
+    other = BoardPaths.find(home=tmp_path / "other")
+    with Gateway("amy", home=other.folder) as amy:
+        amy.create("a task")
+        amy.sync()
+    fill = backups._fill
+
+    def fill_beside_the_other(*given) -> None:
+        monkeypatch.setattr(backups, "_fill", fill)
+        make_backup(other, store)
+        fill(*given)
+
+    monkeypatch.setattr(backups, "_fill", fill_beside_the_other)
+    assert make_backup(paths, store).is_good
+    assert len(backups_in(store)) == len(list(store.iterdir())) == 2
+
+
 def test_one_at_a_time(paths: BoardPaths, store: Path, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backups, "UPKEEP_WAIT_S", 0.0)
     with closing(FileLock(paths.upkeep_lock)) as held:
