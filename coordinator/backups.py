@@ -393,7 +393,7 @@ def _head(path: Path) -> ShardCopy:
 def _fresh_name() -> str:
     """One that sorts behind the earlier ones."""
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{rest // 1_000_000:03}"
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{rest // 1_000:06}"
 
 
 def _is_regular(path: Path) -> bool:

@@ -130,6 +130,12 @@ class BackupUnsound(StorageError):
     """The backup {path} is not sound: {problem}. Nothing was changed; take another one."""
 
 
+class AnotherBoard(StorageError):
+    """{path} is sound, and another board's than the backup {backup}, or it went another way since that was made.
+    Nothing was changed; name the board that is meant with --home or --board, or, if the backup shall take its place,
+    move {away} away and repeat the command."""
+
+
 class CompactedPast(StorageError):
     """{path} no longer holds the changes {first} to {last}, and neither does the backup. Nothing was changed; take a
     newer backup, or, if those changes may be lost, move that file away and repeat the command."""

@@ -13,7 +13,7 @@ from coordinator.snapshots import start_of
 from coordinator.taking import Quarantine, base_of
 from shards import connections, sqlite
 from shards.changes import Change
-from shards.errors import CannotOpen, Damaged, DiskFull, FileBusy, NewerSchema, StorageError
+from shards.errors import CannotOpen, Damaged, DiskFull, FileBusy, LegacyBoard, NewerSchema, StorageError
 from shards.locks import FileLock
 from shards.names import BoardPaths
 
@@ -24,8 +24,8 @@ _CHANGES = (
     "SELECT meta.profile, seq, task_id, kind, body, seen, at_ms, digest FROM meta CROSS JOIN changes "
     "WHERE meta.profile = ? ORDER BY seq"
 )
-# What is the matter with a file's surroundings, or with this program, is no damage.
-NO_DAMAGE = (CannotOpen, DiskFull, FileBusy, NewerSchema)
+# What is the matter with a file's surroundings, or with this program, is no damage; nor is a board of Hermes's.
+NO_DAMAGE = (CannotOpen, DiskFull, FileBusy, LegacyBoard, NewerSchema)
 
 
 @contextmanager
@@ -40,6 +40,12 @@ def opened_shard(path: Path, lock: FileLock) -> Iterator[sqlite3.Connection]:
         shard = sqlite.open_reader(path, sqlite.SHARD)
     with closing(shard):
         yield shard
+
+
+def shard_id_of(shard: sqlite3.Connection, profile: str) -> str | None:
+    """Which shard of the profile an open one is; None if it does not say, or is another profile's."""
+    row = shard.execute("SELECT shard_id FROM meta WHERE profile = ?", (profile,)).fetchone()
+    return row[0] if row and isinstance(row[0], str) else None
 
 
 @contextmanager

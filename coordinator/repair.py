@@ -23,6 +23,7 @@ from coordinator.histories import (
     held_of,
     merged_of,
     opened_shard,
+    shard_id_of,
     until_damage,
 )
 from coordinator.ledger import GENESIS, FileLedger
@@ -254,17 +255,12 @@ def _examine(path: Path, profile: str, merged: Merged, marks: dict, lock: FileLo
     old = _Old(Held(), [])
     with until_damage(), opened_shard(path, lock) as shard:
         with until_damage(), connections.explained(path):
-            old.shard_id = _shard_id(shard, profile)
+            old.shard_id = shard_id_of(shard, profile)
             why = take_all(shard, profile, lambda other: marks.get(other, (0, "")), old.rest)
             old.sound = why is None and connections.integrity(shard, path) == "ok"
         old.held.read(shard, path, profile)
     old.sound = old.sound and old.held.differs_at(merged) is None
     return old
-
-
-def _shard_id(shard: sqlite3.Connection, profile: str) -> str | None:
-    row = shard.execute("SELECT shard_id FROM meta WHERE profile = ?", (profile,)).fetchone()
-    return row[0] if row and isinstance(row[0], str) else None
 
 
 def _write_shard(path: Path, lock: FileLock, meta: tuple, changes: list[Change], runs: list[int]) -> None:

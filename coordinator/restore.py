@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
+from coordinator.belonging import check_same_board
 from coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
 from coordinator.histories import NO_DAMAGE, SHARD_LOCK_WAIT_S, opened_shard, until_damage
 from coordinator.holders import file_holders, processes_of
@@ -58,11 +59,12 @@ def restore(
 ) -> Restored:
     """Put the backup in the place of what is lost or damaged, and merge what the shards hold beyond it.
 
-    ``lock``: the coordinator's, held. Gateways may run. Raises BackupUnsound, OpenElsewhere, and the StorageErrors of
-    files that cannot be written.
+    ``lock``: the coordinator's, held. Gateways may run. Raises BackupUnsound, AnotherBoard, LegacyBoard, OpenElsewhere,
+    CompactedPast, and the StorageErrors of files that cannot be written.
     """
     copy = backup.paths(paths.slug)
     _check_sound(backup, copy, progress)
+    check_same_board(paths, copy)
     _check_no_stranger_writes(paths)
     _check_nothing_was_dropped_since(paths, copy)
     done = Restored()

@@ -18,13 +18,14 @@ import pytest
 from coordinator import backups
 from coordinator import lock as locks
 from coordinator.backups import RETRY_S, Schedule, backups_in, limit_backups, make_backup
-from coordinator.errors import BackupFailed, BackupUnsound, NoBackup, OpenElsewhere, UpkeepRunning
+from coordinator.errors import AnotherBoard, BackupFailed, BackupUnsound, NoBackup, OpenElsewhere, UpkeepRunning
 from coordinator.restore import REPAIRED, RESTORED, STAYED, restore
 from coordinator.verify import verify
-from shards import Gateway, placing
+from shards import Board, Gateway, placing
 from shards.errors import BoardMissing
 from shards.locks import FileLock
 from shards.names import BoardPaths
+from tests.legacy import write_legacy
 from tests.untyped import write_untyped
 
 
@@ -308,6 +309,133 @@ def test_a_killed_backup_counts_as_nothing(paths: BoardPaths, store: Path, home:
         limit_backups(paths, store, 1, None)
         assert len(list(store.iterdir())) == len(backups_in(store)) == 1
     assert step > 5
+
+
+@pytest.fixture
+def other(paths: BoardPaths) -> BoardPaths:
+    """Another board of the same home, whose amy and bob wrote more than the first one's."""
+    other = BoardPaths(paths.folder / "kanban" / "boards" / "other", "other")
+    other.make_folder()
+    with (
+        Gateway("amy", home=paths.folder, board="other") as amy,
+        Gateway("bob", home=paths.folder, board="other") as bob,
+    ):
+        task_id = amy.create("the other board's")
+        amy.sync()
+        for number in range(3):
+            bob.comment(task_id, f"other {number}")
+        bob.sync()
+    return other
+
+
+def _files(paths: BoardPaths) -> dict[str, tuple]:
+    names = (path.name for path in paths.folder.glob("kanban*.db*") if not path.name.endswith(("-wal", "-shm")))
+    return {name: placing.stamp(paths.folder / name) for name in sorted(names)}
+
+
+def _move_away(paths: BoardPaths, *names: str) -> None:
+    away = paths.folder / "away"
+    away.mkdir(exist_ok=True)
+    for name in names:
+        for path in paths.folder.glob(f"{name}*"):
+            path.rename(away / path.name)
+
+
+@pytest.mark.parametrize("how", ["longer", "shorter", "with the ledger lost", "with the ledger empty"])
+@pytest.mark.parametrize("compacted", ["neither", "here", "backup"])
+def test_no_other_board_is_replaced(
+    paths: BoardPaths, store: Path, task: str, other: BoardPaths, kanban_merge, failed, how: str, compacted: str
+) -> None:
+    """Neither by a backup that is longer nor by one that is shorter, whatever of both was dropped."""
+    here, there = (paths, other) if how == "shorter" else (other, paths)
+    for each in {"neither": [], "here": [here], "backup": [there]}[compacted]:
+        assert kanban_merge("--board", each.slug, "compact", "--keep-days", "0").returncode == 0
+    made = make_backup(there, store)
+    if how.startswith("with"):
+        placing.discard(here.ledger)
+        placing.discard(here.shard("amy"))  # so that it cannot be made again
+    if how.endswith("empty"):
+        here.ledger.touch()
+    before = _files(here)
+    said = failed(kanban_merge("--board", here.slug, "restore", made.folder), 3)
+    ledger_tells = not how.startswith("with") and (how, compacted) != ("longer", "here")
+    path = here.ledger if ledger_tells else here.board
+    assert f"{path} is sound, and another board's than the backup {made.folder}, or it went" in said
+    assert _files(here) == before
+
+
+def test_shards_of_another_board_are_not_replaced(paths: BoardPaths, store: Path, task: str, other: BoardPaths) -> None:
+    """If its board and ledger are lost, they hold all that is left of it. Moved away, it is replaced as asked for."""
+    made = make_backup(paths, store)
+    _move_away(other, "kanban.db", "kanban-ledger.db")
+    before = _files(other)
+    with pytest.raises(AnotherBoard, match=r"move kanban\.amy\.db, kanban\.bob\.db away and repeat"):
+        _restored(other, made)
+    assert _files(other) == before
+    _move_away(other, "kanban.amy.db", "kanban.bob.db")
+    assert _restored(other, made).findings == []
+    with Board(other) as board:
+        assert [each.title for each in board.tasks()] == ["the task"]
+
+
+def test_a_board_that_went_another_way(paths: BoardPaths, store: Path, home: str, task: str) -> None:
+    """Begun anew with the shards, in an order of its own, before anybody thought of the backup: it is not replaced
+    unasked. Once it is moved away the shards stay, and nothing of them is lost."""
+    made = make_backup(paths, store)
+    placing.discard(paths.board)
+    placing.discard(paths.ledger)
+    with Gateway("bob", home=home) as bob:
+        bob.comment(task, "since")
+        bob.sync()
+    with pytest.raises(AnotherBoard, match="went another way since"):
+        _restored(paths, made)
+    _move_away(paths, "kanban.db", "kanban-ledger.db")
+    done = _restored(paths, made)
+    assert (done.ledger, done.shards, done.findings) == (RESTORED, {"amy": STAYED, "bob": STAYED}, [])
+    with Board(paths) as board:
+        assert [each.body for each in board.comments(task)] == ["before", "since"]
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_an_older_copy_is_replaced(
+    paths: BoardPaths, store: Path, home: str, task: str, kanban_merge, compacted: bool
+) -> None:
+    """As before: it is the backup's own past. Of a shard that was made again since, too, whose id is another one."""
+    older = make_backup(paths, store).paths("default")
+    placing.discard(paths.shard("bob"))
+    assert kanban_merge("repair", "bob").returncode == 0
+    with Gateway("bob", home=home) as bob:
+        bob.comment(task, "since")
+        bob.sync()
+    if compacted:
+        shutil.rmtree(older.folder.rename(paths.folder / "older") / "attachments", ignore_errors=True)
+        older = BoardPaths(paths.folder / "older")
+        assert kanban_merge("compact", "--keep-days", "0").returncode == 0
+    made = make_backup(paths, store)
+    for path in (paths.board, paths.ledger, paths.snapshot, paths.shard("amy"), paths.shard("bob")):
+        placing.discard(path)
+    for path in (older.ledger, older.shard("bob")):
+        shutil.copyfile(path, paths.folder / path.name)
+    done = _restored(paths, made)
+    assert (done.ledger, done.findings) == (RESTORED, [])
+    with Board(paths) as board:
+        assert [each.body for each in board.comments(task)] == ["before", "since"]
+
+
+@pytest.mark.parametrize("ledger", ["ours", "none"])
+def test_a_board_that_hermes_writes_is_left_alone(
+    paths: BoardPaths, store: Path, task: str, kanban_merge, failed, ledger: str
+) -> None:
+    """Closed and healthy, until the user says otherwise (README)."""
+    made = make_backup(paths, store)
+    placing.discard(paths.board)
+    if ledger == "none":
+        placing.discard(paths.ledger)
+    placing.discard(paths.shard("bob"))
+    write_legacy(paths.board, {"tasks": [{"id": "t_0000000a", "title": "x", "status": "ready", "created_at": 1}]})
+    before = _files(paths)
+    assert "is a board that Hermes writes itself" in failed(kanban_merge("restore", made.folder.name), 3)
+    assert _files(paths) == before
 
 
 @pytest.mark.parametrize("lost", ["everything", "ledger", "board", "amy", "bob", "board and ledger", "ledger and amy"])
