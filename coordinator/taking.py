@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from shards import vectors
 from shards.bodies import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS
-from shards.changes import Change, chain, decode_body
+from shards.changes import Change, chain, decode_body, is_beginning
 from shards.errors import InvalidChange
 from shards.fields import LIMIT_BYTES
 from shards.names import is_task_id
@@ -23,7 +23,6 @@ LEAST_SHARE = 50
 BYTES_PER_PASS = 32 * 1024 * 1024
 LEAST_BYTES = 64 * 1024
 LATEST_MS = 2**53
-LATEST_SEQ = 2**53
 
 _READ = "SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?"
 _TYPES = (int, str, str, str, str, int, str)
@@ -124,7 +123,7 @@ def base_of(shard: sqlite3.Connection) -> tuple[int, str]:
     """Where an open shard begins: seq and digest up to which its changes were dropped; ``(0, "")`` if nothing was
     written to it yet. Raises Quarantine if it holds something else there."""
     base = shard.execute("SELECT base_seq, base_digest FROM meta").fetchone() or (0, "")
-    if tuple(map(type, base)) != (int, str) or not 0 <= base[0] <= LATEST_SEQ:
+    if not is_beginning(*base):
         raise Quarantine("it does not say where it begins")
     return base
 

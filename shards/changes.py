@@ -16,6 +16,8 @@ from shards.fields import INTEGER_LIMIT, LIMIT_BYTES, NESTING_LIMIT, Body
 
 KIND_OF = {body: kind for kind, body in KINDS.items()}
 
+LATEST_SEQ = 2**53
+
 _decoders = {kind: msgspec.json.Decoder(body) for kind, body in KINDS.items()}
 _encode = msgspec.json.Encoder().encode
 
@@ -71,6 +73,11 @@ def genesis(profile: str, shard_id: str) -> str:
 def chain(previous: str, profile: str, seq: int, task_id: str, kind: str, body: str, seen: str, at_ms: int) -> str:
     """The digest of a row, given the digest of the row before."""
     return _digest([previous, profile, seq, task_id, kind, body, seen, at_ms])
+
+
+def is_beginning(seq: object, digest: object) -> bool:
+    """Whether this can be where a shard begins: the seq and digest up to which its changes were dropped."""
+    return type(seq) is int and 0 <= seq <= LATEST_SEQ and type(digest) is str  # a STRICT table is no promise
 
 
 def _check_metadata(kind: str, body: Body) -> None:

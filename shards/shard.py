@@ -17,8 +17,8 @@ from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
 from shards import connections, placing, sqlite
-from shards.changes import KIND_OF, chain, encode_body, genesis
-from shards.errors import ShardBehind, ShardOfAnother
+from shards.changes import KIND_OF, chain, encode_body, genesis, is_beginning
+from shards.errors import Damaged, ShardBehind, ShardOfAnother
 from shards.fields import Body
 from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile
@@ -298,9 +298,12 @@ class Shard:
         self, connection: sqlite3.Connection, merged: tuple[int, str]
     ) -> tuple[tuple[int, str], ShardBehind | None]:
         """Seq and digest of the last change; and an error if the shard is behind what was ``merged`` of it, by seq and
-        digest: a change appended to an older copy would take a seq that was used before, and never be merged."""
+        digest: a change appended to an older copy would take a seq that was used before, and never be merged. Raises
+        Damaged if it does not say where it begins: then no pass takes what is appended."""
         merged_seq, merged_digest = merged
         base_seq, base_digest, seq, digest, found = connection.execute(_ENDS, (merged_seq,)).fetchone()
+        if not is_beginning(base_seq, base_digest):
+            raise Damaged(path=self.path, problem="it does not say where it begins")
         if seq is None:
             seq, digest = base_seq, base_digest
         if merged_seq == base_seq:

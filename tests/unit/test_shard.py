@@ -16,12 +16,22 @@ import pytest
 from shards import Board, Gateway, connections, sqlite, tail
 from shards.bodies import Assign, Comment, Create
 from shards.changes import chain, genesis
-from shards.errors import Forked, InvalidChange, NewerSchema, ShardBehind, ShardOfAnother, StorageError, TooLarge
+from shards.errors import (
+    Damaged,
+    Forked,
+    InvalidChange,
+    NewerSchema,
+    ShardBehind,
+    ShardOfAnother,
+    StorageError,
+    TooLarge,
+)
 from shards.locks import FileLock
 from shards.names import BoardPaths, new_task_id
 from shards.shard import Shard, _Appended
 from shards.together import Request
 from shards.vectors import Eyes
+from tests.untyped import write_untyped
 
 NOTHING = Eyes()
 # Files may grow no further: what a full disk does, without one.
@@ -186,6 +196,20 @@ def test_an_older_copy_is_not_continued(home: str, paths: BoardPaths) -> None:
     with Gateway("amy", home=home) as gateway, pytest.raises(ShardBehind, match="holds 0 changes, but 2"):
         gateway.create("three")
     assert not paths.shard("amy").exists()
+
+
+@pytest.mark.parametrize("base_seq", ["'abc'", "NULL", "-1"])
+def test_one_that_does_not_say_where_it_begins_is_not_continued(home: str, paths: BoardPaths, base_seq: str) -> None:
+    """Its author is told, and what makes it again."""
+    with Gateway("amy", home=home) as amy:
+        task_id = amy.create("a task")
+        amy.sync()
+    write_untyped(paths.shard("amy"), f"UPDATE meta SET base_seq = {base_seq}")
+    with (
+        Gateway("amy", home=home) as amy,
+        pytest.raises(Damaged, match=r"it does not say where it begins.*`kanban-merge repair amy`"),
+    ):
+        amy.comment(task_id, "no")
 
 
 def test_a_newer_shard_is_left_alone(paths: BoardPaths, shard: Shard) -> None:
