@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from shards import attachments
@@ -54,7 +55,7 @@ from shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S, Delivery, pendi
 from shards.errors import BoardMissing, NoOpenRun, Refused
 from shards.names import new_task_id
 from shards.records import DeadLetter, Run, Task, Verdict
-from shards.writer import PATIENCE_S, Writer
+from shards.writer import Writer
 
 # On a full board a worker asks for a task no oftener than this, unless a run began or ended meanwhile.
 ASK_AGAIN_S = 20.0
@@ -86,17 +87,12 @@ class Gateway(Writer):
     task since, unless this profile owns it.
     """
 
-    def __init__(
-        self,
-        profile: str,
-        *,
-        board: str | None = None,
-        home: str | os.PathLike | None = None,
-        patience_s: float = PATIENCE_S,
-    ) -> None:
-        super().__init__(profile, board=board, home=home, patience_s=patience_s)
-        self._signs: dict[int, float] = {}
-        self._asked_in_vain = _AskedInVain()
+    _asked_in_vain = _AskedInVain()
+
+    @cached_property
+    def _signs(self) -> dict[int, float]:
+        """When the last sign of life of each run was written, as ``time.monotonic`` has it."""
+        return {}
 
     # --- tasks -------------------------------------------------------------------------------------------------
 

@@ -44,8 +44,6 @@ FIRST_LOOK_S = 0.002
 LONGEST_LOOK_S = 0.1
 # Without a daemon: how often changes that nobody waits for are merged.
 SWEEP_EVERY_S = 1.0
-# How long a call waits for its verdict.
-PATIENCE_S = 30.0
 # How long closing waits for somebody else's pass, which may have begun before the last change was written.
 CLOSING_S = 2.0
 
@@ -65,7 +63,7 @@ class Writer:
         *,
         board: str | None = None,
         home: str | os.PathLike | None = None,
-        patience_s: float = PATIENCE_S,
+        patience_s: float = 30.0,
     ) -> None:
         self.profile = check_profile(profile)
         self.paths = BoardPaths.find(board, home)
