@@ -294,7 +294,7 @@ class World:
         if self.paths.board.exists():
             self._check_replay()
             make_backup(self.paths, self.paths.backups)
-            limit_backups(self.paths.backups, 2, None)
+            limit_backups(self.paths, self.paths.backups, 2, None)
 
     def restore(self, lost: str | None) -> None:
         """The newest backup is put back, after the board or the snapshot was lost, or nothing (None)."""
