@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
 
 from shards.names import BoardPaths
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many as there are cores: most tests wait for a disk or for another process."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(autouse=True)
