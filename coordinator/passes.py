@@ -21,7 +21,7 @@ from coordinator.collect import Collected, Collector, Left
 from coordinator.cost import leave_what_costs_too_much
 from coordinator.decide import Decision, decide
 from coordinator.errors import BoardBehind, FileReplaced, LedgerBehind
-from coordinator.histories import SHARD_LOCK_WAIT_S, opened_shard
+from coordinator.histories import opened_shard
 from coordinator.ledger import Entry, FileLedger, Ledger
 from coordinator.lock import GATEWAY, announce, displaced
 from coordinator.overdue import EXPIRE, overdue, own_changes
@@ -38,6 +38,8 @@ from shards.names import BoardPaths
 
 # Entries applied in one transaction of the board while catching up: short enough to be stopped between two.
 CATCH_UP_ENTRIES = 1_000
+# A shard that is being written is free again behind a commit, which takes a millisecond.
+WRITTEN_WITHIN_S = 0.05
 # For so long a gateway works for others before it looks for its own verdict.
 PASSES_S = 0.5
 
@@ -266,13 +268,14 @@ def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda do
 
 
 def _was_compacted(paths: BoardPaths) -> bool:
-    """Whether a snapshot, or a shard that can be read, says that changes were dropped."""
+    """Whether a snapshot, or a shard that can be read now, says that changes were dropped. One that stays busy is not
+    waited for: if it says so, it is quarantined when it is read, because nothing of it was merged."""
     return paths.snapshot.exists() or any(_begins_late(paths, profile, path) for profile, path in paths.shards())
 
 
 def _begins_late(paths: BoardPaths, profile: str, path: Path) -> bool:
     with suppress(StorageError, InvalidName, Quarantine), closing(FileLock(paths.shard_lock(profile))) as lock:
-        lock.acquire(SHARD_LOCK_WAIT_S)
+        lock.acquire(WRITTEN_WITHIN_S)
         with opened_shard(path, lock) as shard, connections.explained(path):
             return base_of(shard)[0] > 0
     return False

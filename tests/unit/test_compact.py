@@ -321,6 +321,30 @@ def test_a_ledger_of_nothing_and_no_board(home: str, paths: BoardPaths, kanban) 
     assert verify(paths).clean
 
 
+def test_a_stopped_writer_where_board_and_ledger_are_lost(paths, home: str, taken_for, monkeypatch) -> None:
+    """Its shard cannot tell whether changes were dropped, and holds up nobody: if so, it is quarantined when it is
+    read."""
+    with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
+        task = bob.create("x", assignee="bob")
+        bob.sync()
+        for path in (paths.board, paths.ledger):
+            placing.discard(path)
+        with taken_for(paths.shard_lock("bob"), 60):
+            waited: list[float] = []
+            acquire = FileLock.acquire
+
+            def noted(lock: FileLock, wait_s: float) -> None:
+                waited.extend([wait_s] * (lock.path == paths.shard_lock("bob")))
+                acquire(lock, wait_s)
+
+            monkeypatch.setattr(FileLock, "acquire", noted)
+            amy.claim(amy.create("y", assignee="amy"))
+            assert 0 < max(waited) < 0.1
+        assert bob.board.task(task) is None
+        amy.merge_now()
+        assert bob.board.task(task) is not None
+
+
 def test_a_board_that_was_compacted_to_its_end(paths: BoardPaths, home: str, kanban_merge, task: str) -> None:
     """Nothing is in the ledger, and nothing is wrong."""
     _compact(paths)
