@@ -144,8 +144,7 @@ def problems(health: Health) -> list[Finding]:
 def _of_shard(health: Health, shard: ShardHealth) -> Iterator[Finding]:
     name = f"The shard of {shard.profile}"
     if shard.state == QUARANTINED:
-        cure = "" if "`kanban-merge " in (shard.why or "") else f"; `kanban-merge repair {shard.profile}` mends it"
-        yield Finding("shards", FAULT, f"{name} is quarantined: {(shard.why or '').rstrip('.')}{cure}.")
+        yield Finding("shards", FAULT, f"{name} is quarantined: {shard.why.rstrip('.')}.")
     elif shard.state == MISSING:
         yield Finding(
             "shards",

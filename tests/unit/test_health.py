@@ -283,6 +283,17 @@ def sqlite_reader(paths: BoardPaths) -> Iterator:
         connection.close()
 
 
+def test_no_repair_is_advised_where_none_helps(paths: BoardPaths) -> None:
+    """The sentence of what lies in a lock's place says what does."""
+    with Gateway("amy", home=paths.folder) as amy:
+        amy.create("a task")
+    paths.shard_lock("amy").unlink()
+    paths.shard_lock("amy").symlink_to("elsewhere")
+    (found,) = problems(read_health(paths))
+    assert "move it away" in found.sentence
+    assert "kanban-merge repair" not in found.sentence
+
+
 def test_times_that_are_none_stop_nobody_from_looking(paths: BoardPaths, later) -> None:
     """A flipped bit makes a text of a number, whatever the schema says."""
     with Gateway("amy", home=paths.folder) as amy:
