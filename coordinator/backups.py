@@ -22,15 +22,15 @@ from pathlib import Path
 import msgspec
 
 from coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
-from coordinator.histories import SHARD_LOCK_WAIT_S, opened_shard
+from coordinator.histories import locked_shard
 from coordinator.passes import Progress
 from coordinator.taking import Quarantine, base_of
 from coordinator.verify import Finding, verify
 from shards import connections, placing, sqlite, text
 from shards.board import Board
 from shards.commands import NEEDS_ATTENTION
-from shards.errors import FileBusy, InvalidName, KanbanError, StorageError
-from shards.filesystems import FOR_ITS_USER, sync_folder
+from shards.errors import FileBusy, InvalidName, KanbanError, NotAFile, StorageError
+from shards.filesystems import FOR_ITS_USER, open_plain, sync_folder
 from shards.locks import FileLock
 from shards.names import BoardPaths, expanded
 from shards.records import Attachment
@@ -143,12 +143,10 @@ def backups_in(store: Path) -> list[Backup]:
 
 def read_backup(folder: Path) -> Backup:
     """The backup that ``folder`` is. Raises NoBackup."""
-    manifest = folder / MANIFEST
     try:
-        if not stat.S_ISREG(os.stat(manifest).st_mode):  # opening a pipe would wait for ever
-            raise NoBackup(path=folder)
-        return Backup(folder, msgspec.json.decode(manifest.read_bytes(), type=Manifest))
-    except (OSError, msgspec.MsgspecError) as error:
+        with open(open_plain(folder / MANIFEST, os.O_RDONLY), "rb") as file:
+            return Backup(folder, msgspec.json.decode(file.read(), type=Manifest))
+    except (OSError, NotAFile, msgspec.MsgspecError) as error:
         raise NoBackup(path=folder) from error
 
 
@@ -316,10 +314,8 @@ def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:
     problems = []
     for profile, path in paths.shards():
         try:
-            with closing(FileLock(paths.shard_lock(profile))) as lock:
-                lock.acquire(SHARD_LOCK_WAIT_S)
-                with opened_shard(path, lock) as source, connections.explained(path):
-                    sqlite.write_copy(source, copy.shard(profile), sqlite.SHARD)
+            with locked_shard(paths, profile) as source:
+                sqlite.write_copy(source, copy.shard(profile), sqlite.SHARD)
         except (StorageError, InvalidName) as error:
             placing.discard(copy.folder / path.name)
             problems.append(str(error))

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from coordinator.errors import AnotherBoard
-from coordinator.histories import SHARD_LOCK_WAIT_S, opened_shard, shard_id_of, until_damage
+from coordinator.histories import locked_shard, shard_id_of, until_damage
 from coordinator.ledger import FileLedger
 from coordinator.snapshots import read_start
 from coordinator.taking import LATEST_MS, Quarantine, base_of, take_all
 from shards import connections, sqlite
 from shards.changes import Change
 from shards.errors import InvalidName
-from shards.locks import FileLock
 from shards.names import BoardPaths, check_profile
 
 _ENTRY = "SELECT profile, seq, at_ms FROM merge_verdicts WHERE position = ?"
@@ -103,10 +102,8 @@ class _History:
 def _ledger_differs(path: Path, copied: _History) -> bool | None:
     """Whether the ledger is of another history; None if there is no sound one, or one that does not tell."""
     with until_damage(), closing(FileLedger(path)) as ledger:
-        if ledger.integrity() == "ok":
-            for _ in ledger.after(ledger.base()[0]):  # raises where its chain breaks
-                pass
-            return _History(ledger).differs(copied)
+        ledger.check_whole()
+        return _History(ledger).differs(copied)
     return None
 
 
@@ -138,14 +135,10 @@ class _Digests(NamedTuple):
 def _digests(paths: BoardPaths, profile: str) -> _Digests | None:
     """Those of a shard that is sound by itself, whatever was merged of it; None for any other."""
     changes: list[Change] = []
-    with suppress(InvalidName, Quarantine), until_damage():
-        path = paths.shard(check_profile(profile))
-        with closing(FileLock(paths.shard_lock(profile))) as lock:
-            lock.acquire(SHARD_LOCK_WAIT_S)
-            with opened_shard(path, lock) as shard, connections.explained(path):
-                base = base_of(shard)
-                why = take_all(shard, profile, lambda other: base if other == profile else (LATEST_MS, ""), changes)
-                if why is None and connections.integrity(shard, path) == "ok":
-                    digests = dict([base, *((change.seq, change.digest) for change in changes)])
-                    return _Digests(shard_id_of(shard, profile), digests)
+    with suppress(InvalidName, Quarantine), until_damage(), locked_shard(paths, check_profile(profile)) as shard:
+        base = base_of(shard)
+        why = take_all(shard, profile, lambda other: base if other == profile else (LATEST_MS, ""), changes)
+        if why is None and connections.integrity(shard, paths.shard(profile)) == "ok":
+            digests = dict([base, *((change.seq, change.digest) for change in changes)])
+            return _Digests(shard_id_of(shard, profile), digests)
     return None

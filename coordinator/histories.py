@@ -42,6 +42,17 @@ def opened_shard(path: Path, lock: FileLock) -> Iterator[sqlite3.Connection]:
         yield shard
 
 
+@contextmanager
+def locked_shard(paths: BoardPaths, profile: str, wait_s: float = SHARD_LOCK_WAIT_S) -> Iterator[sqlite3.Connection]:
+    """The profile's shard for reading, under its lock. Raises InvalidName, FileBusy, and the StorageErrors of a shard
+    that cannot be read."""
+    path = paths.shard(profile)
+    with closing(FileLock(paths.shard_lock(profile))) as lock:
+        lock.acquire(wait_s)
+        with opened_shard(path, lock) as shard, connections.explained(path):
+            yield shard
+
+
 def shard_id_of(shard: sqlite3.Connection, profile: str) -> str | None:
     """Which shard of the profile an open one is; None if it does not say, or is another profile's."""
     row = shard.execute("SELECT shard_id FROM meta WHERE profile = ?", (profile,)).fetchone()
@@ -96,11 +107,9 @@ def held_of(paths: BoardPaths, profile: str, whole: bool = False) -> Held:
     """What the profile's shard holds. Raises FileBusy, and what a shard that cannot be read raises; Damaged, if it is
     to be ``whole``, for anything that SQLite finds fault with."""
     path, held = paths.shard(profile), Held()
-    with closing(FileLock(paths.shard_lock(profile))) as lock:
-        lock.acquire(SHARD_LOCK_WAIT_S)
-        with opened_shard(path, lock) as shard:
-            held.read(shard, path, profile)
-            problem = connections.integrity(shard, path) if whole else "ok"
+    with locked_shard(paths, profile) as shard:
+        held.read(shard, path, profile)
+        problem = connections.integrity(shard, path) if whole else "ok"
     if problem != "ok":
         raise Damaged(path=path, problem=problem)
     return held

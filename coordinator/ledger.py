@@ -148,6 +148,14 @@ class FileLedger:
         """SQLite's own ``integrity_check``: ``ok``, or what is wrong."""
         return connections.integrity(self._connection, self.path)
 
+    def check_whole(self) -> None:
+        """Raise Damaged unless SQLite and the chain find nothing wrong, from the first entry to the last."""
+        problem = self.integrity()
+        if problem != "ok":
+            raise Damaged(path=self.path, problem=problem)
+        for _ in self.after(self.base()[0]):
+            pass
+
     def close(self) -> None:
         """Close the file; a writer still holds the lock then."""
         self._connection.close()

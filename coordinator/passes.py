@@ -21,7 +21,7 @@ from coordinator.collect import Collected, Collector, Left
 from coordinator.cost import leave_what_costs_too_much
 from coordinator.decide import Decision, decide
 from coordinator.errors import BoardBehind, FileReplaced, LedgerBehind
-from coordinator.histories import opened_shard
+from coordinator.histories import locked_shard
 from coordinator.ledger import Entry, FileLedger, Ledger
 from coordinator.lock import GATEWAY, announce, displaced
 from coordinator.overdue import EXPIRE, overdue, own_changes
@@ -270,14 +270,12 @@ def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda do
 def _was_compacted(paths: BoardPaths) -> bool:
     """Whether a snapshot, or a shard that can be read now, says that changes were dropped. One that stays busy is not
     waited for: if it says so, it is quarantined when it is read, because nothing of it was merged."""
-    return paths.snapshot.exists() or any(_begins_late(paths, profile, path) for profile, path in paths.shards())
+    return paths.snapshot.exists() or any(_begins_late(paths, profile) for profile, _ in paths.shards())
 
 
-def _begins_late(paths: BoardPaths, profile: str, path: Path) -> bool:
-    with suppress(StorageError, InvalidName, Quarantine), closing(FileLock(paths.shard_lock(profile))) as lock:
-        lock.acquire(WRITTEN_WITHIN_S)
-        with opened_shard(path, lock) as shard, connections.explained(path):
-            return base_of(shard)[0] > 0
+def _begins_late(paths: BoardPaths, profile: str) -> bool:
+    with suppress(StorageError, InvalidName, Quarantine), locked_shard(paths, profile, WRITTEN_WITHIN_S) as shard:
+        return base_of(shard)[0] > 0
     return False
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
 from coordinator.belonging import check_same_board
 from coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
-from coordinator.histories import NO_DAMAGE, SHARD_LOCK_WAIT_S, opened_shard, until_damage
+from coordinator.histories import NO_DAMAGE, SHARD_LOCK_WAIT_S, locked_shard, opened_shard, until_damage
 from coordinator.holders import file_holders, processes_of
 from coordinator.ledger import FileLedger
 from coordinator.passes import Coordinator, Progress
@@ -137,11 +137,8 @@ def _check_nothing_was_dropped_since(paths: BoardPaths, copy: BoardPaths) -> Non
 
 def _base_seq(paths: BoardPaths, profile: str) -> int:
     """Up to which change a shard was shortened; 0 if it does not say so, or is no profile's."""
-    with suppress(InvalidName, Quarantine), until_damage(), closing(FileLock(paths.shard_lock(profile))) as lock:
-        lock.acquire(SHARD_LOCK_WAIT_S)
-        path = paths.shard(profile)
-        with opened_shard(path, lock) as shard, connections.explained(path):
-            return base_of(shard)[0]
+    with suppress(InvalidName, Quarantine), until_damage(), locked_shard(paths, profile) as shard:
+        return base_of(shard)[0]
     return 0
 
 

@@ -125,7 +125,7 @@ def test_a_folder_that_is_moved_while_a_file_is_opened_is_let_go(home, paths, sa
     create_board(paths.folder, "moved")
     moved = BoardPaths.of(paths.folder, "moved")
     daemon = HomeDaemon(paths.folder)
-    true_connect, true_let_go = sqlite._connect, Served.let_go
+    true_connect = sqlite._connect
 
     def connect(path: Path, mode: str) -> sqlite3.Connection:
         connection = true_connect(path, mode)
@@ -133,13 +133,8 @@ def test_a_folder_that_is_moved_while_a_file_is_opened_is_let_go(home, paths, sa
             moved.folder.rename(paths.folder / "elsewhere")
         return connection
 
-    def let_go(served: Served) -> None:
-        true_let_go(served)
-        daemon.stop()
-
     monkeypatch.setattr(sqlite, "_connect", connect)
-    monkeypatch.setattr(Served, "let_go", let_go)
-    daemon.run()
+    _run_until_let_go(daemon, monkeypatch)
     about = [line for line in said() if str(moved.folder) in line]
     whose = f"the shards of {moved.folder}"
     assert about == [f"process {os.getpid()} {does} {whose}" for does in ("merges", "no longer merges")]
@@ -202,19 +197,23 @@ def test_a_coordinator_that_stays_is_said_beside_a_trouble(home, paths, said, mo
 def test_nothing_is_healed_by_whoever_lost_the_lock(home, paths, said, monkeypatch) -> None:
     """The next coordinator may be making the same file again."""
     monkeypatch.setattr(daemons, "SWEEP_S", 0.001)
-    daemon, true_let_go = Daemon(paths), Served.let_go
-
     def make_pass(coordinator: Coordinator, **how: bool) -> Report:
         paths.coordinator_lock.unlink()
         raise Damaged(path=paths.board, problem="for a test")
+
+    monkeypatch.setattr(Coordinator, "make_pass", make_pass)
+    _run_until_let_go(Daemon(paths), monkeypatch)
+    assert any("no longer is the coordinator" in line for line in said())
+    assert not any("made again" in line for line in said())
+    assert not list(paths.folder.glob("*.damaged-*"))
+
+
+def _run_until_let_go(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_let_go = Served.let_go
 
     def let_go(served: Served) -> None:
         true_let_go(served)
         daemon.stop()
 
-    monkeypatch.setattr(Coordinator, "make_pass", make_pass)
     monkeypatch.setattr(Served, "let_go", let_go)
     daemon.run()
-    assert any("no longer is the coordinator" in line for line in said())
-    assert not any("made again" in line for line in said())
-    assert not list(paths.folder.glob("*.damaged-*"))
