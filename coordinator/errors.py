@@ -26,6 +26,7 @@ class UpkeepRunning(KanbanError):
 class OpenElsewhere(KanbanError):
     """{path} is open for writing in {holders}, so it is not replaced; stop that program, then repeat the command."""
 
+
 # --- 2: the call itself is wrong -------------------------------------------------------------------------------
 
 
@@ -35,6 +36,7 @@ class ServiceNeedsUser(UsageError):
 
 class UnknownUser(UsageError):
     """This system knows no user {name!r}; name the one whose board it is with --user."""
+
 
 # --- 3: a file or its surroundings -----------------------------------------------------------------------------
 
@@ -182,6 +184,7 @@ class BreaksAgain(StorageError):
 
 class NotOurService(StorageError):
     """{path} was not written by this program, so it stays as it is; move it away, or remove it yourself."""
+
 
 # --- 4 and 5: the coordinator ----------------------------------------------------------------------------------
 

@@ -71,9 +71,7 @@ class Coordinator:
     board shows.
     """
 
-    def __init__(
-        self, paths: BoardPaths, lock: FileLock, progress: Progress = lambda done, total: None
-    ) -> None:
+    def __init__(self, paths: BoardPaths, lock: FileLock, progress: Progress = lambda done, total: None) -> None:
         self.paths = paths
         self._lock = lock
         self._ringer: Ringer | None = None

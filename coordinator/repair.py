@@ -223,9 +223,7 @@ def _merged_changes(paths: BoardPaths, profile: str) -> dict[int, Change]:
     return {}
 
 
-def _write_ledger(
-    path: Path, lock: FileLock, start: Start, entries: Iterator[tuple[int, Change]]
-) -> tuple[int, str]:
+def _write_ledger(path: Path, lock: FileLock, start: Start, entries: Iterator[tuple[int, Change]]) -> tuple[int, str]:
     placing.discard(path)
     with closing(FileLedger(path, lock)) as ledger:
         ledger.begin_behind(start.position, start.digest)

@@ -61,9 +61,7 @@ VERBS = {
 }
 
 
-@click.group(
-    cls=LazyGroup, verbs=VERBS, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group(cls=LazyGroup, verbs=VERBS, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--profile", "-p", metavar="NAME", help="Who writes. Needed by every verb that changes something.")
 @board_option
 @home_option

@@ -200,8 +200,7 @@ class FileLock:
 
 
 def is_mine(lock: threading.RLock) -> bool:
-    """Whether this thread has ``lock``: asked, and not noted beside it, as a signal may come between taking and noting.
-    """
+    """Whether this thread has ``lock``: asked, and not noted beside it, as a signal may come between taking and noting."""
     return lock._is_owned()  # what threading.Condition asks
 
 

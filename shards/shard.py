@@ -123,9 +123,7 @@ class Shard:
         with self._writing(eyes) as connection:
             return self._attempt(connection, key)
 
-    def lease_attempt(
-        self, key: tuple, acknowledged: int, upto: int, now_ms: int, until_ms: int, eyes: Eyes
-    ) -> int:
+    def lease_attempt(self, key: tuple, acknowledged: int, upto: int, now_ms: int, until_ms: int, eyes: Eyes) -> int:
         """Take the delivery of the events up to ``upto`` until ``until_ms``; returns the number of the attempt, counted
         from 1, or 0 if another process has it, its next try is later than ``now_ms``, or the newest event told is
         another than ``acknowledged``, so that another process told it meanwhile."""

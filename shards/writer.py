@@ -223,9 +223,7 @@ class Writer:
         except tenacity.RetryError as error:
             self._later.soon()
             if quarantine := self._quarantine():
-                raise Quarantined(
-                    seq=seq, profile=self.profile, waited_s=self.patience_s, why=quarantine
-                ) from error
+                raise Quarantined(seq=seq, profile=self.profile, waited_s=self.patience_s, why=quarantine) from error
             why = self._why_undecided()
             raise Undecided(seq=seq, profile=self.profile, waited_s=self.patience_s, why=why) from error
 

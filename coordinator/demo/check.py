@@ -173,9 +173,7 @@ def _check_effects(checked: Checked, board: sqlite3.Connection, entries: list[En
         position for (position,) in board.execute("SELECT position FROM merge_verdicts WHERE verdict = 'applied'")
     }
     wanted = Counter(
-        (entry.kind, entry.task_id)
-        for entry in entries
-        if entry.kind in _EFFECTS and entry.position in applied
+        (entry.kind, entry.task_id) for entry in entries if entry.kind in _EFFECTS and entry.position in applied
     )
     found: Counter[tuple[str, str]] = Counter()
     for kind, sql in _EFFECTS.items():

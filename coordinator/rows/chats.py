@@ -72,9 +72,7 @@ class ChatRows(Rows):
         self._subscriptions.change(chat, {"last_event_id": upto})
         return upto
 
-    def add_dead_letter(
-        self, chat: Chat, profile: str, events: Sequence[int], error: str, attempts: int
-    ) -> int:
+    def add_dead_letter(self, chat: Chat, profile: str, events: Sequence[int], error: str, attempts: int) -> int:
         """Events that could not be delivered to a chat; returns the letter's id."""
         task_id, platform, chat_id, thread_id = chat
         return self._insert_counted(

@@ -72,9 +72,7 @@ def list_tasks(
 @runs_options
 @json_option
 @click.pass_obj
-def show(
-    session: Session, task_id: str, state_type: str | None, state_name: str | None, as_json: bool
-) -> None:
+def show(session: Session, task_id: str, state_type: str | None, state_name: str | None, as_json: bool) -> None:
     """Show a task and all that belongs to it. That is its links, files, comments, events and runs."""
     _check_state(state_type, state_name)
     board = session.board()

@@ -117,7 +117,7 @@ def spawned(session: Session, task_id: str, pid: int, run_id: int | None, as_jso
 @click.argument("task_ids", nargs=-1, required=True)
 @click.option("--result", help="What came of it.")
 @click.option("--summary", help="What whoever goes on from here has to know; without it, --result.")
-@click.option("--metadata", metavar="JSON", help='Facts, as an object: \'{"tests_run": 12}\'.')
+@click.option("--metadata", metavar="JSON", help="Facts, as an object: '{\"tests_run\": 12}'.")
 @click.option("--created-card", "created_cards", multiple=True, metavar="TASK",
               help="A task that the work made; refused unless it did. May be repeated.")  # fmt: skip
 @run_option

@@ -111,9 +111,7 @@ def assign(session: Session, task_id: str, profile: str, as_json: bool) -> None:
 @click.option("--reason", help="Why it is taken away; kept with the run that ends.")
 @json_option
 @click.pass_obj
-def reassign(
-    session: Session, task_id: str, profile: str, reclaim: bool, reason: str | None, as_json: bool
-) -> None:
+def reassign(session: Session, task_id: str, profile: str, reclaim: bool, reason: str | None, as_json: bool) -> None:
     """Hand a task on, even out of a stuck worker's hands.
 
     What that worker still says about it is refused as late, and kept where a person finds it.

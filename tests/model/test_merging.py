@@ -76,7 +76,7 @@ def test_contiguous(world: World) -> None:
     "damage",
     [
         "DELETE FROM changes WHERE seq = 3",
-        "UPDATE changes SET body = '{\"text\":\"never said\"}' WHERE seq = 3",
+        'UPDATE changes SET body = \'{"text":"never said"}\' WHERE seq = 3',
         "UPDATE changes SET task_id = 't_0000000f' WHERE seq = 3",
         "UPDATE changes SET at_ms = at_ms + 1 WHERE seq = 3",
         "UPDATE changes SET digest = 'x' WHERE seq = 3",
@@ -118,7 +118,7 @@ def test_contiguous_a_rewritten_ledger_entry(world: World) -> None:
     """An entry whose text was rewritten in the ledger is noticed before it is applied."""
     world.write(world.writers[0], TASK, Create(title="as it was written"))
     world.make_pass("after the ledger's commit")
-    _execute_in_ledger(world, "UPDATE entries SET body = '{\"title\":\"rewritten\"}'")
+    _execute_in_ledger(world, 'UPDATE entries SET body = \'{"title":"rewritten"}\'')
     with pytest.raises(Damaged):
         world.make_pass()
 

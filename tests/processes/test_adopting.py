@@ -214,9 +214,7 @@ def test_another_boards_shards_are_not_merged_into_it(legacy_home: Path, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["kanban.db", "kanban-ledger.db"])
-def test_a_full_disk_leaves_the_board_as_it_is(
-    legacy_home: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_full_disk_leaves_the_board_as_it_is(legacy_home: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Closing what was built could not bring its WAL into it: nothing of it is put in place, and nothing is left on
     that disk."""
     original, paths = (legacy_home / "kanban.db").read_bytes(), BoardPaths.find(home=legacy_home)

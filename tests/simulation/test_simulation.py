@@ -21,9 +21,7 @@ STEPS_OF_A_SEED = 60
 REGRESSIONS = ((35, STEPS, False), (82, STEPS, False))
 
 
-@pytest.mark.parametrize(
-    ("seed", "steps", "harm"), [*((seed, STEPS_OF_A_SEED, True) for seed in SEEDS), *REGRESSIONS]
-)
+@pytest.mark.parametrize(("seed", "steps", "harm"), [*((seed, STEPS_OF_A_SEED, True) for seed in SEEDS), *REGRESSIONS])
 def test_every_invariant_holds(tmp_path: Path, seed: int, steps: int, harm: bool) -> None:
     """Whatever happens in the history of a seed, no invariant is broken."""
     try:

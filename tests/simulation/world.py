@@ -275,6 +275,7 @@ class World:
                 repair_ledger(self.paths, lock)
             else:
                 repair_shard(self.paths, lock, profile)
+
     def compact(self, keep_ms: int, crash: str | None = None) -> None:
         """Old changes leave ledger and shards, or are about to when the process is killed at ``crash``."""
         self.stop_daemon()

@@ -22,9 +22,7 @@ def test_a_change_that_saw_more_than_the_onlooker_read_is_no_quarantine(home: st
         assert look(paths, lambda: next(watermarks)).left == []
 
 
-def test_a_change_that_saw_what_nobody_wrote_is_quarantined_for_an_onlooker_too(
-    home: str, paths: BoardPaths
-) -> None:
+def test_a_change_that_saw_what_nobody_wrote_is_quarantined_for_an_onlooker_too(home: str, paths: BoardPaths) -> None:
     with Gateway("bingge", home=home) as bingge, Gateway("mafei", home=home) as mafei:
         task_id = bingge.create("shared")
         bingge.sync()

@@ -294,7 +294,7 @@ def test_an_older_copy(paths: BoardPaths, collected) -> None:
     ("damage", "seq", "why"),
     [
         ("DELETE FROM changes WHERE seq = 2", 2, "change 2 is missing"),
-        ("UPDATE changes SET body = '{\"text\":\"y\"}' WHERE seq = 2", 2, "change 2 was rewritten"),
+        ('UPDATE changes SET body = \'{"text":"y"}\' WHERE seq = 2', 2, "change 2 was rewritten"),
         ("UPDATE changes SET at_ms = at_ms + 1 WHERE seq = 3", 3, "change 3 was rewritten"),
         ("UPDATE changes SET digest = 'x' WHERE seq = 2", 2, "change 2 was rewritten"),
         ("UPDATE changes SET kind = 'dance' WHERE seq = 2", 2, "unknown kind 'dance'"),

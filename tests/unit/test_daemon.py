@@ -197,6 +197,7 @@ def test_a_coordinator_that_stays_is_said_beside_a_trouble(home, paths, said, mo
 def test_nothing_is_healed_by_whoever_lost_the_lock(home, paths, said, monkeypatch) -> None:
     """The next coordinator may be making the same file again."""
     monkeypatch.setattr(daemons, "SWEEP_S", 0.001)
+
     def make_pass(coordinator: Coordinator, **how: bool) -> Report:
         paths.coordinator_lock.unlink()
         raise Damaged(path=paths.board, problem="for a test")

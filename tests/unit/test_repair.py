@@ -113,7 +113,7 @@ def test_what_is_unsound_is_kept_and_reported(paths: BoardPaths, lock: FileLock,
         amy.comment(tasks[0], "sound")
         amy.comment(tasks[0], "rewritten")
         amy.comment(tasks[0], "behind it")
-        _plainly(paths.shard("amy"), "UPDATE changes SET body = '{\"text\":\"forged\"}' WHERE seq = 5")
+        _plainly(paths.shard("amy"), 'UPDATE changes SET body = \'{"text":"forged"}\' WHERE seq = 5')
         done = repair_shard(paths, _held(paths), "amy")
     assert [change.seq for change in done.unmerged] == [5, 6]
     assert _plainly(done.set_aside, "SELECT count(*) FROM changes") == [[6]]
@@ -133,7 +133,7 @@ def test_a_shard_that_was_never_merged(paths: BoardPaths, lock: FileLock, home: 
     with _unmerged(paths), Gateway("amy", home=home) as amy:
         task_id = amy.create("sound")
         amy.comment(task_id, "rewritten")
-        _plainly(paths.shard("amy"), "UPDATE changes SET body = '{\"text\":\"forged\"}' WHERE seq = 2")
+        _plainly(paths.shard("amy"), 'UPDATE changes SET body = \'{"text":"forged"}\' WHERE seq = 2')
         assert [change.seq for change in repair_shard(paths, _held(paths), "amy").unmerged] == [2]
         with pytest.raises(NothingToRepair):
             repair_shard(paths, _held(paths), "amy")
@@ -230,9 +230,7 @@ def test_a_ledger_beyond_repair(paths: BoardPaths, lock: FileLock, tasks: list[s
     assert not list(paths.folder.glob("*.repair*"))
 
 
-def test_a_first_change_that_was_rewritten_makes_no_ledger(
-    paths: BoardPaths, lock: FileLock, tasks: list[str]
-) -> None:
+def test_a_first_change_that_was_rewritten_makes_no_ledger(paths: BoardPaths, lock: FileLock, tasks: list[str]) -> None:
     """No chain covers it but the ledger's own."""
     paths.ledger.unlink()
     _plainly(paths.shard("bob"), "UPDATE changes SET at_ms = 1")
