@@ -22,12 +22,12 @@ from pathlib import Path
 import click
 
 from benchmarks.common import say
-from coordinator.demo.check import Checked, check
-from coordinator.demo.crew import DAEMON, Crew
-from coordinator.lock import holder
-from shards import Board
-from shards.bell import Ringer
-from shards.names import DEFAULT_BOARD
+from kanban_shards import Board
+from kanban_shards.bell import Ringer
+from kanban_shards.coordinator.demo.check import Checked, check
+from kanban_shards.coordinator.demo.crew import DAEMON, Crew
+from kanban_shards.coordinator.lock import holder
+from kanban_shards.names import DEFAULT_BOARD
 
 KILL_EVERY_S = (0.05, 0.4)
 # Shorter than a lease, or longer: then the stopped worker finds its run gone.

@@ -16,16 +16,16 @@ import click
 import psutil
 
 from benchmarks.figures import FIGURES
-from coordinator.lock import COMMAND, DAEMON, holder, take
-from coordinator.passes import Coordinator
-from shards import connections, sqlite
-from shards.bodies import Create
-from shards.changes import KIND_OF, chain, encode_body
-from shards.fields import Body
-from shards.locks import FileLock
-from shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
-from shards.shard import Shard
-from shards.vectors import Eyes, encode
+from kanban_shards import connections, sqlite
+from kanban_shards.bodies import Create
+from kanban_shards.changes import KIND_OF, chain, encode_body
+from kanban_shards.coordinator.lock import COMMAND, DAEMON, holder, take
+from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.fields import Body
+from kanban_shards.locks import FileLock
+from kanban_shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
+from kanban_shards.shard import Shard
+from kanban_shards.vectors import Eyes, encode
 
 
 def say(what: str, figure: str, compared: str = "") -> None:
@@ -49,7 +49,16 @@ def percentile(values: Sequence[float], percent: float) -> float:
 @contextmanager
 def running_daemon(paths: BoardPaths, *options: str) -> Iterator[psutil.Process]:
     """A daemon process that serves the board, ready. ``options``: more words of its command line."""
-    command = [sys.executable, "-m", "coordinator", "--home", str(paths.folder), "daemon", "--quiet", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "kanban_shards.coordinator",
+        "--home",
+        str(paths.folder),
+        "daemon",
+        "--quiet",
+        *options,
+    ]
     process = psutil.Popen(command, stdin=subprocess.DEVNULL)
     try:
         while not is_served_by(paths, process.pid):

@@ -10,9 +10,9 @@ import psutil
 
 from benchmarks.common import coordinator_of, fill_shard, running_daemon, say
 from benchmarks.figures import FIGURES
-from shards.boards import create_board
-from shards.bodies import Create
-from shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
+from kanban_shards.boards import create_board
+from kanban_shards.bodies import Create
+from kanban_shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
 
 # The first looks at every shard are not idleness.
 SETTLE_S = 2.0

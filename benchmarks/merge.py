@@ -8,11 +8,11 @@ from pathlib import Path
 
 from benchmarks.common import coordinator_of, fill_shard, say
 from benchmarks.figures import FIGURES
-from coordinator.lock import COMMAND, take
-from coordinator.verify import rebuild, verify
-from shards.bodies import Claim, Comment, Complete, Create, Subscribe
-from shards.fields import Body
-from shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
+from kanban_shards.bodies import Claim, Comment, Complete, Create, Subscribe
+from kanban_shards.coordinator.lock import COMMAND, take
+from kanban_shards.coordinator.verify import rebuild, verify
+from kanban_shards.fields import Body
+from kanban_shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
 
 LEAST_A_SECOND = 20_000
 PROFILES = ("default", "bingge", "pixiel", "mafei")

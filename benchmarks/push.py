@@ -8,8 +8,8 @@ from pathlib import Path
 from queue import Queue
 
 from benchmarks.common import make_board, running_daemon, say, spread
-from shards import Board, Gateway
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway
+from kanban_shards.names import BoardPaths
 
 PAUSE_S = 0.005
 

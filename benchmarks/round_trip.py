@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks.common import make_board, one_commit, running_daemon, say, spread
-from shards import Gateway
+from kanban_shards import Gateway
 
 PAUSE_S = 0.002
 

@@ -15,7 +15,7 @@ import click
 from benchmarks.common import make_board, say
 from benchmarks.figures import FIGURES
 from benchmarks.peers.hermes import HOME, PYTHON
-from shards import Board
+from kanban_shards import Board
 
 TASKS = 100
 MOST_CPU_MS = 150.0
@@ -56,8 +56,8 @@ def measure(folder: Path, runs: int) -> None:
     paths = make_board(folder / "ours", TASKS)
     with Board(paths) as board:
         task_id = board.tasks(limit=1)[0].id
-    ours = [sys.executable, "-m", "shards", "--home", str(paths.folder)]
-    merge = [sys.executable, "-m", "coordinator", "--home", str(paths.folder)]
+    ours = [sys.executable, "-m", "kanban_shards", "--home", str(paths.folder)]
+    merge = [sys.executable, "-m", "kanban_shards.coordinator", "--home", str(paths.folder)]
     listing = Command(f"kanban list of {TASKS} tasks", [*ours, "list"])
     commands = [
         Command("python that does nothing", [sys.executable, "-c", "pass"]),

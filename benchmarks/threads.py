@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.common import make_board, running_daemon, say, spread
-from shards import Gateway
+from kanban_shards import Gateway
 
 
 def measure(folder: Path, threads: int, comments: int) -> None:

@@ -15,20 +15,27 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from coordinator import lock as locks
-from coordinator.errors import NotAdopted, NothingAdopted, NotLegacy, NotMerged, OthersThere, WrittenMeanwhile
-from coordinator.exporting import export
-from coordinator.importing import Imported, check_closed, import_board, stamp
-from coordinator.ledger import FileLedger
-from coordinator.lock import COMMAND
-from coordinator.passes import Coordinator, Progress
-from coordinator.salvage import salvage
-from coordinator.salvage.report import SOUND
-from shards import connections, placing, sqlite
-from shards.boards import every_lock
-from shards.errors import BoardMissing, Damaged, StorageError
-from shards.filesystems import sync_folder
-from shards.names import COORDINATOR, BoardPaths, printable_name
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.boards import every_lock
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.errors import (
+    NotAdopted,
+    NothingAdopted,
+    NotLegacy,
+    NotMerged,
+    OthersThere,
+    WrittenMeanwhile,
+)
+from kanban_shards.coordinator.exporting import export
+from kanban_shards.coordinator.importing import Imported, check_closed, import_board, stamp
+from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.lock import COMMAND
+from kanban_shards.coordinator.passes import Coordinator, Progress
+from kanban_shards.coordinator.salvage import salvage
+from kanban_shards.coordinator.salvage.report import SOUND
+from kanban_shards.errors import BoardMissing, Damaged, StorageError
+from kanban_shards.filesystems import sync_folder
+from kanban_shards.names import COORDINATOR, BoardPaths, printable_name
 
 # Where a board is built for its home; no shard can be called so, and no board.
 BUILDING = "kanban-adopting"

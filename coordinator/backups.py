@@ -21,19 +21,19 @@ from pathlib import Path
 
 import msgspec
 
-from coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
-from coordinator.histories import locked_shard
-from coordinator.passes import Progress
-from coordinator.taking import Quarantine, base_of
-from coordinator.verify import Finding, verify
-from shards import connections, placing, sqlite, text
-from shards.board import Board
-from shards.commands import NEEDS_ATTENTION
-from shards.errors import FileBusy, InvalidName, KanbanError, NotAFile, StorageError
-from shards.filesystems import FOR_ITS_USER, open_plain, sync_folder
-from shards.locks import FileLock
-from shards.names import BoardPaths, expanded
-from shards.records import Attachment
+from kanban_shards import connections, placing, sqlite, text
+from kanban_shards.board import Board
+from kanban_shards.commands import NEEDS_ATTENTION
+from kanban_shards.coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
+from kanban_shards.coordinator.histories import locked_shard
+from kanban_shards.coordinator.passes import Progress
+from kanban_shards.coordinator.taking import Quarantine, base_of
+from kanban_shards.coordinator.verify import Finding, verify
+from kanban_shards.errors import FileBusy, InvalidName, KanbanError, NotAFile, StorageError
+from kanban_shards.filesystems import FOR_ITS_USER, open_plain, sync_folder
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths, expanded
+from kanban_shards.records import Attachment
 
 KEPT = 14
 MANIFEST = "backup.json"
@@ -242,7 +242,7 @@ class Schedule:
         if self._child is None and time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + self._every_s
             self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "coordinator", "backup"],  # -P: as in a service's command
+                [sys.executable, "-P", "-m", "kanban_shards.coordinator", "backup"],  # -P: as in a service's command
                 env={**os.environ, "HERMES_KANBAN_DB": str(self._paths.board)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

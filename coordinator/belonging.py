@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from coordinator.errors import AnotherBoard
-from coordinator.histories import locked_shard, shard_id_of, until_damage
-from coordinator.ledger import FileLedger
-from coordinator.snapshots import read_start
-from coordinator.taking import LATEST_MS, Quarantine, base_of, take_all
-from shards import connections, sqlite
-from shards.changes import Change
-from shards.errors import InvalidName
-from shards.names import BoardPaths, check_profile
+from kanban_shards import connections, sqlite
+from kanban_shards.changes import Change
+from kanban_shards.coordinator.errors import AnotherBoard
+from kanban_shards.coordinator.histories import locked_shard, shard_id_of, until_damage
+from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.snapshots import read_start
+from kanban_shards.coordinator.taking import LATEST_MS, Quarantine, base_of, take_all
+from kanban_shards.errors import InvalidName
+from kanban_shards.names import BoardPaths, check_profile
 
 _ENTRY = "SELECT profile, seq, at_ms FROM merge_verdicts WHERE position = ?"
 _BOARD_AND_LEDGER = (

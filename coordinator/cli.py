@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import click
 
-from coordinator.errors import HomeMissing
-from coordinator.telling import all_boards_option, tell
-from shards.commands import EXIT_CODES, board_option, home_option, json_option
-from shards.groups import LazyGroup
-from shards.names import BoardPaths, root_folder
+from kanban_shards.commands import EXIT_CODES, board_option, home_option, json_option
+from kanban_shards.coordinator.errors import HomeMissing
+from kanban_shards.coordinator.telling import all_boards_option, tell
+from kanban_shards.groups import LazyGroup
+from kanban_shards.names import BoardPaths, root_folder
 
 VERBS = {
-    "daemon": "coordinator.verbs.merging",
-    "status": "coordinator.verbs.looking",
-    "doctor": "coordinator.verbs.looking",
-    "metrics": "coordinator.verbs.looking",
-    "refusals": "coordinator.verbs.merging",
-    "verify": "coordinator.verbs.checking",
-    "rebuild": "coordinator.verbs.checking",
-    "repair": "coordinator.verbs.checking",
-    "salvage": "coordinator.verbs.salvaging",
-    "service": "coordinator.verbs.services",
-    "backup": "coordinator.verbs.keeping",
-    "backups": "coordinator.verbs.keeping",
-    "restore": "coordinator.verbs.keeping",
-    "compact": "coordinator.verbs.keeping",
-    "import": "coordinator.verbs.moving:bring",
-    "adopt": "coordinator.verbs.moving",
-    "restore-legacy": "coordinator.verbs.moving",
-    "export": "coordinator.verbs.moving",
-    "demo": "coordinator.verbs.demo",
+    "daemon": "kanban_shards.coordinator.verbs.merging",
+    "status": "kanban_shards.coordinator.verbs.looking",
+    "doctor": "kanban_shards.coordinator.verbs.looking",
+    "metrics": "kanban_shards.coordinator.verbs.looking",
+    "refusals": "kanban_shards.coordinator.verbs.merging",
+    "verify": "kanban_shards.coordinator.verbs.checking",
+    "rebuild": "kanban_shards.coordinator.verbs.checking",
+    "repair": "kanban_shards.coordinator.verbs.checking",
+    "salvage": "kanban_shards.coordinator.verbs.salvaging",
+    "service": "kanban_shards.coordinator.verbs.services",
+    "backup": "kanban_shards.coordinator.verbs.keeping",
+    "backups": "kanban_shards.coordinator.verbs.keeping",
+    "restore": "kanban_shards.coordinator.verbs.keeping",
+    "compact": "kanban_shards.coordinator.verbs.keeping",
+    "import": "kanban_shards.coordinator.verbs.moving:bring",
+    "adopt": "kanban_shards.coordinator.verbs.moving",
+    "restore-legacy": "kanban_shards.coordinator.verbs.moving",
+    "export": "kanban_shards.coordinator.verbs.moving",
+    "demo": "kanban_shards.coordinator.verbs.demo",
 }
 
 
@@ -65,7 +65,7 @@ def main(ctx: click.Context, once: bool, all_boards: bool, board: str | None, ho
     if ctx.invoked_subcommand not in BEGINNING and (once or ctx.invoked_subcommand):
         _check_is_there(ctx.obj, None if all_boards else board, home)
     if once and ctx.invoked_subcommand is None:
-        from coordinator.verbs.merging import merge
+        from kanban_shards.coordinator.verbs.merging import merge
 
         tell(ctx, merge, all_boards, as_json)
     elif ctx.invoked_subcommand is None:

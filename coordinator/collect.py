@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coordinator import taking
-from coordinator.taking import Quarantine, Share, Taken, Watermark, sign_ms, take
-from shards import connections, placing, sqlite
-from shards.changes import Change
-from shards.errors import FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
-from shards.locks import FileLock
-from shards.names import BoardPaths, check_profile, printable_name
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.changes import Change
+from kanban_shards.coordinator import taking
+from kanban_shards.coordinator.taking import Quarantine, Share, Taken, Watermark, sign_ms, take
+from kanban_shards.errors import FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths, check_profile, printable_name
 
 BUSY = "busy"
 QUARANTINED = "quarantined"

@@ -12,18 +12,18 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coordinator.backups import backups_in
-from coordinator.errors import NotVerified
-from coordinator.histories import opened_shard
-from coordinator.ledger import FileLedger
-from coordinator.passes import Coordinator, Progress, replayed
-from coordinator.snapshots import Start, read_start, start_of
-from coordinator.taking import Quarantine, base_of
-from coordinator.verify import Verification, compare_with_replay
-from shards import connections, placing, sqlite
-from shards.errors import FileBusy, InvalidName, StorageError
-from shards.locks import FileLock
-from shards.names import BoardPaths, check_profile
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.coordinator.backups import backups_in
+from kanban_shards.coordinator.errors import NotVerified
+from kanban_shards.coordinator.histories import opened_shard
+from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.passes import Coordinator, Progress, replayed
+from kanban_shards.coordinator.snapshots import Start, read_start, start_of
+from kanban_shards.coordinator.taking import Quarantine, base_of
+from kanban_shards.coordinator.verify import Verification, compare_with_replay
+from kanban_shards.errors import FileBusy, InvalidName, StorageError
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths, check_profile
 
 # How long a shard that is being written is waited for; after that it is compacted the next time.
 SHARD_WAIT_S = 2.0

@@ -1,7 +1,7 @@
 """The daemon: a coordinator that stays. It sleeps until a bell rings or a second is over, and makes passes.
 
 It serves one board, or every board of a home; each has its own lock, ledger and bell, and the trouble of one is no
-other's (coordinator.served). It says one thing for each change of state, not one for each pass: a shard that is
+other's (coordinator/served.py). It says one thing for each change of state, not one for each pass: a shard that is
 quarantined is named once, and once more when it is read again.
 """
 
@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from coordinator.backups import Schedule
-from coordinator.lock import DAEMON
-from coordinator.notify import Supervisor
-from coordinator.served import Served, Stopped
-from shards.boards import boards
-from shards.errors import CoordinatorRunning, ForeignFile, KanbanError, LegacyBoard, NewerSchema, NoSharedMemory
-from shards.names import DEFAULT_BOARD, BoardPaths
+from kanban_shards.boards import boards
+from kanban_shards.coordinator.backups import Schedule
+from kanban_shards.coordinator.lock import DAEMON
+from kanban_shards.coordinator.notify import Supervisor
+from kanban_shards.coordinator.served import Served, Stopped
+from kanban_shards.errors import CoordinatorRunning, ForeignFile, KanbanError, LegacyBoard, NewerSchema, NoSharedMemory
+from kanban_shards.names import DEFAULT_BOARD, BoardPaths
 
 log = logging.getLogger("kanban-merge")
 

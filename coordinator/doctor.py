@@ -10,15 +10,15 @@ import errno
 import time
 from collections.abc import Callable, Iterator
 
-from coordinator import problems
-from coordinator.checks import files, machine
-from coordinator.checks.workbench import NoAnswer
-from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
-from coordinator.health import read_health, read_sizes, read_undelivered
-from shards import text
-from shards.board import Board
-from shards.errors import BoardLost, BoardMissing, CannotOpen, HistoryLost, KanbanError
-from shards.names import BoardPaths
+from kanban_shards import text
+from kanban_shards.board import Board
+from kanban_shards.coordinator import problems
+from kanban_shards.coordinator.checks import files, machine
+from kanban_shards.coordinator.checks.workbench import NoAnswer
+from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
+from kanban_shards.coordinator.health import read_health, read_sizes, read_undelivered
+from kanban_shards.errors import BoardLost, BoardMissing, CannotOpen, HistoryLost, KanbanError
+from kanban_shards.names import BoardPaths
 
 Check = Callable[[BoardPaths], Iterator[Finding]]
 

@@ -1,11 +1,11 @@
-"""What can go wrong for whoever makes passes, or moves, mends and keeps a board's files; see shards.errors.
+"""What can go wrong for whoever makes passes, or moves, mends and keeps a board's files; see shards/errors.py.
 
 Only ``kanban-merge`` and the daemon meet these, so that who reads ``shards`` alone need not know of them.
 """
 
 from __future__ import annotations
 
-from shards.errors import FileMissing, KanbanError, StorageError, UsageError, cure_of
+from kanban_shards.errors import FileMissing, KanbanError, StorageError, UsageError, cure_of
 
 # --- 1: refused, or not possible as things stand ---------------------------------------------------------------
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coordinator.rows.base import COUNTED
-from migrations.board import HERMES_TABLES
-from migrations.hermes import LATER_COLUMNS, columns_of, digest, stock_schema
-from shards import connections, placing, sqlite
-from shards.errors import AlreadyThere, CannotOpen
-from shards.filesystems import sync_folder
-from shards.names import BoardPaths
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.coordinator.rows.base import COUNTED
+from kanban_shards.errors import AlreadyThere, CannotOpen
+from kanban_shards.filesystems import sync_folder
+from kanban_shards.migrations.board import HERMES_TABLES
+from kanban_shards.migrations.hermes import LATER_COLUMNS, columns_of, digest, stock_schema
+from kanban_shards.names import BoardPaths
 
 HERMES, JSON_LINES = "hermes", "jsonl"
 # In what order the rows of each table are told.

@@ -14,13 +14,13 @@ from collections import deque
 from contextlib import closing, suppress
 from pathlib import Path
 
-from coordinator.errors import BreaksAgain, LedgerBehind, NothingToRepair
-from coordinator.passes import Progress, make_board
-from coordinator.repair import repair_ledger
-from shards import connections, placing, sqlite
-from shards.errors import Damaged, StorageError
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.coordinator.errors import BreaksAgain, LedgerBehind, NothingToRepair
+from kanban_shards.coordinator.passes import Progress, make_board
+from kanban_shards.coordinator.repair import repair_ledger
+from kanban_shards.errors import Damaged, StorageError
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 
 log = logging.getLogger("kanban-merge")
 

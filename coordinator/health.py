@@ -1,7 +1,7 @@
 """Health: how a board is right now, read without changing it and without its locks.
 
-``status``, ``metrics`` and ``doctor`` all look through this, and judge by ``coordinator.problems``. What a look costs
-depends on what waits and on what happened lately, never on how much the board and its ledger hold.
+``status``, ``metrics`` and ``doctor`` all look through this, and judge by ``kanban_shards.coordinator.problems``. What
+a look costs depends on what waits and on what happened lately, never on how much the board and its ledger hold.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coordinator.collect import BUSY, MISSING, QUARANTINED, Collected, Left, look
-from coordinator.lock import Holder, holder, is_stopped
-from coordinator.taking import sign_ms
-from shards import connections, placing, sqlite
-from shards.board import Board
-from shards.deliveries import DELIVERED_KINDS
-from shards.errors import FileMissing, KanbanError, StorageError
-from shards.names import BoardPaths
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.board import Board
+from kanban_shards.coordinator.collect import BUSY, MISSING, QUARANTINED, Collected, Left, look
+from kanban_shards.coordinator.lock import Holder, holder, is_stopped
+from kanban_shards.coordinator.taking import sign_ms
+from kanban_shards.deliveries import DELIVERED_KINDS
+from kanban_shards.errors import FileMissing, KanbanError, StorageError
+from kanban_shards.names import BoardPaths
 
 HEALTHY = "ok"
 # This user may not take the shard's lock, so only what the file says of itself is known.

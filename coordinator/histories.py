@@ -8,14 +8,14 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coordinator.ledger import FileLedger
-from coordinator.snapshots import start_of
-from coordinator.taking import Quarantine, base_of
-from shards import connections, sqlite
-from shards.changes import Change
-from shards.errors import CannotOpen, Damaged, DiskFull, FileBusy, LegacyBoard, NewerSchema, StorageError
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards import connections, sqlite
+from kanban_shards.changes import Change
+from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.snapshots import start_of
+from kanban_shards.coordinator.taking import Quarantine, base_of
+from kanban_shards.errors import CannotOpen, Damaged, DiskFull, FileBusy, LegacyBoard, NewerSchema, StorageError
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 
 SHARD_LOCK_WAIT_S = 10.0
 

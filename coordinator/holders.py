@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards import placing
+from kanban_shards import placing
 
 _FLAGS = re.compile(r"^flags:\s*([0-7]+)$", re.MULTILINE)
 

@@ -15,18 +15,18 @@ from typing import Any
 
 import msgspec
 
-from coordinator.fitting import NUMBER, Notes, cut, fit, fit_task_id, last_given, number
-from coordinator.import_ground import Ground
-from coordinator.import_history import due, payload_of, was_forced, was_in_review
-from coordinator.rows.base import COUNTED, json_text
-from coordinator.rules.imports import lease_end
-from migrations.hermes import FORMER_EVENTS, Legacy
-from shards.bodies import LEASE_S
-from shards.errors import InvalidName
-from shards.fields import LIMIT_BYTES, PARENTS_LIMIT, Body
-from shards.imported import ROWS, Import, ImportRows, ImportTask, Row, RunRow, TaskRow
-from shards.names import DEFAULT_BOARD, check_profile
-from shards.records import STATUSES, TERMINAL
+from kanban_shards.bodies import LEASE_S
+from kanban_shards.coordinator.fitting import NUMBER, Notes, cut, fit, fit_task_id, last_given, number
+from kanban_shards.coordinator.import_ground import Ground
+from kanban_shards.coordinator.import_history import due, payload_of, was_forced, was_in_review
+from kanban_shards.coordinator.rows.base import COUNTED, json_text
+from kanban_shards.coordinator.rules.imports import lease_end
+from kanban_shards.errors import InvalidName
+from kanban_shards.fields import LIMIT_BYTES, PARENTS_LIMIT, Body
+from kanban_shards.imported import ROWS, Import, ImportRows, ImportTask, Row, RunRow, TaskRow
+from kanban_shards.migrations.hermes import FORMER_EVENTS, Legacy
+from kanban_shards.names import DEFAULT_BOARD, check_profile
+from kanban_shards.records import STATUSES, TERMINAL
 
 # Of one change, so that it never reaches the limit with what JSON puts around the rows.
 CHUNK_BYTES = LIMIT_BYTES // 4

@@ -1,7 +1,7 @@
 """Importing: a board that Hermes wrote becomes entries of this board's ledger. The original is only ever read.
 
 The board is a function of the ledger, so nothing is written into its tables directly: the coordinator writes changes of
-its own (coordinator.rules.imports), and decides them like all others. A task and everything of it go into the ledger
+its own (coordinator/rules/imports.py), and decides them like all others. A task and everything of it go into the ledger
 together, so an import that was killed has brought whole tasks, and goes on with the others when it is repeated.
 """
 
@@ -16,23 +16,23 @@ from pathlib import Path
 
 import msgspec
 
-from coordinator import lock as locks
-from coordinator.errors import CannotTell, NotLegacy, StillOpen, WrittenMeanwhile
-from coordinator.fitting import Notes
-from coordinator.holders import can_tell, file_holders, processes_of
-from coordinator.import_ground import EmptyGround, Ground
-from coordinator.import_plan import Count, Plan, plan
-from coordinator.lock import COMMAND
-from coordinator.passes import Coordinator, Progress
-from coordinator.salvage import Salvage, salvage
-from coordinator.state import BoardState
-from migrations import hermes
-from migrations.hermes import Legacy
-from shards import attachments, connections, placing, sqlite
-from shards.errors import AttachmentTooLarge, StillWritten, StorageError
-from shards.fields import Body
-from shards.imported import ImportRows
-from shards.names import BoardPaths
+from kanban_shards import attachments, connections, placing, sqlite
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.errors import CannotTell, NotLegacy, StillOpen, WrittenMeanwhile
+from kanban_shards.coordinator.fitting import Notes
+from kanban_shards.coordinator.holders import can_tell, file_holders, processes_of
+from kanban_shards.coordinator.import_ground import EmptyGround, Ground
+from kanban_shards.coordinator.import_plan import Count, Plan, plan
+from kanban_shards.coordinator.lock import COMMAND
+from kanban_shards.coordinator.passes import Coordinator, Progress
+from kanban_shards.coordinator.salvage import Salvage, salvage
+from kanban_shards.coordinator.state import BoardState
+from kanban_shards.errors import AttachmentTooLarge, StillWritten, StorageError
+from kanban_shards.fields import Body
+from kanban_shards.imported import ImportRows
+from kanban_shards.migrations import hermes
+from kanban_shards.migrations.hermes import Legacy
+from kanban_shards.names import BoardPaths
 
 # Changes that go into the ledger together; a task that has more goes in as a whole all the same.
 BATCH_CHANGES = 1_000

@@ -11,12 +11,12 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from coordinator.errors import NotCoordinator
-from coordinator.holders import process_state
-from shards.bell import Ringer
-from shards.errors import CoordinatorRunning, FileBusy
-from shards.locks import FileLock, is_taken
-from shards.names import BoardPaths
+from kanban_shards.bell import Ringer
+from kanban_shards.coordinator.errors import NotCoordinator
+from kanban_shards.coordinator.holders import process_state
+from kanban_shards.errors import CoordinatorRunning, FileBusy
+from kanban_shards.locks import FileLock, is_taken
+from kanban_shards.names import BoardPaths
 
 DAEMON = "daemon"
 COMMAND = "kanban-merge"

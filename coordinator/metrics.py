@@ -10,15 +10,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from coordinator.errors import ExtraMissing
-from coordinator.findings import FAULT, WARNING
-from coordinator.health import ELSEWHERE, QUARANTINED, WORKING, Health, read_health, read_sizes, read_undelivered
-from coordinator.problems import problems
-from shards.board import Board
-from shards.errors import BoardMissing, KanbanError
-from shards.filesystems import write_whole
-from shards.names import BoardPaths
-from shards.records import STATUSES
+from kanban_shards.board import Board
+from kanban_shards.coordinator.errors import ExtraMissing
+from kanban_shards.coordinator.findings import FAULT, WARNING
+from kanban_shards.coordinator.health import (
+    ELSEWHERE,
+    QUARANTINED,
+    WORKING,
+    Health,
+    read_health,
+    read_sizes,
+    read_undelivered,
+)
+from kanban_shards.coordinator.problems import problems
+from kanban_shards.errors import BoardMissing, KanbanError
+from kanban_shards.filesystems import write_whole
+from kanban_shards.names import BoardPaths
+from kanban_shards.records import STATUSES
 
 # Name, meaning, and labels beside ``board``, of each figure; all are gauges, each begins with ``kanban_``.
 FIGURES = {

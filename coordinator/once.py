@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 
 import tenacity
 
-from coordinator import lock as locks
-from coordinator.collect import LOST_SHARD, MISSING, Collected, Left, look
-from coordinator.decide import Decision
-from coordinator.lock import COMMAND, DAEMON
-from coordinator.passes import Coordinator, Report
-from shards import text
-from shards.bell import Ringer
-from shards.board import Board
-from shards.errors import Undecided
-from shards.names import COORDINATOR, BoardPaths
+from kanban_shards import text
+from kanban_shards.bell import Ringer
+from kanban_shards.board import Board
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.collect import LOST_SHARD, MISSING, Collected, Left, look
+from kanban_shards.coordinator.decide import Decision
+from kanban_shards.coordinator.lock import COMMAND, DAEMON
+from kanban_shards.coordinator.passes import Coordinator, Report
+from kanban_shards.errors import Undecided
+from kanban_shards.names import COORDINATOR, BoardPaths
 
 ASK_DAEMON_S = 30.0
 LOOK_EVERY_S = 0.1

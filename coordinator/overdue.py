@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from coordinator.collect import Collected, Collector
-from coordinator.state import BoardState
-from shards.bodies import Claim, Due, Expire
-from shards.changes import KIND_OF, Change, chain, encode_body, genesis
-from shards.fields import Body
-from shards.names import COORDINATOR
+from kanban_shards.bodies import Claim, Due, Expire
+from kanban_shards.changes import KIND_OF, Change, chain, encode_body, genesis
+from kanban_shards.coordinator.collect import Collected, Collector
+from kanban_shards.coordinator.state import BoardState
+from kanban_shards.fields import Body
+from kanban_shards.names import COORDINATOR
 
 CLAIM, EXPIRE = KIND_OF[Claim], KIND_OF[Expire]
 
@@ -23,7 +23,7 @@ def overdue(
 ) -> Iterator[Change]:
     """The coordinator's own changes of this pass: runs that are over, then what is due.
 
-    ``relied_on_since_ms``: older signs of life, or their absence, say nothing (coordinator.clock).
+    ``relied_on_since_ms``: older signs of life, or their absence, say nothing (coordinator/clock.py).
     """
     bodies = [*_expired(board, collector, collected, now_ms, relied_on_since_ms), *_due(board, now_ms)]
     yield from own_changes(board, bodies, now_ms)

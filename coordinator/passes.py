@@ -16,25 +16,25 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from coordinator.clock import Clock
-from coordinator.collect import Collected, Collector, Left
-from coordinator.cost import leave_what_costs_too_much
-from coordinator.decide import Decision, decide
-from coordinator.errors import BoardBehind, FileReplaced, LedgerBehind
-from coordinator.histories import locked_shard
-from coordinator.ledger import Entry, FileLedger, Ledger
-from coordinator.lock import GATEWAY, announce, displaced
-from coordinator.overdue import EXPIRE, overdue, own_changes
-from coordinator.snapshots import start_of
-from coordinator.state import BoardState
-from coordinator.taking import Quarantine, base_of
-from shards import connections, placing, sqlite
-from shards.bell import Ringer
-from shards.changes import Change
-from shards.errors import HistoryLost, InvalidName, StorageError
-from shards.fields import Body
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.bell import Ringer
+from kanban_shards.changes import Change
+from kanban_shards.coordinator.clock import Clock
+from kanban_shards.coordinator.collect import Collected, Collector, Left
+from kanban_shards.coordinator.cost import leave_what_costs_too_much
+from kanban_shards.coordinator.decide import Decision, decide
+from kanban_shards.coordinator.errors import BoardBehind, FileReplaced, LedgerBehind
+from kanban_shards.coordinator.histories import locked_shard
+from kanban_shards.coordinator.ledger import Entry, FileLedger, Ledger
+from kanban_shards.coordinator.lock import GATEWAY, announce, displaced
+from kanban_shards.coordinator.overdue import EXPIRE, overdue, own_changes
+from kanban_shards.coordinator.snapshots import start_of
+from kanban_shards.coordinator.state import BoardState
+from kanban_shards.coordinator.taking import Quarantine, base_of
+from kanban_shards.errors import HistoryLost, InvalidName, StorageError
+from kanban_shards.fields import Body
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 
 # Entries applied in one transaction of the board while catching up: short enough to be stopped between two.
 CATCH_UP_ENTRIES = 1_000

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from coordinator.collect import BUSY, LOST_SHARD, MISSING, QUARANTINED
-from coordinator.errors import LedgerBehind
-from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
-from coordinator.health import ELSEWHERE, GONE, STOPPED, UNCHECKED, Health, ShardHealth
-from coordinator.lock import DAEMON
-from shards import text
-from shards.errors import NotAFile
+from kanban_shards import text
+from kanban_shards.coordinator.collect import BUSY, LOST_SHARD, MISSING, QUARANTINED
+from kanban_shards.coordinator.errors import LedgerBehind
+from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
+from kanban_shards.coordinator.health import ELSEWHERE, GONE, STOPPED, UNCHECKED, Health, ShardHealth
+from kanban_shards.coordinator.lock import DAEMON
+from kanban_shards.errors import NotAFile
 
 # A daemon merges within a second; what waits longer than this is held up by something.
 LAG_S = 60.0

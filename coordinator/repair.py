@@ -1,7 +1,7 @@
 """Repair: a ledger or a shard that is lost or damaged is made again from the other two files.
 
-A board needs no repair of its own kind: it is a replay of the ledger (coordinator.verify.rebuild, and the next pass
-where the file is missing). The damaged file is never overwritten: it is set aside beside the new one.
+A board needs no repair of its own kind: it is a replay of the ledger (coordinator/verify.py, ``rebuild``, and the next
+pass where the file is missing). The damaged file is never overwritten: it is set aside beside the new one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from coordinator.errors import BeyondRepair, NothingToRepair, ShardMissing
-from coordinator.histories import (
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.board import Board
+from kanban_shards.changes import Change, chain, genesis
+from kanban_shards.coordinator.errors import BeyondRepair, NothingToRepair, ShardMissing
+from kanban_shards.coordinator.histories import (
     SHARD_LOCK_WAIT_S,
     Held,
     Merged,
@@ -26,16 +29,13 @@ from coordinator.histories import (
     shard_id_of,
     until_damage,
 )
-from coordinator.ledger import GENESIS, FileLedger
-from coordinator.passes import Coordinator
-from coordinator.snapshots import Start, read_start, start_of
-from coordinator.taking import take_all
-from shards import connections, placing, sqlite
-from shards.board import Board
-from shards.changes import Change, chain, genesis
-from shards.errors import Damaged
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards.coordinator.ledger import GENESIS, FileLedger
+from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.snapshots import Start, read_start, start_of
+from kanban_shards.coordinator.taking import take_all
+from kanban_shards.errors import Damaged
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 
 _ORDER = (
     "SELECT v.profile, v.seq, v.at_ms, k.task_id, k.kind, k.body, k.seen, k.written_ms, k.change_digest "

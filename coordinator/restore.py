@@ -14,22 +14,22 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
-from coordinator.belonging import check_same_board
-from coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
-from coordinator.histories import NO_DAMAGE, SHARD_LOCK_WAIT_S, locked_shard, opened_shard, until_damage
-from coordinator.holders import file_holders, processes_of
-from coordinator.ledger import FileLedger
-from coordinator.passes import Coordinator, Progress
-from coordinator.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
-from coordinator.taking import LATEST_MS, Quarantine, base_of, take_all
-from coordinator.verify import Finding, verify
-from shards import connections, placing, sqlite
-from shards.board import Board
-from shards.changes import Change
-from shards.errors import Damaged, InvalidName, StorageError
-from shards.locks import FileLock
-from shards.names import BoardPaths, check_profile
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.board import Board
+from kanban_shards.changes import Change
+from kanban_shards.coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
+from kanban_shards.coordinator.belonging import check_same_board
+from kanban_shards.coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
+from kanban_shards.coordinator.histories import NO_DAMAGE, SHARD_LOCK_WAIT_S, locked_shard, opened_shard, until_damage
+from kanban_shards.coordinator.holders import file_holders, processes_of
+from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.passes import Coordinator, Progress
+from kanban_shards.coordinator.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
+from kanban_shards.coordinator.taking import LATEST_MS, Quarantine, base_of, take_all
+from kanban_shards.coordinator.verify import Finding, verify
+from kanban_shards.errors import Damaged, InvalidName, StorageError
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths, check_profile
 
 STAYED = "stayed"
 RESTORED = "restored"

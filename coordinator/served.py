@@ -13,16 +13,16 @@ import selectors
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from coordinator.backups import Schedule
-from coordinator.collect import QUARANTINED
-from coordinator.errors import BoardAndLedgerGone, FileReplaced, LedgerBehind, NotCoordinator
-from coordinator.healing import Healer, Watch
-from coordinator.lock import DAEMON, displaced, holder, let_go, take
-from coordinator.passes import Coordinator, Progress
-from shards.bell import Bell
-from shards.errors import CoordinatorRunning, Damaged, FileBusy, KanbanError, StorageError, TooManyFiles
-from shards.locks import FileLock, descriptors_left
-from shards.names import BoardPaths
+from kanban_shards.bell import Bell
+from kanban_shards.coordinator.backups import Schedule
+from kanban_shards.coordinator.collect import QUARANTINED
+from kanban_shards.coordinator.errors import BoardAndLedgerGone, FileReplaced, LedgerBehind, NotCoordinator
+from kanban_shards.coordinator.healing import Healer, Watch
+from kanban_shards.coordinator.lock import DAEMON, displaced, holder, let_go, take
+from kanban_shards.coordinator.passes import Coordinator, Progress
+from kanban_shards.errors import CoordinatorRunning, Damaged, FileBusy, KanbanError, StorageError, TooManyFiles
+from kanban_shards.locks import FileLock, descriptors_left
+from kanban_shards.names import BoardPaths
 
 log = logging.getLogger("kanban-merge")
 

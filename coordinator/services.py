@@ -16,10 +16,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from coordinator.errors import NoService, NotOurService, ServiceNeedsUser, UnknownUser
-from shards.errors import StorageError
-from shards.filesystems import sync_folder
-from shards.names import BoardPaths, expanded
+from kanban_shards.coordinator.errors import NoService, NotOurService, ServiceNeedsUser, UnknownUser
+from kanban_shards.errors import StorageError
+from kanban_shards.filesystems import sync_folder
+from kanban_shards.names import BoardPaths, expanded
 
 MARK = "Written by `kanban-merge service install`; `kanban-merge service uninstall` removes it."
 # Longer than any pass, any batch of a catch-up, and the making of a ledger of some million entries.
@@ -171,7 +171,7 @@ class Service:
         which = [] if self.board is None else ["--board", self.board]
         every = ["--all-boards"] if self.board is None else []
         # -P: a folder that is called as one of our packages, where it is started, is not taken for it.
-        merge = [sys.executable, "-P", "-m", "coordinator", "--home", str(self.home), *which]
+        merge = [sys.executable, "-P", "-m", "kanban_shards.coordinator", "--home", str(self.home), *which]
         backups = [] if self.backup_every is None else ["--backup-every", self.backup_every]
         return [*merge, "daemon", "--standby", *every, *backups]
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
-from coordinator.health import HEALTHY, Health, ShardHealth, read_health
-from coordinator.problems import problems
-from shards import text
-from shards.bell import Bell
-from shards.board import LOST_BELL_S
-from shards.errors import KanbanError
-from shards.names import BoardPaths
+from kanban_shards import text
+from kanban_shards.bell import Bell
+from kanban_shards.board import LOST_BELL_S
+from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
+from kanban_shards.coordinator.health import HEALTHY, Health, ShardHealth, read_health
+from kanban_shards.coordinator.problems import problems
+from kanban_shards.errors import KanbanError
+from kanban_shards.names import BoardPaths
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

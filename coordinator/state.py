@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 
-from coordinator.ledger import Entry
-from coordinator.rows.base import ALL_COUNTED, json_text
-from coordinator.rows.chats import ChatRows
-from coordinator.rows.imports import ImportedRows
-from coordinator.rows.links import LinkRows
-from coordinator.rows.runs import RunRows
-from coordinator.rows.tasks import Task, TaskRows
-from shards.names import COORDINATOR
+from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.rows.base import ALL_COUNTED, json_text
+from kanban_shards.coordinator.rows.chats import ChatRows
+from kanban_shards.coordinator.rows.imports import ImportedRows
+from kanban_shards.coordinator.rows.links import LinkRows
+from kanban_shards.coordinator.rows.runs import RunRows
+from kanban_shards.coordinator.rows.tasks import Task, TaskRows
+from kanban_shards.names import COORDINATOR
 
 __all__ = ["BoardState", "Task"]
 

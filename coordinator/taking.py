@@ -10,12 +10,12 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from shards import vectors
-from shards.bodies import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS
-from shards.changes import Change, chain, decode_body, is_beginning
-from shards.errors import InvalidChange
-from shards.fields import LIMIT_BYTES
-from shards.names import is_task_id
+from kanban_shards import vectors
+from kanban_shards.bodies import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS
+from kanban_shards.changes import Change, chain, decode_body, is_beginning
+from kanban_shards.errors import InvalidChange
+from kanban_shards.fields import LIMIT_BYTES
+from kanban_shards.names import is_task_id
 
 # Of all shards in one pass, in equal shares; the rest comes in the next pass, so that no shard delays the others.
 CHANGES_PER_PASS = 5_000

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shards import text
-from shards.boards import boards
-from shards.commands import NEEDS_ATTENTION
-from shards.errors import BoardLost, BoardMissing, HistoryLost, KanbanError
-from shards.names import BoardPaths, root_folder
+from kanban_shards import text
+from kanban_shards.boards import boards
+from kanban_shards.commands import NEEDS_ATTENTION
+from kanban_shards.errors import BoardLost, BoardMissing, HistoryLost, KanbanError
+from kanban_shards.names import BoardPaths, root_folder
 
 if TYPE_CHECKING:
-    from coordinator.passes import Progress
+    from kanban_shards.coordinator.passes import Progress
 
 all_boards_option = click.option("--all-boards", is_flag=True, help="Every board of the home, not one.")
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from coordinator.collect import QUARANTINED, look
-from coordinator.histories import differing_change
-from coordinator.ledger import FileLedger
-from coordinator.passes import Coordinator, Progress, catch_up, replayed
-from coordinator.snapshots import read_start, sound_snapshot, start_of
-from coordinator.state import BoardState
-from shards import connections, placing, sqlite
-from shards.errors import Damaged, DiskFull, FileBusy, KanbanError
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.coordinator.collect import QUARANTINED, look
+from kanban_shards.coordinator.histories import differing_change
+from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.passes import Coordinator, Progress, catch_up, replayed
+from kanban_shards.coordinator.snapshots import read_start, sound_snapshot, start_of
+from kanban_shards.coordinator.state import BoardState
+from kanban_shards.errors import Damaged, DiskFull, FileBusy, KanbanError
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 
 # Enough differences of one table to see what is wrong.
 DIFFERENCES_SHOWN = 5

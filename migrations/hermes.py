@@ -1,7 +1,7 @@
 """Reading boards that Hermes wrote, of 0.13 to 0.19 and of later versions.
 
-The board's own tables are those of Hermes (migrations.board), so they say which columns there may be. A column that an
-old version did not have yet gets Hermes's default; one that this program does not know is counted, so that nobody
+The board's own tables are those of Hermes (migrations/board.py), so they say which columns there may be. A column that
+an old version did not have yet gets Hermes's default; one that this program does not know is counted, so that nobody
 takes it for imported.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from migrations.board import HERMES_INDEXES, HERMES_TABLES
+from kanban_shards.migrations.board import HERMES_INDEXES, HERMES_TABLES
 
 # Columns that were called otherwise until 0.13, and are copied by Hermes itself.
 _FORMER_NAMES = {"consecutive_failures": "spawn_failures", "last_failure_error": "last_spawn_error"}

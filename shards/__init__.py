@@ -9,18 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shards.board import Board
-    from shards.errors import KanbanError, Refused, Undecided
-    from shards.gateway import Gateway
+    from kanban_shards.board import Board
+    from kanban_shards.errors import KanbanError, Refused, Undecided
+    from kanban_shards.gateway import Gateway
 
 __all__ = ["Board", "Gateway", "KanbanError", "Refused", "Undecided"]
 
 _HOMES = {
-    "Board": "shards.board",
-    "Gateway": "shards.gateway",
-    "KanbanError": "shards.errors",
-    "Refused": "shards.errors",
-    "Undecided": "shards.errors",
+    "Board": "kanban_shards.board",
+    "Gateway": "kanban_shards.gateway",
+    "KanbanError": "kanban_shards.errors",
+    "Refused": "kanban_shards.errors",
+    "Undecided": "kanban_shards.errors",
 }
 
 

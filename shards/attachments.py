@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shards.errors import AttachmentTooLarge, StorageError
-from shards.filesystems import GROUP_READS, file_mode, make_folder, sync_folder
-from shards.names import BoardPaths
+from kanban_shards.errors import AttachmentTooLarge, StorageError
+from kanban_shards.filesystems import GROUP_READS, file_mode, make_folder, sync_folder
+from kanban_shards.names import BoardPaths
 
 if TYPE_CHECKING:
-    from shards.board import Board
-    from shards.records import Attachment
+    from kanban_shards.board import Board
+    from kanban_shards.records import Attachment
 
 # Hermes's limit for one file.
 LIMIT_BYTES = 25 * 1024 * 1024

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from shards import connections, placing, sqlite
-from shards.errors import BoardMissing
-from shards.names import BoardPaths
-from shards.records import (
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.errors import BoardMissing
+from kanban_shards.names import BoardPaths
+from kanban_shards.records import (
     STATUSES,
     Attachment,
     Comment,
@@ -31,10 +31,10 @@ from shards.records import (
     Task,
     Verdict,
 )
-from shards.vectors import Eyes, decode
+from kanban_shards.vectors import Eyes, decode
 
 if TYPE_CHECKING:
-    from shards.bell import Bell
+    from kanban_shards.bell import Bell
 
 # `list --sort`: the names that Hermes gives its orders.
 SORTS = {
@@ -74,7 +74,7 @@ class Board:
 
     @classmethod
     def open(cls, *, board: str | None = None, home: str | os.PathLike | None = None) -> Board:
-        """The board ``board`` of the Hermes home ``home``; None means the user's own (shards.names).
+        """The board ``board`` of the Hermes home ``home``; None means the user's own (shards/names.py).
 
         Raises BoardMissing, UnknownBoard and the StorageErrors of a file that cannot be read.
         """
@@ -316,7 +316,7 @@ class Board:
 
     def bell(self) -> Bell:
         """A bell that rings after every pass that decided something on this board. The caller closes it."""
-        from shards.bell import Bell  # sockets, which a single read has no use for
+        from kanban_shards.bell import Bell  # sockets, which a single read has no use for
 
         return Bell.waiting(self.paths.folder)
 

@@ -15,11 +15,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shards.board import Board
-from shards.errors import BoardInUse, BoardMissing, DefaultBoardStays, FileBusy, InvalidName, KanbanError, StorageError
-from shards.filesystems import read_small, sync_folder, write_whole
-from shards.locks import FileLock
-from shards.names import DEFAULT_BOARD, BoardPaths, check_board
+from kanban_shards.board import Board
+from kanban_shards.errors import (
+    BoardInUse,
+    BoardMissing,
+    DefaultBoardStays,
+    FileBusy,
+    InvalidName,
+    KanbanError,
+    StorageError,
+)
+from kanban_shards.filesystems import read_small, sync_folder, write_whole
+from kanban_shards.locks import FileLock
+from kanban_shards.names import DEFAULT_BOARD, BoardPaths, check_board
 
 ARCHIVE = "_archived"
 # A process of a profile holds its shard's lock for a commit, a gateway's own pass takes milliseconds.
@@ -69,8 +77,8 @@ def create_board(root: Path, slug: str, **shown: str | None) -> bool:
 
 def make_files(paths: BoardPaths) -> None:
     """Make the files of the board, if they are not there. Raises CoordinatorRunning, StorageError."""
-    from coordinator.lock import COMMAND, holding
-    from coordinator.passes import Coordinator
+    from kanban_shards.coordinator.lock import COMMAND, holding
+    from kanban_shards.coordinator.passes import Coordinator
 
     with holding(paths, COMMAND) as lock, Coordinator(paths, lock):
         pass
@@ -152,7 +160,7 @@ def every_lock(paths: BoardPaths) -> Iterator[None]:
 
     Raises CoordinatorRunning, BoardInUse.
     """
-    from coordinator.lock import COMMAND, holding
+    from kanban_shards.coordinator.lock import COMMAND, holding
 
     with ExitStack() as held:
         held.enter_context(holding(paths, COMMAND))

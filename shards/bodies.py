@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from shards.errors import InvalidChange
-from shards.fields import (
+from kanban_shards.errors import InvalidChange
+from kanban_shards.fields import (
     ADDING,
     LIMIT_BYTES,
     PARENTS_LIMIT,
@@ -28,7 +28,7 @@ from shards.fields import (
     TaskId,
     Text,
 )
-from shards.imported import Import, ImportRows, ImportTask
+from kanban_shards.imported import Import, ImportRows, ImportTask
 
 # Between the tasks of one plan. Deciding a plan is one step of the coordinator, for which every other profile waits:
 # 0.2 s for the largest, and without this 8 s.

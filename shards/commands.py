@@ -11,16 +11,9 @@ from typing import Any, TextIO
 
 import click
 
-from shards import text
-from shards.board import Board
-from shards.errors import (
-    InvalidChange,
-    InvalidTaskId,
-    Refused,
-    UnknownRun,
-    UnknownTask,
-    UsageError,
-)
+from kanban_shards import text
+from kanban_shards.board import Board
+from kanban_shards.errors import InvalidChange, InvalidTaskId, Refused, UnknownRun, UnknownTask, UsageError
 
 EXIT_CODES = """\b
 Exit codes:
@@ -122,7 +115,7 @@ class Session:
         if self.profile is None:
             raise NoProfile(verb=click.get_current_context().info_name)
         if self._gateway is None:
-            from shards.gateway import Gateway  # what a command that only reads need not load
+            from kanban_shards.gateway import Gateway  # what a command that only reads need not load
 
             self._gateway = self.exits.enter_context(Gateway(self.profile, **self.where))
             self.exits.callback(self._gateway.settle)  # a person is told what closing would only log

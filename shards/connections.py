@@ -1,6 +1,6 @@
 """Connections: what is done with a database once it is open, whichever it is, and what SQLite's errors mean.
 
-Opening is the business of shards.sqlite alone (docs/design.md, law 1).
+Opening is the business of shards/sqlite.py alone (docs/design.md, law 1).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shards.errors import (
+from kanban_shards.errors import (
     CannotOpen,
     Damaged,
     DiskFull,
@@ -22,7 +22,7 @@ from shards.errors import (
     StorageError,
     TooManyFiles,
 )
-from shards.locks import descriptors_left
+from kanban_shards.locks import descriptors_left
 
 # How long a writer waits for a foreign reader (the sqlite3 shell, say) that is inside a read of the same file.
 BUSY_MS = 5_000
@@ -34,8 +34,8 @@ WORTH_SHRINKING = 10
 
 @contextmanager
 def explained(path: Path, written: Path | None = None) -> Iterator[None]:
-    """Turn SQLite's errors on ``path`` into sentences (shards.errors). ``written``: the file that is made of ``path``,
-    if it is only read: a full disk is that one's."""
+    """Turn SQLite's errors on ``path`` into sentences (shards/errors.py). ``written``: the file that is made of
+    ``path``, if it is only read: a full disk is that one's."""
     try:
         yield
     except sqlite3.Error as error:
@@ -45,7 +45,7 @@ def explained(path: Path, written: Path | None = None) -> Iterator[None]:
 
 
 def explanation(path: Path, error: sqlite3.Error, written: Path | None = None) -> KanbanError:
-    """What SQLite's ``error`` on ``path`` means, as one of shards.errors. ``written``: see ``explained``."""
+    """What SQLite's ``error`` on ``path`` means, as one of shards/errors.py. ``written``: see ``explained``."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:

@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from shards import text
-from shards.board import Board
-from shards.errors import UnknownTask
-from shards.names import check_task_id
-from shards.records import Run
+from kanban_shards import text
+from kanban_shards.board import Board
+from kanban_shards.errors import UnknownTask
+from kanban_shards.names import check_task_id
+from kanban_shards.records import Run
 
 BODY_BYTES = 8 * 1024
 FIELD_BYTES = 4 * 1024

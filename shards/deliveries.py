@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from shards.bodies import Adopt, Delivered
-from shards.errors import Refused, UnknownTask
-from shards.records import Event, Subscription
-from shards.shard import LONGEST_WAIT_MS, Attempt
+from kanban_shards.bodies import Adopt, Delivered
+from kanban_shards.errors import Refused, UnknownTask
+from kanban_shards.records import Event, Subscription
+from kanban_shards.shard import LONGEST_WAIT_MS, Attempt
 
 if TYPE_CHECKING:
-    from shards.gateway import Gateway
+    from kanban_shards.gateway import Gateway
 
 # The events that Hermes tells chats of.
 DELIVERED_KINDS = ("completed", "blocked", "gave_up", "crashed", "timed_out", "status", "archived", "unblocked")

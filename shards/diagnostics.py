@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from shards import text
-from shards.board import Board
-from shards.bodies import FAILURE_LIMIT
-from shards.errors import UnknownTask
-from shards.names import check_task_id
-from shards.records import TERMINAL, Event, Run, Task
+from kanban_shards import text
+from kanban_shards.board import Board
+from kanban_shards.bodies import FAILURE_LIMIT
+from kanban_shards.errors import UnknownTask
+from kanban_shards.names import check_task_id
+from kanban_shards.records import TERMINAL, Event, Run, Task
 
 SEVERITIES = ("warning", "error", "critical")
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from itertools import islice, takewhile
 from pathlib import Path
 
-from shards.errors import NotAFile, StorageError
+from kanban_shards.errors import NotAFile, StorageError
 
 MOUNTS = Path("/proc/self/mountinfo")
 NOT_SHARED = re.compile(

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from shards import attachments
-from shards.bodies import (
+from kanban_shards import attachments
+from kanban_shards.bodies import (
     LEASE_S,
     Archive,
     Assign,
@@ -50,12 +50,12 @@ from shards.bodies import (
     Unlink,
     Unsubscribe,
 )
-from shards.changes import encode_body
-from shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S, Delivery, pending_deliveries
-from shards.errors import BoardMissing, NoOpenRun, Refused
-from shards.names import new_task_id
-from shards.records import DeadLetter, Run, Task, Verdict
-from shards.writer import Writer
+from kanban_shards.changes import encode_body
+from kanban_shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S, Delivery, pending_deliveries
+from kanban_shards.errors import BoardMissing, NoOpenRun, Refused
+from kanban_shards.names import new_task_id
+from kanban_shards.records import DeadLetter, Run, Task, Verdict
+from kanban_shards.writer import Writer
 
 # On a full board a worker asks for a task no oftener than this, unless a run began or ended meanwhile.
 ASK_AGAIN_S = 20.0
@@ -111,8 +111,9 @@ class Gateway(Writer):
         """A new task; returns its id. Durable on return.
 
         ``starts``: ``blocked`` or ``triage``; None lets it be ready, or wait for its ``parents``. ``fields``: any
-        other of shards.bodies.Create. With an ``idempotency_key`` the call waits for the verdict, and returns the id
-        of the live task that has the key already, if there is one. Raises UnknownTask for a parent, InvalidChange.
+        other of shards/bodies.py, ``Create``. With an ``idempotency_key`` the call waits for the verdict, and returns
+        the id of the live task that has the key already, if there is one. Raises UnknownTask for a parent,
+        InvalidChange.
         """
         for parent in parents:
             self._look_at(parent)
@@ -143,7 +144,7 @@ class Gateway(Writer):
         return self.ask(task, Assign(assignee=assignee))
 
     def edit(self, task: str | Task, **fields: Any) -> Verdict:
-        """New values for ``fields`` (shards.bodies.Edit). Raises Refused, UnknownTask, InvalidChange."""
+        """New values for ``fields`` (shards/bodies.py, ``Edit``). Raises Refused, UnknownTask, InvalidChange."""
         return self.ask(task, Edit(**fields))
 
     def specify(self, task: str | Task, **fields: Any) -> Verdict:
@@ -155,8 +156,9 @@ class Gateway(Writer):
     def decompose(self, task: str | Task, children: Sequence[dict[str, Any]], **how: Any) -> list[str]:
         """Turn a task in triage into a graph of tasks that it waits for; returns their ids, in the given order.
 
-        ``children``: fields of shards.bodies.PlannedChild without the id; ``parents`` are numbers of siblings, from 0.
-        ``how``: root_assignee, author, auto_promote. Applied whole or refused whole. Raises Refused, UnknownTask.
+        ``children``: fields of shards/bodies.py, ``PlannedChild`` without the id; ``parents`` are numbers of siblings,
+        from 0. ``how``: root_assignee, author, auto_promote. Applied whole or refused whole. Raises Refused,
+        UnknownTask.
         """
         planned = tuple(PlannedChild(id=new_task_id(), **child) for child in children)
         return self.ask(task, Decompose(children=planned, **how)).answer["child_ids"]
@@ -179,7 +181,7 @@ class Gateway(Writer):
         attachments.remove_all(self.paths, task if isinstance(task, str) else task.id)
 
     def set_limits(self, **limits: int | None) -> dict[str, int]:
-        """Set limits of the board (shards.bodies.Settings); None lifts one. Returns all that are set."""
+        """Set limits of the board (shards/bodies.py, ``Settings``); None lifts one. Returns all that are set."""
         return self._decided("", Settings(**limits), self._eyes()).answer
 
     def forget_events(self, before_s: int) -> int:
@@ -354,7 +356,7 @@ class Gateway(Writer):
     def deliveries(
         self, *, kinds: Sequence[str] = DELIVERED_KINDS, lease_s: int = DELIVERY_LEASE_S
     ) -> Iterator[Delivery]:
-        """What the chats of this profile are to be told now, in order, until nothing is left; see shards.deliveries.
+        """What the chats of this profile are to be told now, in order, until nothing is left; see shards/deliveries.py.
 
         ``kinds``: of which events, where a subscription does not say. ``lease_s``: seconds, at most an hour, that no
         other process of this profile sends the same; a delivery that is neither acknowledged nor failed is due again

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 import click
 
-from shards import hints, text
-from shards.errors import CannotOpen, KanbanError, OutputLost, Refused, StorageError
+from kanban_shards import hints, text
+from kanban_shards.errors import CannotOpen, KanbanError, OutputLost, Refused, StorageError
 
 # In characters: longer than the first sentence of any verb's help.
 SENTENCE = 400

@@ -1,7 +1,7 @@
 """The rows that an import brings, one class for each of Hermes's tables; their fields are its columns.
 
 They are clean when they are here: whatever an old board held that does not fit was changed, or named as lost, by
-coordinator.importing.
+coordinator/importing.py.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from shards.fields import ADDING, Body, Count, Id, Line, Profile, TaskId, Text
-from shards.records import Status
+from kanban_shards.fields import ADDING, Body, Count, Id, Line, Profile, TaskId, Text
+from kanban_shards.records import Status
 
 Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 # Seconds since 1970, until the year 9999: later ones no calendar can show.

@@ -17,8 +17,8 @@ import time
 import weakref
 from pathlib import Path
 
-from shards.errors import CannotOpen, FileBusy, NotAFile, Reentered, cannot_open
-from shards.filesystems import FOR_ITS_USER, GROUP_WRITES, file_mode, open_plain
+from kanban_shards.errors import CannotOpen, FileBusy, NotAFile, Reentered, cannot_open
+from kanban_shards.filesystems import FOR_ITS_USER, GROUP_WRITES, file_mode, open_plain
 
 _every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
@@ -200,7 +200,8 @@ class FileLock:
 
 
 def is_mine(lock: threading.RLock) -> bool:
-    """Whether this thread has ``lock``: asked, and not noted beside it, as a signal may come between taking and noting."""
+    """Whether this thread has ``lock``: asked, and not noted beside it, as a signal may come between taking and
+    noting."""
     return lock._is_owned()  # what threading.Condition asks
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard, cannot_open
-from shards.filesystems import make_folder, read_small
+from kanban_shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard, cannot_open
+from kanban_shards.filesystems import make_folder, read_small
 
 COORDINATOR = "@coordinator"
 DEFAULT_BOARD = "default"

@@ -18,8 +18,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards import connections
-from shards.errors import (
+from kanban_shards import connections
+from kanban_shards.errors import (
     BoardLost,
     BoardMissing,
     FileMissing,
@@ -33,9 +33,9 @@ from shards.errors import (
     StrangeSchema,
     cannot_open,
 )
-from shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode, not_shared, sync_folder
-from shards.locks import FileLock
-from shards.placing import SIDECARS, discard, discard_sidecars, forget_oldest, is_empty, name_aside, put_in_place
+from kanban_shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode, not_shared, sync_folder
+from kanban_shards.locks import FileLock
+from kanban_shards.placing import SIDECARS, discard, discard_sidecars, forget_oldest, is_empty, name_aside, put_in_place
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
 LONGEST_VALUE_BYTES = 16 * 1024 * 1024
@@ -385,7 +385,7 @@ def _missing(path: Path, role: Role) -> FileMissing:
 
 
 def _migrate(connection: sqlite3.Connection, role: Role) -> None:
-    from migrations import migrate  # imports sqlite-utils, 0.1 s that only a new or old file should cost
+    from kanban_shards.migrations import migrate  # imports sqlite-utils, 0.1 s that only a new or old file should cost
 
     with connections.transaction(connection):  # all or nothing: a kill leaves no half-made file behind
         migrate(connection, role.name)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from shards.errors import KanbanError, Reentered
+from kanban_shards.errors import KanbanError, Reentered
 
 # A thread that was to wake the others may have been interrupted by a signal before it did.
 LOOK_AGAIN_S = 1.0

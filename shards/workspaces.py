@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shards.errors import StorageError
-from shards.names import BoardPaths, expanded
-from shards.records import Task
+from kanban_shards.errors import StorageError
+from kanban_shards.names import BoardPaths, expanded
+from kanban_shards.records import Task
 
 
 def workspace_of(paths: BoardPaths, task: Task) -> Path | None:

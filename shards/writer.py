@@ -18,9 +18,9 @@ from typing import Self
 
 import tenacity
 
-from shards.bell import Bell, Ringer
-from shards.board import Board
-from shards.errors import (
+from kanban_shards.bell import Bell, Ringer
+from kanban_shards.board import Board
+from kanban_shards.errors import (
     BoardMissing,
     GatewayClosed,
     GivenUp,
@@ -31,13 +31,13 @@ from shards.errors import (
     Undecided,
     UnknownTask,
 )
-from shards.fields import Body
-from shards.later import Later
-from shards.locks import FileLock, is_mine
-from shards.names import COORDINATOR, BoardPaths, check_profile, check_task_id
-from shards.records import Task, Verdict
-from shards.shard import Attempt, Shard, Written
-from shards.vectors import Eyes
+from kanban_shards.fields import Body
+from kanban_shards.later import Later
+from kanban_shards.locks import FileLock, is_mine
+from kanban_shards.names import COORDINATOR, BoardPaths, check_profile, check_task_id
+from kanban_shards.records import Task, Verdict
+from kanban_shards.shard import Attempt, Shard, Written
+from kanban_shards.vectors import Eyes
 
 # While waiting for a verdict: how soon to look again although the bell did not ring.
 FIRST_LOOK_S = 0.002
@@ -299,7 +299,7 @@ class Writer:
 
     def _pass_or_ring(self) -> bool:
         """Make a pass, or ask the coordinator for one. Returns whether it was made here."""
-        from coordinator.passes import pass_if_free
+        from kanban_shards.coordinator.passes import pass_if_free
 
         if not is_mine(self._passing):
             try:
@@ -327,7 +327,7 @@ class Writer:
 
     def _quarantine(self) -> str | None:
         """Why no pass takes anything from this profile's shard, and the cure, if it is quarantined."""
-        from coordinator.collect import QUARANTINED, look
+        from kanban_shards.coordinator.collect import QUARANTINED, look
 
         with contextlib.suppress(KanbanError):  # then that is what holds it up
             for left in look(self.paths, self.board.watermarks).left:
@@ -336,7 +336,7 @@ class Writer:
         return None
 
     def _why_undecided(self) -> str:
-        from coordinator.lock import holder
+        from kanban_shards.coordinator.lock import holder
 
         found = holder(self.paths)
         return f"the coordinator is the {found.told()}" if found else "no coordinator took it"

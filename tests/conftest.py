@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from shards.names import BoardPaths
+from kanban_shards.names import BoardPaths
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -37,7 +37,7 @@ class KanbanAlone(Peer):
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess:
         """One call of the command."""
-        command = [sys.executable, "-m", "shards", "--home", str(self.folder), "--profile", self.profile]
+        command = [sys.executable, "-m", "kanban_shards", "--home", str(self.folder), "--profile", self.profile]
         return subprocess.run([*command, *arguments], capture_output=True, text=True)
 
     def create(self, title: str, body: str) -> str:

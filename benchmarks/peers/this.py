@@ -8,11 +8,11 @@ from pathlib import Path
 
 from benchmarks.common import running_daemon
 from benchmarks.peers import Outcome, Peer
-from coordinator.once import merge_once
-from coordinator.verify import verify
-from shards import Board, Gateway, Refused
-from shards.names import DEFAULT_BOARD, BoardPaths
-from shards.records import Run
+from kanban_shards import Board, Gateway, Refused
+from kanban_shards.coordinator.once import merge_once
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.names import DEFAULT_BOARD, BoardPaths
+from kanban_shards.records import Run
 
 
 class ShardsAlone(Peer):

@@ -1,1 +1,1 @@
-"""What ``kanban-merge doctor`` looks at, a module for each place; ``coordinator.doctor`` has the list."""
+"""What ``kanban-merge doctor`` looks at, a module for each place; ``kanban_shards.coordinator.doctor`` has the list."""

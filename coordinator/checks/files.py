@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from coordinator.checks.machine import libraries_in
-from coordinator.checks.workbench import PREFIX
-from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
-from coordinator.health import read_sizes
-from coordinator.holders import FileHolder, can_tell, holders_of
-from coordinator.lock import holder
-from coordinator.verify import verify
-from shards import connections, placing, sqlite, text
-from shards.attachments import lost
-from shards.board import Board
-from shards.errors import FileMissing, KanbanError, StorageError
-from shards.names import BoardPaths
+from kanban_shards import connections, placing, sqlite, text
+from kanban_shards.attachments import lost
+from kanban_shards.board import Board
+from kanban_shards.coordinator.checks.machine import libraries_in
+from kanban_shards.coordinator.checks.workbench import PREFIX
+from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
+from kanban_shards.coordinator.health import read_sizes
+from kanban_shards.coordinator.holders import FileHolder, can_tell, holders_of
+from kanban_shards.coordinator.lock import holder
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.errors import FileMissing, KanbanError, StorageError
+from kanban_shards.names import BoardPaths
 
 MIB = 2**20
 # A doctor that works takes seconds; what is older was left by one that was killed.

@@ -8,11 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coordinator.ledger import Entry, FileLedger
-from coordinator.verify import verify
-from shards.board import Board
-from shards.errors import KanbanError
-from shards.names import BoardPaths
+from kanban_shards.board import Board
+from kanban_shards.coordinator.ledger import Entry, FileLedger
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.errors import KanbanError
+from kanban_shards.names import BoardPaths
 
 LOCK_WAIT_S = 10.0
 PROBLEMS_SHOWN = 5
@@ -26,7 +26,7 @@ _EFFECTS = {
 
 @dataclass
 class Account:
-    """What the processes of one profile were told, as their journals say (coordinator.demo.worker.Journal).
+    """What the processes of one profile were told, as their journals say (coordinator/demo/worker.py, ``Journal``).
 
     ``written``: kind and task of each acknowledged change; ``told``: what its author heard of it.
     """

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from coordinator.demo.check import Account
-from coordinator.demo.worker import LEASE_S
-from shards import Board, Gateway
-from shards.names import DEFAULT_BOARD, BoardPaths
+from kanban_shards import Board, Gateway
+from kanban_shards.coordinator.demo.check import Account
+from kanban_shards.coordinator.demo.worker import LEASE_S
+from kanban_shards.names import DEFAULT_BOARD, BoardPaths
 
 DAEMON = "the daemon"
 # A worker in the middle of a call that waits for its verdict ends when it has it.
@@ -55,7 +55,7 @@ class Crew:
             role = ("worker", self.paths.folder, journal, profile, *self.team)
         with self._errors(name).open("ab") as errors:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-P", "-m", "coordinator.demo.worker", *map(str, role)],
+                [sys.executable, "-P", "-m", "kanban_shards.coordinator.demo.worker", *map(str, role)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,

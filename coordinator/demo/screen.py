@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from coordinator.demo.check import Checked
-    from coordinator.demo.story import Outcome, Picture
+    from kanban_shards.coordinator.demo.check import Checked
+    from kanban_shards.coordinator.demo.story import Outcome, Picture
 
 COLUMNS = {
     "profile": "profile",

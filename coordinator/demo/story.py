@@ -1,8 +1,8 @@
 """``kanban-merge demo``: several profiles work on one board, on a board of its own, and everything is checked.
 
-The processes are real ones (coordinator.demo.worker): a worker for each profile and a daemon that merges. They are
-started, watched, with ``chaos`` killed, and in the end stopped; coordinator.demo.check then holds what is in the files
-against what the workers were told.
+The processes are real ones (coordinator/demo/worker.py): a worker for each profile and a daemon that merges. They are
+started, watched, with ``chaos`` killed, and in the end stopped; coordinator/demo/check.py then holds what is in the
+files against what the workers were told.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from coordinator.demo.check import Account, Checked, check
-from coordinator.demo.crew import DAEMON, LOOK_EVERY_S, Crew
-from shards import text
-from shards.board import Board
-from shards.errors import BoardMissing, UsageError
-from shards.names import BoardPaths, check_profile
+from kanban_shards import text
+from kanban_shards.board import Board
+from kanban_shards.coordinator.demo.check import Account, Checked, check
+from kanban_shards.coordinator.demo.crew import DAEMON, LOOK_EVERY_S, Crew
+from kanban_shards.errors import BoardMissing, UsageError
+from kanban_shards.names import BoardPaths, check_profile
 
 START_S = 30.0
 # Between two kills.
@@ -89,7 +89,7 @@ def run_demo(profiles: list[str], seconds: float, keep: str | None, chaos: bool,
     if as_json:
         text.print_json({"clean": outcome.clean, **asdict(outcome)})
     else:
-        from coordinator.demo.screen import tell
+        from kanban_shards.coordinator.demo.screen import tell
 
         tell(outcome)
     return outcome.clean
@@ -230,7 +230,7 @@ def _screen(as_json: bool, team: list[str], chaos: bool):
     if as_json:
         yield lambda picture: None
         return
-    from coordinator.demo import screen
+    from kanban_shards.coordinator.demo import screen
 
     with (screen.live if sys.stdout.isatty() else screen.lines)(team, chaos) as show:
         yield show

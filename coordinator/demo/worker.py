@@ -19,12 +19,12 @@ from typing import Any
 
 import tenacity
 
-from shards import Gateway
-from shards.changes import KIND_OF
-from shards.errors import Refused
-from shards.names import DEFAULT_BOARD
-from shards.records import Run, Task, Verdict
-from shards.shard import Written
+from kanban_shards import Gateway
+from kanban_shards.changes import KIND_OF
+from kanban_shards.errors import Refused
+from kanban_shards.names import DEFAULT_BOARD
+from kanban_shards.records import Run, Task, Verdict
+from kanban_shards.shard import Written
 
 # Short, so that the task of a killed worker is back while somebody is still looking.
 LEASE_S = 2
@@ -181,7 +181,7 @@ def work(home: str, journal_path: str, profile: str, *team: str) -> None:
 
 def serve(home: str, scratch: str) -> None:
     """Be the daemon until SIGTERM. If standard input ends first, the demo was killed: then clean up after it."""
-    from coordinator.cli import main as kanban_merge
+    from kanban_shards.coordinator.cli import main as kanban_merge
 
     orphaned = threading.Event()
 

@@ -1,6 +1,6 @@
 """The rules: one function for each kind of change, in one module for each noun.
 
-A rule gets the board as it stands (coordinator.state), the entry, its body and, except for those that make or choose
+A rule gets the board as it stands (coordinator/state.py), the entry, its body and, except for those that make or choose
 one, the task. It writes its effects, returns what the author is told, or raises Refusal. It imports no clock and
 opens no file.
 """
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from coordinator.rules import (
+from kanban_shards.bodies import TASKLESS_KINDS
+from kanban_shards.coordinator.rules import (
     attachments,
     comments,
     deliveries,
@@ -24,7 +25,6 @@ from coordinator.rules import (
     subscriptions,
     tasks,
 )
-from shards.bodies import TASKLESS_KINDS
 
 # These get no task: they make one, choose one, or mean the whole board. They return ``(task or None, answer)``.
 NO_TASK_YET = TASKLESS_KINDS | {"create", "import_task"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator.ledger import Entry
-from coordinator.state import BoardState, Task
-from shards.bodies import Attach, Detach
+from kanban_shards.bodies import Attach, Detach
+from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.state import BoardState, Task
 
 
 def attach(board: BoardState, entry: Entry, body: Attach, task: Task) -> dict[str, Any]:

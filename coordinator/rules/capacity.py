@@ -5,8 +5,8 @@ Decided where a claim is decided, in ledger order, so that the limits hold howev
 
 from __future__ import annotations
 
-from coordinator.refusal import Refusal
-from coordinator.state import BoardState
+from kanban_shards.coordinator.refusal import Refusal
+from kanban_shards.coordinator.state import BoardState
 
 # Whoever was refused for want of room is waited for this long; then its place goes to whoever asks.
 TURN_KEPT_S = 60

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator.ledger import Entry
-from coordinator.refusal import Refusal
-from coordinator.rows.chats import Chat
-from coordinator.state import BoardState, Task
-from shards.bodies import Adopt, Delivered, Resend
+from kanban_shards.bodies import Adopt, Delivered, Resend
+from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.refusal import Refusal
+from kanban_shards.coordinator.rows.chats import Chat
+from kanban_shards.coordinator.state import BoardState, Task
 
 
 def adopt(board: BoardState, entry: Entry, body: Adopt, task: Task) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator.ledger import Entry
-from coordinator.rules.runs import before_claim, end_run
-from coordinator.state import BoardState, Task
-from shards.bodies import FAILURE_LIMIT, Fail
+from kanban_shards.bodies import FAILURE_LIMIT, Fail
+from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.rules.runs import before_claim, end_run
+from kanban_shards.coordinator.state import BoardState, Task
 
 # A worker that ends cleanly without saying what came of its task is given this many tries, whatever the limit.
 PROTOCOL_VIOLATION_LIMIT = 3

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator.ledger import Entry
-from coordinator.refusal import Refusal
-from coordinator.state import BoardState, Task
-from shards.bodies import Link, Unlink
-from shards.records import TERMINAL
+from kanban_shards.bodies import Link, Unlink
+from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.refusal import Refusal
+from kanban_shards.coordinator.state import BoardState, Task
+from kanban_shards.records import TERMINAL
 
 
 def link(board: BoardState, entry: Entry, body: Link, task: Task) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator.ledger import Entry
-from coordinator.refusal import Refusal
-from coordinator.rules.links import promote_children, ready_or_waiting, settle_waiting
-from coordinator.rules.runs import end_run, require
-from coordinator.state import BoardState, Task
-from shards.bodies import Block, Complete, Due, Promote, Review, Schedule, Unblock
+from kanban_shards.bodies import Block, Complete, Due, Promote, Review, Schedule, Unblock
+from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.refusal import Refusal
+from kanban_shards.coordinator.rules.links import promote_children, ready_or_waiting, settle_waiting
+from kanban_shards.coordinator.rules.runs import end_run, require
+from kanban_shards.coordinator.state import BoardState, Task
 
 CAN_COMPLETE = ("running", "ready", "blocked", "review")
 CAN_REVIEW = ("running", "ready")

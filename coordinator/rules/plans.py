@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from coordinator.ledger import Entry
-from coordinator.refusal import Refusal
-from coordinator.rows.base import json_text
-from coordinator.rules.links import settle_children, settle_waiting
-from coordinator.rules.runs import require
-from coordinator.state import BoardState, Task
-from shards.bodies import Decompose, PlannedChild, Specify
+from kanban_shards.bodies import Decompose, PlannedChild, Specify
+from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.refusal import Refusal
+from kanban_shards.coordinator.rows.base import json_text
+from kanban_shards.coordinator.rules.links import settle_children, settle_waiting
+from kanban_shards.coordinator.rules.runs import require
+from kanban_shards.coordinator.state import BoardState, Task
 
 
 def specify(board: BoardState, entry: Entry, body: Specify, task: Task) -> dict[str, Any]:

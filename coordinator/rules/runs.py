@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator.ledger import Entry
-from coordinator.refusal import Refusal
-from coordinator.rows.base import json_text
-from coordinator.rules.capacity import check_capacity
-from coordinator.rules.links import ready_or_waiting
-from coordinator.state import BoardState, Task
-from shards.bodies import Claim, ClaimNext, Expire, Progress, Reclaim, Release, Spawned
+from kanban_shards.bodies import Claim, ClaimNext, Expire, Progress, Reclaim, Release, Spawned
+from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.refusal import Refusal
+from kanban_shards.coordinator.rows.base import json_text
+from kanban_shards.coordinator.rules.capacity import check_capacity
+from kanban_shards.coordinator.rules.links import ready_or_waiting
+from kanban_shards.coordinator.state import BoardState, Task
 
 CAN_CLAIM = ("ready", "review")
 # What a task has only while a run is open: Hermes's columns, then those of ``merge_tasks``.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from coordinator.ledger import Entry
-from coordinator.state import BoardState
-from shards.bodies import Settings
+from kanban_shards.bodies import Settings
+from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.state import BoardState
 
 
 def settings(board: BoardState, entry: Entry, body: Settings) -> tuple[None, dict[str, int | None]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator.ledger import Entry
-from coordinator.refusal import Refusal
-from coordinator.rules.links import demote_children, promote_children, settle_children
-from coordinator.rules.runs import end_run
-from coordinator.rules.tasks import refuse_duplicate
-from coordinator.state import BoardState, Task
-from shards.bodies import Archive, Delete, Gc, Reopen
-from shards.records import TERMINAL
+from kanban_shards.bodies import Archive, Delete, Gc, Reopen
+from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.refusal import Refusal
+from kanban_shards.coordinator.rules.links import demote_children, promote_children, settle_children
+from kanban_shards.coordinator.rules.runs import end_run
+from kanban_shards.coordinator.rules.tasks import refuse_duplicate
+from kanban_shards.coordinator.state import BoardState, Task
+from kanban_shards.records import TERMINAL
 
 
 def archive(board: BoardState, entry: Entry, body: Archive, task: Task) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinator.ledger import Entry
-from coordinator.rows.base import json_text
-from coordinator.state import BoardState, Task
-from shards.bodies import Subscribe, Unsubscribe
+from kanban_shards.bodies import Subscribe, Unsubscribe
+from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.rows.base import json_text
+from kanban_shards.coordinator.state import BoardState, Task
 
 
 def subscribe(board: BoardState, entry: Entry, body: Subscribe, task: Task) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from coordinator.ledger import Entry
-from coordinator.refusal import Refusal
-from coordinator.rows.base import json_text
-from coordinator.rules.links import settle_waiting
-from coordinator.state import BoardState, Task
-from shards.bodies import Assign, Create, Edit
+from kanban_shards.bodies import Assign, Create, Edit
+from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.refusal import Refusal
+from kanban_shards.coordinator.rows.base import json_text
+from kanban_shards.coordinator.rules.links import settle_waiting
+from kanban_shards.coordinator.state import BoardState, Task
 
 _RESULT_FIELDS = ("result", "summary", "metadata")
 

@@ -8,20 +8,20 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from coordinator.errors import BeyondSalvage, NotABoard
-from coordinator.holders import can_tell, file_holders, processes_of
-from coordinator.salvage import report as rungs
-from coordinator.salvage.header import mend
-from coordinator.salvage.pages import MAGIC, Form, Mended, Pages, as_text, form_of
-from coordinator.salvage.report import Replaced, Salvage, TableReport
-from coordinator.salvage.schema import read_schema
-from coordinator.salvage.sidecars import Trial, bring_in, former_of
-from coordinator.salvage.tables import save_tables
-from coordinator.salvage.trees import Marks
-from coordinator.salvage.witnesses import Witnesses, lost_tasks
-from migrations.board import HERMES_TABLES
-from shards import connections, placing, sqlite
-from shards.errors import FileMissing, StillWritten, StorageError, cannot_open
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.coordinator.errors import BeyondSalvage, NotABoard
+from kanban_shards.coordinator.holders import can_tell, file_holders, processes_of
+from kanban_shards.coordinator.salvage import report as rungs
+from kanban_shards.coordinator.salvage.header import mend
+from kanban_shards.coordinator.salvage.pages import MAGIC, Form, Mended, Pages, as_text, form_of
+from kanban_shards.coordinator.salvage.report import Replaced, Salvage, TableReport
+from kanban_shards.coordinator.salvage.schema import read_schema
+from kanban_shards.coordinator.salvage.sidecars import Trial, bring_in, former_of
+from kanban_shards.coordinator.salvage.tables import save_tables
+from kanban_shards.coordinator.salvage.trees import Marks
+from kanban_shards.coordinator.salvage.witnesses import Witnesses, lost_tasks
+from kanban_shards.errors import FileMissing, StillWritten, StorageError, cannot_open
+from kanban_shards.migrations.board import HERMES_TABLES
 
 # How many findings of SQLite's integrity check are kept: it can make one for each row.
 FINDINGS_KEPT = 20

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from coordinator.salvage.report import Salvage
-from coordinator.salvage.wal import Replayed, replay
-from shards import placing, sqlite
+from kanban_shards import placing, sqlite
+from kanban_shards.coordinator.salvage.report import Salvage
+from kanban_shards.coordinator.salvage.wal import Replayed, replay
 
 JOURNAL, WAL = "-journal", "-wal"
 LEFT_OUT = {

@@ -10,8 +10,17 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from coordinator.salvage.layouts import Layout
-from coordinator.salvage.pages import INDEX_LEAF, INDEX_NODE, TABLE_LEAF, TABLE_NODE, Page, Pages, Value, record
+from kanban_shards.coordinator.salvage.layouts import Layout
+from kanban_shards.coordinator.salvage.pages import (
+    INDEX_LEAF,
+    INDEX_NODE,
+    TABLE_LEAF,
+    TABLE_NODE,
+    Page,
+    Pages,
+    Value,
+    record,
+)
 
 LEAST, MOST = -(1 << 63) - 1, (1 << 63) - 1
 # SQLite's own limit on the depth of a tree.

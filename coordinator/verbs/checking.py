@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from coordinator import lock as locks
-from coordinator import repair as repairs
-from coordinator.lock import COMMAND
-from coordinator.telling import ProgressBar
-from coordinator.verify import rebuild as replay
-from coordinator.verify import verify as check
-from shards import text
-from shards.commands import NEEDS_ATTENTION, json_option
-from shards.names import BoardPaths
+from kanban_shards import text
+from kanban_shards.commands import NEEDS_ATTENTION, json_option
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator import repair as repairs
+from kanban_shards.coordinator.lock import COMMAND
+from kanban_shards.coordinator.telling import ProgressBar
+from kanban_shards.coordinator.verify import rebuild as replay
+from kanban_shards.coordinator.verify import verify as check
+from kanban_shards.names import BoardPaths
 
 
 @click.command()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from coordinator.demo.story import run_demo
-from shards.commands import NEEDS_ATTENTION, json_option
+from kanban_shards.commands import NEEDS_ATTENTION, json_option
+from kanban_shards.coordinator.demo.story import run_demo
 
 
 @click.command()

@@ -6,13 +6,13 @@ import time
 
 import click
 
-from coordinator import backups as store
-from coordinator import lock as locks
-from coordinator.lock import COMMAND
-from coordinator.telling import ProgressBar
-from shards import text
-from shards.commands import DAYS, NEEDS_ATTENTION, POSITIVE, json_option
-from shards.names import BoardPaths, expanded
+from kanban_shards import text
+from kanban_shards.commands import DAYS, NEEDS_ATTENTION, POSITIVE, json_option
+from kanban_shards.coordinator import backups as store
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.lock import COMMAND
+from kanban_shards.coordinator.telling import ProgressBar
+from kanban_shards.names import BoardPaths, expanded
 
 DAY_MS = 24 * 3600 * 1000
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
@@ -114,7 +114,7 @@ def restore(ctx: click.Context, backup: str, as_json: bool) -> None:
     board is taken from the backup and catches up. What is replaced is kept beside the new file. A daemon must be
     stopped first; gateways may go on. Killed, it is continued by repeating it.
     """
-    from coordinator.restore import restore as put_back
+    from kanban_shards.coordinator.restore import restore as put_back
 
     paths: BoardPaths = ctx.obj
     named = paths.backups / backup
@@ -150,7 +150,7 @@ def compact(ctx: click.Context, keep_days: int, dry_run: bool, as_json: bool) ->
     The ledger is replayed first and must give the board row for row. Nothing is dropped that a backup in the board's
     own folder needs. A daemon must be stopped first; gateways may go on. Killed, it is continued by repeating it.
     """
-    from coordinator.compact import compact as shorten
+    from kanban_shards.coordinator.compact import compact as shorten
 
     paths: BoardPaths = ctx.obj
     before_ms = time.time_ns() // 1_000_000 - keep_days * DAY_MS

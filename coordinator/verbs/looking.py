@@ -8,16 +8,16 @@ from pathlib import Path
 
 import click
 
-from coordinator.findings import LEVELS
-from coordinator.health import read_health
-from coordinator.problems import problems
-from coordinator.showing import follow as follow_health
-from coordinator.showing import print_findings, print_health, value_of
-from coordinator.telling import Told, all_boards_option, boards_meant, tell
-from shards import text
-from shards.commands import json_option
-from shards.errors import BoardMissing
-from shards.names import BoardPaths
+from kanban_shards import text
+from kanban_shards.commands import json_option
+from kanban_shards.coordinator.findings import LEVELS
+from kanban_shards.coordinator.health import read_health
+from kanban_shards.coordinator.problems import problems
+from kanban_shards.coordinator.showing import follow as follow_health
+from kanban_shards.coordinator.showing import print_findings, print_health, value_of
+from kanban_shards.coordinator.telling import Told, all_boards_option, boards_meant, tell
+from kanban_shards.errors import BoardMissing
+from kanban_shards.names import BoardPaths
 
 
 @click.command()
@@ -64,7 +64,7 @@ def metrics(ctx: click.Context, textfile: Path | None, all_boards: bool, as_json
     This program opens no network port, so a textfile is how they get there: call this once a minute with --textfile
     PATH/kanban.prom, from a timer.
     """
-    from coordinator.metrics import Metrics
+    from kanban_shards.coordinator.metrics import Metrics
 
     gathered = Metrics()
     for paths in boards_meant(ctx, all_boards):
@@ -84,7 +84,7 @@ def _status(paths: BoardPaths) -> Told:
 
 
 def _examined(paths: BoardPaths, deep: bool) -> Told:
-    from coordinator.doctor import examine
+    from kanban_shards.coordinator.doctor import examine
 
     found = examine(paths, deep)
     worst = max((each.level for each in found), key=LEVELS.index)

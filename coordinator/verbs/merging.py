@@ -7,12 +7,12 @@ import os
 
 import click
 
-from coordinator.once import Merged, merge_once
-from coordinator.telling import Told, all_boards_option, home_of
-from shards import text
-from shards.board import Board
-from shards.commands import LARGEST, json_option, seconds
-from shards.names import DEFAULT_BOARD, BoardPaths
+from kanban_shards import text
+from kanban_shards.board import Board
+from kanban_shards.commands import LARGEST, json_option, seconds
+from kanban_shards.coordinator.once import Merged, merge_once
+from kanban_shards.coordinator.telling import Told, all_boards_option, home_of
+from kanban_shards.names import DEFAULT_BOARD, BoardPaths
 
 
 @click.command()
@@ -26,7 +26,7 @@ def daemon(ctx: click.Context, quiet: bool, standby: bool, backup_every: str | N
 
     What it can make again without a loss, it does: a damaged board, and a lost ledger.
     """
-    from coordinator.daemon import Daemon, HomeDaemon
+    from kanban_shards.coordinator.daemon import Daemon, HomeDaemon
 
     when = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "  # the journal has the time
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format=f"{when}%(message)s")

@@ -10,17 +10,17 @@ from typing import Any
 
 import click
 
-from coordinator import adopting, exporting
-from coordinator.errors import NoBoards
-from coordinator.importing import Imported, import_board
-from coordinator.once import merge_once
-from coordinator.salvage import RUNGS
-from coordinator.telling import ProgressBar, Told, all_boards_option, home_of, tell, tell_each, tell_one
-from coordinator.verbs.salvaging import show_salvage
-from shards import boards, text
-from shards.commands import NEEDS_ATTENTION, json_option
-from shards.errors import BoardMissing
-from shards.names import BoardPaths
+from kanban_shards import boards, text
+from kanban_shards.commands import NEEDS_ATTENTION, json_option
+from kanban_shards.coordinator import adopting, exporting
+from kanban_shards.coordinator.errors import NoBoards
+from kanban_shards.coordinator.importing import Imported, import_board
+from kanban_shards.coordinator.once import merge_once
+from kanban_shards.coordinator.salvage import RUNGS
+from kanban_shards.coordinator.telling import ProgressBar, Told, all_boards_option, home_of, tell, tell_each, tell_one
+from kanban_shards.coordinator.verbs.salvaging import show_salvage
+from kanban_shards.errors import BoardMissing
+from kanban_shards.names import BoardPaths
 
 NOTES_SHOWN = 20
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from coordinator.salvage import RUNGS, Salvage
-from coordinator.salvage import salvage as make_sound
-from shards import placing, text
-from shards.commands import NEEDS_ATTENTION, json_option
-from shards.errors import AlreadyThere, cannot_open
+from kanban_shards import placing, text
+from kanban_shards.commands import NEEDS_ATTENTION, json_option
+from kanban_shards.coordinator.salvage import RUNGS, Salvage
+from kanban_shards.coordinator.salvage import salvage as make_sound
+from kanban_shards.errors import AlreadyThere, cannot_open
 
 # How many of a list are shown to people; --json has them all.
 SHOWN = 20

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
-from coordinator.errors import NoService
-from coordinator.services import Service, home_of_user, run, service_of
-from coordinator.telling import all_boards_option, home_of
-from shards import text
-from shards.commands import json_option, seconds
-from shards.errors import StorageError
-from shards.names import BoardPaths
+from kanban_shards import text
+from kanban_shards.commands import json_option, seconds
+from kanban_shards.coordinator.errors import NoService
+from kanban_shards.coordinator.services import Service, home_of_user, run, service_of
+from kanban_shards.coordinator.telling import all_boards_option, home_of
+from kanban_shards.errors import StorageError
+from kanban_shards.names import BoardPaths
 
 # What else than --home names one.
 _HOMES = ("HERMES_KANBAN_HOME", "HERMES_HOME")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from shards import boards as home
-from shards import text
-from shards.commands import Session, answer, json_option
-from shards.names import BoardPaths, root_folder
+from kanban_shards import boards as home
+from kanban_shards import text
+from kanban_shards.commands import Session, answer, json_option
+from kanban_shards.names import BoardPaths, root_folder
 
 
 @click.command()

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from shards import text
-from shards.board import Board
-from shards.commands import POSITIVE, Session, answer, json_option, listed, table
-from shards.errors import NotSubscribed, UnknownLetter
-from shards.records import DeadLetter
+from kanban_shards import text
+from kanban_shards.board import Board
+from kanban_shards.commands import POSITIVE, Session, answer, json_option, listed, table
+from kanban_shards.errors import NotSubscribed, UnknownLetter
+from kanban_shards.records import DeadLetter
 
 
 @click.command("notify-subscribe")

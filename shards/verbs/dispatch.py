@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from shards import text
-from shards.bodies import FAILURE_LIMIT
-from shards.commands import COUNT, COUNT_OR_NONE, POSITIVE, POSITIVE_OR_NONE, Session, json_option, once_more
-from shards.errors import DaemonMoved, InvalidName, KanbanError, Refused, StorageError, UnknownTask
-from shards.names import check_profile
-from shards.records import Run, Task
-from shards.workspaces import make_workspace, workspace_of
+from kanban_shards import text
+from kanban_shards.bodies import FAILURE_LIMIT
+from kanban_shards.commands import COUNT, COUNT_OR_NONE, POSITIVE, POSITIVE_OR_NONE, Session, json_option, once_more
+from kanban_shards.errors import DaemonMoved, InvalidName, KanbanError, Refused, StorageError, UnknownTask
+from kanban_shards.names import check_profile
+from kanban_shards.records import Run, Task
+from kanban_shards.workspaces import make_workspace, workspace_of
 
 LIMITS = ("max_in_progress", "max_in_progress_per_profile", "failure_limit")
 # What a pass may decide because time went by, by the event that tells of it; as Hermes's dispatcher counts them.

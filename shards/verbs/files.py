@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from shards import text
-from shards.commands import POSITIVE, Session, answer, json_option
-from shards.errors import UnknownAttachment, UnknownTask
-from shards.names import check_task_id, expanded
+from kanban_shards import text
+from kanban_shards.commands import POSITIVE, Session, answer, json_option
+from kanban_shards.errors import UnknownAttachment, UnknownTask
+from kanban_shards.names import check_task_id, expanded
 
 
 @click.command()

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from shards import text
-from shards.commands import Session, json_option, once_more, whole_text, whom
-from shards.errors import InvalidChange, KanbanError, Refused, UnknownTask
+from kanban_shards import text
+from kanban_shards.commands import Session, json_option, once_more, whole_text, whom
+from kanban_shards.errors import InvalidChange, KanbanError, Refused, UnknownTask
 
 # Does it to one task; returns facts for programs and a sentence for people.
 Verb = Callable[[str], tuple[dict[str, Any], str]]

@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from shards import text
-from shards.board import SORTS, Board
-from shards.commands import COUNT, NOBODY, POSITIVE, NoProfile, Session, json_option, listed, table
-from shards.errors import UnknownTask
-from shards.names import check_task_id
-from shards.records import STATUSES, Event, Run, Task
+from kanban_shards import text
+from kanban_shards.board import SORTS, Board
+from kanban_shards.commands import COUNT, NOBODY, POSITIVE, NoProfile, Session, json_option, listed, table
+from kanban_shards.errors import UnknownTask
+from kanban_shards.names import check_task_id
+from kanban_shards.records import STATUSES, Event, Run, Task
 
 
 def runs_options(verb: Callable) -> Callable:

@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 import click
 
-from shards import text
-from shards.bodies import LEASE_S, Outcome
-from shards.commands import (
+from kanban_shards import text
+from kanban_shards.bodies import LEASE_S, Outcome
+from kanban_shards.commands import (
     NEEDS_ATTENTION,
     POSITIVE,
     Session,
@@ -24,9 +24,9 @@ from shards.commands import (
     seconds,
     work_of,
 )
-from shards.errors import Refused, StorageError
-from shards.records import Task
-from shards.workspaces import make_workspace
+from kanban_shards.errors import Refused, StorageError
+from kanban_shards.records import Task
+from kanban_shards.workspaces import make_workspace
 
 
 @click.command()

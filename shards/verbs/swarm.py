@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from shards import text
-from shards.commands import Session, json_option, listed, once_more
-from shards.errors import Refused
+from kanban_shards import text
+from kanban_shards.commands import Session, json_option, listed, once_more
+from kanban_shards.errors import Refused
 
 BLACKBOARD = "[swarm:blackboard] "
 ROOT_TITLE_LENGTH = 80

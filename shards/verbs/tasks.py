@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from shards.boards import read_metadata
-from shards.commands import (
+from kanban_shards.boards import read_metadata
+from kanban_shards.commands import (
     POSITIVE,
     POSITIVE_OR_NONE,
     Session,
@@ -19,8 +19,8 @@ from shards.commands import (
     seconds,
     whom,
 )
-from shards.errors import NotLinked, Refused, UnknownTask
-from shards.names import expanded
+from kanban_shards.errors import NotLinked, Refused, UnknownTask
+from kanban_shards.names import expanded
 
 
 @click.command()

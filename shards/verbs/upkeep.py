@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
-from shards import text
-from shards.board import Board
-from shards.commands import DAYS, Session, answer, json_option, table
-from shards.errors import NoLog
-from shards.names import BoardPaths, check_task_id, root_folder
-from shards.records import STATUSES
+from kanban_shards import text
+from kanban_shards.board import Board
+from kanban_shards.commands import DAYS, Session, answer, json_option, table
+from kanban_shards.errors import NoLog
+from kanban_shards.names import BoardPaths, check_task_id, root_folder
+from kanban_shards.records import STATUSES
 
 DAY_S = 24 * 3600
 SEVERITY_COLORS = {"warning": "yellow", "error": "red", "critical": "bright_red"}
@@ -26,7 +26,7 @@ SEVERITY_COLORS = {"warning": "yellow", "error": "red", "critical": "bright_red"
 @click.pass_obj
 def context(session: Session, task_id: str, as_json: bool) -> None:
     """Show what a worker should read before it begins: all of it, cut to a bounded size."""
-    from shards.context import gather, render
+    from kanban_shards.context import gather, render
 
     gathered = gather(session.board(), task_id)
     text.print_json(gathered) if as_json else click.echo(text.safe(render(gathered, int(time.time()))), nl=False)
@@ -39,7 +39,7 @@ def context(session: Session, task_id: str, as_json: bool) -> None:
 @click.pass_obj
 def diagnostics(session: Session, severity: str | None, task_id: str | None, as_json: bool) -> None:
     """Show what needs a person, and what may help."""
-    from shards.diagnostics import diagnose
+    from kanban_shards.diagnostics import diagnose
 
     found = diagnose(session.board(), int(time.time()), task_id=task_id, severity=severity)
     if as_json:

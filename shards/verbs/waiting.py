@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 import click
 
-from shards import text
-from shards.bodies import Promote
-from shards.commands import (
+from kanban_shards import text
+from kanban_shards.bodies import Promote
+from kanban_shards.commands import (
     Session,
     each,
     joined,
@@ -21,11 +21,11 @@ from shards.commands import (
     seconds,
     work_of,
 )
-from shards.errors import Refused, UnknownTask
-from shards.fields import BlockKind
-from shards.groups import Spreading
-from shards.names import check_task_id
-from shards.records import TERMINAL
+from kanban_shards.errors import Refused, UnknownTask
+from kanban_shards.fields import BlockKind
+from kanban_shards.groups import Spreading
+from kanban_shards.names import check_task_id
+from kanban_shards.records import TERMINAL
 
 ids_option = click.option(
     "--ids", "more_ids", multiple=True, metavar="TASK...", help="More tasks, for the same reason."

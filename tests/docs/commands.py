@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import click
 
-from coordinator.cli import main as kanban_merge
-from shards.cli import main as kanban
-from shards.commands import EXIT_CODES
+from kanban_shards.cli import main as kanban
+from kanban_shards.commands import EXIT_CODES
+from kanban_shards.coordinator.cli import main as kanban_merge
 
 PROGRAMS: dict[str, click.Group] = {"kanban": kanban, "kanban-merge": kanban_merge}
 

@@ -11,17 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import collect, taking
-from coordinator.refusal import REASONS
-from shards.commands import EXIT_CODES
-from shards.errors import KanbanError
+from kanban_shards.commands import EXIT_CODES
+from kanban_shards.coordinator import collect, taking
+from kanban_shards.coordinator.refusal import REASONS
+from kanban_shards.errors import KanbanError
 from tests.docs import commands
 from tests.docs.test_readme import COMMANDS, check_words
 
 PAGE = (Path(__file__).parents[2] / "docs" / "failures.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
 CODES = {int(re.findall(r"\d+", name)[0]): text for name, text in SECTIONS.items() if name.startswith("Exit code")}
-PACKAGES = ("shards", "coordinator")
 ERRORS = re.compile(r"^\| `([A-Z]\w+)` \| (.*?) \|", re.M)
 
 
@@ -85,7 +84,7 @@ def classes() -> dict[str, type[KanbanError]]:
             yield each
             yield from below(each)
 
-    return {each.__name__: each for each in below(KanbanError) if each.__module__.split(".")[0] in PACKAGES}
+    return {each.__name__: each for each in below(KanbanError) if each.__module__.startswith("kanban_shards.")}
 
 
 def _quarantines() -> Iterator[str]:

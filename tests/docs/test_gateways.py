@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import lock
-from shards import Board, Gateway
-from shards import gateway as gateways
-from shards.deliveries import DELIVERY_LEASE_S, PAUSES_S
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway
+from kanban_shards import gateway as gateways
+from kanban_shards.coordinator import lock
+from kanban_shards.deliveries import DELIVERY_LEASE_S, PAUSES_S
+from kanban_shards.names import BoardPaths
 from tests.docs.test_readme import outside, run  # noqa: F401
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gateways.md").read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ def applied():
     """The function of that name in the examples."""
     (example,) = (text for text in EXAMPLES if text.startswith("def applied("))
     names: dict = {}
-    exec("from shards import Refused, Undecided\nfrom shards.errors import GivenUp\n" + example, names)
+    exec("from kanban_shards import Refused, Undecided\nfrom shards.errors import GivenUp\n" + example, names)
     return names["applied"]
 
 

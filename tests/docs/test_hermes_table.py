@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 import pytest
 
-from coordinator.cli import main as kanban_merge
-from shards import Board, Gateway
-from shards.cli import main as kanban
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway
+from kanban_shards.cli import main as kanban
+from kanban_shards.coordinator.cli import main as kanban_merge
+from kanban_shards.names import BoardPaths
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "hermes.md").read_text(encoding="utf-8")

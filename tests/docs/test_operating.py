@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import backups
-from coordinator.metrics import FIGURES
-from shards import Board, placing
+from kanban_shards import Board, placing
+from kanban_shards.coordinator import backups
+from kanban_shards.coordinator.metrics import FIGURES
 from tests.docs.test_readme import COMMANDS, Block, check_words, outside, run_shell  # noqa: F401
 from tests.salvage.boards import PAGE_BYTES, make_board, pages_by_kind
 

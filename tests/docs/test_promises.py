@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.cli import main as kanban_merge
-from shards import placing
+from kanban_shards import placing
+from kanban_shards.coordinator.cli import main as kanban_merge
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")

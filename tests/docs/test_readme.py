@@ -15,10 +15,10 @@ from typing import NamedTuple
 import click
 import pytest
 
-from coordinator.cli import main as kanban_merge
-from shards import errors
-from shards.cli import main as kanban
-from shards.commands import EXIT_CODES
+from kanban_shards import errors
+from kanban_shards.cli import main as kanban
+from kanban_shards.commands import EXIT_CODES
+from kanban_shards.coordinator.cli import main as kanban_merge
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.cli import main as kanban_merge
-from coordinator.verify import verify
-from shards import Gateway
-from shards.cli import main as kanban
-from shards.names import BoardPaths
+from kanban_shards import Gateway
+from kanban_shards.cli import main as kanban
+from kanban_shards.coordinator.cli import main as kanban_merge
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.names import BoardPaths
 
 # These stay until they are stopped, or take long by nature.
 STAYING = {"daemon", "watch", "tail", "demo"}

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 COMMANDS = {
-    "list": ("-m", "shards", "--home", "{home}", "list"),
-    "create": ("-m", "shards", "--home", "{home}", "--profile", "bingge", "create", "a task"),
-    "init": ("-m", "shards", "--home", "{home}", "init"),
-    "once": ("-m", "coordinator", "--home", "{home}", "--once"),
-    "daemon": ("-m", "coordinator", "--home", "{home}", "daemon"),
-    "status": ("-m", "coordinator", "--home", "{home}", "status"),
+    "list": ("-m", "kanban_shards", "--home", "{home}", "list"),
+    "create": ("-m", "kanban_shards", "--home", "{home}", "--profile", "bingge", "create", "a task"),
+    "init": ("-m", "kanban_shards", "--home", "{home}", "init"),
+    "once": ("-m", "kanban_shards.coordinator", "--home", "{home}", "--once"),
+    "daemon": ("-m", "kanban_shards.coordinator", "--home", "{home}", "daemon"),
+    "status": ("-m", "kanban_shards.coordinator", "--home", "{home}", "status"),
 }
 HEALTHY = ("hermes-0.14.0-sprints.db", "hermes-0.19.0-sprints.db")
 # Hermes was killed: its last commits are in the WAL alone.

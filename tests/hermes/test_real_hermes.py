@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.verify import verify
-from shards import Board, Gateway
-from shards.names import BoardPaths
-from shards.records import STATUSES
+from kanban_shards import Board, Gateway
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.names import BoardPaths
+from kanban_shards.records import STATUSES
 
 # Written through a process of its own, as any user would make a copy (law 1: not by this process's own open()).
 COPY = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('VACUUM INTO ?', (sys.argv[2],))"

@@ -12,11 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.collect import QUARANTINED, Collector
-from coordinator.errors import LedgerBehind
-from coordinator.verify import verify
-from shards import sqlite
-from shards.bodies import (
+from kanban_shards import sqlite
+from kanban_shards.bodies import (
     Attach,
     Claim,
     Comment,
@@ -30,11 +27,14 @@ from shards.bodies import (
     Unlink,
     Unsubscribe,
 )
-from shards.changes import chain, genesis
-from shards.errors import Damaged, InvalidChange
-from shards.fields import LIMIT_BYTES, NESTING_LIMIT, Body
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards.changes import chain, genesis
+from kanban_shards.coordinator.collect import QUARANTINED, Collector
+from kanban_shards.coordinator.errors import LedgerBehind
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.errors import Damaged, InvalidChange
+from kanban_shards.fields import LIMIT_BYTES, NESTING_LIMIT, Body
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 from tests import invariants
 from tests.evidence import Evidence, board_tables, ledger_entries
 from tests.model.worlds import OLD_PARENT, OTHER, PARENT, TASK, a_world, quick, some_work

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.bodies import (
+from kanban_shards.bodies import (
     Assign,
     Block,
     Claim,
@@ -24,8 +24,8 @@ from shards.bodies import (
     Subscribe,
     Unblock,
 )
-from shards.fields import Body
-from shards.names import COORDINATOR
+from kanban_shards.fields import Body
+from kanban_shards.names import COORDINATOR
 from tests import invariants
 from tests.evidence import Evidence
 from tests.model.worlds import OTHER, PARENT, TASK, a_world, quick, verdict_of

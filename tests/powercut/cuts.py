@@ -10,17 +10,17 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coordinator import lock as locks
-from coordinator.collect import Left
-from coordinator.demo.check import Account, check
-from coordinator.errors import LedgerBehind
-from coordinator.passes import Coordinator
-from coordinator.repair import repair_ledger, repair_shard
-from shards import Gateway
-from shards.board import Board
-from shards.errors import KanbanError
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards import Gateway
+from kanban_shards.board import Board
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.collect import Left
+from kanban_shards.coordinator.demo.check import Account, check
+from kanban_shards.coordinator.errors import LedgerBehind
+from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.repair import repair_ledger, repair_shard
+from kanban_shards.errors import KanbanError
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 from tests.powercut.disk import EVERYTHING, STYLES, Disk, Image
 from tests.powercut.recording import Step
 from tests.powercut.workload import ATTACHED, HOME, PROFILES

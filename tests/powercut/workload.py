@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from coordinator import lock as locks
-from coordinator.demo.worker import Journal, Witness
-from coordinator.passes import Coordinator
-from coordinator.repair import repair_ledger, repair_shard
-from coordinator.verify import rebuild
-from shards import sqlite
-from shards.boards import create_board
-from shards.names import BoardPaths
+from kanban_shards import sqlite
+from kanban_shards.boards import create_board
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.demo.worker import Journal, Witness
+from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.repair import repair_ledger, repair_shard
+from kanban_shards.coordinator.verify import rebuild
+from kanban_shards.names import BoardPaths
 
 HOME = "home"
 TEAM = "team"

@@ -8,7 +8,7 @@ import os
 import select
 import sys
 
-from shards import Gateway
+from kanban_shards import Gateway
 
 PATIENCE_S = 120.0
 BEAT_S = 0.1

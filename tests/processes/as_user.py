@@ -10,14 +10,12 @@ import pkgutil
 import sys
 from importlib import import_module
 
-import coordinator
-import migrations
-import shards
+import kanban_shards
 
 
 def load_everything() -> None:
     """Import all that the packages may ask for later."""
-    for package in (shards, coordinator, migrations):
+    for package in (kanban_shards, kanban_shards.coordinator, kanban_shards.migrations):
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             if not module.name.endswith("__main__"):
                 import_module(module.name)

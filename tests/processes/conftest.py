@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.verify import verify
-from shards.names import BoardPaths
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.names import BoardPaths
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -47,7 +47,7 @@ def start_daemon(start: Start, home: str) -> Callable[[], subprocess.Popen]:
     """A daemon of the board of ``home``; it merges when this returns."""
 
     def begin() -> subprocess.Popen:
-        return merging(start("-m", "coordinator", "--home", home, "daemon"))
+        return merging(start("-m", "kanban_shards.coordinator", "--home", home, "daemon"))
 
     return begin
 

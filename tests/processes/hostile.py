@@ -7,8 +7,8 @@ import os
 import resource
 import sys
 
-from shards import Gateway
-from shards.errors import KanbanError
+from kanban_shards import Gateway
+from kanban_shards.errors import KanbanError
 
 
 def fill(home: str) -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
-from shards import Gateway
+from kanban_shards import Gateway
 
 
 def meddle(files: list[Path], stop: threading.Event) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import adopting
-from coordinator.verify import verify
-from shards import Board, Gateway
-from shards.errors import DiskFull, StorageError
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway
+from kanban_shards.coordinator import adopting
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.errors import DiskFull, StorageError
+from kanban_shards.names import BoardPaths
 from tests.legacy import legacy_rows, rows_of, write_legacy
 from tests.unit.test_importing import CRASH
 
@@ -32,7 +32,7 @@ def dying(step):
             os._exit(9)
         return step(*given, **named)
     return replaced
-from coordinator.cli import main
+from kanban_shards.coordinator.cli import main
 pathlib.Path.rename, os.link = dying(pathlib.Path.rename), dying(os.link)
 main()
 """
@@ -45,7 +45,9 @@ def merge_killed(home: Path, step: int, *words: str) -> int:
 
 
 def merge(home: Path, *words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "coordinator", "--home", home, *words], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "kanban_shards.coordinator", "--home", home, *words], capture_output=True, text=True
+    )
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.lock import COMMAND, DAEMON, holder, take
-from coordinator.verify import verify
-from shards import Gateway
-from shards.boards import create_board
-from shards.names import BoardPaths
+from kanban_shards import Gateway
+from kanban_shards.boards import create_board
+from kanban_shards.coordinator.lock import COMMAND, DAEMON, holder, take
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.names import BoardPaths
 from tests.processes.conftest import merging
 
 
@@ -27,7 +27,7 @@ def many(start, home: str):
     """``many(*words)``: a daemon of all boards; ``wait=`` for how many it says that it merges."""
 
     def begin(*words: object, wait: int):
-        process = start("-m", "coordinator", "--home", home, "daemon", "--all-boards", *words)
+        process = start("-m", "kanban_shards.coordinator", "--home", home, "daemon", "--all-boards", *words)
         for _ in range(wait):
             merging(process)
         return process
@@ -123,9 +123,9 @@ def test_once_over_all_boards(root: Path, start, home: str) -> None:
         with Gateway("amy", home=home, board=slug) as gateway:
             gateway.create("a task")
         lock.close()
-    value = _said(start("-m", "coordinator", "--home", home, "--json", "--once", "--all-boards"))
+    value = _said(start("-m", "kanban_shards.coordinator", "--home", home, "--json", "--once", "--all-boards"))
     assert [(board["slug"], board["merged"]) for board in value] == [("default", {"amy": 1}), ("infra", {"amy": 1})]
-    value = _said(start("-m", "coordinator", "--home", home, "status", "--all-boards", "--json"))
+    value = _said(start("-m", "kanban_shards.coordinator", "--home", home, "status", "--all-boards", "--json"))
     assert [(board["slug"], board["position"], board["coordinator"]) for board in value] == [
         ("default", 1, None),
         ("infra", 1, None),
@@ -136,7 +136,7 @@ def test_status_names_a_board_that_cannot_be_read(root: Path, start, home: str) 
     create_board(root, "hurt")
     create_board(root, "web")
     BoardPaths.of(root, "hurt").board.write_bytes(b"this is no database" * 500)
-    ended = start("-m", "coordinator", "--home", home, "status", "--all-boards", "--json")
+    ended = start("-m", "kanban_shards.coordinator", "--home", home, "status", "--all-boards", "--json")
     output, _ = ended.communicate()
     default, hurt, web = json.loads(output)
     assert ended.returncode == 6
@@ -145,7 +145,7 @@ def test_status_names_a_board_that_cannot_be_read(root: Path, start, home: str) 
 
 @pytest.mark.parametrize("words", [("--board", "x", "--once", "--all-boards"), ("--all-boards", "verify")])
 def test_words_that_do_not_go_together(start, home: str, words: tuple[str, ...]) -> None:
-    ended = start("-m", "coordinator", "--home", home, *words)
+    ended = start("-m", "kanban_shards.coordinator", "--home", home, *words)
     _, errors = ended.communicate()
     assert (ended.returncode, "Usage:" in errors) == (2, True)
     assert os.listdir(home) == []

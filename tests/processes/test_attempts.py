@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from coordinator.passes import Coordinator
-from coordinator.verify import verify
-from shards import Board, Gateway, Refused, sqlite
-from shards.errors import Undecided
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway, Refused, sqlite
+from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.errors import Undecided
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 from tests.processes.test_deliveries_process import awaited
 from tests.processes.test_idempotent_create import ACTOR, heard
 
@@ -40,8 +40,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("coordinator.clock.time", made)
-    monkeypatch.setattr("shards.shard.time", made)
+    monkeypatch.setattr("kanban_shards.coordinator.clock.time", made)
+    monkeypatch.setattr("kanban_shards.shard.time", made)
     return made
 
 
@@ -179,8 +179,8 @@ def test_never_before_what_the_shards_hold_is_merged(home, claimed, coordinator,
 
 def test_a_profile_that_is_busy_elsewhere_holds_up_nothing(home, claimed, coordinator, clock, monkeypatch) -> None:
     """Nor does a shard that has more to read than one pass takes, if it is a stranger's."""
-    monkeypatch.setattr("coordinator.taking.CHANGES_PER_PASS", 1)
-    monkeypatch.setattr("coordinator.taking.LEAST_SHARE", 1)
+    monkeypatch.setattr("kanban_shards.coordinator.taking.CHANGES_PER_PASS", 1)
+    monkeypatch.setattr("kanban_shards.coordinator.taking.LEAST_SHARE", 1)
     task_id, _ = claimed
     clock.now_s += 3_600
     with Gateway("mafei", home=home) as mafei, Gateway("bingge", home=home) as bingge:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import tenacity
 
-from coordinator.backups import backups_in
-from coordinator.verify import verify
-from shards import Board, Gateway, placing
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway, placing
+from kanban_shards.coordinator.backups import backups_in
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.names import BoardPaths
 from tests.processes.conftest import merging
 
 ACTOR = Path(__file__).with_name("actor.py")
@@ -59,7 +59,7 @@ def test_beside_a_daemon_and_workers(home, paths, work, daemon, tmp_path, assert
 def test_a_killed_backup_is_no_backup(home, paths, start, task) -> None:
     """Killed at once, it leaves at most what the next one removes."""
     for _ in range(5):
-        process = start("-m", "coordinator", "--home", home, "backup")
+        process = start("-m", "kanban_shards.coordinator", "--home", home, "backup")
         _wait_until(lambda process=process: process.poll() is not None or list(paths.backups.glob(".making-*")))
         process.kill()
         process.wait()
@@ -70,7 +70,7 @@ def test_a_killed_backup_is_no_backup(home, paths, start, task) -> None:
 
 def test_a_daemon_that_makes_them(home, paths, start, task) -> None:
     """It goes on merging, says a failing backup once, and ends one that is being made when it is stopped."""
-    daemon = merging(start("-m", "coordinator", "--home", home, "daemon", "--backup-every", "1s"))
+    daemon = merging(start("-m", "kanban_shards.coordinator", "--home", home, "daemon", "--backup-every", "1s"))
     _wait_until(lambda: len(backups_in(paths.backups)) > 1)
     assert json.loads(_kanban_merge(home, "status", "--json").stdout)["coordinator"]["pid"] == daemon.pid
     assert _kanban_merge(home, "restore", backups_in(paths.backups)[0].folder.name).returncode == 5
@@ -136,5 +136,5 @@ def _wait_until(is_so) -> None:
 
 
 def _kanban_merge(home: str, *words: str) -> subprocess.CompletedProcess:
-    argv = [sys.executable, "-m", "coordinator", "--home", home, *words]
+    argv = [sys.executable, "-m", "kanban_shards.coordinator", "--home", home, *words]
     return subprocess.run(argv, capture_output=True, text=True, check=False)

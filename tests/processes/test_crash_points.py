@@ -17,19 +17,19 @@ from unittest.mock import patch
 
 import pytest
 
-from coordinator import lock as locks
-from coordinator.demo.check import Account, check
-from coordinator.errors import NothingToRepair
-from coordinator.passes import Coordinator
-from coordinator.repair import repair_ledger, repair_shard
-from coordinator.verify import rebuild
-from shards import Gateway
-from shards.bell import Ringer
-from shards.bodies import Comment
-from shards.locks import FileLock
-from shards.names import BoardPaths
-from shards.shard import Shard
-from shards.vectors import Eyes
+from kanban_shards import Gateway
+from kanban_shards.bell import Ringer
+from kanban_shards.bodies import Comment
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.demo.check import Account, check
+from kanban_shards.coordinator.errors import NothingToRepair
+from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.repair import repair_ledger, repair_shard
+from kanban_shards.coordinator.verify import rebuild
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
+from kanban_shards.shard import Shard
+from kanban_shards.vectors import Eyes
 from tests.simulation.world import no_fsync
 
 # Of the points inside a migration, which is one transaction: each so manieth.

@@ -10,9 +10,9 @@ from datetime import datetime
 
 import pytest
 
-from coordinator.lock import DAEMON, holder
-from shards import Board, Gateway
-from shards.locks import FileLock
+from kanban_shards import Board, Gateway
+from kanban_shards.coordinator.lock import DAEMON, holder
+from kanban_shards.locks import FileLock
 from tests.processes.conftest import merging
 
 INSERT_PLAINLY = (
@@ -41,7 +41,7 @@ def test_a_signal_ends_the_daemon_at_once(paths, work, number: signal.Signals) -
 
 def test_a_second_daemon_says_who_is_there(home, paths, start, daemon) -> None:
     """One coordinator is enough: the second one names the first, and since when."""
-    second = start("-m", "coordinator", "--home", home, "daemon")
+    second = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
     _, errors = second.communicate()
     assert second.returncode == 5
     since = datetime.fromtimestamp(holder(paths).since_ms / 1000).isoformat(sep=" ", timespec="seconds")
@@ -68,7 +68,7 @@ def test_once_asks_the_daemon(home, start, daemon) -> None:
     """``kanban-merge --once`` beside a daemon returns when the daemon has merged every shard's present head."""
     with Gateway("amy", home=home) as gateway:
         seqs = [gateway.comment(gateway.create(f"task {number}"), "x") for number in range(5)]
-        asked = start("-m", "coordinator", "--home", home, "--json", "--once")
+        asked = start("-m", "kanban_shards.coordinator", "--home", home, "--json", "--once")
         output, errors = asked.communicate()
         assert asked.returncode == 0, errors
         assert json.loads(output)["daemon"].startswith(f"daemon process {daemon.pid} ")
@@ -109,7 +109,7 @@ def test_a_strangers_commit_is_noticed(home, paths, start, daemon) -> None:
     _, errors = stranger.communicate()
     assert stranger.returncode == 0, errors
     assert "another process wrote" in daemon.stderr.readline()
-    verified = start("-m", "coordinator", "--home", home, "verify", "--json")
+    verified = start("-m", "kanban_shards.coordinator", "--home", home, "verify", "--json")
     output, _ = verified.communicate()
     assert verified.returncode == 6
     assert "task_links" in {finding["where"] for finding in json.loads(output)["findings"]}
@@ -118,7 +118,7 @@ def test_a_strangers_commit_is_noticed(home, paths, start, daemon) -> None:
 def test_watch_shows_what_is_merged_later(home, start, daemon) -> None:
     """``kanban watch`` prints each event when it is merged, and ends at SIGINT without a trace."""
     task_id = _one_task(home)
-    watch = start("-m", "shards", "--home", home, "watch", "--json", "--after", "0")
+    watch = start("-m", "kanban_shards", "--home", home, "watch", "--json", "--after", "0")
     assert json.loads(watch.stdout.readline())["kind"] == "created"
     with Gateway("amy", home=home) as gateway:
         gateway.comment(task_id, "later")
@@ -163,7 +163,7 @@ def test_once_goes_on_where_a_daemon_ends(home, start, daemon, assert_clean) -> 
     daemon.send_signal(signal.SIGSTOP)
     with Gateway("amy", home=home) as amy:
         amy.create("left behind")
-    once = start("-m", "coordinator", "--home", home, "--once", "--json")
+    once = start("-m", "kanban_shards.coordinator", "--home", home, "--once", "--json")
     daemon.kill()
     daemon.wait()
     answer, errors = once.communicate()

@@ -29,7 +29,9 @@ def scratch(tmp_path: Path) -> Path:
 @pytest.fixture
 def demo(start: Start, scratch: Path) -> Start:
     """``demo(*options)``: a demo that was started."""
-    return lambda *options: start("-m", "coordinator", "demo", *options, env={**os.environ, "TMPDIR": str(scratch)})
+    return lambda *options: start(
+        "-m", "kanban_shards.coordinator", "demo", *options, env={**os.environ, "TMPDIR": str(scratch)}
+    )
 
 
 def ended(process: subprocess.Popen) -> tuple[dict, int]:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import pytest
 
-from coordinator.holders import can_tell
-from shards import Gateway
-from shards.names import BoardPaths
+from kanban_shards import Gateway
+from kanban_shards.coordinator.holders import can_tell
+from kanban_shards.names import BoardPaths
 
 pytestmark = pytest.mark.skipif(not can_tell(), reason="this system does not say who has a file open")
 
@@ -44,7 +44,7 @@ def look(home: str) -> Look:
     ``before``: words before the command."""
 
     def run(verb: str, code: int, before: tuple[str, ...] = ()) -> dict:
-        argv = [*before, sys.executable, "-m", "coordinator", "--home", home, verb, "--json"]
+        argv = [*before, sys.executable, "-m", "kanban_shards.coordinator", "--home", home, verb, "--json"]
         ended = subprocess.run(argv, capture_output=True, text=True)
         assert ended.returncode == code, ended
         return json.loads(ended.stdout)
@@ -139,7 +139,7 @@ def test_a_user_who_may_only_read(used: BoardPaths, daemon, look: Look) -> None:
 
 def test_following_in_a_pipe(used: BoardPaths, home: str, daemon, start) -> None:
     """A line for each change of state: none while only time goes by."""
-    following = start("-m", "coordinator", "--home", home, "status", "--follow", "--json")
+    following = start("-m", "kanban_shards.coordinator", "--home", home, "status", "--follow", "--json")
     first = json.loads(following.stdout.readline())
     assert (first["position"], first["coordinator"]["pid"]) == (2, daemon.pid)
     with Gateway("bob", home=home) as bob:
@@ -162,7 +162,14 @@ def test_following_on_a_terminal(used: BoardPaths, home: str, daemon, start) -> 
     """The table is drawn in place, again when a pass was made, until Ctrl-C."""
     screen, inside = pty.openpty()
     following = start(
-        "-m", "coordinator", "--home", home, "status", "--follow", stdout=inside, env={**os.environ, "TERM": "xterm"}
+        "-m",
+        "kanban_shards.coordinator",
+        "--home",
+        home,
+        "status",
+        "--follow",
+        stdout=inside,
+        env={**os.environ, "TERM": "xterm"},
     )
     os.close(inside)
     _read_until(screen, b"2 entries merged")

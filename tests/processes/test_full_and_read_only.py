@@ -69,7 +69,7 @@ def test_a_full_disk(disk, home: str) -> None:
     shown = {task["title"] for task in json.loads(_kanban(within, home, "list", "--json").stdout)}
     assert shown - {"meanwhile"} == {"before", "after"}
     assert written.returncode == 3 or "meanwhile" in shown
-    verified = within(sys.executable, "-m", "coordinator", "--home", home, "verify")
+    verified = within(sys.executable, "-m", "kanban_shards.coordinator", "--home", home, "verify")
     assert verified.returncode == 0, verified
     daemon.terminate()
     _, said = daemon.communicate(timeout=60)
@@ -102,7 +102,7 @@ def _create(within: Within, home: str, title: str) -> str:
 
 
 def _kanban(within: Within, home: str, *words: str) -> subprocess.CompletedProcess:
-    return within(sys.executable, "-m", "shards", "--home", home, *words)
+    return within(sys.executable, "-m", "kanban_shards", "--home", home, *words)
 
 
 def _line_with(process: subprocess.Popen, word: str) -> str:

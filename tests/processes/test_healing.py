@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.healing import HEALINGS, Healer
-from coordinator.lock import COMMAND, holder, take
-from coordinator.passes import Coordinator
-from shards import Board, Gateway
-from shards.bell import Ringer
-from shards.errors import Damaged, KanbanError
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway
+from kanban_shards.bell import Ringer
+from kanban_shards.coordinator.healing import HEALINGS, Healer
+from kanban_shards.coordinator.lock import COMMAND, holder, take
+from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.errors import Damaged, KanbanError
+from kanban_shards.names import BoardPaths
 
 MADE_AGAIN = "made again"
 
@@ -88,7 +88,7 @@ def test_pages_that_are_damaged_deep_inside(home, paths, task_id, start, assert_
     for page in range(2 * 4096, len(data), 4096):
         data[page : page + 64] = b"\xff" * 64
     paths.board.write_bytes(data)
-    daemon = start("-m", "coordinator", "--home", home, "daemon")
+    daemon = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
     _said(daemon, MADE_AGAIN)
     _goes_on(home, task_id)
     assert_clean()
@@ -178,7 +178,10 @@ def test_a_board_that_breaks_again_and_again_is_left(home, paths, task_id, daemo
     wake()
     _said(daemon, "made again 3 times within an hour")
     rebuilt = subprocess.run(
-        [sys.executable, "-m", "coordinator", "--home", home, "rebuild"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "kanban_shards.coordinator", "--home", home, "rebuild"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert rebuilt.returncode == 0, rebuilt.stderr
     _said(daemon, "over: ")
@@ -204,7 +207,7 @@ def test_what_was_not_made_again_is_not_counted(home, paths, task_id) -> None:
 def test_a_damaged_board_without_a_ledger_is_a_persons(home, paths, start) -> None:
     """Hermes's, say: it was never made again, so that is not what is said of it, however often it is looked at."""
     paths.board.write_bytes(b"no database" * 999)
-    daemon = start("-m", "coordinator", "--home", home, "daemon")
+    daemon = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
     (line,) = _said(daemon, "is damaged")
     assert "`kanban-merge adopt` saves what can be read" in line
     time.sleep(5)  # some sweeps
@@ -264,7 +267,7 @@ def test_what_a_person_must_decide_ends_it_at_the_start(
     script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); [c.execute(s) for s in sys.argv[2:]]; c.commit()"
     subprocess.run([sys.executable, "-c", script, paths.board, *statements], check=True)
     before = paths.board.read_bytes()
-    ended = start("-m", "coordinator", "--home", home, "daemon")
+    ended = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
     _, errors = ended.communicate(timeout=60)
     assert (ended.returncode, len(errors.strip().splitlines())) == (3, 1), errors
     assert sentence in errors
@@ -279,7 +282,7 @@ def test_it_starts_beside_a_ledger_that_is_behind(home, paths, task_id, start, a
         amy.sync()
     _copy(paths.ledger, paths.folder / "newer")
     _lose(paths.ledger, "replace", to=paths.folder / "older")
-    daemon = start("-m", "coordinator", "--home", home, "daemon")
+    daemon = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
     _said(daemon, "holds 1 entries, but the board shows 2")
     _lose(paths.ledger, "replace", to=paths.folder / "newer")
     _said(daemon, f"process {daemon.pid} merges the shards")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.verify import verify
-from shards import Gateway, Refused
-from shards.errors import CannotOpen, KanbanError, Undecided
-from shards.names import BoardPaths
+from kanban_shards import Gateway, Refused
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.errors import CannotOpen, KanbanError, Undecided
+from kanban_shards.names import BoardPaths
 from tests.processes.conftest import merging
 
 HOSTILE = Path(__file__).with_name("hostile.py")
@@ -69,7 +69,7 @@ def test_no_descriptor_left(start: Callable, home: str, paths: BoardPaths) -> No
 def test_output_that_cannot_be_written(home: str, paths: BoardPaths, words: tuple[str, ...]) -> None:
     with Gateway("amy", home=home) as amy:
         amy.create("x")
-    for argv in (("shards", *words), ("coordinator", "status")):
+    for argv in (("kanban_shards", *words), ("kanban_shards.coordinator", "status")):
         with open("/dev/full", "w") as full:
             command = [sys.executable, "-m", argv[0], "--home", home, *argv[1:]]
             ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
@@ -168,7 +168,7 @@ def test_a_shard_whose_lock_is_no_file(home: str, paths: BoardPaths, start: Call
     lock = paths.shard_lock("evil")
     lock.unlink()
     os.mkfifo(lock) if target is None else lock.symlink_to(target)
-    daemon = merging(start("-m", "coordinator", "--home", home, "daemon"))
+    daemon = merging(start("-m", "kanban_shards.coordinator", "--home", home, "daemon"))
     said = daemon.stderr.readline()
     assert "shard of evil: " in said
     assert f"{lock} is a folder, a pipe, a link or a device" in said
@@ -190,7 +190,7 @@ def test_a_coordinators_lock_that_is_no_file(home: str, paths: BoardPaths, start
     """Said once by a daemon, and at once to a gateway, whose change is written; merged when it is moved away."""
     lock = paths.coordinator_lock
     os.mkfifo(lock) if target is None else lock.symlink_to(target)
-    daemon = start("-m", "coordinator", "--home", home, "daemon")
+    daemon = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
     assert f"{lock} is a folder, a pipe, a link or a device" in daemon.stderr.readline()
     with Gateway("amy", home=home) as amy:
         task_id = amy.create("x")
@@ -210,7 +210,7 @@ def test_a_coordinators_lock_that_is_no_file(home: str, paths: BoardPaths, start
 def test_a_long_path(tmp_path: Path, start: Callable, folder: str) -> None:
     """A socket's name may have about 100 bytes; a board may lie deeper."""
     home = tmp_path / folder / folder
-    daemon = start("-m", "coordinator", "--home", home, "daemon")
+    daemon = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
     assert "merges the shards" in daemon.stderr.readline()
     with Gateway("amy", home=home, patience_s=20) as amy:
         began = time.monotonic()

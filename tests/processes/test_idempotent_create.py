@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shards import Board, Gateway
+from kanban_shards import Board, Gateway
 
 ACTOR = Path(__file__).with_name("actor.py")
 # Two processes of one profile, so that they also meet on one shard.

@@ -8,8 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from coordinator.ledger import Entry, FileLedger
-from shards import Board, Gateway
+from kanban_shards import Board, Gateway
+from kanban_shards.coordinator.ledger import Entry, FileLedger
 
 KILLS = 20
 PAUSE_S = (0.05, 0.3)

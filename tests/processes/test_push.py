@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from coordinator.lock import COMMAND, take
-from shards import Gateway
-from shards.names import BoardPaths
+from kanban_shards import Gateway
+from kanban_shards.coordinator.lock import COMMAND, take
+from kanban_shards.names import BoardPaths
 
 
 @pytest.fixture

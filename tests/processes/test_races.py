@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from shards import Board, Gateway
+from kanban_shards import Board, Gateway
 
 
 @pytest.mark.parametrize(("count", "with_daemon"), [(1_000, True), (100, False)])

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.verify import verify
-from shards import Board
-from shards.names import BoardPaths
+from kanban_shards import Board
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.names import BoardPaths
 
 STRANGER = Path(__file__).with_name("stranger.py")
 SHARD = ("kanban.amy.db", "kanban.amy.db-journal")

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import tenacity
 
-from coordinator.lock import COMMAND, DAEMON, GATEWAY, Holder, holder, is_stopped, take
-from shards import Gateway
-from shards.boards import create_board
-from shards.errors import CoordinatorRunning, Undecided
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards import Gateway
+from kanban_shards.boards import create_board
+from kanban_shards.coordinator.lock import COMMAND, DAEMON, GATEWAY, Holder, holder, is_stopped, take
+from kanban_shards.errors import CoordinatorRunning, Undecided
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 from tests.processes.conftest import merging
 
 # A loaded machine may be slower than the promise.
@@ -33,7 +33,7 @@ def standby(start, home: str):
     """``standby(*words)``: a daemon that says that it stands by, for each of ``wait`` boards."""
 
     def begin(*words: object, wait: int = 1) -> subprocess.Popen:
-        process = start("-m", "coordinator", "--home", home, "daemon", "--standby", *words)
+        process = start("-m", "kanban_shards.coordinator", "--home", home, "daemon", "--standby", *words)
         for _ in range(wait):
             line = process.stderr.readline()
             assert "stands by for the daemon process" in line, line
@@ -55,7 +55,7 @@ def test_a_standby_takes_over(home, paths, daemon, standby) -> None:
 def test_a_standby_takes_over_each_board(home, start, standby) -> None:
     root = Path(home)
     create_board(root, "infra")
-    first = start("-m", "coordinator", "--home", home, "daemon", "--all-boards")
+    first = start("-m", "kanban_shards.coordinator", "--home", home, "daemon", "--all-boards")
     for _ in range(2):
         merging(first)
     second = standby("--all-boards", wait=2)
@@ -67,7 +67,7 @@ def test_a_standby_takes_over_each_board(home, start, standby) -> None:
 
 
 def test_a_standby_without_anybody_serves_at_once(home, paths, start) -> None:
-    only = merging(start("-m", "coordinator", "--home", home, "daemon", "--standby"))
+    only = merging(start("-m", "kanban_shards.coordinator", "--home", home, "daemon", "--standby"))
     assert holder(paths).pid == only.pid
 
 
@@ -102,12 +102,12 @@ def test_a_stopped_daemon_is_named(home, paths, daemon, standby) -> None:
 def test_a_daemon_waits_for_whoever_is_no_daemon(home, paths, start, role) -> None:
     """A gateway's pass or a command ends some time, even one that is stopped for a while; another daemon does not."""
     lock = take(paths, role, 0)
-    waiting = start("-m", "coordinator", "--home", home, "daemon")
+    waiting = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
     _line_with(waiting, f"Another coordinator works on this board: {role} process {os.getpid()}")
     lock.close()
     _line_with(waiting, f"process {waiting.pid} merges the shards")
     _claim_one(home)
-    second = start("-m", "coordinator", "--home", home, "daemon")
+    second = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
     assert f"daemon process {waiting.pid}" in second.stderr.read()
     assert second.wait(60) == CoordinatorRunning.exit_code
 
@@ -119,7 +119,7 @@ def test_a_daemon_that_is_dead_is_not_waited_for_by_name(home, paths, start) -> 
     lock = FileLock(paths.coordinator_lock)
     lock.acquire(0)
     lock.write_note(json.dumps(asdict(Holder(former.pid, socket.gethostname(), DAEMON, 0))))
-    waiting = start("-m", "coordinator", "--home", home, "daemon")
+    waiting = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
     _line_with(waiting, "Another coordinator works on this board")
     lock.close()
     _line_with(waiting, f"process {waiting.pid} merges the shards")
@@ -132,7 +132,7 @@ def test_a_coordinator_that_was_stopped_notices_that_it_is_none(home, paths, dae
     daemon.send_signal(signal.SIGSTOP)
     _until(lambda: is_stopped(daemon.pid))
     paths.coordinator_lock.unlink()
-    second = merging(start("-m", "coordinator", "--home", home, "daemon"))
+    second = merging(start("-m", "kanban_shards.coordinator", "--home", home, "daemon"))
     _claim_one(home)
     daemon.send_signal(signal.SIGCONT)
     _line_with(daemon, f"Process {daemon.pid} no longer is the coordinator")
@@ -161,7 +161,7 @@ def test_its_supervisor_is_told(home, paths, start, tmp_path_factory) -> None:
         listening.bind(str(name))
         listening.settimeout(60)
         environ = {**os.environ, "NOTIFY_SOCKET": str(name), "WATCHDOG_USEC": "400000"}
-        process = start("-m", "coordinator", "--home", home, "daemon", env=environ)
+        process = start("-m", "kanban_shards.coordinator", "--home", home, "daemon", env=environ)
         told = _datagrams(listening, "READY=1")
         assert holder(paths).pid == process.pid
         assert "STATUS=merges 1 of 1 boards; 0 need to be looked at" in told + _datagrams(listening, "STATUS=")
@@ -177,7 +177,7 @@ def test_descriptors_that_ran_out(home, start) -> None:
     for number in range(8):
         create_board(root, f"b{number}")
     script = (
-        "import os, resource, signal, sys; from coordinator.cli import main; "
+        "import os, resource, signal, sys; from kanban_shards.coordinator.cli import main; "
         "resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160)); "
         "others = [os.open(os.devnull, os.O_RDONLY) for _ in range(100)]; "
         "signal.signal(signal.SIGUSR1, lambda *_: [os.close(others.pop()) for _ in range(100)]); "
@@ -199,7 +199,7 @@ def test_the_daemon_allows_itself_as_many_files_as_it_may(home, start) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     script = (
         f"import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, {most})); "
-        "from coordinator.cli import main; main(sys.argv[1:], 'kanban-merge')"
+        "from kanban_shards.coordinator.cli import main; main(sys.argv[1:], 'kanban-merge')"
     )
     process = merging(start("-c", script, "--home", home, "daemon"))
     assert f"{most} " in Path(f"/proc/{process.pid}/limits").read_text().split("Max open files")[1].splitlines()[0]
@@ -208,7 +208,7 @@ def test_the_daemon_allows_itself_as_many_files_as_it_may(home, start) -> None:
 def test_a_bell_that_cannot_hang(home, paths, start) -> None:
     """It is said once, and verdicts come by sweeps."""
     (paths.folder / "kanban-coordinator.sock").mkdir()
-    process = merging(start("-m", "coordinator", "--home", home, "daemon"))
+    process = merging(start("-m", "kanban_shards.coordinator", "--home", home, "daemon"))
     _line_with(process, "cannot be hung up")
     _claim_one(home)
 

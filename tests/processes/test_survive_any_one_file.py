@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.verify import verify
-from shards import Board, Gateway, Refused
-from shards.errors import KanbanError, NewerSchema
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway, Refused
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.errors import KanbanError, NewerSchema
+from kanban_shards.names import BoardPaths
 
 # What makes each file again. A board and a ledger stop the passes, so their order is that of need.
 MAKES_AGAIN = {
@@ -264,7 +264,7 @@ def _assert_whole(paths: BoardPaths, home: str, merged: dict[str, list[str]]) ->
 
 
 def _kanban_merge(home: str, *words: str) -> subprocess.CompletedProcess:
-    argv = [sys.executable, "-m", "coordinator", "--home", home, *words]
+    argv = [sys.executable, "-m", "kanban_shards.coordinator", "--home", home, *words]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.names import BoardPaths
+from kanban_shards.names import BoardPaths
 from tests.processes.conftest import merging
 
 AS_USER = Path(__file__).with_name("as_user.py")
@@ -21,21 +21,24 @@ GROUP, OPERATOR, BOB, CLEO, STRANGER = 5_000, 4_000, 4_001, 4_002, 4_003
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
 
 WORK = """
-from shards import Gateway
+from kanban_shards import Gateway
 with Gateway({profile!r}, home={home!r}, patience_s=20) as gateway:
     run = gateway.claim(gateway.create("a task of {profile}"))
     gateway.complete(run)
     print(gateway.board.task(run.task_id).status, len(gateway.board.tasks()))
 """
-MERGE = "from coordinator.cli import main; main(['--home', {home!r}, {verb!r}], 'kanban-merge')"
+MERGE = "from kanban_shards.coordinator.cli import main; main(['--home', {home!r}, {verb!r}], 'kanban-merge')"
 RESTORE = """
-from coordinator.cli import main
-from shards.names import BoardPaths
-from coordinator.backups import backups_in
+from kanban_shards.coordinator.cli import main
+from kanban_shards.names import BoardPaths
+from kanban_shards.coordinator.backups import backups_in
 paths = BoardPaths.find(home={home!r})
 main(['--home', {home!r}, 'restore', str(backups_in(paths.backups)[0].folder)], 'kanban-merge')
 """
-COMPACT = "from coordinator.cli import main; main(['--home', {home!r}, 'compact', '--keep-days', '0'], 'kanban-merge')"
+COMPACT = (
+    "from kanban_shards.coordinator.cli import main; "
+    "main(['--home', {home!r}, 'compact', '--keep-days', '0'], 'kanban-merge')"
+)
 DIE_WRITING = """
 import os, sqlite3
 shard = sqlite3.connect({path!r}, isolation_level=None)
@@ -90,7 +93,7 @@ def test_in_a_folder_of_the_operators_each_may_write_its_own_files_only(
     """With a daemon, and once the shards are made, the folder can be closed: nobody can put another shard there."""
     os.chmod(home, 0o2770)
     for user, profile in ((BOB, "bob"), (CLEO, "cleo")):
-        shard = f"from shards.shard import *; Shard(BoardPaths.find(home={home!r}), {profile!r})"
+        shard = f"from kanban_shards.shard import *; Shard(BoardPaths.find(home={home!r}), {profile!r})"
         run(user, f"{shard}.sign_of_life(1, Eyes())")
     os.chmod(home, 0o2750)
     daemon = start(*_argv(OPERATOR, MERGE.format(home=home, verb="daemon"), "022", GROUP)[1:], cwd="/")
@@ -100,7 +103,7 @@ def test_in_a_folder_of_the_operators_each_may_write_its_own_files_only(
     _assert_modes(paths, board=0o640, shard=0o640)
     move = "import os; os.rename({there!r}, {there!r} + '.aside')"
     assert "PermissionError" in run(CLEO, move.format(there=str(paths.shard("bob"))), ends=1)
-    sentence = run(CLEO, "from shards.verbs import *; " + MERGE.format(home=home, verb="rebuild"), ends=5)
+    sentence = run(CLEO, "from kanban_shards.verbs import *; " + MERGE.format(home=home, verb="rebuild"), ends=5)
     assert "Another coordinator works on this board: daemon process" in sentence
     daemon.terminate()
     daemon.wait()
@@ -113,7 +116,9 @@ def test_whoever_is_not_in_the_group_gets_one_sentence(home: str, run: Run) -> N
     os.chmod(home, 0o2770)
     run(BOB, WORK.format(profile="bob", home=home))
     where = f"import os; os.environ.update(HERMES_KANBAN_HOME={home!r}, HERMES_KANBAN_BOARD='default')"
-    said = run(STRANGER, f"{where}; from shards.cli import main; main(['list'], 'kanban')", group=STRANGER, ends=3)
+    said = run(
+        STRANGER, f"{where}; from kanban_shards.cli import main; main(['list'], 'kanban')", group=STRANGER, ends=3
+    )
     assert len(said.splitlines()) == 1 and "permission denied" in said.lower()
 
 

@@ -9,9 +9,9 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from shards import Board, Gateway, Refused
-from shards.bell import WAITING_PREFIX
-from shards.errors import KanbanError
+from kanban_shards import Board, Gateway, Refused
+from kanban_shards.bell import WAITING_PREFIX
+from kanban_shards.errors import KanbanError
 
 PATIENCE_S = 120.0
 
@@ -109,8 +109,8 @@ def fork(home: str, profile: str) -> None:
 
 def patient_daemon(home: str, profile: str, *words: str) -> None:
     """A daemon whose sweep is an hour away, so that only a bell or a signal wakes it; ``words`` of its command."""
-    from coordinator import daemon
-    from coordinator.cli import main
+    from kanban_shards.coordinator import daemon
+    from kanban_shards.coordinator.cli import main
 
     daemon.SWEEP_S = 3_600
     main(["--home", home, "daemon", *words], "kanban-merge")
@@ -119,9 +119,9 @@ def patient_daemon(home: str, profile: str, *words: str) -> None:
 def patient_kanban(home: str, profile: str, *words: str) -> None:
     """``kanban`` with these words, which looks at the board once an hour unless it is rung. Says when it begins to
     wait, and at SIGUSR1 how often it looked."""
-    from shards import board
-    from shards.bell import Bell
-    from shards.cli import main
+    from kanban_shards import board
+    from kanban_shards.bell import Bell
+    from kanban_shards.cli import main
 
     board.LOST_BELL_S = 3_600
     looks = 0

@@ -9,15 +9,15 @@ import json
 import sqlite3
 from typing import Any
 
-from coordinator.decide import Decision
-from coordinator.ledger import GENESIS, Entry, entry_digest
-from coordinator.passes import replay
-from coordinator.state import BoardState
-from shards import sqlite, vectors
-from shards.bodies import Archive, Create, Expire
-from shards.changes import KIND_OF, Change, chain, encode_body, genesis
-from shards.fields import Body
-from shards.names import COORDINATOR
+from kanban_shards import sqlite, vectors
+from kanban_shards.bodies import Archive, Create, Expire
+from kanban_shards.changes import KIND_OF, Change, chain, encode_body, genesis
+from kanban_shards.coordinator.decide import Decision
+from kanban_shards.coordinator.ledger import GENESIS, Entry, entry_digest
+from kanban_shards.coordinator.passes import replay
+from kanban_shards.coordinator.state import BoardState
+from kanban_shards.fields import Body
+from kanban_shards.names import COORDINATOR
 
 START_S = 1_000_000
 # What a refusal may touch: the record of the refusal itself.

@@ -4,17 +4,7 @@ from __future__ import annotations
 
 import json
 
-from shards.bodies import (
-    Adopt,
-    Attach,
-    Comment,
-    Complete,
-    Delivered,
-    Detach,
-    Resend,
-    Subscribe,
-    Unsubscribe,
-)
+from kanban_shards.bodies import Adopt, Attach, Comment, Complete, Delivered, Detach, Resend, Subscribe, Unsubscribe
 from tests.rules.game import START_S, Game
 
 CHAT = {"platform": "telegram", "chat_id": "42"}

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from shards.bodies import (
+from kanban_shards.bodies import (
     Archive,
     Block,
     Claim,
@@ -22,7 +22,7 @@ from shards.bodies import (
     Specify,
     Unblock,
 )
-from shards.names import COORDINATOR
+from kanban_shards.names import COORDINATOR
 from tests.rules.game import START_S, Game
 
 

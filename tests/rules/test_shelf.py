@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shards.bodies import (
+from kanban_shards.bodies import (
     Archive,
     Attach,
     Claim,
@@ -22,7 +22,7 @@ from shards.bodies import (
     Schedule,
     Subscribe,
 )
-from shards.names import COORDINATOR
+from kanban_shards.names import COORDINATOR
 from tests.rules.game import START_S, Game
 
 OF_A_TASK = (

@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 import pytest
 
-from coordinator.refusal import REASONS
-from coordinator.rules import NO_TASK_YET, RULES
-from shards import bodies
-from shards.changes import KIND_OF
-from shards.fields import Body
-from shards.imported import SubscriptionRow, TaskRow
-from shards.names import COORDINATOR
-from shards.records import STATUSES
+from kanban_shards import bodies
+from kanban_shards.changes import KIND_OF
+from kanban_shards.coordinator.refusal import REASONS
+from kanban_shards.coordinator.rules import NO_TASK_YET, RULES
+from kanban_shards.fields import Body
+from kanban_shards.imported import SubscriptionRow, TaskRow
+from kanban_shards.names import COORDINATOR
+from kanban_shards.records import STATUSES
 from tests.rules.game import Game
 
 DUE_S = 2_000_000

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from shards.bodies import (
+from kanban_shards.bodies import (
     Archive,
     Assign,
     Claim,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.errors import BeyondSalvage, NotABoard
-from coordinator.salvage import Salvage
-from shards.errors import StorageError
+from kanban_shards.coordinator.errors import BeyondSalvage, NotABoard
+from kanban_shards.coordinator.salvage import Salvage
+from kanban_shards.errors import StorageError
 from tests.salvage.boards import PAGE_BYTES, rows_of
 from tests.salvage.conftest import Original
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.errors import NotABoard
-from coordinator.salvage import Salvage, salvage
+from kanban_shards.coordinator.errors import NotABoard
+from kanban_shards.coordinator.salvage import Salvage, salvage
 from tests.salvage.boards import PAGE_BYTES, delete_task, make_board, rows_of
 from tests.salvage.conftest import Original
 

@@ -11,15 +11,15 @@ from unittest.mock import patch
 
 import pytest
 
-import coordinator.decide
-import coordinator.passes
-import coordinator.rows.tasks
-import shards.shard
-import shards.tail
-from coordinator.rules import RULES, outcomes, runs
-from coordinator.state import BoardState
-from shards.bodies import Promote
-from shards.names import COORDINATOR
+import kanban_shards.coordinator.decide
+import kanban_shards.coordinator.passes
+import kanban_shards.coordinator.rows.tasks
+import kanban_shards.shard
+import kanban_shards.tail
+from kanban_shards.bodies import Promote
+from kanban_shards.coordinator.rules import RULES, outcomes, runs
+from kanban_shards.coordinator.state import BoardState
+from kanban_shards.names import COORDINATOR
 from tests import invariants
 from tests.simulation.simulator import Simulation
 
@@ -32,29 +32,31 @@ SEED_OF_CLAIM_NEXT = 35
 
 @contextmanager
 def anybody_may_decide() -> Iterator[None]:
-    with patch.object(coordinator.decide, "_check_may_decide", lambda entry, body, task: None):
+    with patch.object(kanban_shards.coordinator.decide, "_check_may_decide", lambda entry, body, task: None):
         yield
 
 
 @contextmanager
 def nobody_saw_enough() -> Iterator[None]:
-    with patch.object(coordinator.decide.vectors, "unseen", lambda seen, vector: dict(vector)):
+    with patch.object(kanban_shards.coordinator.decide.vectors, "unseen", lambda seen, vector: dict(vector)):
         yield
 
 
 @contextmanager
 def owners_are_asked_too() -> Iterator[None]:
-    original = coordinator.decide._check_may_decide
+    original = kanban_shards.coordinator.decide._check_may_decide
 
     def checked(entry, body, task) -> None:
         original(entry, body, task)
         if entry.profile == COORDINATOR:
             return
-        missed = coordinator.decide.vectors.unseen(coordinator.decide.vectors.decode(entry.seen), task.vector)
+        missed = kanban_shards.coordinator.decide.vectors.unseen(
+            kanban_shards.coordinator.decide.vectors.decode(entry.seen), task.vector
+        )
         if missed:
-            raise coordinator.decide.Refusal("stale", "even the owner must have seen everything")
+            raise kanban_shards.coordinator.decide.Refusal("stale", "even the owner must have seen everything")
 
-    with patch.object(coordinator.decide, "_check_may_decide", checked):
+    with patch.object(kanban_shards.coordinator.decide, "_check_may_decide", checked):
         yield
 
 
@@ -92,8 +94,8 @@ def cycles_are_fine() -> Iterator[None]:
 
 @contextmanager
 def the_newest_change_is_left() -> Iterator[None]:
-    original = coordinator.passes.ordered
-    with patch.object(coordinator.passes, "ordered", lambda *given: original(*given)[:-1]):
+    original = kanban_shards.coordinator.passes.ordered
+    with patch.object(kanban_shards.coordinator.passes, "ordered", lambda *given: original(*given)[:-1]):
         yield
 
 
@@ -143,7 +145,7 @@ def graves_are_not_marked() -> Iterator[None]:
 
 @contextmanager
 def what_was_of_a_deleted_task_stays() -> Iterator[None]:
-    with patch.object(coordinator.rows.tasks, "OF_A_TASK", ("merge_tasks", "kanban_notify_subs")):
+    with patch.object(kanban_shards.coordinator.rows.tasks, "OF_A_TASK", ("merge_tasks", "kanban_notify_subs")):
         yield
 
 
@@ -251,7 +253,10 @@ def test_a_broken_rule_is_noticed(tmp_path: Path, mutation: Callable, invariant:
 
 def test_an_unseen_claim_next_is_noticed(tmp_path: Path) -> None:
     """The seed that found it finds it again where a shard overlooks the undecided ``claim_next`` of its profile."""
-    with patch.object(shards.tail, "ANY_TASK", "of no task"), pytest.raises(AssertionError, match="knew nothing of"):
+    with (
+        patch.object(kanban_shards.tail, "ANY_TASK", "of no task"),
+        pytest.raises(AssertionError, match="knew nothing of"),
+    ):
         Simulation(tmp_path, SEED_OF_CLAIM_NEXT, harm=False).run()
 
 

@@ -16,30 +16,30 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-import coordinator.clock
-import coordinator.compact
-import coordinator.passes
-import shards.shard
-from coordinator.backups import backups_in, limit_backups, make_backup
-from coordinator.compact import compact
-from coordinator.errors import NothingToRepair
-from coordinator.import_plan import plan
-from coordinator.importing import write_plan
-from coordinator.ledger import Entry, FileLedger
-from coordinator.passes import Coordinator, Report
-from coordinator.repair import repair_ledger, repair_shard
-from coordinator.restore import restore
-from coordinator.state import BoardState
-from coordinator.verify import rebuild
-from migrations.hermes import Legacy
-from shards import connections, placing, sqlite
-from shards.board import Board
-from shards.errors import BoardMissing, DiskFull, StorageError
-from shards.fields import Body
-from shards.locks import FileLock
-from shards.names import BoardPaths
-from shards.shard import Shard
-from shards.vectors import Eyes
+import kanban_shards.coordinator.clock
+import kanban_shards.coordinator.compact
+import kanban_shards.coordinator.passes
+import kanban_shards.shard
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.board import Board
+from kanban_shards.coordinator.backups import backups_in, limit_backups, make_backup
+from kanban_shards.coordinator.compact import compact
+from kanban_shards.coordinator.errors import NothingToRepair
+from kanban_shards.coordinator.import_plan import plan
+from kanban_shards.coordinator.importing import write_plan
+from kanban_shards.coordinator.ledger import Entry, FileLedger
+from kanban_shards.coordinator.passes import Coordinator, Report
+from kanban_shards.coordinator.repair import repair_ledger, repair_shard
+from kanban_shards.coordinator.restore import restore
+from kanban_shards.coordinator.state import BoardState
+from kanban_shards.coordinator.verify import rebuild
+from kanban_shards.errors import BoardMissing, DiskFull, StorageError
+from kanban_shards.fields import Body
+from kanban_shards.locks import FileLock
+from kanban_shards.migrations.hermes import Legacy
+from kanban_shards.names import BoardPaths
+from kanban_shards.shard import Shard
+from kanban_shards.vectors import Eyes
 from tests import invariants
 from tests.evidence import Dot, Evidence, Known
 from tests.invariants import Memory
@@ -144,9 +144,9 @@ class World:
         clock = SimpleNamespace(time_ns=lambda: self.now_ms * 1_000_000, monotonic_ns=lambda: self.now_ms * 1_000_000)
         drawn = SimpleNamespace(token_hex=lambda size: f"{self.chance.getrandbits(size * 8):0{size * 2}x}")
         enter = self._patches.enter_context
-        enter(patch.object(coordinator.clock, "time", clock))
-        enter(patch.object(shards.shard, "time", clock))
-        enter(patch.object(shards.shard, "secrets", drawn))
+        enter(patch.object(kanban_shards.coordinator.clock, "time", clock))
+        enter(patch.object(kanban_shards.shard, "time", clock))
+        enter(patch.object(kanban_shards.shard, "secrets", drawn))
         enter(no_fsync())
         return self
 
@@ -398,14 +398,14 @@ def killed_at(point: str | None, at: int = 1) -> Iterator[None]:
     where = {
         "before the ledger's commit": (FileLedger, "append", before),
         "after the ledger's commit": (FileLedger, "append", after),
-        "while deciding": (coordinator.passes, "decide", after),
+        "while deciding": (kanban_shards.coordinator.passes, "decide", after),
         "before the board's commit": (BoardState, "commit", before),
         "after the board's commit": (BoardState, "commit", after),
         "before the snapshot": (placing, "replace", before),
         "after the snapshot": (placing, "replace", after),
         "after the ledger is shorter": (FileLedger, "drop", after),
-        "before a shard is shorter": (coordinator.compact, "_drop_changes", before),
-        "after a shard is shorter": (coordinator.compact, "_drop_changes", after),
+        "before a shard is shorter": (kanban_shards.coordinator.compact, "_drop_changes", before),
+        "after a shard is shorter": (kanban_shards.coordinator.compact, "_drop_changes", after),
     }
     if point is None:
         yield

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from coordinator.cli import main as kanban_merge
-from shards import Board, Gateway
-from shards.bodies import Comment
-from shards.cli import main as kanban
+from kanban_shards import Board, Gateway
+from kanban_shards.bodies import Comment
+from kanban_shards.cli import main as kanban
+from kanban_shards.coordinator.cli import main as kanban_merge
 
 LOCKS = Path("/proc/locks")
 DATABASE = re.compile(r"kanban[^/]*\.db(-wal|-shm|-journal)?$")

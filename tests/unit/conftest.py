@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from shards import Gateway
-from shards.locks import FileLock
+from kanban_shards import Gateway
+from kanban_shards.locks import FileLock
 from tests.unit.verbs import Shell
 
 Run = Callable[..., subprocess.CompletedProcess]

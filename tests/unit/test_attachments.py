@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.verify import verify
-from shards import Gateway, attachments
-from shards.bodies import Attach
-from shards.errors import AttachmentTooLarge, Refused, StorageError, UnknownTask
-from shards.names import new_task_id
+from kanban_shards import Gateway, attachments
+from kanban_shards.bodies import Attach
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.errors import AttachmentTooLarge, Refused, StorageError, UnknownTask
+from kanban_shards.names import new_task_id
 
 
 @pytest.fixture

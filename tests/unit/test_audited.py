@@ -13,16 +13,11 @@ from pathlib import Path
 
 import pytest
 
-import coordinator
-import migrations
-import shards
-from shards import Board, Gateway
+from kanban_shards import Board, Gateway
+from tests.tree import MODULES
 from tests.unit import audited
 
 AUDITED = Path(audited.__file__)
-SOURCES = [
-    path for package in (shards, coordinator, migrations) for path in Path(package.__file__).parent.rglob("*.py")
-]
 # No network, no unpickling, no shell, no evaluated text; and what would load them.
 FORBIDDEN_MODULES = {
     "pickle", "marshal", "shelve", "dill", "yaml", "socketserver", "http", "urllib", "ftplib", "smtplib", "ssl",
@@ -58,7 +53,7 @@ def test_a_crime_is_noticed(home: str, crime: str, event: str, loses: bool) -> N
     assert bool(said["lost"]) == (loses and audited.LOCKS.exists())
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_no_port_no_pickle_no_shell(path: Path) -> None:
     """docs/security.md: nothing that is read is run, and nothing listens but datagram sockets in the board's folder."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

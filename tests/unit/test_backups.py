@@ -15,16 +15,23 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import backups
-from coordinator import lock as locks
-from coordinator.backups import RETRY_S, Schedule, backups_in, limit_backups, make_backup
-from coordinator.errors import AnotherBoard, BackupFailed, BackupUnsound, NoBackup, OpenElsewhere, UpkeepRunning
-from coordinator.restore import REPAIRED, RESTORED, STAYED, restore
-from coordinator.verify import verify
-from shards import Board, Gateway, placing
-from shards.errors import BoardMissing
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway, placing
+from kanban_shards.coordinator import backups
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.backups import RETRY_S, Schedule, backups_in, limit_backups, make_backup
+from kanban_shards.coordinator.errors import (
+    AnotherBoard,
+    BackupFailed,
+    BackupUnsound,
+    NoBackup,
+    OpenElsewhere,
+    UpkeepRunning,
+)
+from kanban_shards.coordinator.restore import REPAIRED, RESTORED, STAYED, restore
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.errors import BoardMissing
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 from tests.legacy import write_legacy
 from tests.untyped import write_untyped
 
@@ -287,7 +294,7 @@ def die_at(name):
             os._exit(9)
         return true(*given, **named)
     setattr(os, name, step_or_die)
-from coordinator.cli import main
+from kanban_shards.coordinator.cli import main
 for name in {steps}:
     die_at(name)
 main(["--home", sys.argv[1], {verb}], "kanban-merge")
@@ -650,8 +657,8 @@ def test_a_schedule(paths: BoardPaths, store: Path, task: str) -> None:
 
 def test_a_schedule_beside_a_folder_of_that_name(paths, store, task, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a daemon is started, a folder ``coordinator`` may lie that is somebody else's program."""
-    (tmp_path / "work" / "coordinator").mkdir(parents=True)
-    (tmp_path / "work" / "coordinator" / "__init__.py").write_text("raise SystemExit('not ours')")
+    (tmp_path / "work" / "kanban_shards").mkdir(parents=True)
+    (tmp_path / "work" / "kanban_shards" / "__init__.py").write_text("raise SystemExit('not ours')")
     monkeypatch.chdir(tmp_path / "work")
     assert _awaited(Schedule(paths, 3600.0)) == set()
     assert len(backups_in(store)) == 1

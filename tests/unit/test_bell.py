@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import daemon as daemons
-from coordinator.daemon import Daemon
-from coordinator.lock import COMMAND, holding
-from coordinator.once import merge_once
-from coordinator.passes import Coordinator
-from shards import Gateway
-from shards.bell import Bell, Ringer
-from shards.names import BoardPaths
+from kanban_shards import Gateway
+from kanban_shards.bell import Bell, Ringer
+from kanban_shards.coordinator import daemon as daemons
+from kanban_shards.coordinator.daemon import Daemon
+from kanban_shards.coordinator.lock import COMMAND, holding
+from kanban_shards.coordinator.once import merge_once
+from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.names import BoardPaths
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_the_longest_name_has_a_bell(tmp_path: Path, ringer: Ringer, depth: int)
 
 def test_a_dead_waiters_bell_is_taken_down(tmp_path: Path, ringer: Ringer) -> None:
     subprocess.run(
-        [sys.executable, "-c", "import os, sys; from pathlib import Path; from shards.bell import Bell; "
+        [sys.executable, "-c", "import os, sys; from pathlib import Path; from kanban_shards.bell import Bell; "
          "bell = Bell.waiting(Path(sys.argv[1])); os._exit(9)", tmp_path]
     )  # fmt: skip
     assert len(os.listdir(tmp_path)) == 1
@@ -93,7 +93,7 @@ def test_a_dead_waiters_bell_is_taken_down(tmp_path: Path, ringer: Ringer) -> No
 def test_a_dead_coordinators_bell_is_replaced(tmp_path: Path, ringer: Ringer) -> None:
     path = tmp_path / "kanban-coordinator.sock"
     subprocess.run(
-        [sys.executable, "-c", "import os, sys; from pathlib import Path; from shards.bell import Bell; "
+        [sys.executable, "-c", "import os, sys; from pathlib import Path; from kanban_shards.bell import Bell; "
          "bell = Bell(Path(sys.argv[1])); os._exit(9)", path]
     )  # fmt: skip
     assert path.exists()
@@ -122,7 +122,7 @@ def test_a_process_with_many_files(tmp_path: Path, bells: bool) -> None:
     script = """if True:
         import errno, os, resource, sys
         from pathlib import Path
-        from shards.bell import Bell, Ringer
+        from kanban_shards.bell import Bell, Ringer
         ringer = Ringer()
         most = 1_200 if sys.argv[2] == "True" else 100
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.collect import QUARANTINED, look
-from shards import Board, Gateway
-from shards import gateway as gateways
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway
+from kanban_shards import gateway as gateways
+from kanban_shards.coordinator.collect import QUARANTINED, look
+from kanban_shards.names import BoardPaths
 
 
 def test_a_change_that_saw_more_than_the_onlooker_read_is_no_quarantine(home: str, paths: BoardPaths) -> None:

@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from coordinator import lock as locks
-from coordinator.verify import rebuild
-from shards import Board, Gateway
-from shards.bell import Ringer
-from shards.board import SORTS
-from shards.errors import BoardMissing, UnknownBoard
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway
+from kanban_shards.bell import Ringer
+from kanban_shards.board import SORTS
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.verify import rebuild
+from kanban_shards.errors import BoardMissing, UnknownBoard
+from kanban_shards.names import BoardPaths
 
 
 def test_no_board_yet(home: str, paths: BoardPaths) -> None:

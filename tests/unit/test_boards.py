@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.lock import DAEMON, take
-from coordinator.verify import verify
-from shards import Board, Gateway, boards
-from shards.errors import (
+from kanban_shards import Board, Gateway, boards
+from kanban_shards.coordinator.lock import DAEMON, take
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.errors import (
     BoardInUse,
     CannotOpen,
     CoordinatorRunning,
@@ -23,8 +23,8 @@ from shards.errors import (
     StorageError,
     UnknownBoard,
 )
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 
 HERMES_KEYS = ("slug", "name", "description", "icon", "color", "default_workdir", "created_at", "archived", "db_path",
                "is_current", "counts", "total")  # fmt: skip
@@ -105,7 +105,7 @@ def test_what_is_no_file_makes_nobody_wait(root: Path, infra: BoardPaths, kanban
 
 def test_a_write_that_fails_leaves_the_former_file(infra: BoardPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     boards.write_metadata(infra, name="Former")
-    monkeypatch.setattr("shards.filesystems.os.fsync", _full)
+    monkeypatch.setattr("kanban_shards.filesystems.os.fsync", _full)
     with pytest.raises(StorageError, match="no space"):
         boards.write_metadata(infra, name="Newer")
     monkeypatch.undo()

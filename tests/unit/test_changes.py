@@ -9,14 +9,14 @@ import sys
 
 import pytest
 
-from shards import vectors
-from shards.bodies import PLAN_LINKS_LIMIT, ClaimNext, Complete, Create, Decompose, Gc, Link, PlannedChild
-from shards.changes import decode_body, encode_body
-from shards.errors import InvalidChange
-from shards.fields import PARENTS_LIMIT
-from shards.names import new_task_id
+from kanban_shards import vectors
+from kanban_shards.bodies import PLAN_LINKS_LIMIT, ClaimNext, Complete, Create, Decompose, Gc, Link, PlannedChild
+from kanban_shards.changes import decode_body, encode_body
+from kanban_shards.errors import InvalidChange
+from kanban_shards.fields import PARENTS_LIMIT
+from kanban_shards.names import new_task_id
 
-DECODE = "import sys; from shards.changes import decode_body; decode_body('complete', sys.stdin.read())"
+DECODE = "import sys; from kanban_shards.changes import decode_body; decode_body('complete', sys.stdin.read())"
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64, 10**400, float("nan"), float("inf"), -float("inf")])

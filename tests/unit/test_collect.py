@@ -12,18 +12,18 @@ from contextlib import closing
 
 import pytest
 
-from coordinator import collect, taking
-from coordinator.collect import BUSY, QUARANTINED, Collected, Collector
-from coordinator.errors import FileReplaced, NotCoordinator
-from coordinator.lock import COMMAND, take
-from coordinator.passes import Coordinator
-from shards import Gateway
-from shards.bodies import Comment, Create
-from shards.errors import CannotOpen
-from shards.locks import FileLock
-from shards.names import BoardPaths, new_task_id
-from shards.shard import Shard
-from shards.vectors import Eyes
+from kanban_shards import Gateway
+from kanban_shards.bodies import Comment, Create
+from kanban_shards.coordinator import collect, taking
+from kanban_shards.coordinator.collect import BUSY, QUARANTINED, Collected, Collector
+from kanban_shards.coordinator.errors import FileReplaced, NotCoordinator
+from kanban_shards.coordinator.lock import COMMAND, take
+from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.errors import CannotOpen
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths, new_task_id
+from kanban_shards.shard import Shard
+from kanban_shards.vectors import Eyes
 
 NOTHING = Eyes()
 # A process that is killed inside its transaction leaves a journal that must be rolled back.

@@ -10,18 +10,25 @@ from contextlib import closing
 
 import pytest
 
-from coordinator import lock as locks
-from coordinator.backups import make_backup
-from coordinator.compact import Compacted, compact
-from coordinator.errors import BackupUnsound, BoardBehind, CompactedPast, NothingToRepair, NotVerified, SnapshotMissing
-from coordinator.ledger import FileLedger
-from coordinator.repair import repair_ledger, repair_shard, repair_snapshot
-from coordinator.restore import RESTORED, STAYED, restore
-from coordinator.verify import rebuild, verify
-from shards import Board, Gateway, placing, sqlite
-from shards.errors import ShardBehind
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway, placing, sqlite
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.backups import make_backup
+from kanban_shards.coordinator.compact import Compacted, compact
+from kanban_shards.coordinator.errors import (
+    BackupUnsound,
+    BoardBehind,
+    CompactedPast,
+    NothingToRepair,
+    NotVerified,
+    SnapshotMissing,
+)
+from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.repair import repair_ledger, repair_shard, repair_snapshot
+from kanban_shards.coordinator.restore import RESTORED, STAYED, restore
+from kanban_shards.coordinator.verify import rebuild, verify
+from kanban_shards.errors import ShardBehind
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 from tests.untyped import write_untyped
 
 NOTHING_IS_YOUNG = 2**53
@@ -151,7 +158,7 @@ def test_such_a_shard_is_no_sign_of_a_compaction(paths: BoardPaths, home: str, t
 
 
 def test_a_busy_shard_is_left_for_the_next_time(paths: BoardPaths, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coordinator.compact.SHARD_WAIT_S", 0.0)
+    monkeypatch.setattr("kanban_shards.coordinator.compact.SHARD_WAIT_S", 0.0)
     with closing(FileLock(paths.shard_lock("bob"))) as busy:
         busy.acquire(0)
         assert _compact(paths).files[-1].problem == "its profile is writing it"
@@ -364,11 +371,11 @@ def test_board_and_snapshot_lost(paths: BoardPaths, kanban_merge, compacted: lis
 
 DIE = """
 import os, sys
-from coordinator import lock as locks
-from coordinator import compact as compacting
-from coordinator.ledger import FileLedger
-from shards import connections, placing, sqlite
-from shards.names import BoardPaths
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator import compact as compacting
+from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards import connections, placing, sqlite
+from kanban_shards.names import BoardPaths
 step, done = int(sys.argv[2]), 0
 def die_around(owner, name):
     true = getattr(owner, name)

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from shards import Gateway
-from shards.context import ATTEMPTS, BODY_BYTES, COMMENTS, FIELD_BYTES, RECENT, fit, gather, render
-from shards.errors import UnknownTask
+from kanban_shards import Gateway
+from kanban_shards.context import ATTEMPTS, BODY_BYTES, COMMENTS, FIELD_BYTES, RECENT, fit, gather, render
+from kanban_shards.errors import UnknownTask
 
 NOW_S = 4_000_000_000
 

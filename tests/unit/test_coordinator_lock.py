@@ -7,10 +7,10 @@ import socket
 
 import pytest
 
-from coordinator.lock import COMMAND, DAEMON, LATEST_MS, Holder, announce, holder, take
-from shards.errors import CannotOpen, CoordinatorRunning
-from shards.locks import NOTE_BYTES, FileLock
-from shards.names import BoardPaths
+from kanban_shards.coordinator.lock import COMMAND, DAEMON, LATEST_MS, Holder, announce, holder, take
+from kanban_shards.errors import CannotOpen, CoordinatorRunning
+from kanban_shards.locks import NOTE_BYTES, FileLock
+from kanban_shards.names import BoardPaths
 
 
 def test_nobody(paths: BoardPaths) -> None:

@@ -6,12 +6,12 @@ from contextlib import closing
 
 import pytest
 
-from coordinator import taking
-from coordinator.lock import COMMAND, take
-from coordinator.passes import Coordinator
-from shards import Gateway
-from shards.bodies import Complete, Reopen
-from shards.names import BoardPaths
+from kanban_shards import Gateway
+from kanban_shards.bodies import Complete, Reopen
+from kanban_shards.coordinator import taking
+from kanban_shards.coordinator.lock import COMMAND, take
+from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.names import BoardPaths
 
 
 @pytest.fixture

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import daemon as daemons
-from coordinator.daemon import Daemon, HomeDaemon
-from coordinator.lock import DAEMON, announce, holder, take
-from coordinator.passes import Coordinator, Report
-from coordinator.served import Served, Troubles
-from shards import Gateway, sqlite
-from shards.boards import create_board
-from shards.errors import Damaged, DiskFull, LegacyBoard
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards import Gateway, sqlite
+from kanban_shards.boards import create_board
+from kanban_shards.coordinator import daemon as daemons
+from kanban_shards.coordinator.daemon import Daemon, HomeDaemon
+from kanban_shards.coordinator.lock import DAEMON, announce, holder, take
+from kanban_shards.coordinator.passes import Coordinator, Report
+from kanban_shards.coordinator.served import Served, Troubles
+from kanban_shards.errors import Damaged, DiskFull, LegacyBoard
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 from tests.legacy import write_legacy
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.demo.check import Account, check
-from coordinator.demo.worker import Journal, Witness
-from shards import Gateway, Refused
-from shards.names import BoardPaths
+from kanban_shards import Gateway, Refused
+from kanban_shards.coordinator.demo.check import Account, check
+from kanban_shards.coordinator.demo.worker import Journal, Witness
+from kanban_shards.names import BoardPaths
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from shards import Gateway, Refused
-from shards.diagnostics import BLOCKED_S, CYCLES, SEVERITIES, STRANDED_S, diagnose
-from shards.errors import UnknownTask
+from kanban_shards import Gateway, Refused
+from kanban_shards.diagnostics import BLOCKED_S, CYCLES, SEVERITIES, STRANDED_S, diagnose
+from kanban_shards.errors import UnknownTask
 
 HERMES_KEYS = ["kind", "severity", "title", "detail", "actions", "first_seen_at", "last_seen_at", "count", "run_id",
                "data"]  # fmt: skip

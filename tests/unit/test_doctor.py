@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import doctor
-from coordinator.checks import files, machine, workbench
-from coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
-from shards import Gateway, placing
-from shards.errors import CannotOpen
-from shards.names import BoardPaths
+from kanban_shards import Gateway, placing
+from kanban_shards.coordinator import doctor
+from kanban_shards.coordinator.checks import files, machine, workbench
+from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
+from kanban_shards.errors import CannotOpen
+from kanban_shards.names import BoardPaths
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_notifications_that_nobody_gets(used: BoardPaths, gateway: Gateway, monk
     monkeypatch.setattr(doctor, "UNDELIVERED_S", -1)
     (sentence,) = bad(list(doctor.deliveries(used)))
     assert "1 chat not told by amy" in sentence
-    monkeypatch.setattr("shards.deliveries.PAUSES_S", ())
+    monkeypatch.setattr("kanban_shards.deliveries.PAUSES_S", ())
     for delivery in gateway.deliveries():
         assert delivery.fail("no such chat") is False
     gateway.sync()

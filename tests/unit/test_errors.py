@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.errors import Damaged, NotAFile
+from kanban_shards.errors import Damaged, NotAFile
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from coordinator.import_ground import EmptyGround
-from coordinator.import_plan import Plan, plan
-from coordinator.importing import import_board
-from migrations import hermes
-from migrations.board import HERMES_TABLES
-from migrations.hermes import Legacy
-from shards import Board, sqlite
-from shards.changes import encode_body
-from shards.fields import LIMIT_BYTES
-from shards.imported import ROWS, ImportRows, ImportTask, TaskRow
-from shards.names import BoardPaths
+from kanban_shards import Board, sqlite
+from kanban_shards.changes import encode_body
+from kanban_shards.coordinator.import_ground import EmptyGround
+from kanban_shards.coordinator.import_plan import Plan, plan
+from kanban_shards.coordinator.importing import import_board
+from kanban_shards.fields import LIMIT_BYTES
+from kanban_shards.imported import ROWS, ImportRows, ImportTask, TaskRow
+from kanban_shards.migrations import hermes
+from kanban_shards.migrations.board import HERMES_TABLES
+from kanban_shards.migrations.hermes import Legacy
+from kanban_shards.names import BoardPaths
 from tests.legacy import write_legacy
 from tests.unit.test_importing import checked
 

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from coordinator import cli
-from coordinator.collect import QUARANTINED, look
-from coordinator.ledger import FileLedger
-from coordinator.verify import verify
-from shards import Board, Gateway
-from shards.bodies import Comment, Complete
-from shards.changes import chain, encode_body
-from shards.fields import LIMIT_BYTES
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway
+from kanban_shards.bodies import Comment, Complete
+from kanban_shards.changes import chain, encode_body
+from kanban_shards.coordinator import cli
+from kanban_shards.coordinator.collect import QUARANTINED, look
+from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.fields import LIMIT_BYTES
+from kanban_shards.names import BoardPaths
 from tests.untyped import write_untyped
 
 FUTURE_MS = 2**50

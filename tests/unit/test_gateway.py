@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import collect
-from shards import Board, Gateway, Refused, Undecided, shard, writer
-from shards.errors import (
+from kanban_shards import Board, Gateway, Refused, Undecided, shard, writer
+from kanban_shards.coordinator import collect
+from kanban_shards.errors import (
     GatewayClosed,
     InvalidChange,
     InvalidName,
@@ -26,8 +26,8 @@ from shards.errors import (
     UnknownBoard,
     UnknownTask,
 )
-from shards.locks import FileLock
-from shards.names import BoardPaths, new_task_id
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths, new_task_id
 from tests.unit.verbs import Shell
 
 
@@ -295,7 +295,7 @@ def test_a_signal_that_closes_the_gateway(home: str) -> None:
     """As a SIGTERM does at whichever line: it ends the process, and waits for nothing that it interrupts."""
     script = """if True:
         import signal, sys
-        from shards import Gateway, writer
+        from kanban_shards import Gateway, writer
         writer.CLOSING_S = 0.1
         gateway = Gateway("amy", home=sys.argv[1])
         task_id = gateway.create("a task")

@@ -12,15 +12,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from coordinator import health as healths
-from coordinator import lock as locks
-from coordinator.collect import QUARANTINED
-from coordinator.findings import FAULT, NOTE, OK, WARNING
-from coordinator.health import read_health, read_sizes, read_undelivered
-from coordinator.problems import findings, problems
-from shards import Gateway, Refused, connections, placing, sqlite
-from shards.errors import BoardMissing, Damaged, StorageError
-from shards.names import BoardPaths
+from kanban_shards import Gateway, Refused, connections, placing, sqlite
+from kanban_shards.coordinator import health as healths
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.collect import QUARANTINED
+from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING
+from kanban_shards.coordinator.health import read_health, read_sizes, read_undelivered
+from kanban_shards.coordinator.problems import findings, problems
+from kanban_shards.errors import BoardMissing, Damaged, StorageError
+from kanban_shards.names import BoardPaths
 from tests.untyped import write_untyped
 
 # Spills half a transaction into the file, and is gone before the commit.

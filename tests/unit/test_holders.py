@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.holders import FileHolder, can_tell, file_holders, processes_of
-from coordinator.importing import import_board
-from coordinator.salvage import salvage
-from shards.errors import StillWritten
-from shards.names import BoardPaths
+from kanban_shards.coordinator.holders import FileHolder, can_tell, file_holders, processes_of
+from kanban_shards.coordinator.importing import import_board
+from kanban_shards.coordinator.salvage import salvage
+from kanban_shards.errors import StillWritten
+from kanban_shards.names import BoardPaths
 from tests.legacy import write_legacy
 
 pytestmark = pytest.mark.skipif(not can_tell(), reason="this system does not say who has a file open")

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.errors import CannotTell, NotABoard, StillOpen, WrittenMeanwhile
-from coordinator.exporting import export
-from coordinator.holders import can_tell
-from coordinator.importing import Imported, import_board
-from coordinator.ledger import FileLedger
-from shards import Board, Gateway
-from shards.bodies import LEASE_S
-from shards.errors import FileMissing, KanbanError
-from shards.names import COORDINATOR, BoardPaths
+from kanban_shards import Board, Gateway
+from kanban_shards.bodies import LEASE_S
+from kanban_shards.coordinator.errors import CannotTell, NotABoard, StillOpen, WrittenMeanwhile
+from kanban_shards.coordinator.exporting import export
+from kanban_shards.coordinator.holders import can_tell
+from kanban_shards.coordinator.importing import Imported, import_board
+from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.errors import FileMissing, KanbanError
+from kanban_shards.names import COORDINATOR, BoardPaths
 from tests import invariants
 from tests.evidence import Evidence
 from tests.legacy import VERSIONS, legacy_rows, rows_of, write_legacy
@@ -153,7 +153,7 @@ def test_an_import_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.M
     source = sound(tmp_path / "old.db", seed=4)
     whole, paths = BoardPaths(tmp_path / "whole"), BoardPaths(tmp_path / "killed")
     import_board(source, whole)
-    monkeypatch.setattr("coordinator.importing.BATCH_CHANGES", 1)
+    monkeypatch.setattr("kanban_shards.coordinator.importing.BATCH_CHANGES", 1)
     with monkeypatch.context() as patches, pytest.raises(KeyboardInterrupt):
         patches.setattr(FileLedger, "append", _killed_at(after))
         import_board(source, paths)
@@ -217,7 +217,7 @@ def test_it_is_refused_while_somebody_may_write_the_original(tmp_path: Path, kan
 
 def test_where_the_system_cannot_tell_somebody_must_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, paths = sound(tmp_path / "old.db"), BoardPaths(tmp_path / "here")
-    monkeypatch.setattr("coordinator.importing.can_tell", lambda: False)
+    monkeypatch.setattr("kanban_shards.coordinator.importing.can_tell", lambda: False)
     with pytest.raises(CannotTell, match="--trust-closed"):
         import_board(source, paths)
     assert import_board(source, paths, trust_closed=True).counts["tasks"].imported
@@ -225,7 +225,7 @@ def test_where_the_system_cannot_tell_somebody_must_say_so(tmp_path: Path, monke
 
 def test_a_write_in_the_middle_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, paths = sound(tmp_path / "old.db"), BoardPaths(tmp_path / "here")
-    from coordinator import importing
+    from kanban_shards.coordinator import importing
 
     def read_and_write(connection):
         legacy = read(connection)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from shards import Board, Gateway
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway
+from kanban_shards.names import BoardPaths
 from tests.unit.verbs import Shell
 
 MISSING = "t_0123456789abcdef"
@@ -97,7 +97,7 @@ def test_help_says_whole_sentences(shell: Shell) -> None:
 
 def test_a_body_that_is_too_large(home: str, failed) -> None:
     """Handed in by a program: the shell itself takes no argument of this size."""
-    script = "import sys; from shards.cli import main; main(sys.argv[1:] + ['--body', 'x' * 2**20], 'kanban')"
+    script = "import sys; from kanban_shards.cli import main; main(sys.argv[1:] + ['--body', 'x' * 2**20], 'kanban')"
     words = ("--home", home, "--profile", "amy", "create", "x")
     ended = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
     assert "a change holds at most 1048576" in failed(ended, 2)
@@ -180,7 +180,7 @@ def test_a_folder_that_cannot_be_written(failed, writable: bool) -> None:
             with Gateway("amy", home=folder) as gateway:
                 gateway.create("a task")
         os.chmod(folder, 0o500)
-        words = [sys.executable, "-m", "shards", "--home", folder, "--profile", "amy", "create", "x", "--json"]
+        words = [sys.executable, "-m", "kanban_shards", "--home", folder, "--profile", "amy", "create", "x", "--json"]
         ended = subprocess.run([*_without_privileges(), *words], capture_output=True, text=True)
         os.chmod(folder, 0o700)
         code, error = (4, "Undecided") if writable else (3, "CannotOpen")  # the shard that is there can be written
@@ -196,7 +196,7 @@ def test_a_folder_that_cannot_be_looked_into(failed, board: str, verb: tuple[str
         environ = {**os.environ, "HERMES_HOME": folder}
         ended = []
         for said in ((), ("--home", folder)):
-            words = [*_without_privileges(), sys.executable, "-m", "shards", *said, "--board", board, *verb]
+            words = [*_without_privileges(), sys.executable, "-m", "kanban_shards", *said, "--board", board, *verb]
             ended.append(subprocess.run(words, capture_output=True, text=True, env=environ))
         os.chmod(folder, 0o700)
     assert ["(permission denied)" in failed(each, 3) for each in ended] == [True, True]
@@ -241,7 +241,8 @@ def test_what_dead_processes_left_hinders_nobody(paths: BoardPaths, kanban, task
     for lock in (paths.coordinator_lock, paths.shard_lock("amy"), paths.shard_lock("bob")):
         lock.write_text(json.dumps(note))
     script = (
-        "import os, sys; from pathlib import Path; from shards.bell import Bell; bell = Bell(Path(sys.argv[1])); "
+        "import os, sys; from pathlib import Path; from kanban_shards.bell import Bell; "
+        "bell = Bell(Path(sys.argv[1])); "
         "os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", script, paths.coordinator_bell])
@@ -311,7 +312,7 @@ def test_a_reader_that_has_seen_enough(home: str) -> None:
     """Nothing is said, and what was asked for is done; the exit code tells that the output is not whole."""
     reading, writing = os.pipe()
     os.close(reading)
-    words = [sys.executable, "-m", "shards", "--home", home, "--profile", "amy", "create", "x"]
+    words = [sys.executable, "-m", "kanban_shards", "--home", home, "--profile", "amy", "create", "x"]
     ended = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (3, "")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import collect, once, taking
-from coordinator import lock as locks
-from shards import Gateway
-from shards.bodies import Comment, Create
-from shards.locks import FileLock
-from shards.names import BoardPaths, new_task_id
+from kanban_shards import Gateway
+from kanban_shards.bodies import Comment, Create
+from kanban_shards.coordinator import collect, once, taking
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths, new_task_id
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_a_shard_whose_name_cannot_be_printed(paths: BoardPaths, task_id: str, t
     """It is named, by all who look, on one line and as UTF-8."""
     (paths.folder / f"kanban.{name}.db").touch()
     told = ascii(name)[1:-1]
-    command = [sys.executable, "-m", "coordinator", "--home", paths.folder, *words.split()]
+    command = [sys.executable, "-m", "kanban_shards.coordinator", "--home", paths.folder, *words.split()]
     strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(Path(__file__).parents[2])}
     how = {"capture_output": True, "env": strict, "cwd": tmp_path_factory.mktemp("out")}
     ended = subprocess.run(command, **how)

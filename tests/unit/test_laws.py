@@ -9,34 +9,26 @@ from pathlib import Path
 
 import pytest
 
-import coordinator
-import migrations
-import shards
-from coordinator.refusal import REASONS, Refusal
-from coordinator.rules import NO_TASK_YET, RULES
-from shards.bodies import COORDINATOR_KINDS, KINDS
-from shards.changes import KIND_OF
+from kanban_shards.bodies import COORDINATOR_KINDS, KINDS
+from kanban_shards.changes import KIND_OF
+from kanban_shards.coordinator.refusal import REASONS, Refusal
+from kanban_shards.coordinator.rules import NO_TASK_YET, RULES
+from tests.tree import COORDINATOR, MODULES, ROOT, SHARDS
 
-PACKAGES = {package.__name__: Path(package.__file__).parent for package in (shards, coordinator, migrations)}
-MODULES = [
-    pytest.param(path, id=f"{name}/{path.relative_to(folder)}")
-    for name, folder in PACKAGES.items()
-    for path in sorted(folder.rglob("*.py"))
-]
-RULE_MODULES = sorted((PACKAGES["coordinator"] / "rules").glob("*.py"))
+RULE_MODULES = sorted((COORDINATOR / "rules").glob("*.py"))
 IMPURE = {"time", "datetime", "random", "secrets", "uuid", "os", "pathlib", "socket", "sqlite3", "subprocess"}
 
 
-@pytest.mark.parametrize("path", MODULES)
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_one_module_calls_connect(path: Path) -> None:
     """Law 1: nothing but shards/sqlite.py opens a database."""
     calls = [node for node in ast.walk(_tree(path)) if isinstance(node, ast.Attribute) and node.attr == "connect"]
-    assert bool(calls) == (path == PACKAGES["shards"] / "sqlite.py")
+    assert bool(calls) == (path == SHARDS / "sqlite.py")
 
 
 def test_no_forbidden_pragma() -> None:
     """Law 3: never DELETE, mmap_size or immutable."""
-    text = (PACKAGES["shards"] / "sqlite.py").read_text().lower()
+    text = (SHARDS / "sqlite.py").read_text().lower()
     for forbidden in ("mmap_size", "immutable", "journal_mode=delete"):
         assert forbidden not in text
 
@@ -53,11 +45,11 @@ def test_rules_are_pure(path: Path) -> None:
 def test_deciding_is_pure() -> None:
     """Nor does what the rules are called by."""
     for name in ("decide.py", "state.py", "refusal.py"):
-        imported = {module.split(".")[0] for module in _imported(_tree(PACKAGES["coordinator"] / name))}
+        imported = {module.split(".")[0] for module in _imported(_tree(COORDINATOR / name))}
         assert imported & (IMPURE - {"sqlite3"}) == set(), name
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGES["shards"].glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(SHARDS.glob("*.py")), ids=lambda path: path.name)
 def test_shards_never_import_coordinator(path: Path) -> None:
     """docs/design.md, "The packages": except inside a function, where a gateway or ``init`` makes a pass itself."""
     tree = _tree(path)
@@ -66,10 +58,10 @@ def test_shards_never_import_coordinator(path: Path) -> None:
     }
     for node in ast.walk(tree):
         if id(node) not in inside:
-            assert not any(name.split(".")[0] == "coordinator" for name in _imported_by(node))
+            assert not any(name.startswith("kanban_shards.coordinator") for name in _imported_by(node))
 
 
-@pytest.mark.parametrize("path", MODULES)
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_lock_file_is_unlinked(path: Path) -> None:
     """Law 2: the only files that are ever unlinked are bells, attachments, boards that a user deletes, backups behind
     the limit, the demo's own board, texts that were never finished, a service that was installed, databases that were
@@ -98,7 +90,7 @@ def test_each_reason_is_used() -> None:
     """The closed set of reasons is the set that rules refuse with."""
     used = {
         node.args[0].value
-        for path in PACKAGES["coordinator"].rglob("*.py")
+        for path in COORDINATOR.rglob("*.py")
         for node in ast.walk(_tree(path))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
@@ -113,7 +105,7 @@ def test_each_reason_is_used() -> None:
 
 def test_each_error_is_one_sentence_for_people() -> None:
     """Every error has its message as docstring, ends with a period, and a documented exit code."""
-    from shards import errors
+    from kanban_shards import errors
 
     for error in vars(errors).values():
         if isinstance(error, type) and issubclass(error, errors.KanbanError) and error is not errors.Refused:

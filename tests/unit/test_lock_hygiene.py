@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from shards import Board, Gateway
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway
+from kanban_shards.names import BoardPaths
 
 LOCKS = Path("/proc/locks")
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not LOCKS.exists(), reason="this system does not
 
 def test_the_list_of_locks_is_kept(tmp_path: Path) -> None:
     """What the other test looks at says something here: a lock that is taken shows, and is gone when let go."""
-    from shards.locks import FileLock
+    from kanban_shards.locks import FileLock
 
     lock = FileLock(tmp_path / "x.lock")
     lock.acquire(0)
@@ -90,14 +90,14 @@ def _create_as(profile: str, home: str) -> None:
 
 
 def _verify(paths: BoardPaths) -> None:
-    from coordinator.verify import verify
+    from kanban_shards.coordinator.verify import verify
 
     assert verify(paths).clean
 
 
 def _daemon(home: str) -> subprocess.Popen:
     daemon = subprocess.Popen(
-        [sys.executable, "-m", "coordinator", "--home", home, "daemon"], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "kanban_shards.coordinator", "--home", home, "daemon"], stderr=subprocess.PIPE, text=True
     )
     assert "merges the shards" in daemon.stderr.readline()
     return daemon

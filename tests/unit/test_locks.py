@@ -16,19 +16,20 @@ from pathlib import Path
 
 import pytest
 
-from shards import locks
-from shards.errors import CannotOpen, FileBusy, NotAFile, Reentered
-from shards.locks import FileLock, is_taken
+from kanban_shards import locks
+from kanban_shards.errors import CannotOpen, FileBusy, NotAFile, Reentered
+from kanban_shards.locks import FileLock, is_taken
 
 HOLD = (
-    "import sys; from pathlib import Path; from shards.locks import FileLock; lock = FileLock(Path(sys.argv[1])); "
+    "import sys; from pathlib import Path; from kanban_shards.locks import FileLock; "
+    "lock = FileLock(Path(sys.argv[1])); "
     "lock.acquire(5); print('held', flush=True); sys.stdin.read()"
 )
 # The child lives on after the parent, which held the lock when it forked, has let go.
 FORK = """
 import os, signal, sys
 from pathlib import Path
-from shards.locks import FileLock, is_taken
+from kanban_shards.locks import FileLock, is_taken
 lock = FileLock(Path(sys.argv[1]))
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 lock.acquire(5)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from coordinator import lock as locks
-from coordinator.errors import ExtraMissing
-from coordinator.metrics import FIGURES, Metrics
-from shards import Gateway
-from shards.boards import create_board
-from shards.names import BoardPaths
+from kanban_shards import Gateway
+from kanban_shards.boards import create_board
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.errors import ExtraMissing
+from kanban_shards.coordinator.metrics import FIGURES, Metrics
+from kanban_shards.names import BoardPaths
 
 
 def figures(text: str) -> dict[tuple, float]:

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from coordinator import lock as locks
-from coordinator.backups import Backup, make_backup
-from coordinator.compact import compact
-from coordinator.passes import make_board
-from coordinator.repair import repair_ledger, repair_shard, repair_snapshot
-from coordinator.restore import restore
-from shards import Gateway, placing
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards import Gateway, placing
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.backups import Backup, make_backup
+from kanban_shards.coordinator.compact import compact
+from kanban_shards.coordinator.passes import make_board
+from kanban_shards.coordinator.repair import repair_ledger, repair_shard, repair_snapshot
+from kanban_shards.coordinator.restore import restore
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from shards.errors import InvalidName, InvalidTaskId, NotAFile, StorageError, UnknownBoard
-from shards.filesystems import SMALL_BYTES
-from shards.names import (
+from kanban_shards.errors import InvalidName, InvalidTaskId, NotAFile, StorageError, UnknownBoard
+from kanban_shards.filesystems import SMALL_BYTES
+from kanban_shards.names import (
     BoardPaths,
     check_board,
     check_profile,

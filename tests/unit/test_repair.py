@@ -13,15 +13,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from coordinator import lock as locks
-from coordinator.collect import look
-from coordinator.errors import BeyondRepair, LedgerBehind, NothingToRepair
-from coordinator.repair import repair_ledger, repair_shard
-from coordinator.verify import verify
-from shards import Board, Gateway, placing
-from shards.errors import FileMissing, InvalidName, NewerSchema, ShardBehind
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway, placing
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.collect import look
+from kanban_shards.coordinator.errors import BeyondRepair, LedgerBehind, NothingToRepair
+from kanban_shards.coordinator.repair import repair_ledger, repair_shard
+from kanban_shards.coordinator.verify import verify
+from kanban_shards.errors import FileMissing, InvalidName, NewerSchema, ShardBehind
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_an_open_run_stays_open(
         paths.shard("amy").unlink() if damage == "lost" else paths.shard("amy").write_bytes(b"x" * 8192)
         later = SimpleNamespace(time_ns=lambda: time.time_ns() + 3600 * 10**9, monotonic_ns=time.monotonic_ns)
         with monkeypatch.context() as patched, Gateway("bob", home=home) as bob:
-            patched.setattr("coordinator.clock.time", later)
+            patched.setattr("kanban_shards.coordinator.clock.time", later)
             bob.merge_now()
         assert amy.board.run(run.id).ended_at is None
         repair_shard(paths, _held(paths), "amy")
@@ -241,9 +241,9 @@ def test_a_first_change_that_was_rewritten_makes_no_ledger(paths: BoardPaths, lo
 
 DIE = """
 import os, sys
-from coordinator import lock as locks
-from coordinator.repair import repair_ledger, repair_shard
-from shards.names import BoardPaths
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.repair import repair_ledger, repair_shard
+from kanban_shards.names import BoardPaths
 paths, step = BoardPaths.find(home=sys.argv[1]), int(sys.argv[3])
 done = 0
 def die_at(name):
@@ -362,7 +362,7 @@ def test_the_command(home: str, paths: BoardPaths, tasks: list[str], kanban_merg
 def test_beside_a_daemon(paths: BoardPaths, tasks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from click.testing import CliRunner
 
-    from coordinator import cli
+    from kanban_shards.coordinator import cli
 
     monkeypatch.setattr(locks, "LOCK_WAIT_S", 0.0)
     with closing(locks.take(paths, locks.DAEMON, 0)):

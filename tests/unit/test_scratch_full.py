@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import lock as locks
-from coordinator.compact import compact
-from coordinator.importing import import_board
-from coordinator.passes import Coordinator
-from coordinator.salvage import salvage
-from coordinator.verify import rebuild, verify
-from shards import Gateway, placing, sqlite
-from shards.errors import DiskFull
-from shards.locks import FileLock
-from shards.names import BoardPaths
+from kanban_shards import Gateway, placing, sqlite
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.compact import compact
+from kanban_shards.coordinator.importing import import_board
+from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.salvage import salvage
+from kanban_shards.coordinator.verify import rebuild, verify
+from kanban_shards.errors import DiskFull
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths
 from tests.legacy import write_legacy
 
 

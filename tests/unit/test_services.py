@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from coordinator import cli
-from coordinator.errors import NotOurService
-from coordinator.services import MARK, Service, quoted
-from shards.boards import create_board, switch_board
+from kanban_shards.boards import create_board, switch_board
+from kanban_shards.coordinator import cli
+from kanban_shards.coordinator.errors import NotOurService
+from kanban_shards.coordinator.services import MARK, Service, quoted
 
 STRANGE = 'a b%c $x "q" \\ ü'
 

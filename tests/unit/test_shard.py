@@ -13,10 +13,10 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from shards import Board, Gateway, connections, sqlite, tail
-from shards.bodies import Assign, Comment, Create
-from shards.changes import chain, genesis
-from shards.errors import (
+from kanban_shards import Board, Gateway, connections, sqlite, tail
+from kanban_shards.bodies import Assign, Comment, Create
+from kanban_shards.changes import chain, genesis
+from kanban_shards.errors import (
     Damaged,
     Forked,
     InvalidChange,
@@ -26,23 +26,23 @@ from shards.errors import (
     StorageError,
     TooLarge,
 )
-from shards.locks import FileLock
-from shards.names import BoardPaths, new_task_id
-from shards.shard import Shard, _Appended
-from shards.together import Request
-from shards.vectors import Eyes
+from kanban_shards.locks import FileLock
+from kanban_shards.names import BoardPaths, new_task_id
+from kanban_shards.shard import Shard, _Appended
+from kanban_shards.together import Request
+from kanban_shards.vectors import Eyes
 from tests.untyped import write_untyped
 
 NOTHING = Eyes()
 # Files may grow no further: what a full disk does, without one.
 FULL = """
 import resource, sys
-from shards.errors import StorageError
-from shards.bodies import Comment
-from shards.names import BoardPaths
-from shards.shard import Shard, _Appended
-from shards.together import Request
-from shards.vectors import Eyes
+from kanban_shards.errors import StorageError
+from kanban_shards.bodies import Comment
+from kanban_shards.names import BoardPaths
+from kanban_shards.shard import Shard, _Appended
+from kanban_shards.together import Request
+from kanban_shards.vectors import Eyes
 shard = Shard(BoardPaths.find(home=sys.argv[1]), "amy")
 before = shard.append(sys.argv[2], Comment(text="before"), Eyes()).seq
 unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -10,8 +10,8 @@ from itertools import chain
 
 import pytest
 
-from shards.errors import Reentered, StorageError
-from shards.together import Request, Together
+from kanban_shards.errors import Reentered, StorageError
+from kanban_shards.together import Request, Together
 
 PATIENCE_S = 30.0
 

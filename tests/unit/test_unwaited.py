@@ -8,16 +8,16 @@ from contextlib import closing
 
 import pytest
 
-from coordinator import lock as locks
-from coordinator import passes
-from coordinator.repair import repair_shard
-from shards import Board, Gateway, later, writer
-from shards.bell import Bell
-from shards.bodies import Comment
-from shards.errors import GivenUp
-from shards.later import Later
-from shards.locks import is_taken
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway, later, writer
+from kanban_shards.bell import Bell
+from kanban_shards.bodies import Comment
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator import passes
+from kanban_shards.coordinator.repair import repair_shard
+from kanban_shards.errors import GivenUp
+from kanban_shards.later import Later
+from kanban_shards.locks import is_taken
+from kanban_shards.names import BoardPaths
 
 
 @pytest.fixture(autouse=True)

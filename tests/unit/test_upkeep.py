@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import lock as locks
-from coordinator.verify import rebuild, verify
-from shards import Gateway
-from shards.names import BoardPaths
+from kanban_shards import Gateway
+from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.verify import rebuild, verify
+from kanban_shards.names import BoardPaths
 
 LATER_S = 4_000_000_000
 

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shards import Board, Gateway
-from shards.bodies import Complete
-from shards.errors import Undecided
-from shards.names import BoardPaths
-from shards.records import Run
-from shards.verbs.dispatch import Dispatch
+from kanban_shards import Board, Gateway
+from kanban_shards.bodies import Complete
+from kanban_shards.errors import Undecided
+from kanban_shards.names import BoardPaths
+from kanban_shards.records import Run
+from kanban_shards.verbs.dispatch import Dispatch
 from tests.unit.verbs import MISSING, Shell, append_unmerged
 
 

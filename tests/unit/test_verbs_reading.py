@@ -13,10 +13,10 @@ from contextlib import contextmanager
 import click
 import pytest
 
-from shards import Board, Gateway
-from shards.cli import VERBS, main
-from shards.deliveries import PAUSES_S
-from shards.records import TASK_JSON_KEYS
+from kanban_shards import Board, Gateway
+from kanban_shards.cli import VERBS, main
+from kanban_shards.deliveries import PAUSES_S
+from kanban_shards.records import TASK_JSON_KEYS
 from tests.unit.verbs import MISSING, Shell
 
 # `hermes kanban`'s verbs on tasks, runs, links, comments, files, chats and plans, with their flags.
@@ -185,7 +185,7 @@ def test_dead_letters(shell: Shell, home: str, task_id: str, monkeypatch: pytest
     assert shell.says("notify-dead") == "(no dead letters)\n"
     shell.says("notify-subscribe", task_id, *CHAT)
     shell.says("complete", task_id)
-    monkeypatch.setattr("shards.deliveries.PAUSES_S", (0,) * len(PAUSES_S))
+    monkeypatch.setattr("kanban_shards.deliveries.PAUSES_S", (0,) * len(PAUSES_S))
     with Gateway("amy", home=home) as gateway:
         again = True
         while again:
@@ -231,7 +231,7 @@ def test_watch_shows_what_is_chosen(shell: Shell, home: str) -> None:
 @contextmanager
 def _following(home: str, *words: str) -> Iterator[Iterator[str]]:
     """The lines that a verb prints until it is interrupted, which is how it ends well."""
-    argv = [sys.executable, "-u", "-m", "shards", "--home", home, *words]
+    argv = [sys.executable, "-u", "-m", "kanban_shards", "--home", home, *words]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield iter(process.stdout.readline, "")

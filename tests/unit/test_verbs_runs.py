@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from shards import Board, Gateway
-from shards.bodies import Edit
-from shards.names import BoardPaths
+from kanban_shards import Board, Gateway
+from kanban_shards.bodies import Edit
+from kanban_shards.names import BoardPaths
 from tests.unit.verbs import MISSING, Shell, append_unmerged
 
 

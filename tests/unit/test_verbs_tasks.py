@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from shards.records import TASK_JSON_KEYS
+from kanban_shards.records import TASK_JSON_KEYS
 from tests.unit.verbs import MISSING, Shell
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from shards.board import Board
-from shards.cli import main
-from shards.fields import Body
-from shards.names import BoardPaths
-from shards.shard import Shard
+from kanban_shards.board import Board
+from kanban_shards.cli import main
+from kanban_shards.fields import Body
+from kanban_shards.names import BoardPaths
+from kanban_shards.shard import Shard
 
 MISSING = "t_0123456789abcdef"
 
