@@ -62,10 +62,10 @@ class Commands:
         if kind == "comment" and self.created:
             task_id = self._chance.choice(self.created)
         if kind == "once":
-            words = ["coordinator", *place, "--once", "--json"]
+            words = ["kanban_shards.coordinator", *place, "--once", "--json"]
         else:
             verb = ["comment", task_id, text] if task_id else ["create", text]
-            words = ["shards", *place, "--profile", self._chance.choice(self._crew.team), *verb, "--json"]
+            words = ["kanban_shards", *place, "--profile", self._chance.choice(self._crew.team), *verb, "--json"]
         process = subprocess.Popen(
             [sys.executable, "-m", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )

@@ -15,7 +15,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.boards import every_lock
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.errors import (
@@ -34,8 +33,9 @@ from kanban_shards.coordinator.passes import Coordinator, Progress
 from kanban_shards.coordinator.salvage import salvage
 from kanban_shards.coordinator.salvage.report import SOUND
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
-from kanban_shards.filesystems import sync_folder
 from kanban_shards.names import COORDINATOR, BoardPaths, printable_name
+from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage.filesystems import sync_folder
 
 # Where a board is built for its home; no shard can be called so, and no board.
 BUILDING = "kanban-adopting"
@@ -166,9 +166,9 @@ def _build(paths: BoardPaths, building: BoardPaths, trust_closed: bool, progress
     if _logs(paths.board):
         whole = building.folder / "whole"
         whole.mkdir()
-        placing.give_name(salvage(paths.board, whole).copy, building.folder / _WHOLE)
+        files.give_name(salvage(paths.board, whole).copy, building.folder / _WHOLE)
     for made in (building.ledger, building.board):
-        placing.require_whole(made)
+        files.require_whole(made)
     check_closed(paths.board, trust_closed)
     if stamp(paths.board) != before:
         raise WrittenMeanwhile(path=paths.board)
@@ -182,13 +182,13 @@ def _swap(paths: BoardPaths, building: BoardPaths, was_sound: bool) -> Path:
     _link(paths.board, legacy)
     if logs := _logs(paths.board):
         for suffix in logs:
-            _link(placing.beside(paths.board, suffix), placing.beside(legacy, suffix))
+            _link(files.beside(paths.board, suffix), files.beside(legacy, suffix))
         # Without its WAL the file lacks what was written last. The copy has it, page for page, and so it does not
         # matter whether the WAL still lies beside it. The same holds for the journal of a transaction cut short.
         if not was_sound:  # the copy is another file then, which the WAL would damage
-            placing.move_sidecars(paths.board, building.folder / "former.db")
+            files.move_sidecars(paths.board, building.folder / "former.db")
         (building.folder / _WHOLE).rename(paths.board)
-    placing.move_sidecars(paths.board, building.folder / "former.db")
+    files.move_sidecars(paths.board, building.folder / "former.db")
     if found := [path for path in (paths.snapshot, paths.ledger) if path.exists()]:
         aside = _new_folder_aside(paths)
         for path in found:
@@ -203,8 +203,8 @@ def _swap(paths: BoardPaths, building: BoardPaths, was_sound: bool) -> Path:
 
 def _name_for_legacy(paths: BoardPaths) -> Path:
     """The first name that is free, or that the file has since a killed attempt."""
-    here, number = placing.identity(paths.board), 1
-    while placing.identity(_legacy_name(paths, number)) not in (None, here):
+    here, number = files.identity(paths.board), 1
+    while files.identity(_legacy_name(paths, number)) not in (None, here):
         number += 1
     return _legacy_name(paths, number)
 
@@ -244,7 +244,7 @@ def _is_back(paths: BoardPaths, original: bool) -> bool:
         return is_legacy(paths.board)
     except Damaged:
         legacy = _last_legacy(paths)
-        if _was_put_back(paths) or (legacy and placing.identity(legacy) == placing.identity(paths.board)):
+        if _was_put_back(paths) or (legacy and files.identity(legacy) == files.identity(paths.board)):
             return True
         if original and legacy:
             return False
@@ -257,7 +257,7 @@ def _was_put_back(paths: BoardPaths) -> bool:
     folder = _filled_in_part(paths)
     if folder is None or (_last_legacy(paths) and not paths.ledger.exists()):
         return False
-    return placing.identity(folder / paths.board.name) not in (None, placing.identity(paths.board))
+    return files.identity(folder / paths.board.name) not in (None, files.identity(paths.board))
 
 
 def _merge_everything(paths: BoardPaths) -> None:
@@ -274,7 +274,7 @@ def _put_back(paths: BoardPaths, original: bool, aside: Path) -> int | None:
         legacy = aside / _RESTORING
         position = export(paths, legacy).position
         legacy.chmod(paths.board.stat().st_mode & 0o777)  # for whoever used the board until now
-    placing.move_sidecars(paths.board, aside / paths.board.name)  # empty: whoever wrote the board closed it
+    files.move_sidecars(paths.board, aside / paths.board.name)  # empty: whoever wrote the board closed it
     _link(paths.board, aside / paths.board.name)
     legacy.rename(paths.board)
     sync_folder(paths.folder)
@@ -286,7 +286,7 @@ def _clear(paths: BoardPaths, aside: Path) -> None:
     for suffix in _LOGS:
         for log in sorted(paths.folder.glob(f"{LEGACY}*.db{suffix}")):
             if not log.with_name(log.name.removesuffix(suffix)).exists() and suffix not in _logs(paths.board):
-                log.rename(placing.beside(paths.board, suffix))
+                log.rename(files.beside(paths.board, suffix))
     for path in _ours(paths):
         _move(path, aside)
     sync_folder(aside)
@@ -325,7 +325,7 @@ def _legacy_name(paths: BoardPaths, number: int) -> Path:
 
 def _logs(path: Path) -> list[str]:
     """Which logs lie beside the file, and may have something in them that it lacks."""
-    logs = {suffix: placing.beside(path, suffix) for suffix in _LOGS}
+    logs = {suffix: files.beside(path, suffix) for suffix in _LOGS}
     return [suffix for suffix, log in logs.items() if log.exists() and log.stat().st_size > 0]
 
 
@@ -335,7 +335,7 @@ def _link(path: Path, other: Path) -> None:
 
 
 def _move(path: Path, folder: Path) -> None:
-    placing.move_sidecars(path, folder / path.name)  # first: no other file may ever get this one's journal
+    files.move_sidecars(path, folder / path.name)  # first: no other file may ever get this one's journal
     path.rename(folder / path.name)
 
 

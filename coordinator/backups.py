@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from kanban_shards import connections, placing, sqlite, text
+from kanban_shards import text
 from kanban_shards.board import Board
 from kanban_shards.commands import NEEDS_ATTENTION
 from kanban_shards.coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
@@ -30,10 +30,11 @@ from kanban_shards.coordinator.passes import Progress
 from kanban_shards.coordinator.taking import Quarantine, base_of
 from kanban_shards.coordinator.verify import Finding, verify
 from kanban_shards.errors import FileBusy, InvalidName, KanbanError, NotAFile, StorageError
-from kanban_shards.filesystems import FOR_ITS_USER, open_plain, sync_folder
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths, expanded
 from kanban_shards.records import Attachment
+from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage.filesystems import FOR_ITS_USER, open_plain, sync_folder
+from kanban_shards.storage.locks import FileLock
 
 KEPT = 14
 MANIFEST = "backup.json"
@@ -106,8 +107,8 @@ class Backup(msgspec.Struct, frozen=True):
     @property
     def size_bytes(self) -> int:
         """What it takes of the disk: a file that has several names counts for its part."""
-        files = [os.lstat(os.path.join(folder, name)) for folder, _, names in os.walk(self.folder) for name in names]
-        return sum(file.st_size // file.st_nlink for file in files)
+        stats = [os.lstat(os.path.join(folder, name)) for folder, _, names in os.walk(self.folder) for name in names]
+        return sum(each.st_size // each.st_nlink for each in stats)
 
     def paths(self, slug: str) -> BoardPaths:
         """Its files, as those of a board ``slug``."""
@@ -297,7 +298,7 @@ def _is_kept(attachment: Attachment, paths: BoardPaths, linked: Path) -> bool:
     folder, name = os.path.split(attachment.stored_path)
     if _is_regular(linked / attachment.task_id / name):
         return True
-    is_own = placing.identity(folder) == placing.identity(paths.attachments / attachment.task_id)
+    is_own = files.identity(folder) == files.identity(paths.attachments / attachment.task_id)
     return os.path.exists(attachment.stored_path) and not is_own
 
 
@@ -317,7 +318,7 @@ def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:
             with locked_shard(paths, profile) as source:
                 sqlite.write_copy(source, copy.shard(profile), sqlite.SHARD)
         except (StorageError, InvalidName) as error:
-            placing.discard(copy.folder / path.name)
+            files.discard(copy.folder / path.name)
             problems.append(str(error))
     return problems
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from kanban_shards import connections, sqlite
 from kanban_shards.changes import Change
 from kanban_shards.coordinator.errors import AnotherBoard
 from kanban_shards.coordinator.histories import locked_shard, shard_id_of, until_damage
@@ -24,6 +23,7 @@ from kanban_shards.coordinator.snapshots import read_start
 from kanban_shards.coordinator.taking import LATEST_MS, Quarantine, base_of, take_all
 from kanban_shards.errors import InvalidName
 from kanban_shards.names import BoardPaths, check_profile
+from kanban_shards.storage import connections, sqlite
 
 _ENTRY = "SELECT profile, seq, at_ms FROM merge_verdicts WHERE position = ?"
 _BOARD_AND_LEDGER = (

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.changes import Change
 from kanban_shards.coordinator import taking
 from kanban_shards.coordinator.taking import Quarantine, Share, Taken, Watermark, sign_ms, take
 from kanban_shards.errors import FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths, check_profile, printable_name
+from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage.locks import FileLock
 
 BUSY = "busy"
 QUARANTINED = "quarantined"
@@ -127,7 +127,7 @@ class _OpenShard:
 
     def _reader(self) -> sqlite3.Connection:
         sqlite.check_plain(self.path, sqlite.SHARD)
-        identity = placing.identity(self.path)
+        identity = files.identity(self.path)
         if self._connection is None or identity != self._identity:
             self._close_connection()
             self._connection = sqlite.open_reader(self.path, sqlite.SHARD)
@@ -226,7 +226,7 @@ class Collector:
         return any(LEFT_AT_MOST_MS < each * 1000 < STUCK_MS for each in left_s)
 
     def _may_be_new(self, profile: str, path: Path) -> bool:
-        return profile not in self._known or self._known[profile] != placing.stamp(path)
+        return profile not in self._known or self._known[profile] != files.stamp(path)
 
     def _read_if_room(self, profile: str, path: Path, watermark: Watermark, share: Share, into: Collected) -> bool:
         """Read the shard's ``share`` into ``into``; returns False if it is busy, or ``into`` has no room for more."""
@@ -235,7 +235,7 @@ class Collector:
             return False
         self._quarantined.pop(profile, None)
         self._known.pop(profile, None)
-        stamp = placing.stamp(path)
+        stamp = files.stamp(path)
         taken = Taken()
         try:
             shard = self._shard(check_profile(profile))

@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.coordinator.backups import backups_in
 from kanban_shards.coordinator.errors import NotVerified
 from kanban_shards.coordinator.histories import opened_shard
@@ -22,8 +21,9 @@ from kanban_shards.coordinator.snapshots import Start, read_start, start_of
 from kanban_shards.coordinator.taking import Quarantine, base_of
 from kanban_shards.coordinator.verify import Verification, compare_with_replay
 from kanban_shards.errors import FileBusy, InvalidName, StorageError
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths, check_profile
+from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage.locks import FileLock
 
 # How long a shard that is being written is waited for; after that it is compacted the next time.
 SHARD_WAIT_S = 2.0
@@ -60,7 +60,7 @@ def compact(
     ``lock``: the coordinator's, held. ``dry_run``: only count. ``progress(done, total)`` is told of replayed entries.
     Raises NotVerified if the board is not what its ledger gives; then nothing is dropped.
     """
-    placing.discard(_making(paths))  # of a compaction that was killed
+    files.discard(_making(paths))  # of a compaction that was killed
     Coordinator(paths, lock).close()  # catches up, or says what must be repaired first
     with closing(FileLedger(paths.ledger, lock)) as ledger:
         start = start_of(paths, ledger)
@@ -102,11 +102,11 @@ def _snapshot_at(
                     compare_with_replay(found, board, ledger, scratch, progress)
                 for finding in found.findings:
                     raise NotVerified(path=paths.board, problem=f"{finding.where}: {finding.problem}")
-                placing.replace(making, paths.snapshot, lock)
+                files.replace(making, paths.snapshot, lock)
             return start
     finally:
         board.close()
-        placing.discard(making)
+        files.discard(making)
 
 
 def _shorten_shard(paths: BoardPaths, profile: str, path: Path, start: Start, dry_run: bool) -> Shortened:
@@ -145,4 +145,4 @@ def _making(paths: BoardPaths) -> Path:
 
 
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in (path, placing.beside(path, "-wal")) if file.exists())
+    return sum(file.stat().st_size for file in (path, files.beside(path, "-wal")) if file.exists())

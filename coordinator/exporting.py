@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.coordinator.rows.base import COUNTED
 from kanban_shards.errors import AlreadyThere, CannotOpen
-from kanban_shards.filesystems import sync_folder
 from kanban_shards.migrations.board import HERMES_TABLES
 from kanban_shards.migrations.hermes import LATER_COLUMNS, columns_of, digest, stock_schema
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage.filesystems import sync_folder
 
 HERMES, JSON_LINES = "hermes", "jsonl"
 # In what order the rows of each table are told.
@@ -60,14 +60,14 @@ def export(paths: BoardPaths, target: Path, format: str = HERMES) -> Exported:
             with connections.explained(paths.board), connections.one_state(board):
                 (position,) = board.execute("SELECT position FROM merge_state").fetchone()
                 found = _write_lines(board, making) if format == JSON_LINES else _write_board(board, making)
-            placing.give_name(making, target)
+            files.give_name(making, target)
         finally:
-            placing.discard(making)
+            files.discard(making)
     return Exported(target, found[0], position, found[1])
 
 
 def _write_board(board: sqlite3.Connection, making: Path) -> tuple[dict[str, int], str]:
-    placing.discard(making)
+    files.discard(making)
     made = sqlite.make_foreign(making)
     with closing(made), connections.explained(making):
         with connections.transaction(made):

@@ -14,13 +14,13 @@ from collections import deque
 from contextlib import closing, suppress
 from pathlib import Path
 
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.coordinator.errors import BreaksAgain, LedgerBehind, NothingToRepair
 from kanban_shards.coordinator.passes import Progress, make_board
 from kanban_shards.coordinator.repair import repair_ledger
 from kanban_shards.errors import Damaged, StorageError
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage.locks import FileLock
 
 log = logging.getLogger("kanban-merge")
 
@@ -77,7 +77,7 @@ class Healer:
         ``lock``: the coordinator's, held. Raises ``error`` where nothing can be made, such as a board whose ledger is
         missing, BreaksAgain, BeyondRepair, and the StorageErrors of the files that it would be made from.
         """
-        if isinstance(error, Damaged) and error.path == self._paths.board and not placing.is_empty(self._paths.ledger):
+        if isinstance(error, Damaged) and error.path == self._paths.board and not files.is_empty(self._paths.ledger):
             self._check_times(error)
             aside = make_board(self._paths, lock, progress)
             self._count(error.path)

@@ -16,7 +16,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.board import Board
 from kanban_shards.coordinator.collect import BUSY, MISSING, QUARANTINED, Collected, Left, look
 from kanban_shards.coordinator.lock import Holder, holder, is_stopped
@@ -24,6 +23,7 @@ from kanban_shards.coordinator.taking import sign_ms
 from kanban_shards.deliveries import DELIVERED_KINDS
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, files, sqlite
 
 HEALTHY = "ok"
 # This user may not take the shard's lock, so only what the file says of itself is known.
@@ -205,7 +205,7 @@ def read_sizes(paths: BoardPaths) -> Sizes:
         except OSError:  # it went away meanwhile
             continue
         base = entry.name
-        for suffix in placing.SIDECARS:
+        for suffix in files.SIDECARS:
             base = base.removesuffix(suffix)
         if ".damaged-" in base:
             sizes["aside"] += size

@@ -8,14 +8,14 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kanban_shards import connections, sqlite
 from kanban_shards.changes import Change
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.snapshots import start_of
 from kanban_shards.coordinator.taking import Quarantine, base_of
 from kanban_shards.errors import CannotOpen, Damaged, DiskFull, FileBusy, LegacyBoard, NewerSchema, StorageError
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage.locks import FileLock
 
 SHARD_LOCK_WAIT_S = 10.0
 

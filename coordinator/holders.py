@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kanban_shards import placing
+from kanban_shards.storage import files
 
 _FLAGS = re.compile(r"^flags:\s*([0-7]+)$", re.MULTILINE)
 
@@ -43,7 +43,7 @@ def file_holders(path: Path, processes: Path = Path("/proc")) -> list[FileHolder
 
 def holders_of(paths: Iterable[Path], processes: Path = Path("/proc")) -> list[FileHolder]:
     """The same for several databases, in one look at the processes."""
-    names = {os.path.realpath(path) + suffix for path in paths for suffix in ("", *placing.SIDECARS)}
+    names = {os.path.realpath(path) + suffix for path in paths for suffix in ("", *files.SIDECARS)}
     found: dict[tuple[int, str], FileHolder] = {}
     for pid in _pids(processes):
         for name, deleted, writing in _open_files(processes / str(pid)):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from kanban_shards import attachments, connections, placing, sqlite
+from kanban_shards import attachments
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.errors import CannotTell, NotLegacy, StillOpen, WrittenMeanwhile
 from kanban_shards.coordinator.fitting import Notes
@@ -33,6 +33,7 @@ from kanban_shards.imported import ImportRows
 from kanban_shards.migrations import hermes
 from kanban_shards.migrations.hermes import Legacy
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, files, sqlite
 
 # Changes that go into the ledger together; a task that has more goes in as a whole all the same.
 BATCH_CHANGES = 1_000
@@ -138,7 +139,7 @@ def check_closed(path: Path, trust_closed: bool) -> None:
 
 def stamp(path: Path) -> tuple[tuple[int, int, int] | None, ...]:
     """What changes when somebody writes the file, its WAL or its journal."""
-    found = [placing.stamp(placing.beside(path, suffix)) for suffix in ("", "-wal", "-journal")]
+    found = [files.stamp(files.beside(path, suffix)) for suffix in ("", "-wal", "-journal")]
     return tuple(each if each and each[1] else None for each in found)  # an empty WAL is one that a reader left
 
 
@@ -161,7 +162,7 @@ def _report(
 @contextmanager
 def _ground_of(paths: BoardPaths, source: Path) -> Iterator[Ground]:
     """What the board has, without making one; nothing where the original itself lies, for that is to be adopted."""
-    if placing.is_empty(paths.board) or placing.identity(paths.board) == placing.identity(source):
+    if files.is_empty(paths.board) or files.identity(paths.board) == files.identity(source):
         yield EmptyGround()
         return
     with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as connection, connections.one_state(connection):

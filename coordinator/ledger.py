@@ -13,10 +13,10 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from kanban_shards import connections, sqlite
 from kanban_shards.changes import Change
 from kanban_shards.errors import Damaged
-from kanban_shards.locks import FileLock
+from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage.locks import FileLock
 
 GENESIS = ""
 _COLUMNS = "position, profile, seq, task_id, kind, body, seen, written_ms, change_digest, at_ms, digest"

@@ -24,9 +24,9 @@ from kanban_shards.coordinator.health import (
 )
 from kanban_shards.coordinator.problems import problems
 from kanban_shards.errors import BoardMissing, KanbanError
-from kanban_shards.filesystems import write_whole
 from kanban_shards.names import BoardPaths
 from kanban_shards.records import STATUSES
+from kanban_shards.storage.filesystems import write_whole
 
 # Name, meaning, and labels beside ``board``, of each figure; all are gauges, each begins with ``kanban_``.
 FIGURES = {

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.bell import Ringer
 from kanban_shards.changes import Change
 from kanban_shards.coordinator.clock import Clock
@@ -33,8 +32,9 @@ from kanban_shards.coordinator.state import BoardState
 from kanban_shards.coordinator.taking import Quarantine, base_of
 from kanban_shards.errors import HistoryLost, InvalidName, StorageError
 from kanban_shards.fields import Body
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage.locks import FileLock
 
 # Entries applied in one transaction of the board while catching up: short enough to be stopped between two.
 CATCH_UP_ENTRIES = 1_000
@@ -76,7 +76,7 @@ class Coordinator:
         self._lock = lock
         self._ringer: Ringer | None = None
         self._ledger: FileLedger | None = None
-        is_lost, has_ledger = placing.is_empty(paths.board), not placing.is_empty(paths.ledger)
+        is_lost, has_ledger = files.is_empty(paths.board), not files.is_empty(paths.ledger)
         if is_lost and not has_ledger and _was_compacted(paths):
             raise HistoryLost(path=paths.board, has_snapshot=paths.snapshot.exists())
         self.made_board = is_lost and has_ledger
@@ -84,7 +84,7 @@ class Coordinator:
             make_board(paths, lock, progress)
         self._collector = Collector(paths)
         self._clock = Clock()
-        found = {path: placing.identity(path) for path in (paths.board, paths.ledger)}
+        found = {path: files.identity(path) for path in (paths.board, paths.ledger)}
         self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock)
         try:
             with connections.explained(paths.board):
@@ -92,7 +92,7 @@ class Coordinator:
                 if self._board.position()[0] and not paths.ledger.exists():
                     raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
                 self._ledger = FileLedger(paths.ledger, lock)
-                self._opened = {path: placing.identity(path) for path in found}
+                self._opened = {path: files.identity(path) for path in found}
                 for path, identity in found.items():
                     if identity not in (None, self._opened[path]):  # replaced while it was being opened
                         raise FileReplaced(path=path)
@@ -179,7 +179,7 @@ class Coordinator:
         if error := displaced(self._lock):
             raise error
         for path, identity in self._opened.items():
-            if placing.identity(path) != identity:
+            if files.identity(path) != identity:
                 raise FileReplaced(path=path)
 
     def _read_data_version(self) -> int:
@@ -257,12 +257,12 @@ def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda do
             closing(FileLedger(paths.ledger)) as ledger,
             replayed(paths, ledger, progress=progress) as (scratch, _),
         ):
-            placing.discard(making)
+            files.discard(making)
             with closing(sqlite.open_writer(making, sqlite.BOARD, lock)) as board, connections.explained(making):
                 sqlite.copy_over(scratch, board)
-        return placing.put_in_place(making, paths.board, lock)
+        return files.put_in_place(making, paths.board, lock)
     finally:
-        placing.discard(making)
+        files.discard(making)
 
 
 def _was_compacted(paths: BoardPaths) -> bool:

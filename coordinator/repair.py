@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.board import Board
 from kanban_shards.changes import Change, chain, genesis
 from kanban_shards.coordinator.errors import BeyondRepair, NothingToRepair, ShardMissing
@@ -34,8 +33,9 @@ from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.coordinator.snapshots import Start, read_start, start_of
 from kanban_shards.coordinator.taking import take_all
 from kanban_shards.errors import Damaged
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage.locks import FileLock
 
 _ORDER = (
     "SELECT v.profile, v.seq, v.at_ms, k.task_id, k.kind, k.body, k.seen, k.written_ms, k.change_digest "
@@ -72,7 +72,7 @@ def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
     try:
         return _ledger_made_again(paths, lock)
     except Damaged as error:
-        if error.path != paths.board or placing.is_empty(paths.ledger) or _is_whole(paths.ledger):
+        if error.path != paths.board or files.is_empty(paths.ledger) or _is_whole(paths.ledger):
             raise
         problem = f"{paths.board}, of which it would be made, is damaged as well ({error.problem})"
         raise BeyondRepair(path=paths.ledger, problem=problem) from error
@@ -133,9 +133,9 @@ def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
             shard_id = old.shard_id or secrets.token_hex(16)
             base = merged.start if merged.start[0] else (0, genesis(profile, shard_id))
             _write_shard(making, shard_lock, (profile, shard_id, *base), changes, runs)
-            aside = placing.put_in_place(making, path, shard_lock)
+            aside = files.put_in_place(making, path, shard_lock)
         finally:
-            placing.discard(making)
+            files.discard(making)
     kept = {change.digest for change in changes}
     unmerged = tuple(
         change for change in old.held.changes if change.seq > merged.start[0] and change.digest not in kept
@@ -158,10 +158,10 @@ def _ledger_made_again(paths: BoardPaths, lock: FileLock) -> Repaired:
             if _write_ledger(making, lock, start, _entries(paths, board, start)) != (shown, digest):
                 problem = f"{paths.board} and the shards do not lead to the digest that the board shows"
                 raise BeyondRepair(path=paths.ledger, problem=problem)
-        return Repaired(paths.ledger, shown - start.position, placing.put_in_place(making, paths.ledger, lock))
+        return Repaired(paths.ledger, shown - start.position, files.put_in_place(making, paths.ledger, lock))
     finally:
         board.close()
-        placing.discard(making)
+        files.discard(making)
 
 
 def _is_whole(path: Path) -> bool:
@@ -224,7 +224,7 @@ def _merged_changes(paths: BoardPaths, profile: str) -> dict[int, Change]:
 
 
 def _write_ledger(path: Path, lock: FileLock, start: Start, entries: Iterator[tuple[int, Change]]) -> tuple[int, str]:
-    placing.discard(path)
+    files.discard(path)
     with closing(FileLedger(path, lock)) as ledger:
         ledger.begin_behind(start.position, start.digest)
         for at_ms, group in groupby(entries, key=lambda entry: entry[0]):
@@ -261,7 +261,7 @@ def _examine(path: Path, profile: str, merged: Merged, marks: dict, lock: FileLo
 
 
 def _write_shard(path: Path, lock: FileLock, meta: tuple, changes: list[Change], runs: list[int]) -> None:
-    placing.discard(path)
+    files.discard(path)
     now_ms = time.time_ns() // 1_000_000
     shard = sqlite.open_writer(path, sqlite.SHARD, lock)
     with closing(shard), connections.explained(path), connections.transaction(shard):

@@ -14,7 +14,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.board import Board
 from kanban_shards.changes import Change
 from kanban_shards.coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
@@ -28,8 +27,9 @@ from kanban_shards.coordinator.repair import is_sound_snapshot, repair_ledger, r
 from kanban_shards.coordinator.taking import LATEST_MS, Quarantine, base_of, take_all
 from kanban_shards.coordinator.verify import Finding, verify
 from kanban_shards.errors import Damaged, InvalidName, StorageError
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths, check_profile
+from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage.locks import FileLock
 
 STAYED = "stayed"
 RESTORED = "restored"
@@ -88,7 +88,7 @@ def restore(
 def _check_sound(backup: Backup, copy: BoardPaths, progress: Progress) -> None:
     lacks = backup.lacks()
     for path in (copy.board, copy.ledger, copy.snapshot):
-        if path.name in lacks and placing.is_empty(path):  # of any other size, it may be sound all the same
+        if path.name in lacks and files.is_empty(path):  # of any other size, it may be sound all the same
             raise BackupUnsound(path=copy.folder, problem=f"{path.name} {lacks[path.name]}")
     try:
         found = verify(copy, progress)
@@ -150,7 +150,7 @@ def _restore_snapshot(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done:
         if copy.snapshot.exists() and is_sound_snapshot(copy, ledger):
             _put(copy.snapshot, sqlite.SNAPSHOT, paths.snapshot, lock, done)
         elif not ledger.base()[0]:
-            done.set_aside.append(placing.set_aside(paths.snapshot, lock))
+            done.set_aside.append(files.set_aside(paths.snapshot, lock))
         else:  # its board is one too, and with a later one the backup could not be put back again
             _put(copy.board, sqlite.SNAPSHOT, paths.snapshot, lock, done)
 

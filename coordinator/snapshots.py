@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from kanban_shards import connections, sqlite
 from kanban_shards.coordinator.errors import BeyondRepair, SnapshotMissing, SnapshotStrange
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.errors import Damaged
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, sqlite
 
 
 @dataclass(frozen=True)

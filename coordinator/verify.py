@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.coordinator.collect import QUARANTINED, look
 from kanban_shards.coordinator.histories import differing_change
 from kanban_shards.coordinator.ledger import FileLedger
@@ -20,8 +19,9 @@ from kanban_shards.coordinator.passes import Coordinator, Progress, catch_up, re
 from kanban_shards.coordinator.snapshots import read_start, sound_snapshot, start_of
 from kanban_shards.coordinator.state import BoardState
 from kanban_shards.errors import Damaged, DiskFull, FileBusy, KanbanError
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage.locks import FileLock
 
 # Enough differences of one table to see what is wrong.
 DIFFERENCES_SHOWN = 5
@@ -93,8 +93,8 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
     ``lock``: the coordinator's, held. Raises FileMissing or Damaged for a ledger that cannot be replayed, and leaves
     the board as it is then. Without a ledger, a board that is none of ours, or that is damaged, is what is told of.
     """
-    if placing.is_empty(paths.ledger):
-        if placing.is_empty(paths.board) and paths.snapshot.exists():
+    if files.is_empty(paths.ledger):
+        if files.is_empty(paths.board) and paths.snapshot.exists():
             return _begun_again(paths, lock)
         sqlite.open_reader(paths.board, sqlite.BOARD).close()
     with (
@@ -105,7 +105,7 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done,
             _copy_onto(scratch, paths.board, lock)
             return Rebuilt(entries, None)
         except Damaged:
-            aside = placing.set_aside(paths.board, lock)
+            aside = files.set_aside(paths.board, lock)
             _copy_onto(scratch, paths.board, lock)
             return Rebuilt(entries, aside)
 
@@ -116,7 +116,7 @@ def _begun_again(paths: BoardPaths, lock: FileLock) -> Rebuilt:
     with sound_snapshot(paths) as snapshot:
         start = read_start(snapshot)
         aside = sqlite.put_copy(snapshot, paths.board, sqlite.BOARD, lock)
-    placing.discard(paths.ledger)
+    files.discard(paths.ledger)
     with closing(FileLedger(paths.ledger, lock)) as ledger:
         ledger.begin_behind(start.position, start.digest)
     with Coordinator(paths, lock) as coordinator:

@@ -1,7 +1,7 @@
 """The schemas of shard, ledger and board, as sqlite-utils migrations.
 
 Each module holds one file's schema. A migration, once released, is never edited; a new need is a new migration and
-a higher ``schema`` in shards/sqlite.py.
+a higher ``schema`` in shards/storage/sqlite.py.
 """
 
 from __future__ import annotations
@@ -17,4 +17,4 @@ def migrate(connection: sqlite3.Connection, role: str) -> None:
 
     Runs inside the caller's transaction, so a file has either its whole schema or none of it.
     """
-    import_module(f"migrations.{role}").migrations.apply(Database(connection, execute_plugins=False))
+    import_module(f"{__name__}.{role}").migrations.apply(Database(connection, execute_plugins=False))

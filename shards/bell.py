@@ -19,7 +19,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
-from kanban_shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode
+from kanban_shards.storage.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode
 
 WAITING_PREFIX = "kanban-waiting."
 SUFFIX = ".sock"

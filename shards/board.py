@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.errors import BoardMissing
 from kanban_shards.names import BoardPaths
 from kanban_shards.records import (
@@ -31,6 +30,7 @@ from kanban_shards.records import (
     Task,
     Verdict,
 )
+from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.vectors import Eyes, decode
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Board:
         self.paths = paths
         self._connection: sqlite3.Connection | None = None
         self._names = (str(paths.board), f"{paths.board}-wal")
-        self._files: tuple | None = None
+        self._present: tuple | None = None
         self._threads = threading.RLock()
         self._pid = os.getpid()
 
@@ -341,20 +341,20 @@ class Board:
         self.close()
 
     def _open(self) -> sqlite3.Connection:
-        files = self._present_files()
-        if self._connection is not None and files != self._files:
+        present = self._present_files()
+        if self._connection is not None and present != self._present:
             self.close()
         if self._connection is None:
             connection = sqlite.open_reader(self.paths.board, sqlite.BOARD)
             connection.row_factory = sqlite3.Row
             self._connection = connection
-            self._files = self._present_files()
+            self._present = self._present_files()
         return self._connection
 
     def _present_files(self) -> tuple:
         """Which board and which WAL lie there. A kept connection that no longer reads these (the board was replaced,
         or foreign code in this process dropped its locks and the WAL went from under it) is opened again."""
-        return tuple(map(placing.identity, self._names))
+        return tuple(map(files.identity, self._names))
 
     def _rows(self, sql: str, given: Sequence | dict) -> list[sqlite3.Row]:
         """One statement is one state of the board by itself."""

@@ -25,9 +25,9 @@ from kanban_shards.errors import (
     KanbanError,
     StorageError,
 )
-from kanban_shards.filesystems import read_small, sync_folder, write_whole
-from kanban_shards.locks import FileLock
 from kanban_shards.names import DEFAULT_BOARD, BoardPaths, check_board
+from kanban_shards.storage.filesystems import read_small, sync_folder, write_whole
+from kanban_shards.storage.locks import FileLock
 
 ARCHIVE = "_archived"
 # A process of a profile holds its shard's lock for a commit, a gateway's own pass takes milliseconds.

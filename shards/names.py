@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from kanban_shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard, cannot_open
-from kanban_shards.filesystems import make_folder, read_small
+from kanban_shards.storage.filesystems import make_folder, read_small
 
 COORDINATOR = "@coordinator"
 DEFAULT_BOARD = "default"

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.changes import KIND_OF, chain, encode_body, genesis, is_beginning
 from kanban_shards.errors import Damaged, ShardBehind, ShardOfAnother
 from kanban_shards.fields import Body
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths, check_profile
+from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage.locks import FileLock
 from kanban_shards.tail import Tail
 from kanban_shards.together import Request, Together
 from kanban_shards.vectors import Eyes, encode
@@ -105,7 +105,7 @@ class Shard:
     def still_holds(self, written: Written) -> bool:
         """Whether the shard is the file that the change was written to, or another one that has it all the same: a
         repair may give changes up, and their seqs are given again."""
-        if placing.identity(self.path) == written.file:
+        if files.identity(self.path) == written.file:
             return True
         with self._writing(Eyes()) as connection:
             row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (written.seq,)).fetchone()
@@ -147,7 +147,7 @@ class Shard:
 
     def has_unmerged_create(self, task_id: str, eyes: Eyes) -> bool:
         """Whether this profile made ``task_id`` and the board does not show it yet."""
-        found = placing.identity(self.path)
+        found = files.identity(self.path)
         if found is None:
             return False
         with self._locked():
@@ -239,7 +239,7 @@ class Shard:
             yield self._open(eyes)
 
     def _open(self, eyes: Eyes) -> sqlite3.Connection:
-        found = placing.identity(self.path)
+        found = files.identity(self.path)
         if found is None and eyes.merged_seq:
             raise ShardBehind(path=self.path, profile=self.profile, head=0, merged=eyes.merged_seq)
         if self._connection is not None and found != self._identity:
@@ -255,7 +255,7 @@ class Shard:
                 connection.close()
                 raise
             self._connection = connection
-            self._identity = placing.identity(self.path)
+            self._identity = files.identity(self.path)
         return self._connection
 
     @staticmethod

@@ -33,10 +33,10 @@ from kanban_shards.errors import (
 )
 from kanban_shards.fields import Body
 from kanban_shards.later import Later
-from kanban_shards.locks import FileLock, is_mine
 from kanban_shards.names import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
 from kanban_shards.shard import Attempt, Shard, Written
+from kanban_shards.storage.locks import FileLock, is_mine
 from kanban_shards.vectors import Eyes
 
 # While waiting for a verdict: how soon to look again although the bell did not ring.

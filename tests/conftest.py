@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import pytest
 
 from kanban_shards.names import BoardPaths
+
+# The tests run in the tree, where the folders of the product could be imported by their own names, and a second time.
+for folder in ("shards", "coordinator", "migrations"):
+    sys.modules[folder] = None  # type: ignore[assignment]  # an import of it fails
 
 
 def pytest_xdist_auto_num_workers() -> int:

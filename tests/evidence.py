@@ -11,13 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from kanban_shards import connections, sqlite
 from kanban_shards.bodies import KINDS
 from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.errors import FileMissing
 from kanban_shards.fields import ADDING
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage.locks import FileLock
 
 Dot = tuple[str, int]
 # (task_id, platform, chat_id, thread_id)

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kanban_shards import sqlite
 from kanban_shards.changes import chain
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.passes import replay
 from kanban_shards.coordinator.state import BoardState
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.names import COORDINATOR
+from kanban_shards.storage import sqlite
 from tests.evidence import (
     CLAIMS,
     Chat,

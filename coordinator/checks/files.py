@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from kanban_shards import connections, placing, sqlite, text
+from kanban_shards import text
 from kanban_shards.attachments import lost
 from kanban_shards.board import Board
 from kanban_shards.coordinator.checks.machine import libraries_in
@@ -23,6 +23,7 @@ from kanban_shards.coordinator.lock import holder
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, files, sqlite
 
 MIB = 2**20
 # A doctor that works takes seconds; what is older was left by one that was killed.
@@ -66,7 +67,7 @@ def holders(paths: BoardPaths) -> Iterator[Finding]:
     yield from _deleted(found)
     yield from _strangers(paths, found)
     yield from _two_libraries(found)
-    by_file = Counter((each.path.name, str(each)) for each in found if not each.path.name.endswith(placing.SIDECARS))
+    by_file = Counter((each.path.name, str(each)) for each in found if not each.path.name.endswith(files.SIDECARS))
     if by_file:
         yield Finding("holders", OK, f"Open now: {', '.join(f'{file} by {who}' for file, who in sorted(by_file))}.")
     else:
@@ -102,7 +103,7 @@ def leftovers(paths: BoardPaths) -> Iterator[Finding]:
     yield from (Finding("leftovers", NOTE, f"{sentence}.") for sentence in left)
     if sizes.aside_files:
         said = f"{text.many(sizes.aside_files, 'damaged file')} set aside as *.damaged-* ({sizes.aside / MIB:,.1f} MiB)"
-        yield Finding("leftovers", NOTE, f"{said}; of each file the newest {placing.ASIDE_KEPT} are kept to look at.")
+        yield Finding("leftovers", NOTE, f"{said}; of each file the newest {files.ASIDE_KEPT} are kept to look at.")
     elif not left:
         yield Finding("leftovers", OK, "Nothing was set aside, and nothing is left half done.")
 
@@ -222,11 +223,11 @@ def _strangers(paths: BoardPaths, found: list[FileHolder]) -> Iterator[Finding]:
 
 def _writers(paths: BoardPaths, found: list[FileHolder]) -> dict[tuple[int, Path], FileHolder]:
     held_by = holder(paths)
-    files = {os.path.realpath(path) for path in (paths.board, paths.ledger)}
+    guarded = {os.path.realpath(path) for path in (paths.board, paths.ledger)}
     return {
         (each.pid, each.path): each
         for each in found
-        if each.writing and not each.deleted and str(each.path) in files and each.pid != getattr(held_by, "pid", None)
+        if each.writing and not each.deleted and str(each.path) in guarded and each.pid != getattr(held_by, "pid", None)
     }
 
 

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from kanban_shards import connections, sqlite
 from kanban_shards.coordinator.checks.workbench import Rival, workbench
 from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.coordinator.health import read_sizes
 from kanban_shards.errors import KanbanError
-from kanban_shards.filesystems import not_shared
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage.filesystems import not_shared
+from kanban_shards.storage.locks import FileLock
 
 MIB = 2**20
 # What a rebuild and the WAL of a busy board need beside another copy of board and ledger.

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.coordinator.errors import BeyondSalvage, NotABoard
 from kanban_shards.coordinator.holders import can_tell, file_holders, processes_of
 from kanban_shards.coordinator.salvage import report as rungs
@@ -22,6 +21,7 @@ from kanban_shards.coordinator.salvage.trees import Marks
 from kanban_shards.coordinator.salvage.witnesses import Witnesses, lost_tasks
 from kanban_shards.errors import FileMissing, StillWritten, StorageError, cannot_open
 from kanban_shards.migrations.board import HERMES_TABLES
+from kanban_shards.storage import connections, files, sqlite
 
 # How many findings of SQLite's integrity check are kept: it can make one for each row.
 FINDINGS_KEPT = 20
@@ -49,7 +49,7 @@ def salvage(source: Path, folder: Path) -> Salvage:
     if not can_tell():
         report.notes.append("this system does not say who has a file open; nobody must have written it meanwhile")
     try:
-        report.digest = placing.copy_bytes(source, folder, PRIVATE)
+        report.digest = files.copy_bytes(source, folder, PRIVATE)
         with connections.explained(source, private):
             _climb(private, report)
             _check(report)
@@ -146,7 +146,7 @@ def _try(private: Path, form: Form, change: Callable[[Path, Form, Salvage], None
             return True
     except sqlite3.Error:
         pass  # a damaged tree cannot be emptied, and two rows of one key cannot be indexed: the next rung
-    placing.discard(report.copy)
+    files.discard(report.copy)
     report.notes = notes
     return False
 
@@ -194,7 +194,7 @@ def _check(report: Salvage) -> None:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
     finally:
         connection.close()
-    placing.discard_sidecars(report.copy)
+    files.discard_sidecars(report.copy)
     if not report.tables["tasks"].saved:
         _warn_of_nothing(report, pages)
 
@@ -315,4 +315,4 @@ def _is_text(beginning: bytes) -> bool:
 
 def _discard(*paths: Path) -> None:
     for path in paths:
-        placing.discard(path)
+        files.discard(path)

@@ -11,9 +11,9 @@ import re
 import sqlite3
 from dataclasses import dataclass, field
 
-from kanban_shards import sqlite
 from kanban_shards.coordinator.salvage.pages import Value
 from kanban_shards.migrations.board import HERMES_INDEXES, HERMES_TABLES
+from kanban_shards.storage import sqlite
 
 # The columns that boards begun with Hermes 0.14.0 got later stand at the end of their records.
 _ADDED_LATER = (

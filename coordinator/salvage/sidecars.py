@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kanban_shards import placing, sqlite
 from kanban_shards.coordinator.salvage.report import Salvage
 from kanban_shards.coordinator.salvage.wal import Replayed, replay
+from kanban_shards.storage import files, sqlite
 
 JOURNAL, WAL = "-journal", "-wal"
 LEFT_OUT = {
@@ -48,7 +48,7 @@ def bring_in(private: Path, report: Salvage) -> Iterator[Trial]:
         if alone.exists():
             yield Trial(alone, [LEFT_OUT[suffix] for suffix in sidecars])
     finally:
-        placing.discard(alone)
+        files.discard(alone)
 
 
 def former_of(private: Path) -> Path:
@@ -70,14 +70,14 @@ def _roll_back(private: Path, report: Salvage) -> None:
             connection.close()
     except sqlite3.Error as error:
         report.notes.append(f"a journal lay beside it, and could not be rolled back ({error})")
-    placing.discard_sidecars(private)
+    files.discard_sidecars(private)
     if aside.exists():
         aside.rename(wal)
 
 
 def _replay(private: Path, report: Salvage) -> None:
     found = replay(private.with_name(private.name + WAL), private, former_of(private))
-    placing.discard_sidecars(private)
+    files.discard_sidecars(private)
     report.notes.append(_said(found))
     if found.unreadable:
         report.warnings.append(

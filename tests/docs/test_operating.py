@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import Board, placing
+from kanban_shards import Board
 from kanban_shards.coordinator import backups
 from kanban_shards.coordinator.metrics import FIGURES
+from kanban_shards.storage import files
 from tests.docs.test_readme import COMMANDS, Block, check_words, outside, run_shell  # noqa: F401
 from tests.salvage.boards import PAGE_BYTES, make_board, pages_by_kind
 
@@ -72,4 +73,4 @@ def test_the_figures_are_those_of_the_code() -> None:
     named = set(re.findall(r"`kanban_(\w+)`", PAGE))
     assert named and named <= set(FIGURES)
     assert f"keeps {backups.KEPT}," in " ".join(PAGE.split())
-    assert f"the newest {placing.ASIDE_KEPT} of each file, of at most {placing.ASIDE_KEPT_BYTES // 2**30} GiB" in PAGE
+    assert f"the newest {files.ASIDE_KEPT} of each file, of at most {files.ASIDE_KEPT_BYTES // 2**30} GiB" in PAGE

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import placing
 from kanban_shards.coordinator.cli import main as kanban_merge
+from kanban_shards.storage import files
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def test_every_promise_says_how_it_is_shown() -> None:
 
 
 def test_the_figures_are_those_of_the_code() -> None:
-    assert f"the newest {placing.ASIDE_KEPT} of each, of at most {placing.ASIDE_KEPT_BYTES // 2**30} GiB" in PAGE
+    assert f"the newest {files.ASIDE_KEPT} of each, of at most {files.ASIDE_KEPT_BYTES // 2**30} GiB" in PAGE
 
 
 def _run(example: str, folder: Path) -> str:

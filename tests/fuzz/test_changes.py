@@ -12,7 +12,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kanban_shards import sqlite, vectors
+from kanban_shards import vectors
 from kanban_shards.bodies import COORDINATOR_KINDS, KINDS
 from kanban_shards.changes import chain, decode_body, genesis
 from kanban_shards.coordinator.collect import QUARANTINED, Collector
@@ -20,8 +20,9 @@ from kanban_shards.coordinator.lock import COMMAND, take
 from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import InvalidChange
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import sqlite
+from kanban_shards.storage.locks import FileLock
 
 TASKS = ("t_00000001", "t_00000002", "t_00000003")
 TASK_IDS = st.sampled_from([*TASKS, *TASKS, *TASKS, "", "t_0000000G", "t_ffffffff"])

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kanban_shards import sqlite
 from kanban_shards.bodies import (
     Attach,
     Claim,
@@ -33,8 +32,9 @@ from kanban_shards.coordinator.errors import LedgerBehind
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import Damaged, InvalidChange
 from kanban_shards.fields import LIMIT_BYTES, NESTING_LIMIT, Body
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import sqlite
+from kanban_shards.storage.locks import FileLock
 from tests import invariants
 from tests.evidence import Evidence, board_tables, ledger_entries
 from tests.model.worlds import OLD_PARENT, OTHER, PARENT, TASK, a_world, quick, some_work

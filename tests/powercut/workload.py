@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kanban_shards import sqlite
 from kanban_shards.boards import create_board
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.demo.worker import Journal, Witness
@@ -20,6 +19,7 @@ from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.verify import rebuild
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import sqlite
 
 HOME = "home"
 TEAM = "team"

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import tenacity
 
-from kanban_shards import Board, Gateway, placing
+from kanban_shards import Board, Gateway
 from kanban_shards.coordinator.backups import backups_in
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import files
 from tests.processes.conftest import merging
 
 ACTOR = Path(__file__).with_name("actor.py")
@@ -91,7 +92,7 @@ def test_gateways_go_on_behind_a_restore(home, paths, gateways, task, lost) -> N
         "shard": [paths.shard("bob")],
         "snapshot": [paths.snapshot],
     }[lost]:
-        placing.discard(path)
+        files.discard(path)
     done = _kanban_merge(home, "restore", backup)
     assert done.returncode == 0, done.stderr
     texts += [_say(gateways, profile, "after") for profile in ("bob", "amy")]

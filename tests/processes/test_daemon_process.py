@@ -12,7 +12,7 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards.coordinator.lock import DAEMON, holder
-from kanban_shards.locks import FileLock
+from kanban_shards.storage.locks import FileLock
 from tests.processes.conftest import merging
 
 INSERT_PLAINLY = (

@@ -18,7 +18,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from kanban_shards.locks import FileLock
+from kanban_shards.storage.locks import FileLock
 
 # A filesystem in memory makes the moments come oftener.
 MEMORY = Path("/dev/shm")

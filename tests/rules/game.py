@@ -9,7 +9,7 @@ import json
 import sqlite3
 from typing import Any
 
-from kanban_shards import sqlite, vectors
+from kanban_shards import vectors
 from kanban_shards.bodies import Archive, Create, Expire
 from kanban_shards.changes import KIND_OF, Change, chain, encode_body, genesis
 from kanban_shards.coordinator.decide import Decision
@@ -18,6 +18,7 @@ from kanban_shards.coordinator.passes import replay
 from kanban_shards.coordinator.state import BoardState
 from kanban_shards.fields import Body
 from kanban_shards.names import COORDINATOR
+from kanban_shards.storage import sqlite
 
 START_S = 1_000_000
 # What a refusal may touch: the record of the refusal itself.

@@ -20,7 +20,6 @@ import kanban_shards.coordinator.clock
 import kanban_shards.coordinator.compact
 import kanban_shards.coordinator.passes
 import kanban_shards.shard
-from kanban_shards import connections, placing, sqlite
 from kanban_shards.board import Board
 from kanban_shards.coordinator.backups import backups_in, limit_backups, make_backup
 from kanban_shards.coordinator.compact import compact
@@ -35,10 +34,11 @@ from kanban_shards.coordinator.state import BoardState
 from kanban_shards.coordinator.verify import rebuild
 from kanban_shards.errors import BoardMissing, DiskFull, StorageError
 from kanban_shards.fields import Body
-from kanban_shards.locks import FileLock
 from kanban_shards.migrations.hermes import Legacy
 from kanban_shards.names import BoardPaths
 from kanban_shards.shard import Shard
+from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage.locks import FileLock
 from kanban_shards.vectors import Eyes
 from tests import invariants
 from tests.evidence import Dot, Evidence, Known
@@ -304,7 +304,7 @@ class World:
             return
         self.stop_daemon()
         if lost:
-            placing.discard({"board": self.paths.board, "snapshot": self.paths.snapshot}[lost])
+            files.discard({"board": self.paths.board, "snapshot": self.paths.snapshot}[lost])
         lock = self._take_lock()
         try:
             done = restore(self.paths, there[-1], lock)
@@ -401,8 +401,8 @@ def killed_at(point: str | None, at: int = 1) -> Iterator[None]:
         "while deciding": (kanban_shards.coordinator.passes, "decide", after),
         "before the board's commit": (BoardState, "commit", before),
         "after the board's commit": (BoardState, "commit", after),
-        "before the snapshot": (placing, "replace", before),
-        "after the snapshot": (placing, "replace", after),
+        "before the snapshot": (files, "replace", before),
+        "after the snapshot": (files, "replace", after),
         "after the ledger is shorter": (FileLedger, "drop", after),
         "before a shard is shorter": (kanban_shards.coordinator.compact, "_drop_changes", before),
         "after a shard is shorter": (kanban_shards.coordinator.compact, "_drop_changes", after),

@@ -38,7 +38,7 @@ def watch(event: str, given: tuple) -> None:
     for word in given[:2]:
         if isinstance(word, (str, bytes, os.PathLike)) and DATABASE.search(_plain(word)):
             asked_by = _module_that_asks()
-            if asked_by != "shards/sqlite.py" or event == "open":
+            if asked_by != "storage/sqlite.py" or event == "open":
                 noticed.append(f"{event} of {_plain(word).rpartition('/')[2]} by {asked_by}")
 
 

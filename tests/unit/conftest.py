@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.locks import FileLock
+from kanban_shards.storage.locks import FileLock
 from tests.unit.verbs import Shell
 
 Run = Callable[..., subprocess.CompletedProcess]
@@ -21,13 +21,13 @@ Run = Callable[..., subprocess.CompletedProcess]
 @pytest.fixture
 def kanban(home: str) -> Run:
     """``kanban(*words)``: the ``kanban`` command on the board of ``home``; ``home=`` names another one."""
-    return _command("shards", home)
+    return _command("kanban_shards", home)
 
 
 @pytest.fixture
 def kanban_merge(home: str) -> Run:
     """``kanban_merge(*words)``: the ``kanban-merge`` command on the board of ``home``."""
-    return _command("coordinator", home)
+    return _command("kanban_shards.coordinator", home)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import Board, Gateway, placing
+from kanban_shards import Board, Gateway
 from kanban_shards.coordinator import backups
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.backups import RETRY_S, Schedule, backups_in, limit_backups, make_backup
@@ -30,8 +30,9 @@ from kanban_shards.coordinator.errors import (
 from kanban_shards.coordinator.restore import REPAIRED, RESTORED, STAYED, restore
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import BoardMissing
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import files
+from kanban_shards.storage.locks import FileLock
 from tests.legacy import write_legacy
 from tests.untyped import write_untyped
 
@@ -120,9 +121,9 @@ def test_a_shard_with_values_of_the_wrong_type_is_said(
     assert (made.is_good, list(made.manifest.shards)) == (False, ["amy"])
     assert [each.folder for each in backups_in(store)] == [made.folder]
     assert all("kanban.bob.db" in problem for problem in made.manifest.problems)
-    placing.discard(paths.ledger)
-    placing.discard(paths.board)
-    placing.discard(paths.shard("bob"))
+    files.discard(paths.ledger)
+    files.discard(paths.board)
+    files.discard(paths.shard("bob"))
     assert (_restored(paths, made).findings, verify(paths).findings) == ([], [])
 
 
@@ -337,7 +338,7 @@ def other(paths: BoardPaths) -> BoardPaths:
 
 def _files(paths: BoardPaths) -> dict[str, tuple]:
     names = (path.name for path in paths.folder.glob("kanban*.db*") if not path.name.endswith(("-wal", "-shm")))
-    return {name: placing.stamp(paths.folder / name) for name in sorted(names)}
+    return {name: files.stamp(paths.folder / name) for name in sorted(names)}
 
 
 def _move_away(paths: BoardPaths, *names: str) -> None:
@@ -359,8 +360,8 @@ def test_no_other_board_is_replaced(
         assert kanban_merge("--board", each.slug, "compact", "--keep-days", "0").returncode == 0
     made = make_backup(there, store)
     if how.startswith("with"):
-        placing.discard(here.ledger)
-        placing.discard(here.shard("amy"))  # so that it cannot be made again
+        files.discard(here.ledger)
+        files.discard(here.shard("amy"))  # so that it cannot be made again
     if how.endswith("empty"):
         here.ledger.touch()
     before = _files(here)
@@ -389,8 +390,8 @@ def test_a_board_that_went_another_way(paths: BoardPaths, store: Path, home: str
     """Begun anew with the shards, in an order of its own, before anybody thought of the backup: it is not replaced
     unasked. Once it is moved away the shards stay, and nothing of them is lost."""
     made = make_backup(paths, store)
-    placing.discard(paths.board)
-    placing.discard(paths.ledger)
+    files.discard(paths.board)
+    files.discard(paths.ledger)
     with Gateway("bob", home=home) as bob:
         bob.comment(task, "since")
         bob.sync()
@@ -409,7 +410,7 @@ def test_an_older_copy_is_replaced(
 ) -> None:
     """As before: it is the backup's own past. Of a shard that was made again since, too, whose id is another one."""
     older = make_backup(paths, store).paths("default")
-    placing.discard(paths.shard("bob"))
+    files.discard(paths.shard("bob"))
     assert kanban_merge("repair", "bob").returncode == 0
     with Gateway("bob", home=home) as bob:
         bob.comment(task, "since")
@@ -420,7 +421,7 @@ def test_an_older_copy_is_replaced(
         assert kanban_merge("compact", "--keep-days", "0").returncode == 0
     made = make_backup(paths, store)
     for path in (paths.board, paths.ledger, paths.snapshot, paths.shard("amy"), paths.shard("bob")):
-        placing.discard(path)
+        files.discard(path)
     for path in (older.ledger, older.shard("bob")):
         shutil.copyfile(path, paths.folder / path.name)
     done = _restored(paths, made)
@@ -435,10 +436,10 @@ def test_a_board_that_hermes_writes_is_left_alone(
 ) -> None:
     """Closed and healthy, until the user says otherwise (README)."""
     made = make_backup(paths, store)
-    placing.discard(paths.board)
+    files.discard(paths.board)
     if ledger == "none":
-        placing.discard(paths.ledger)
-    placing.discard(paths.shard("bob"))
+        files.discard(paths.ledger)
+    files.discard(paths.shard("bob"))
     write_legacy(paths.board, {"tasks": [{"id": "t_0000000a", "title": "x", "status": "ready", "created_at": 1}]})
     before = _files(paths)
     assert "is a board that Hermes writes itself" in failed(kanban_merge("restore", made.folder.name), 3)
@@ -454,7 +455,7 @@ def test_restoring_what_is_lost(paths: BoardPaths, store: Path, home: str, task:
         bob.sync()
     everything = {"board": paths.board, "ledger": paths.ledger, "amy": paths.shard("amy"), "bob": paths.shard("bob")}
     for name in everything if lost == "everything" else lost.split(" and "):
-        placing.discard(everything[name])
+        files.discard(everything[name])
     done = _restored(paths, made)
     assert done.findings == []
     ledger = {"everything": RESTORED, "board and ledger": RESTORED, "ledger and amy": RESTORED, "ledger": REPAIRED}
@@ -488,8 +489,8 @@ def test_changes_that_saw_one_another_are_merged_again(paths: BoardPaths, store:
     with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
         for number in range(6):
             (amy, bob)[number % 2].edit(task, priority=number + 1)
-    placing.discard(paths.ledger)
-    placing.discard(paths.board)
+    files.discard(paths.ledger)
+    files.discard(paths.board)
     done = _restored(paths, made)
     assert (done.merged, done.findings) == (6, [])
     with Gateway("amy", home=home) as amy:
@@ -502,7 +503,7 @@ def test_a_damaged_shard_keeps_its_sound_rest(paths: BoardPaths, store: Path, ho
         for text in ("sound", "rewritten", "behind it"):
             bob.comment(task, text)
         bob.sync()
-    placing.discard(paths.ledger)
+    files.discard(paths.ledger)
     _plainly(paths.shard("bob"), 'UPDATE changes SET body = \'{"text":"forged"}\' WHERE seq = 3')
     done = _restored(paths, made)
     assert done.shards == {"amy": STAYED, "bob": REPAIRED}
@@ -519,7 +520,7 @@ def test_a_killed_restore_is_repeated(paths: BoardPaths, store: Path, home: str,
     while killed:
         step += 1
         for path in (paths.ledger, paths.shard("amy")):
-            placing.discard(path)
+            files.discard(path)
             path.write_bytes(b"nonsense" * 1024)
         ended = subprocess.run(
             [
@@ -543,12 +544,12 @@ def test_a_killed_restore_is_repeated(paths: BoardPaths, store: Path, home: str,
 
 def test_a_backup_that_is_not_sound_replaces_nothing(paths: BoardPaths, store: Path, task: str) -> None:
     made = make_backup(paths, store)
-    before = placing.identity(paths.board)
+    before = files.identity(paths.board)
     _plainly(made.folder / "kanban.db", "PRAGMA user_version=1")
     (made.folder / "kanban-ledger.db").write_bytes(b"nonsense" * 1024)
     with pytest.raises(BackupUnsound, match=r"sound: kanban-ledger.db is damaged \([^.]*\)\. Nothing was changed;"):
         _restored(paths, made)
-    assert placing.identity(paths.board) == before
+    assert files.identity(paths.board) == before
 
 
 @pytest.mark.parametrize(
@@ -565,8 +566,8 @@ def test_a_backup_whose_files_are_gone(
     assert kanban_merge("compact", "--keep-days", "0").returncode == 0
     made = make_backup(paths, store)
     copy = made.paths("default")
-    files = {"board": copy.board, "ledger": copy.ledger, "snapshot": copy.snapshot}
-    gone = list(files.values()) if lost == "everything" else [files[lost]]
+    copies = {"board": copy.board, "ledger": copy.ledger, "snapshot": copy.snapshot}
+    gone = list(copies.values()) if lost == "everything" else [copies[lost]]
     for path in gone:
         path.unlink()
         if how == "emptied":
@@ -597,8 +598,8 @@ def test_a_backup_that_lacks_a_shard(paths: BoardPaths, store: Path, task: str) 
         f"kanban.amy.db has {size + 4} bytes, and was made with {size}",
         "kanban.bob.db is not there",
     ]
-    placing.discard(paths.board)
-    placing.discard(paths.ledger)
+    files.discard(paths.board)
+    files.discard(paths.ledger)
     assert _restored(paths, made).findings == []
 
 
@@ -623,7 +624,7 @@ def test_the_commands(home: str, paths: BoardPaths, task: str, kanban_merge, fai
     assert name in kanban_merge("backups").stdout
     assert kanban_merge("backup", "--keep-bytes", "much").returncode == 2
     assert "There is no backup at" in failed(kanban_merge("restore", "nothing"), 3)
-    placing.discard(paths.board)
+    files.discard(paths.board)
     done = kanban_merge("restore", name)
     assert done.returncode == 0, done.stderr
     assert "is restored from" in done.stdout

@@ -23,8 +23,8 @@ from kanban_shards.errors import (
     StorageError,
     UnknownBoard,
 )
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage.locks import FileLock
 
 HERMES_KEYS = ("slug", "name", "description", "icon", "color", "default_workdir", "created_at", "archived", "db_path",
                "is_current", "counts", "total")  # fmt: skip
@@ -105,7 +105,7 @@ def test_what_is_no_file_makes_nobody_wait(root: Path, infra: BoardPaths, kanban
 
 def test_a_write_that_fails_leaves_the_former_file(infra: BoardPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     boards.write_metadata(infra, name="Former")
-    monkeypatch.setattr("kanban_shards.filesystems.os.fsync", _full)
+    monkeypatch.setattr("kanban_shards.storage.filesystems.os.fsync", _full)
     with pytest.raises(StorageError, match="no space"):
         boards.write_metadata(infra, name="Newer")
     monkeypatch.undo()

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from kanban_shards import Board, Gateway, placing, sqlite
+from kanban_shards import Board, Gateway
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.backups import make_backup
 from kanban_shards.coordinator.compact import Compacted, compact
@@ -27,8 +27,9 @@ from kanban_shards.coordinator.repair import repair_ledger, repair_shard, repair
 from kanban_shards.coordinator.restore import RESTORED, STAYED, restore
 from kanban_shards.coordinator.verify import rebuild, verify
 from kanban_shards.errors import ShardBehind
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import files, sqlite
+from kanban_shards.storage.locks import FileLock
 from tests.untyped import write_untyped
 
 NOTHING_IS_YOUNG = 2**53
@@ -89,7 +90,7 @@ def test_a_backup_keeps_what_it_needs(paths: BoardPaths, home: str, task: str) -
         bob.comment(task, "since")
         bob.sync()
     assert _compact(paths).position == made.manifest.position == 4
-    placing.discard(paths.ledger)
+    files.discard(paths.ledger)
     with closing(_lock(paths)) as lock:
         assert restore(paths, made, lock).findings == []
     with Board(paths) as board:
@@ -127,8 +128,8 @@ NO_NUMBERS = ["'abc'", "x'ff'", "NULL", "1.5", "-1"]
 def test_a_shard_that_does_not_say_where_it_begins_is_left(paths: BoardPaths, task: str, base_seq: str) -> None:
     """STRICT is no promise. The others are compacted all the same."""
     write_untyped(paths.shard("amy"), f"UPDATE meta SET base_seq = {base_seq}")
-    files = {each.path.name: (each.rows, each.problem) for each in _compact(paths).files}
-    assert files == {
+    shortened = {each.path.name: (each.rows, each.problem) for each in _compact(paths).files}
+    assert shortened == {
         "kanban-ledger.db": (4, None),
         "kanban.amy.db": (0, "it does not say where it begins"),
         "kanban.bob.db": (3, None),
@@ -140,7 +141,7 @@ def test_a_restore_beside_such_a_shard(paths: BoardPaths, task: str, base_seq: s
     """It takes the shard from the backup, and puts the rest right."""
     made = make_backup(paths, paths.backups)
     write_untyped(paths.shard("amy"), f"UPDATE meta SET base_seq = {base_seq}")
-    placing.discard(paths.ledger)
+    files.discard(paths.ledger)
     with closing(_lock(paths)) as lock:
         done = restore(paths, made, lock)
     assert (done.shards, done.findings) == ({"amy": RESTORED, "bob": STAYED}, [])
@@ -151,7 +152,7 @@ def test_such_a_shard_is_no_sign_of_a_compaction(paths: BoardPaths, home: str, t
     """If board and ledger are lost, the others begin a new board, as beside any shard that is not in order."""
     write_untyped(paths.shard("bob"), f"UPDATE meta SET base_seq = {base_seq}")
     for path in (paths.board, paths.ledger):
-        placing.discard(path)
+        files.discard(path)
     with Gateway("amy", home=home) as amy:
         amy.merge_now()
         assert [task.title for task in amy.board.tasks()] == ["the task"]
@@ -169,7 +170,7 @@ def test_a_busy_shard_is_left_for_the_next_time(paths: BoardPaths, task: str, mo
 def test_survive_any_one_file(paths: BoardPaths, home: str, task: str, compacted: list[str], lost: str) -> None:
     """docs/design.md, "Losing a file": with nothing left of the others' oldest part but the snapshot."""
     others = {"board": paths.board, "ledger": paths.ledger, "snapshot": paths.snapshot}
-    placing.discard(others.get(lost) or paths.shard(lost))
+    files.discard(others.get(lost) or paths.shard(lost))
     with closing(_lock(paths)) as lock:
         if lost == "ledger":
             assert repair_ledger(paths, lock).rows == 1
@@ -195,11 +196,11 @@ def test_every_file_one_after_the_other(paths: BoardPaths, home: str, task: str,
         for profile in ("amy", "bob"):
             with pytest.raises(NothingToRepair):
                 repair_shard(paths, lock, profile)
-        placing.discard(paths.snapshot)
+        files.discard(paths.snapshot)
         repair_snapshot(paths, lock)
-        placing.discard(paths.shard("bob"))
+        files.discard(paths.shard("bob"))
         repair_shard(paths, lock, "bob")
-        placing.discard(paths.ledger)
+        files.discard(paths.ledger)
         repair_ledger(paths, lock)
         rebuild(paths, lock)
     with Gateway("bob", home=home) as bob:
@@ -211,7 +212,7 @@ def test_every_file_one_after_the_other(paths: BoardPaths, home: str, task: str,
 
 def test_a_lost_snapshot_drops_nothing_young(paths: BoardPaths, task: str, compacted: list[str]) -> None:
     """The one that is made instead stands later than anything may be dropped."""
-    placing.discard(paths.snapshot)
+    files.discard(paths.snapshot)
     with closing(_lock(paths)) as lock:
         repair_snapshot(paths, lock)
         assert compact(paths, lock, 0).files == []
@@ -228,7 +229,7 @@ def test_a_board_older_than_the_snapshot(paths: BoardPaths, home: str, task: str
         bob.sync()
     _compact(paths)
     with closing(_lock(paths)) as lock:
-        placing.put_in_place(paths.folder / "older.db", paths.board, lock)
+        files.put_in_place(paths.folder / "older.db", paths.board, lock)
         with pytest.raises(BoardBehind, match="rebuild"):
             compact(paths, lock, NOTHING_IS_YOUNG)
         rebuild(paths, lock)
@@ -258,7 +259,7 @@ def test_a_backup_that_compaction_left_behind(paths: BoardPaths, home: str, task
     _compact(paths)
     with closing(_lock(paths)) as lock, pytest.raises(CompactedPast, match="the changes 5 to 5"):
         restore(paths, made, lock)
-    placing.discard(paths.ledger)
+    files.discard(paths.ledger)
     with closing(_lock(paths)) as lock, pytest.raises(CompactedPast, match=r"kanban\.bob\.db .* changes 4 to 4"):
         restore(paths, made, lock)
 
@@ -266,14 +267,14 @@ def test_a_backup_that_compaction_left_behind(paths: BoardPaths, home: str, task
 @pytest.mark.parametrize("lost", ["board", "ledger", "snapshot", "bob", "everything"])
 def test_a_backup_of_a_compacted_board(paths: BoardPaths, task: str, compacted: list[str], lost: str) -> None:
     made = make_backup(paths, paths.backups)
-    files = {"board": paths.board, "ledger": paths.ledger, "snapshot": paths.snapshot, "bob": paths.shard("bob")}
-    for path in files.values() if lost == "everything" else [files[lost]]:
-        placing.discard(path)
+    present = {"board": paths.board, "ledger": paths.ledger, "snapshot": paths.snapshot, "bob": paths.shard("bob")}
+    for path in present.values() if lost == "everything" else [present[lost]]:
+        files.discard(path)
     with closing(_lock(paths)) as lock:
         assert restore(paths, made, lock).findings == []
     with Board(paths) as board:
         assert [comment.body for comment in board.comments(task)] == compacted
-    placing.discard(made.folder / "kanban-snapshot.db")
+    files.discard(made.folder / "kanban-snapshot.db")
     with closing(_lock(paths)) as lock, pytest.raises(BackupUnsound, match=r"kanban-snapshot\.db is not there"):
         restore(paths, made, lock)
 
@@ -285,7 +286,7 @@ def test_board_and_ledger_lost_after_a_compaction(
     """Nobody makes an empty board over what a backup can put back, and whoever looks is told so."""
     assert kanban_merge("backup").returncode == 0
     for path in (paths.board, paths.ledger):
-        placing.discard(path)
+        files.discard(path)
         if how == "emptied":
             path.touch()
     for ended in (kanban("init"), kanban_merge("--once"), kanban("list")):
@@ -303,7 +304,7 @@ def test_board_and_ledger_lost_without_a_backup(
 ) -> None:
     """The snapshot and the shards have everything; what came since is decided anew."""
     for path in (paths.board, paths.ledger):
-        placing.discard(path)
+        files.discard(path)
     assert kanban_merge("rebuild").returncode == 0
     with Board(paths) as board:
         assert [comment.body for comment in board.comments(task)] == compacted
@@ -315,7 +316,7 @@ def test_board_and_ledger_lost_without_a_backup(
 def test_everything_but_the_shards_lost(paths: BoardPaths, kanban, kanban_merge, compacted: list[str]) -> None:
     """An empty board would hide what is missing, and a repair would give up what is there."""
     for path in (paths.board, paths.ledger, paths.snapshot):
-        placing.discard(path)
+        files.discard(path)
     for ended in (kanban("init"), kanban_merge("--once"), kanban("-p", "cleo", "create", "x")):
         assert "the shards no longer hold what a compaction dropped" in ended.stderr
         assert ended.returncode in (3, 4)
@@ -335,7 +336,7 @@ def test_a_stopped_writer_where_board_and_ledger_are_lost(paths, home: str, take
         task = bob.create("x", assignee="bob")
         bob.sync()
         for path in (paths.board, paths.ledger):
-            placing.discard(path)
+            files.discard(path)
         with taken_for(paths.shard_lock("bob"), 60):
             waited: list[float] = []
             acquire = FileLock.acquire
@@ -362,8 +363,8 @@ def test_a_board_that_was_compacted_to_its_end(paths: BoardPaths, home: str, kan
 
 def test_board_and_snapshot_lost(paths: BoardPaths, kanban_merge, compacted: list[str]) -> None:
     """The advice leads to a backup, and not in a circle."""
-    placing.discard(paths.board)
-    placing.discard(paths.snapshot)
+    files.discard(paths.board)
+    files.discard(paths.snapshot)
     for words in (("--once",), ("rebuild",), ("repair", "--snapshot")):
         ended = kanban_merge(*words)
         assert (ended.returncode, "kanban-merge restore BACKUP" in ended.stderr) == (3, True), ended
@@ -422,7 +423,7 @@ def test_the_command(home: str, paths: BoardPaths, task: str, kanban_merge, fail
     assert "a replay starts at 4" in kanban_merge("compact").stdout
     assert json.loads(kanban_merge("status", "--json").stdout)["shards"][0]["state"] == "ok"
     assert "is sound" in failed(kanban_merge("repair", "--snapshot"), 1)
-    placing.discard(paths.snapshot)
+    files.discard(paths.snapshot)
     assert "kanban-snapshot.db" in kanban_merge("verify").stdout
     assert kanban_merge("repair", "--snapshot").returncode == 0
     assert kanban_merge("verify").returncode == 0
@@ -459,10 +460,10 @@ def test_a_lost_snapshot_comes_from_the_backups_board(paths: BoardPaths, home: s
         bob.comment(task, "since")
         bob.sync()
     _compact(paths)
-    placing.discard(paths.snapshot)
+    files.discard(paths.snapshot)
     with closing(locks.take(paths, locks.COMMAND, 1.0)) as lock:
         assert restore(paths, backup, lock).findings == []
-        placing.discard(paths.shard("bob"))
+        files.discard(paths.shard("bob"))
         repair_shard(paths, lock, "bob")
         assert restore(paths, backup, lock).findings == []
     assert verify(paths).clean

@@ -9,8 +9,8 @@ import pytest
 
 from kanban_shards.coordinator.lock import COMMAND, DAEMON, LATEST_MS, Holder, announce, holder, take
 from kanban_shards.errors import CannotOpen, CoordinatorRunning
-from kanban_shards.locks import NOTE_BYTES, FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage.locks import NOTE_BYTES, FileLock
 
 
 def test_nobody(paths: BoardPaths) -> None:

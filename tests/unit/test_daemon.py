@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import Gateway, sqlite
+from kanban_shards import Gateway
 from kanban_shards.boards import create_board
 from kanban_shards.coordinator import daemon as daemons
 from kanban_shards.coordinator.daemon import Daemon, HomeDaemon
@@ -21,8 +21,9 @@ from kanban_shards.coordinator.lock import DAEMON, announce, holder, take
 from kanban_shards.coordinator.passes import Coordinator, Report
 from kanban_shards.coordinator.served import Served, Troubles
 from kanban_shards.errors import Damaged, DiskFull, LegacyBoard
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import sqlite
+from kanban_shards.storage.locks import FileLock
 from tests.legacy import write_legacy
 
 

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from kanban_shards import Gateway, connections, deliveries, sqlite
+from kanban_shards import Gateway, deliveries
 from kanban_shards.coordinator.collect import Collector
 from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.coordinator.verify import rebuild, verify
 from kanban_shards.deliveries import DIGEST_ABOVE, PAUSES_S
-from kanban_shards.locks import FileLock
 from kanban_shards.shard import LONGEST_WAIT_MS
+from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage.locks import FileLock
 
 CHAT = {"platform": "telegram", "chat_id": "42"}
 LEASE_S = 60

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import Gateway, placing
+from kanban_shards import Gateway
 from kanban_shards.coordinator import doctor
 from kanban_shards.coordinator.checks import files, machine, workbench
 from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.errors import CannotOpen
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import files as storage_files
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_a_folder_without_a_board(paths: BoardPaths) -> None:
 def test_a_board_that_is_lost_or_damaged(used: BoardPaths) -> None:
     """The other files are looked at all the same."""
     used.shard("eve").write_bytes(b"no database" * 1_000)
-    for suffix in ("", *placing.SIDECARS):
+    for suffix in ("", *storage_files.SIDECARS):
         used.board.with_name(used.board.name + suffix).unlink(missing_ok=True)
     found = doctor.examine(used)
     assert levels(found) | {"board": WARNING, "shard": FAULT, "deliveries": NOTE} == levels(found)
@@ -293,7 +294,7 @@ def test_a_board_that_is_behind_its_ledger_blames_no_shard(used: BoardPaths, hom
         amy.sync()
         bob.comment(task_id, "seen")
         bob.assign(amy.board.task(task_id), "bob")
-    placing.discard(used.board)
+    storage_files.discard(used.board)
     earlier.rename(used.board)
     told = kanban_merge("status", "--json")
     assert [shard["state"] for shard in json.loads(told.stdout)["shards"]] == ["ok", "ok"], told

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import filesystems, sqlite
 from kanban_shards.errors import NoSharedMemory, StorageError
-from kanban_shards.filesystems import make_folder, not_shared, write_whole
-from kanban_shards.locks import FileLock
+from kanban_shards.storage import filesystems, sqlite
+from kanban_shards.storage.filesystems import make_folder, not_shared, write_whole
+from kanban_shards.storage.locks import FileLock
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime - ext4 /dev/vda rw

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kanban_shards import Board, sqlite
+from kanban_shards import Board
 from kanban_shards.changes import encode_body
 from kanban_shards.coordinator.import_ground import EmptyGround
 from kanban_shards.coordinator.import_plan import Plan, plan
@@ -20,6 +20,7 @@ from kanban_shards.migrations import hermes
 from kanban_shards.migrations.board import HERMES_TABLES
 from kanban_shards.migrations.hermes import Legacy
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import sqlite
 from tests.legacy import write_legacy
 from tests.unit.test_importing import checked
 

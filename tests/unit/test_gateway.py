@@ -26,8 +26,8 @@ from kanban_shards.errors import (
     UnknownBoard,
     UnknownTask,
 )
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths, new_task_id
+from kanban_shards.storage.locks import FileLock
 from tests.unit.verbs import Shell
 
 

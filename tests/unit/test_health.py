@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from kanban_shards import Gateway, Refused, connections, placing, sqlite
+from kanban_shards import Gateway, Refused
 from kanban_shards.coordinator import health as healths
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.collect import QUARANTINED
@@ -21,6 +21,7 @@ from kanban_shards.coordinator.health import read_health, read_sizes, read_undel
 from kanban_shards.coordinator.problems import findings, problems
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, files, sqlite
 from tests.untyped import write_untyped
 
 # Spills half a transaction into the file, and is gone before the commit.
@@ -157,7 +158,7 @@ def test_a_quarantined_and_a_missing_shard(paths: BoardPaths, home: str, gateway
 def test_a_ledger_that_is_lost_or_damaged(paths: BoardPaths, gateway: Gateway) -> None:
     gateway.claim(gateway.create("a task"))
     gateway.close()
-    for suffix in ("", *placing.SIDECARS):
+    for suffix in ("", *files.SIDECARS):
         paths.ledger.with_name(paths.ledger.name + suffix).unlink(missing_ok=True)
     assert read_health(paths).ledger_head is None
     assert "kanban-merge repair --ledger" in sentences(paths)
@@ -181,7 +182,7 @@ def test_a_writer_that_was_killed(paths: BoardPaths, gateway: Gateway) -> None:
 def test_a_board_that_is_damaged(paths: BoardPaths, gateway: Gateway) -> None:
     gateway.claim(gateway.create("a task"))
     gateway.close()
-    for suffix in placing.SIDECARS:
+    for suffix in files.SIDECARS:
         paths.board.with_name(paths.board.name + suffix).unlink(missing_ok=True)
     paths.board.write_bytes(b"no database" * 1_000)
     with pytest.raises(Damaged):

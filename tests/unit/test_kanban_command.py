@@ -324,7 +324,7 @@ def test_a_reader_that_has_seen_enough(home: str) -> None:
 def test_no_color_where_none_is_wanted(home: str, variable: dict[str, str]) -> None:
     script = (
         "import pty, sys; "
-        "pty.spawn([sys.executable, '-m', 'shards', '--home', sys.argv[1], 'show', 't_0123456789abcdef'])"
+        "pty.spawn([sys.executable, '-m', 'kanban_shards', '--home', sys.argv[1], 'show', 't_0123456789abcdef'])"
     )
     environ = {**os.environ, **variable}
     ended = subprocess.run([sys.executable, "-c", script, home], capture_output=True, text=True, env=environ)

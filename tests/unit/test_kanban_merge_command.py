@@ -15,8 +15,8 @@ from kanban_shards import Gateway
 from kanban_shards.bodies import Comment, Create
 from kanban_shards.coordinator import collect, once, taking
 from kanban_shards.coordinator import lock as locks
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths, new_task_id
+from kanban_shards.storage.locks import FileLock
 
 
 @pytest.fixture

@@ -21,14 +21,14 @@ IMPURE = {"time", "datetime", "random", "secrets", "uuid", "os", "pathlib", "soc
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_one_module_calls_connect(path: Path) -> None:
-    """Law 1: nothing but shards/sqlite.py opens a database."""
+    """Law 1: nothing but shards/storage/sqlite.py opens a database."""
     calls = [node for node in ast.walk(_tree(path)) if isinstance(node, ast.Attribute) and node.attr == "connect"]
-    assert bool(calls) == (path == SHARDS / "sqlite.py")
+    assert bool(calls) == (path == SHARDS / "storage" / "sqlite.py")
 
 
 def test_no_forbidden_pragma() -> None:
     """Law 3: never DELETE, mmap_size or immutable."""
-    text = (SHARDS / "sqlite.py").read_text().lower()
+    text = (SHARDS / "storage" / "sqlite.py").read_text().lower()
     for forbidden in ("mmap_size", "immutable", "journal_mode=delete"):
         assert forbidden not in text
 
@@ -51,7 +51,7 @@ def test_deciding_is_pure() -> None:
 
 @pytest.mark.parametrize("path", sorted(SHARDS.glob("*.py")), ids=lambda path: path.name)
 def test_shards_never_import_coordinator(path: Path) -> None:
-    """docs/design.md, "The packages": except inside a function, where a gateway or ``init`` makes a pass itself."""
+    """docs/architecture.md: except inside a function, where a gateway or ``init`` makes a pass itself."""
     tree = _tree(path)
     inside = {
         id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
@@ -66,7 +66,7 @@ def test_no_lock_file_is_unlinked(path: Path) -> None:
     """Law 2: the only files that are ever unlinked are bells, attachments, boards that a user deletes, backups behind
     the limit, the demo's own board, texts that were never finished, a service that was installed, databases that were
     never finished or were set aside long ago, and the folder where a board was built for its home."""
-    if path.name in ("bell.py", "attachments.py", "gateway.py", "boards.py", "placing.py", "filesystems.py"):
+    if path.name in ("bell.py", "attachments.py", "gateway.py", "boards.py", "files.py", "filesystems.py"):
         return
     if path.name in ("services.py", "backups.py", "adopting.py"):
         return

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not LOCKS.exists(), reason="this system does not
 
 def test_the_list_of_locks_is_kept(tmp_path: Path) -> None:
     """What the other test looks at says something here: a lock that is taken shows, and is gone when let go."""
-    from kanban_shards.locks import FileLock
+    from kanban_shards.storage.locks import FileLock
 
     lock = FileLock(tmp_path / "x.lock")
     lock.acquire(0)

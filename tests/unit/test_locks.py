@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import locks
 from kanban_shards.errors import CannotOpen, FileBusy, NotAFile, Reentered
-from kanban_shards.locks import FileLock, is_taken
+from kanban_shards.storage import locks
+from kanban_shards.storage.locks import FileLock, is_taken
 
 HOLD = (
     "import sys; from pathlib import Path; from kanban_shards.locks import FileLock; "

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from kanban_shards import Gateway, placing
+from kanban_shards import Gateway
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.backups import Backup, make_backup
 from kanban_shards.coordinator.compact import compact
 from kanban_shards.coordinator.passes import make_board
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard, repair_snapshot
 from kanban_shards.coordinator.restore import restore
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import files
+from kanban_shards.storage.locks import FileLock
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
@@ -50,9 +51,9 @@ def nobody_else_reads(paths: BoardPaths) -> bool:
 def test_what_is_made_again(lock: FileLock, paths: BoardPaths) -> None:
     before = modes(paths)
     make_board(paths, lock)
-    placing.discard(paths.ledger)
+    files.discard(paths.ledger)
     repair_ledger(paths, lock)
-    placing.discard(paths.shard("amy"))
+    files.discard(paths.shard("amy"))
     repair_shard(paths, lock, "amy")
     assert modes(paths) == before
     assert nobody_else_reads(paths)
@@ -61,7 +62,7 @@ def test_what_is_made_again(lock: FileLock, paths: BoardPaths) -> None:
 def test_snapshots(lock: FileLock, paths: BoardPaths) -> None:
     compact(paths, lock, before_ms=2**52)
     assert modes(paths)[paths.snapshot.name] == modes(paths)[paths.board.name]
-    placing.discard(paths.snapshot)
+    files.discard(paths.snapshot)
     repair_snapshot(paths, lock)
     assert modes(paths)[paths.snapshot.name] == modes(paths)[paths.board.name]
     assert nobody_else_reads(paths)
@@ -71,7 +72,7 @@ def test_snapshots(lock: FileLock, paths: BoardPaths) -> None:
 def test_what_a_backup_puts_back(backup: Backup, lock: FileLock, paths: BoardPaths, everything: bool) -> None:
     before = modes(paths)
     for path in (paths.board, paths.ledger, paths.shard("amy")) if everything else ():
-        placing.discard(path)
+        files.discard(path)
     restore(paths, backup, lock)
     assert modes(paths) == before
     assert nobody_else_reads(paths)

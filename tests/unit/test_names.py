@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from kanban_shards.errors import InvalidName, InvalidTaskId, NotAFile, StorageError, UnknownBoard
-from kanban_shards.filesystems import SMALL_BYTES
 from kanban_shards.names import (
     BoardPaths,
     check_board,
@@ -19,6 +18,7 @@ from kanban_shards.names import (
     new_task_id,
     root_folder,
 )
+from kanban_shards.storage.filesystems import SMALL_BYTES
 
 BAD_NAMES = ["", "-a", "_a", "A", "ü", "a b", "a/b", "../a", "a.b", "a\n", "a" * 65, "@coordinator", None, 7]
 

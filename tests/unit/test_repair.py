@@ -13,15 +13,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from kanban_shards import Board, Gateway, placing
+from kanban_shards import Board, Gateway
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.collect import look
 from kanban_shards.coordinator.errors import BeyondRepair, LedgerBehind, NothingToRepair
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import FileMissing, InvalidName, NewerSchema, ShardBehind
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import files
+from kanban_shards.storage.locks import FileLock
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def tasks(home: str) -> list[str]:
 
 def test_a_sound_file_is_left(paths: BoardPaths, lock: FileLock, home: str, tasks: list[str]) -> None:
     """With and without changes that wait to be merged: a repair would give up a good file for nothing."""
-    before = placing.identity(paths.shard("amy")), placing.identity(paths.ledger)
+    before = files.identity(paths.shard("amy")), files.identity(paths.ledger)
     with _unmerged(paths), Gateway("amy", home=home) as amy:
         amy.comment(tasks[0], "not merged yet")
         with pytest.raises(NothingToRepair, match="is sound, so nothing was changed"):
@@ -52,7 +53,7 @@ def test_a_sound_file_is_left(paths: BoardPaths, lock: FileLock, home: str, task
         lock.acquire(0)
         with pytest.raises(NothingToRepair):
             repair_ledger(paths, lock)
-    assert (placing.identity(paths.shard("amy")), placing.identity(paths.ledger)) == before
+    assert (files.identity(paths.shard("amy")), files.identity(paths.ledger)) == before
     assert not list(paths.folder.glob("*.damaged-*"))
 
 
@@ -72,8 +73,8 @@ def test_a_ledger_whose_board_is_damaged_as_well(
     """A damaged one cannot be made again, and says so; nothing leads back to the other file, which it would be made of.
     A sound one is what the board is made of."""
     ledger = paths.ledger.read_bytes()
-    placing.discard(paths.board)
-    placing.discard(paths.ledger)
+    files.discard(paths.board)
+    files.discard(paths.ledger)
     paths.board.write_bytes(b"no database" * 999)
     paths.ledger.write_bytes(damage)
     said = failed(kanban_merge("repair", "--ledger"), 3)
@@ -310,10 +311,10 @@ def test_a_filesystem_without_links(
 def test_the_newest_copies_are_kept(paths: BoardPaths, lock: FileLock, tasks: list[str]) -> None:
     lock.acquire(0)
     made = []
-    for _ in range(placing.ASIDE_KEPT + 2):
+    for _ in range(files.ASIDE_KEPT + 2):
         paths.shard("amy").write_bytes(b"nonsense" * 1024)
         made.append(repair_shard(paths, lock, "amy").set_aside)
-    assert sorted(paths.folder.glob("kanban.amy.db.damaged-*")) == made[-placing.ASIDE_KEPT :]
+    assert sorted(paths.folder.glob("kanban.amy.db.damaged-*")) == made[-files.ASIDE_KEPT :]
     assert verify(paths).clean
 
 
@@ -321,7 +322,7 @@ def test_copies_are_kept_within_so_many_bytes(
     paths: BoardPaths, lock: FileLock, tasks: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the newest, however large it is."""
-    monkeypatch.setattr(placing, "ASIDE_KEPT_BYTES", 200_000)
+    monkeypatch.setattr(files, "ASIDE_KEPT_BYTES", 200_000)
     lock.acquire(0)
     made = []
     for size in (80_000, 80_000, 80_000, 500_000):

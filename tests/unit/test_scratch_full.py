@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import Gateway, placing, sqlite
+from kanban_shards import Gateway
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.compact import compact
 from kanban_shards.coordinator.importing import import_board
@@ -17,8 +17,9 @@ from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.coordinator.salvage import salvage
 from kanban_shards.coordinator.verify import rebuild, verify
 from kanban_shards.errors import DiskFull
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage import files, sqlite
+from kanban_shards.storage.locks import FileLock
 from tests.legacy import write_legacy
 
 
@@ -54,7 +55,7 @@ def _full(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_board_that_is_made_again(lock: FileLock, paths: BoardPaths, _full: None) -> None:
-    placing.discard(paths.board)
+    files.discard(paths.board)
     with pytest.raises(DiskFull, match=str(sqlite.SCRATCH)):
         Coordinator(paths, lock)
     assert not paths.board.exists()

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from kanban_shards import Board, Gateway, connections, sqlite, tail
+from kanban_shards import Board, Gateway, tail
 from kanban_shards.bodies import Assign, Comment, Create
 from kanban_shards.changes import chain, genesis
 from kanban_shards.errors import (
@@ -26,9 +26,10 @@ from kanban_shards.errors import (
     StorageError,
     TooLarge,
 )
-from kanban_shards.locks import FileLock
 from kanban_shards.names import BoardPaths, new_task_id
 from kanban_shards.shard import Shard, _Appended
+from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage.locks import FileLock
 from kanban_shards.together import Request
 from kanban_shards.vectors import Eyes
 from tests.untyped import write_untyped

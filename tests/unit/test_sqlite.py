@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import connections, sqlite
 from kanban_shards.errors import (
     BoardMissing,
     CannotOpen,
@@ -26,7 +25,8 @@ from kanban_shards.errors import (
     NotAFile,
     StorageError,
 )
-from kanban_shards.locks import FileLock
+from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage.locks import FileLock
 
 ROLES = [sqlite.SHARD, sqlite.LEDGER, sqlite.BOARD]
 

@@ -16,8 +16,8 @@ from kanban_shards.coordinator import passes
 from kanban_shards.coordinator.repair import repair_shard
 from kanban_shards.errors import GivenUp
 from kanban_shards.later import Later
-from kanban_shards.locks import is_taken
 from kanban_shards.names import BoardPaths
+from kanban_shards.storage.locks import is_taken
 
 
 @pytest.fixture(autouse=True)

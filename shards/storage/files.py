@@ -1,7 +1,7 @@
 """Placing: database files as files, closed ones: copied, given a name, put in place of another, set aside, discarded.
 
-No connection is opened here (shards/sqlite.py does that), and a file that may be open anywhere is only ever renamed or
-replaced under its lock (docs/design.md, law 6).
+No connection is opened here (shards/storage/sqlite.py does that), and a file that may be open anywhere is only ever
+renamed or replaced under its lock (docs/design.md, law 6).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from kanban_shards.errors import AlreadyThere, DiskFull, StillWritten, cannot_open, is_full
-from kanban_shards.filesystems import sync_folder
-from kanban_shards.locks import FileLock
+from kanban_shards.storage.filesystems import sync_folder
+from kanban_shards.storage.locks import FileLock
 
 # What SQLite puts beside a database file.
 SIDECARS = ("-wal", "-shm", "-journal")

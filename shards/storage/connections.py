@@ -1,6 +1,6 @@
 """Connections: what is done with a database once it is open, whichever it is, and what SQLite's errors mean.
 
-Opening is the business of shards/sqlite.py alone (docs/design.md, law 1).
+Opening is the business of shards/storage/sqlite.py alone (docs/design.md, law 1).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kanban_shards.errors import (
     StorageError,
     TooManyFiles,
 )
-from kanban_shards.locks import descriptors_left
+from kanban_shards.storage.locks import descriptors_left
 
 # How long a writer waits for a foreign reader (the sqlite3 shell, say) that is inside a read of the same file.
 BUSY_MS = 5_000

@@ -18,7 +18,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from kanban_shards import connections
 from kanban_shards.errors import (
     BoardLost,
     BoardMissing,
@@ -33,9 +32,25 @@ from kanban_shards.errors import (
     StrangeSchema,
     cannot_open,
 )
-from kanban_shards.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode, not_shared, sync_folder
-from kanban_shards.locks import FileLock
-from kanban_shards.placing import SIDECARS, discard, discard_sidecars, forget_oldest, is_empty, name_aside, put_in_place
+from kanban_shards.storage import connections
+from kanban_shards.storage.files import (
+    SIDECARS,
+    discard,
+    discard_sidecars,
+    forget_oldest,
+    is_empty,
+    name_aside,
+    put_in_place,
+)
+from kanban_shards.storage.filesystems import (
+    FOR_ITS_USER,
+    GROUP_READS,
+    GROUP_WRITES,
+    file_mode,
+    not_shared,
+    sync_folder,
+)
+from kanban_shards.storage.locks import FileLock
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
 LONGEST_VALUE_BYTES = 16 * 1024 * 1024
