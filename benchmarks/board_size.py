@@ -11,10 +11,10 @@ from pathlib import Path
 from benchmarks.common import coordinator_of, make_board, say, spread
 from benchmarks.figures import FIGURES
 from kanban_shards import Board
-from kanban_shards.bodies import Claim
+from kanban_shards.changes.kinds import Claim
+from kanban_shards.changes.vectors import Eyes
 from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.shard import Shard
-from kanban_shards.vectors import Eyes
 
 MOST_TIMES = 2.0
 

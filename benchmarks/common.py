@@ -16,16 +16,16 @@ import click
 import psutil
 
 from benchmarks.figures import FIGURES
-from kanban_shards.bodies import Create
-from kanban_shards.changes import KIND_OF, chain, encode_body
+from kanban_shards.changes.codec import KIND_OF, chain, encode_body
+from kanban_shards.changes.fields import Body
+from kanban_shards.changes.kinds import Create
+from kanban_shards.changes.vectors import Eyes, encode
 from kanban_shards.coordinator.lock import COMMAND, DAEMON, holder, take
 from kanban_shards.coordinator.passes import Coordinator
-from kanban_shards.fields import Body
 from kanban_shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
 from kanban_shards.shard import Shard
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
-from kanban_shards.vectors import Eyes, encode
 
 
 def say(what: str, figure: str, compared: str = "") -> None:

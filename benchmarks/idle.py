@@ -11,7 +11,7 @@ import psutil
 from benchmarks.common import coordinator_of, fill_shard, running_daemon, say
 from benchmarks.figures import FIGURES
 from kanban_shards.boards import create_board
-from kanban_shards.bodies import Create
+from kanban_shards.changes.kinds import Create
 from kanban_shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
 
 # The first looks at every shard are not idleness.

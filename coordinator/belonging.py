@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from kanban_shards.changes import Change
+from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.errors import AnotherBoard
 from kanban_shards.coordinator.histories import locked_shard, shard_id_of, until_damage
 from kanban_shards.coordinator.ledger import FileLedger

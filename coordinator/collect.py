@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kanban_shards.changes import Change
+from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator import taking
 from kanban_shards.coordinator.taking import Quarantine, Share, Taken, Watermark, sign_ms, take
 from kanban_shards.errors import FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles

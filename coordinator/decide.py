@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from kanban_shards import vectors
-from kanban_shards.changes import decode_body
+from kanban_shards.changes import vectors
+from kanban_shards.changes.codec import decode_body
+from kanban_shards.changes.fields import DECIDING, Body
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules import NO_TASK_YET, RULES
 from kanban_shards.coordinator.state import BoardState, Task
-from kanban_shards.fields import DECIDING, Body
 from kanban_shards.names import COORDINATOR
 
 # What a worker may have to say; kept where a person finds it when it comes too late.

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kanban_shards.changes import Change
+from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.snapshots import start_of
 from kanban_shards.coordinator.taking import Quarantine, base_of

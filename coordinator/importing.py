@@ -17,6 +17,8 @@ from pathlib import Path
 import msgspec
 
 from kanban_shards import attachments
+from kanban_shards.changes.fields import Body
+from kanban_shards.changes.imported import ImportRows
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.errors import CannotTell, NotLegacy, StillOpen, WrittenMeanwhile
 from kanban_shards.coordinator.fitting import Notes
@@ -28,8 +30,6 @@ from kanban_shards.coordinator.passes import Coordinator, Progress
 from kanban_shards.coordinator.salvage import Salvage, salvage
 from kanban_shards.coordinator.state import BoardState
 from kanban_shards.errors import AttachmentTooLarge, StillWritten, StorageError
-from kanban_shards.fields import Body
-from kanban_shards.imported import ImportRows
 from kanban_shards.migrations import hermes
 from kanban_shards.migrations.hermes import Legacy
 from kanban_shards.names import BoardPaths

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from kanban_shards.changes import Change
+from kanban_shards.changes.codec import Change
 from kanban_shards.errors import Damaged
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
@@ -164,6 +164,6 @@ class FileLedger:
 def entry_digest(previous: str, position: int, change: Sequence, at_ms: int) -> str:
     """The digest of an entry, given the one of the entry before: it covers every column, so an edit of any shows.
 
-    ``change``: the fields of shards/changes.py, ``Change``, in their order.
+    ``change``: the fields of shards/changes/codec.py, ``Change``, in their order.
     """
     return hashlib.blake2b(msgspec.json.encode([previous, position, *change, at_ms]), digest_size=16).hexdigest()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from kanban_shards.bodies import Claim, Due, Expire
-from kanban_shards.changes import KIND_OF, Change, chain, encode_body, genesis
+from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis
+from kanban_shards.changes.fields import Body
+from kanban_shards.changes.kinds import Claim, Due, Expire
 from kanban_shards.coordinator.collect import Collected, Collector
 from kanban_shards.coordinator.state import BoardState
-from kanban_shards.fields import Body
 from kanban_shards.names import COORDINATOR
 
 CLAIM, EXPIRE = KIND_OF[Claim], KIND_OF[Expire]

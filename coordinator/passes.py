@@ -17,7 +17,8 @@ from itertools import islice
 from pathlib import Path
 
 from kanban_shards.bell import Ringer
-from kanban_shards.changes import Change
+from kanban_shards.changes.codec import Change
+from kanban_shards.changes.fields import Body
 from kanban_shards.coordinator.clock import Clock
 from kanban_shards.coordinator.collect import Collected, Collector, Left
 from kanban_shards.coordinator.cost import leave_what_costs_too_much
@@ -31,7 +32,6 @@ from kanban_shards.coordinator.snapshots import start_of
 from kanban_shards.coordinator.state import BoardState
 from kanban_shards.coordinator.taking import Quarantine, base_of
 from kanban_shards.errors import HistoryLost, InvalidName, StorageError
-from kanban_shards.fields import Body
 from kanban_shards.names import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock

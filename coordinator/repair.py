@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 
 from kanban_shards.board import Board
-from kanban_shards.changes import Change, chain, genesis
+from kanban_shards.changes.codec import Change, chain, genesis
 from kanban_shards.coordinator.errors import BeyondRepair, NothingToRepair, ShardMissing
 from kanban_shards.coordinator.histories import (
     SHARD_LOCK_WAIT_S,

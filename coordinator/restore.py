@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kanban_shards.board import Board
-from kanban_shards.changes import Change
+from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
 from kanban_shards.coordinator.belonging import check_same_board
 from kanban_shards.coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere

@@ -10,11 +10,11 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kanban_shards import vectors
-from kanban_shards.bodies import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS
-from kanban_shards.changes import Change, chain, decode_body, is_beginning
+from kanban_shards.changes import vectors
+from kanban_shards.changes.codec import Change, chain, decode_body, is_beginning
+from kanban_shards.changes.fields import LIMIT_BYTES
+from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS
 from kanban_shards.errors import InvalidChange
-from kanban_shards.fields import LIMIT_BYTES
 from kanban_shards.names import is_task_id
 
 # Of all shards in one pass, in equal shares; the rest comes in the next pass, so that no shard delays the others.

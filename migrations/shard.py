@@ -9,8 +9,8 @@ migrations = Migrations("shard")
 
 @migrations()
 def m001_changes(db: Database) -> None:
-    # digest: hexadecimal, of the row before and this row; see shards/changes.py. AUTOINCREMENT is not used: seq is
-    # given by the one who appends, and a gap is a fault that the collector must see.
+    # digest: hexadecimal, of the row before and this row; see shards/changes/codec.py. AUTOINCREMENT is not used: seq
+    # is given by the one who appends, and a gap is a fault that the collector must see.
     db.execute(
         """CREATE TABLE changes (
             seq INTEGER PRIMARY KEY,

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kanban_shards.changes.vectors import Eyes, decode
 from kanban_shards.errors import BoardMissing
 from kanban_shards.names import BoardPaths
 from kanban_shards.records import (
@@ -31,7 +32,6 @@ from kanban_shards.records import (
     Verdict,
 )
 from kanban_shards.storage import connections, files, sqlite
-from kanban_shards.vectors import Eyes, decode
 
 if TYPE_CHECKING:
     from kanban_shards.bell import Bell

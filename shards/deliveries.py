@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kanban_shards.bodies import Adopt, Delivered
+from kanban_shards.changes.kinds import Adopt, Delivered
 from kanban_shards.errors import Refused, UnknownTask
 from kanban_shards.records import Event, Subscription
 from kanban_shards.shard import LONGEST_WAIT_MS, Attempt

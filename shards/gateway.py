@@ -15,7 +15,8 @@ from functools import cached_property
 from typing import Any
 
 from kanban_shards import attachments
-from kanban_shards.bodies import (
+from kanban_shards.changes.codec import encode_body
+from kanban_shards.changes.kinds import (
     LEASE_S,
     Archive,
     Assign,
@@ -50,7 +51,6 @@ from kanban_shards.bodies import (
     Unlink,
     Unsubscribe,
 )
-from kanban_shards.changes import encode_body
 from kanban_shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S, Delivery, pending_deliveries
 from kanban_shards.errors import BoardMissing, NoOpenRun, Refused
 from kanban_shards.names import new_task_id
@@ -111,8 +111,8 @@ class Gateway(Writer):
         """A new task; returns its id. Durable on return.
 
         ``starts``: ``blocked`` or ``triage``; None lets it be ready, or wait for its ``parents``. ``fields``: any
-        other of shards/bodies.py, ``Create``. With an ``idempotency_key`` the call waits for the verdict, and returns
-        the id of the live task that has the key already, if there is one. Raises UnknownTask for a parent,
+        other of shards/changes/kinds.py, ``Create``. With an ``idempotency_key`` the call waits for the verdict, and
+        returns the id of the live task that has the key already, if there is one. Raises UnknownTask for a parent,
         InvalidChange.
         """
         for parent in parents:
@@ -144,7 +144,7 @@ class Gateway(Writer):
         return self.ask(task, Assign(assignee=assignee))
 
     def edit(self, task: str | Task, **fields: Any) -> Verdict:
-        """New values for ``fields`` (shards/bodies.py, ``Edit``). Raises Refused, UnknownTask, InvalidChange."""
+        """New values for ``fields`` (shards/changes/kinds.py, ``Edit``). Raises Refused, UnknownTask, InvalidChange."""
         return self.ask(task, Edit(**fields))
 
     def specify(self, task: str | Task, **fields: Any) -> Verdict:
@@ -156,8 +156,8 @@ class Gateway(Writer):
     def decompose(self, task: str | Task, children: Sequence[dict[str, Any]], **how: Any) -> list[str]:
         """Turn a task in triage into a graph of tasks that it waits for; returns their ids, in the given order.
 
-        ``children``: fields of shards/bodies.py, ``PlannedChild`` without the id; ``parents`` are numbers of siblings,
-        from 0. ``how``: root_assignee, author, auto_promote. Applied whole or refused whole. Raises Refused,
+        ``children``: fields of shards/changes/kinds.py, ``PlannedChild`` without the id; ``parents`` are numbers of
+        siblings, from 0. ``how``: root_assignee, author, auto_promote. Applied whole or refused whole. Raises Refused,
         UnknownTask.
         """
         planned = tuple(PlannedChild(id=new_task_id(), **child) for child in children)
@@ -181,7 +181,7 @@ class Gateway(Writer):
         attachments.remove_all(self.paths, task if isinstance(task, str) else task.id)
 
     def set_limits(self, **limits: int | None) -> dict[str, int]:
-        """Set limits of the board (shards/bodies.py, ``Settings``); None lifts one. Returns all that are set."""
+        """Set limits of the board (shards/changes/kinds.py, ``Settings``); None lifts one. Returns all that are set."""
         return self._decided("", Settings(**limits), self._eyes()).answer
 
     def forget_events(self, before_s: int) -> int:

@@ -16,15 +16,15 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
-from kanban_shards.changes import KIND_OF, chain, encode_body, genesis, is_beginning
+from kanban_shards.changes.codec import KIND_OF, chain, encode_body, genesis, is_beginning
+from kanban_shards.changes.fields import Body
+from kanban_shards.changes.vectors import Eyes, encode
 from kanban_shards.errors import Damaged, ShardBehind, ShardOfAnother
-from kanban_shards.fields import Body
 from kanban_shards.names import BoardPaths, check_profile
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 from kanban_shards.tail import Tail
 from kanban_shards.together import Request, Together
-from kanban_shards.vectors import Eyes, encode
 
 # How long an append waits for the other processes of its own profile.
 LOCK_WAIT_S = 30.0

@@ -12,9 +12,9 @@ from bisect import bisect_right
 from collections import OrderedDict
 from typing import NamedTuple
 
-from kanban_shards.bodies import KINDS
-from kanban_shards.fields import ADDING
-from kanban_shards.vectors import Eyes
+from kanban_shards.changes.fields import ADDING
+from kanban_shards.changes.kinds import KINDS
+from kanban_shards.changes.vectors import Eyes
 
 _NEW = "SELECT seq, task_id, kind FROM changes WHERE seq > ? ORDER BY seq"
 # A claim_next names no task; until it is decided, it may be on any.

@@ -20,6 +20,8 @@ import tenacity
 
 from kanban_shards.bell import Bell, Ringer
 from kanban_shards.board import Board
+from kanban_shards.changes.fields import Body
+from kanban_shards.changes.vectors import Eyes
 from kanban_shards.errors import (
     BoardMissing,
     GatewayClosed,
@@ -31,13 +33,11 @@ from kanban_shards.errors import (
     Undecided,
     UnknownTask,
 )
-from kanban_shards.fields import Body
 from kanban_shards.later import Later
 from kanban_shards.names import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
 from kanban_shards.shard import Attempt, Shard, Written
 from kanban_shards.storage.locks import FileLock, is_mine
-from kanban_shards.vectors import Eyes
 
 # While waiting for a verdict: how soon to look again although the bell did not ring.
 FIRST_LOOK_S = 0.002

@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from kanban_shards.bodies import KINDS
+from kanban_shards.changes.fields import ADDING
+from kanban_shards.changes.kinds import KINDS
 from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.errors import FileMissing
-from kanban_shards.fields import ADDING
 from kanban_shards.names import BoardPaths
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kanban_shards.changes import chain
+from kanban_shards.changes.codec import chain
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.passes import replay
 from kanban_shards.coordinator.state import BoardState

@@ -20,7 +20,7 @@ from typing import Any
 import tenacity
 
 from kanban_shards import Gateway
-from kanban_shards.changes import KIND_OF
+from kanban_shards.changes.codec import KIND_OF
 from kanban_shards.errors import Refused
 from kanban_shards.names import DEFAULT_BOARD
 from kanban_shards.records import Run, Task, Verdict

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kanban_shards.changes.vectors import decode, encode
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rows.base import Rows
 from kanban_shards.coordinator.rows.held import Row
-from kanban_shards.vectors import decode, encode
 
 OF_A_TASK = (
     "task_comments", "task_events", "task_runs", "task_attachments", "kanban_notify_subs", "merge_dead_letters",

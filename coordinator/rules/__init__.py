@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kanban_shards.bodies import TASKLESS_KINDS
+from kanban_shards.changes.kinds import TASKLESS_KINDS
 from kanban_shards.coordinator.rules import (
     attachments,
     comments,

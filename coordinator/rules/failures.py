@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kanban_shards.bodies import FAILURE_LIMIT, Fail
+from kanban_shards.changes.kinds import FAILURE_LIMIT, Fail
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules.runs import before_claim, end_run
 from kanban_shards.coordinator.state import BoardState, Task

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from kanban_shards.bodies import LEASE_S
+from kanban_shards.changes.imported import ROWS, Import, ImportRows, ImportTask
+from kanban_shards.changes.kinds import LEASE_S
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules.links import ready_or_waiting
 from kanban_shards.coordinator.rules.tasks import refuse_duplicate
 from kanban_shards.coordinator.state import BoardState, Task
-from kanban_shards.imported import ROWS, Import, ImportRows, ImportTask
 
 # A run that is open when it is imported is believed alive as long as its lease still says, if that is this long at
 # least, and else for one lease.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kanban_shards.bodies import Block, Complete, Due, Promote, Review, Schedule, Unblock
+from kanban_shards.changes.kinds import Block, Complete, Due, Promote, Review, Schedule, Unblock
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules.links import promote_children, ready_or_waiting, settle_waiting

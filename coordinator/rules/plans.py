@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from kanban_shards.bodies import Decompose, PlannedChild, Specify
+from kanban_shards.changes.kinds import Decompose, PlannedChild, Specify
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rows.base import json_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kanban_shards.bodies import Claim, ClaimNext, Expire, Progress, Reclaim, Release, Spawned
+from kanban_shards.changes.kinds import Claim, ClaimNext, Expire, Progress, Reclaim, Release, Spawned
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rows.base import json_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kanban_shards.bodies import Settings
+from kanban_shards.changes.kinds import Settings
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.state import BoardState
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kanban_shards.bodies import Subscribe, Unsubscribe
+from kanban_shards.changes.kinds import Subscribe, Unsubscribe
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rows.base import json_text
 from kanban_shards.coordinator.state import BoardState, Task

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import click
 
 from kanban_shards import text
-from kanban_shards.bodies import LEASE_S, Outcome
+from kanban_shards.changes.kinds import LEASE_S, Outcome
 from kanban_shards.commands import (
     NEEDS_ATTENTION,
     POSITIVE,

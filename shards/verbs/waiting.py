@@ -8,7 +8,8 @@ from typing import Any, get_args
 import click
 
 from kanban_shards import text
-from kanban_shards.bodies import Promote
+from kanban_shards.changes.fields import BlockKind
+from kanban_shards.changes.kinds import Promote
 from kanban_shards.commands import (
     Session,
     each,
@@ -22,7 +23,6 @@ from kanban_shards.commands import (
     work_of,
 )
 from kanban_shards.errors import Refused, UnknownTask
-from kanban_shards.fields import BlockKind
 from kanban_shards.groups import Spreading
 from kanban_shards.names import check_task_id
 from kanban_shards.records import TERMINAL

@@ -12,9 +12,9 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kanban_shards import vectors
-from kanban_shards.bodies import COORDINATOR_KINDS, KINDS
-from kanban_shards.changes import chain, decode_body, genesis
+from kanban_shards.changes import vectors
+from kanban_shards.changes.codec import chain, decode_body, genesis
+from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS
 from kanban_shards.coordinator.collect import QUARANTINED, Collector
 from kanban_shards.coordinator.lock import COMMAND, take
 from kanban_shards.coordinator.passes import Coordinator

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kanban_shards.bodies import (
+from kanban_shards.changes.codec import chain, genesis
+from kanban_shards.changes.fields import LIMIT_BYTES, NESTING_LIMIT, Body
+from kanban_shards.changes.kinds import (
     Attach,
     Claim,
     Comment,
@@ -26,12 +28,10 @@ from kanban_shards.bodies import (
     Unlink,
     Unsubscribe,
 )
-from kanban_shards.changes import chain, genesis
 from kanban_shards.coordinator.collect import QUARANTINED, Collector
 from kanban_shards.coordinator.errors import LedgerBehind
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import Damaged, InvalidChange
-from kanban_shards.fields import LIMIT_BYTES, NESTING_LIMIT, Body
 from kanban_shards.names import BoardPaths
 from kanban_shards.storage import sqlite
 from kanban_shards.storage.locks import FileLock

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kanban_shards.bodies import (
+from kanban_shards.changes.fields import Body
+from kanban_shards.changes.kinds import (
     Assign,
     Block,
     Claim,
@@ -24,7 +25,6 @@ from kanban_shards.bodies import (
     Subscribe,
     Unblock,
 )
-from kanban_shards.fields import Body
 from kanban_shards.names import COORDINATOR
 from tests import invariants
 from tests.evidence import Evidence

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kanban_shards.bodies import (
+from kanban_shards.changes.kinds import (
     Claim,
     Comment,
     Complete,

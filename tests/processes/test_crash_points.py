@@ -19,7 +19,8 @@ import pytest
 
 from kanban_shards import Gateway
 from kanban_shards.bell import Ringer
-from kanban_shards.bodies import Comment
+from kanban_shards.changes.kinds import Comment
+from kanban_shards.changes.vectors import Eyes
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.demo.check import Account, check
 from kanban_shards.coordinator.errors import NothingToRepair
@@ -29,7 +30,6 @@ from kanban_shards.coordinator.verify import rebuild
 from kanban_shards.names import BoardPaths
 from kanban_shards.shard import Shard
 from kanban_shards.storage.locks import FileLock
-from kanban_shards.vectors import Eyes
 from tests.simulation.world import no_fsync
 
 # Of the points inside a migration, which is one transaction: each so manieth.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from kanban_shards.bodies import Claim, ClaimNext, Complete, Release, Review, Settings
+from kanban_shards.changes.kinds import Claim, ClaimNext, Complete, Release, Review, Settings
 from kanban_shards.coordinator.rules.capacity import TURN_KEPT_S
 from tests.rules.game import Game
 

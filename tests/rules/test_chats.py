@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import json
 
-from kanban_shards.bodies import Adopt, Attach, Comment, Complete, Delivered, Detach, Resend, Subscribe, Unsubscribe
+from kanban_shards.changes.kinds import (
+    Adopt,
+    Attach,
+    Comment,
+    Complete,
+    Delivered,
+    Detach,
+    Resend,
+    Subscribe,
+    Unsubscribe,
+)
 from tests.rules.game import START_S, Game
 
 CHAT = {"platform": "telegram", "chat_id": "42"}

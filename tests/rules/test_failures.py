@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from kanban_shards.bodies import Claim, ClaimNext, Complete, Edit, Fail, Promote, Reopen, Review, Settings, Unblock
+from kanban_shards.changes.kinds import (
+    Claim,
+    ClaimNext,
+    Complete,
+    Edit,
+    Fail,
+    Promote,
+    Reopen,
+    Review,
+    Settings,
+    Unblock,
+)
 from tests.rules.game import Game
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kanban_shards.bodies import Claim, Complete, Delete, Link, Promote, Reopen, Unlink
+from kanban_shards.changes.kinds import Claim, Complete, Delete, Link, Promote, Reopen, Unlink
 from tests.rules.game import Game
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kanban_shards.bodies import Claim, Complete, Decompose, Delete, PlannedChild, Promote
+from kanban_shards.changes.kinds import Claim, Complete, Decompose, Delete, PlannedChild, Promote
 from tests.rules.game import Game
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kanban_shards.bodies import (
+from kanban_shards.changes.kinds import (
     Archive,
     Assign,
     Block,

@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import pytest
 
-from kanban_shards import bodies
-from kanban_shards.changes import KIND_OF
+from kanban_shards.changes import kinds
+from kanban_shards.changes.codec import KIND_OF
+from kanban_shards.changes.fields import Body
+from kanban_shards.changes.imported import SubscriptionRow, TaskRow
 from kanban_shards.coordinator.refusal import REASONS
 from kanban_shards.coordinator.rules import NO_TASK_YET, RULES
-from kanban_shards.fields import Body
-from kanban_shards.imported import SubscriptionRow, TaskRow
 from kanban_shards.names import COORDINATOR
 from kanban_shards.records import STATUSES
 from tests.rules.game import Game
@@ -80,58 +80,58 @@ SHORT = {"-": "wrong_status", "no_task": "nothing_ready", "no_chat": "no_subscri
 
 HEADER, *LINES = [line.split() for line in TABLE.strip().splitlines()]
 CHANGES: dict[str, Callable[[Game, str, int], Body]] = {
-    "create": lambda game, parent, run: bodies.Create(title="again"),
-    "assign": lambda game, parent, run: bodies.Assign(assignee="pixiel"),
-    "edit": lambda game, parent, run: bodies.Edit(title="new words", priority=3),
-    "edit_result": lambda game, parent, run: bodies.Edit(result="better"),
-    "specify": lambda game, parent, run: bodies.Specify(title="clear now"),
-    "decompose": lambda game, parent, run: bodies.Decompose(
-        children=(bodies.PlannedChild(id=game.id(), title="a part"),)
+    "create": lambda game, parent, run: kinds.Create(title="again"),
+    "assign": lambda game, parent, run: kinds.Assign(assignee="pixiel"),
+    "edit": lambda game, parent, run: kinds.Edit(title="new words", priority=3),
+    "edit_result": lambda game, parent, run: kinds.Edit(result="better"),
+    "specify": lambda game, parent, run: kinds.Specify(title="clear now"),
+    "decompose": lambda game, parent, run: kinds.Decompose(
+        children=(kinds.PlannedChild(id=game.id(), title="a part"),)
     ),
-    "claim": lambda game, parent, run: bodies.Claim(),
-    "claim_next": lambda game, parent, run: bodies.ClaimNext(),
-    "spawned": lambda game, parent, run: bodies.Spawned(run_id=run, pid=4_242),
-    "progress": lambda game, parent, run: bodies.Progress(run_id=run, note="halfway"),
-    "release": lambda game, parent, run: bodies.Release(run_id=run),
-    "reclaim": lambda game, parent, run: bodies.Reclaim(),
-    "fail": lambda game, parent, run: bodies.Fail(run_id=run, outcome="crashed"),
-    "complete": lambda game, parent, run: bodies.Complete(),
-    "complete_run": lambda game, parent, run: bodies.Complete(run_id=run),
-    "review": lambda game, parent, run: bodies.Review(),
-    "review_run": lambda game, parent, run: bodies.Review(run_id=run),
-    "block": lambda game, parent, run: bodies.Block(block="capability"),
-    "block_run": lambda game, parent, run: bodies.Block(run_id=run, block="capability"),
-    "block_dependency": lambda game, parent, run: bodies.Block(block="dependency"),
-    "schedule": lambda game, parent, run: bodies.Schedule(due_s=DUE_S),
-    "schedule_run": lambda game, parent, run: bodies.Schedule(run_id=run),
-    "unblock": lambda game, parent, run: bodies.Unblock(),
-    "promote": lambda game, parent, run: bodies.Promote(),
-    "promote_force": lambda game, parent, run: bodies.Promote(force=True),
-    "reopen_ready": lambda game, parent, run: bodies.Reopen(to="ready"),
-    "reopen_todo": lambda game, parent, run: bodies.Reopen(to="todo"),
-    "reopen_triage": lambda game, parent, run: bodies.Reopen(to="triage"),
-    "archive": lambda game, parent, run: bodies.Archive(),
-    "delete": lambda game, parent, run: bodies.Delete(),
-    "delete_archived": lambda game, parent, run: bodies.Delete(archived_only=True),
-    "comment": lambda game, parent, run: bodies.Comment(text="well"),
-    "link": lambda game, parent, run: bodies.Link(parent=game.make("mafei", assignee="mafei")),
-    "unlink": lambda game, parent, run: bodies.Unlink(parent=parent),
-    "attach": lambda game, parent, run: bodies.Attach(filename="a.txt", stored_path="/kept/a.txt", size=1),
-    "detach": lambda game, parent, run: bodies.Detach(attachment_id=1),
-    "subscribe": lambda game, parent, run: bodies.Subscribe(platform="telegram", chat_id="42"),
-    "unsubscribe": lambda game, parent, run: bodies.Unsubscribe(platform="telegram", chat_id="42"),
-    "adopt": lambda game, parent, run: bodies.Adopt(platform="telegram", chat_id="42"),
-    "delivered": lambda game, parent, run: bodies.Delivered(platform="telegram", chat_id="42", upto=1),
-    "resend": lambda game, parent, run: bodies.Resend(letter_id=1),
-    "settings": lambda game, parent, run: bodies.Settings(max_in_progress=9),
-    "gc": lambda game, parent, run: bodies.Gc(events_before_s=DUE_S),
-    "expire": lambda game, parent, run: bodies.Expire(run_id=run, last_sign_ms=0),
-    "due": lambda game, parent, run: bodies.Due(due_s=DUE_S),
-    "import": lambda game, parent, run: bodies.Import(digest="d", source="/kept/kanban.db", ids={"task_runs": 9}),
-    "import_task": lambda game, parent, run: bodies.ImportTask(
+    "claim": lambda game, parent, run: kinds.Claim(),
+    "claim_next": lambda game, parent, run: kinds.ClaimNext(),
+    "spawned": lambda game, parent, run: kinds.Spawned(run_id=run, pid=4_242),
+    "progress": lambda game, parent, run: kinds.Progress(run_id=run, note="halfway"),
+    "release": lambda game, parent, run: kinds.Release(run_id=run),
+    "reclaim": lambda game, parent, run: kinds.Reclaim(),
+    "fail": lambda game, parent, run: kinds.Fail(run_id=run, outcome="crashed"),
+    "complete": lambda game, parent, run: kinds.Complete(),
+    "complete_run": lambda game, parent, run: kinds.Complete(run_id=run),
+    "review": lambda game, parent, run: kinds.Review(),
+    "review_run": lambda game, parent, run: kinds.Review(run_id=run),
+    "block": lambda game, parent, run: kinds.Block(block="capability"),
+    "block_run": lambda game, parent, run: kinds.Block(run_id=run, block="capability"),
+    "block_dependency": lambda game, parent, run: kinds.Block(block="dependency"),
+    "schedule": lambda game, parent, run: kinds.Schedule(due_s=DUE_S),
+    "schedule_run": lambda game, parent, run: kinds.Schedule(run_id=run),
+    "unblock": lambda game, parent, run: kinds.Unblock(),
+    "promote": lambda game, parent, run: kinds.Promote(),
+    "promote_force": lambda game, parent, run: kinds.Promote(force=True),
+    "reopen_ready": lambda game, parent, run: kinds.Reopen(to="ready"),
+    "reopen_todo": lambda game, parent, run: kinds.Reopen(to="todo"),
+    "reopen_triage": lambda game, parent, run: kinds.Reopen(to="triage"),
+    "archive": lambda game, parent, run: kinds.Archive(),
+    "delete": lambda game, parent, run: kinds.Delete(),
+    "delete_archived": lambda game, parent, run: kinds.Delete(archived_only=True),
+    "comment": lambda game, parent, run: kinds.Comment(text="well"),
+    "link": lambda game, parent, run: kinds.Link(parent=game.make("mafei", assignee="mafei")),
+    "unlink": lambda game, parent, run: kinds.Unlink(parent=parent),
+    "attach": lambda game, parent, run: kinds.Attach(filename="a.txt", stored_path="/kept/a.txt", size=1),
+    "detach": lambda game, parent, run: kinds.Detach(attachment_id=1),
+    "subscribe": lambda game, parent, run: kinds.Subscribe(platform="telegram", chat_id="42"),
+    "unsubscribe": lambda game, parent, run: kinds.Unsubscribe(platform="telegram", chat_id="42"),
+    "adopt": lambda game, parent, run: kinds.Adopt(platform="telegram", chat_id="42"),
+    "delivered": lambda game, parent, run: kinds.Delivered(platform="telegram", chat_id="42", upto=1),
+    "resend": lambda game, parent, run: kinds.Resend(letter_id=1),
+    "settings": lambda game, parent, run: kinds.Settings(max_in_progress=9),
+    "gc": lambda game, parent, run: kinds.Gc(events_before_s=DUE_S),
+    "expire": lambda game, parent, run: kinds.Expire(run_id=run, last_sign_ms=0),
+    "due": lambda game, parent, run: kinds.Due(due_s=DUE_S),
+    "import": lambda game, parent, run: kinds.Import(digest="d", source="/kept/kanban.db", ids={"task_runs": 9}),
+    "import_task": lambda game, parent, run: kinds.ImportTask(
         task=TaskRow(title="brought", status="ready", created_at=1), creator="bingge"
     ),
-    "import_rows": lambda game, parent, run: bodies.ImportRows(
+    "import_rows": lambda game, parent, run: kinds.ImportRows(
         kanban_notify_subs=(SubscriptionRow(platform="telegram", chat_id="43", created_at=1),)
     ),
 }
@@ -145,12 +145,12 @@ def standing(game: Game, status: str, worker: str, parent: str) -> tuple[str, in
         return game.make(assignee=worker, parents=(parent,)), NO_RUN
     task_id = game.make(assignee=worker)
     if status == "running":
-        return task_id, game.apply(worker, task_id, bodies.Claim())["run_id"]
+        return task_id, game.apply(worker, task_id, kinds.Claim())["run_id"]
     ways = {
-        "scheduled": bodies.Schedule(due_s=DUE_S),
-        "review": bodies.Review(),
-        "done": bodies.Complete(),
-        "archived": bodies.Archive(),
+        "scheduled": kinds.Schedule(due_s=DUE_S),
+        "review": kinds.Review(),
+        "done": kinds.Complete(),
+        "archived": kinds.Archive(),
     }
     if status in ways:
         game.apply(worker, task_id, ways[status])
@@ -167,8 +167,8 @@ def test_each_kind_on_each_status(game: Game, line: list[str]) -> None:
         assert game.status(task_id) == status
         body = CHANGES[name](game, parent, run_id)
         kind = KIND_OF[type(body)]
-        author = COORDINATOR if kind in bodies.COORDINATOR_KINDS else worker
-        where = "" if kind in bodies.TASKLESS_KINDS else task_id
+        author = COORDINATOR if kind in kinds.COORDINATOR_KINDS else worker
+        where = "" if kind in kinds.TASKLESS_KINDS else task_id
         expected = SHORT.get(cell, cell)
         if expected in REASONS:
             leaves = "late_refused" if (kind, expected) == ("progress", "late") else None
@@ -191,12 +191,12 @@ def test_the_table_is_whole() -> None:
 def test_no_task_and_gone(game: Game) -> None:
     """On a task that never was, and on one that was deleted, every kind that needs one says so."""
     never, gone = game.id(), game.make()
-    game.apply("bingge", gone, bodies.Delete())
+    game.apply("bingge", gone, kinds.Delete())
     for change in CHANGES.values():
         body = change(game, never, NO_RUN)
         kind = KIND_OF[type(body)]
         if kind in NO_TASK_YET:
             continue
-        author = COORDINATOR if kind in bodies.COORDINATOR_KINDS else "bingge"
+        author = COORDINATOR if kind in kinds.COORDINATOR_KINDS else "bingge"
         game.refuse(author, never, body, "unknown_task")
         game.refuse(author, gone, body, "gone")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kanban_shards.bodies import (
+from kanban_shards.changes.kinds import (
     Archive,
     Assign,
     Claim,

@@ -1,4 +1,4 @@
-"""Changes drawn at random: any kind in shards/changes.py, ``KINDS``, of any sense or none."""
+"""Changes drawn at random: any kind in shards/changes/codec.py, ``KINDS``, of any sense or none."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from kanban_shards.bodies import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS, PlannedChild
-from kanban_shards.fields import Body
+from kanban_shards.changes.fields import Body
+from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS, PlannedChild
 from tests.evidence import Evidence
 
 WRITABLE = tuple(sorted(KINDS.keys() - COORDINATOR_KINDS))

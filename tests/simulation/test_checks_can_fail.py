@@ -16,7 +16,7 @@ import kanban_shards.coordinator.passes
 import kanban_shards.coordinator.rows.tasks
 import kanban_shards.shard
 import kanban_shards.tail
-from kanban_shards.bodies import Promote
+from kanban_shards.changes.kinds import Promote
 from kanban_shards.coordinator.rules import RULES, outcomes, runs
 from kanban_shards.coordinator.state import BoardState
 from kanban_shards.names import COORDINATOR

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.bodies import KINDS
+from kanban_shards.changes.kinds import KINDS
 from tests.simulation.__main__ import replay_command
 from tests.simulation.damage import CUT, DELETED, FLIPPED, OLDER, TORN
 from tests.simulation.simulator import STEPS, Simulation

@@ -21,6 +21,8 @@ import kanban_shards.coordinator.compact
 import kanban_shards.coordinator.passes
 import kanban_shards.shard
 from kanban_shards.board import Board
+from kanban_shards.changes.fields import Body
+from kanban_shards.changes.vectors import Eyes
 from kanban_shards.coordinator.backups import backups_in, limit_backups, make_backup
 from kanban_shards.coordinator.compact import compact
 from kanban_shards.coordinator.errors import NothingToRepair
@@ -33,13 +35,11 @@ from kanban_shards.coordinator.restore import restore
 from kanban_shards.coordinator.state import BoardState
 from kanban_shards.coordinator.verify import rebuild
 from kanban_shards.errors import BoardMissing, DiskFull, StorageError
-from kanban_shards.fields import Body
 from kanban_shards.migrations.hermes import Legacy
 from kanban_shards.names import BoardPaths
 from kanban_shards.shard import Shard
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
-from kanban_shards.vectors import Eyes
 from tests import invariants
 from tests.evidence import Dot, Evidence, Known
 from tests.invariants import Memory

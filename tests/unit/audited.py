@@ -19,7 +19,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from kanban_shards import Board, Gateway
-from kanban_shards.bodies import Comment
+from kanban_shards.changes.kinds import Comment
 from kanban_shards.cli import main as kanban
 from kanban_shards.coordinator.cli import main as kanban_merge
 

@@ -13,7 +13,8 @@ from contextlib import closing
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.bodies import Comment, Create
+from kanban_shards.changes.kinds import Comment, Create
+from kanban_shards.changes.vectors import Eyes
 from kanban_shards.coordinator import collect, taking
 from kanban_shards.coordinator.collect import BUSY, QUARANTINED, Collected, Collector
 from kanban_shards.coordinator.errors import FileReplaced, NotCoordinator
@@ -23,7 +24,6 @@ from kanban_shards.errors import CannotOpen
 from kanban_shards.names import BoardPaths, new_task_id
 from kanban_shards.shard import Shard
 from kanban_shards.storage.locks import FileLock
-from kanban_shards.vectors import Eyes
 
 NOTHING = Eyes()
 # A process that is killed inside its transaction leaves a journal that must be rolled back.

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.bodies import Complete, Reopen
+from kanban_shards.changes.kinds import Complete, Reopen
 from kanban_shards.coordinator import taking
 from kanban_shards.coordinator.lock import COMMAND, take
 from kanban_shards.coordinator.passes import Coordinator

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from kanban_shards import Board
-from kanban_shards.changes import encode_body
+from kanban_shards.changes.codec import encode_body
+from kanban_shards.changes.fields import LIMIT_BYTES
+from kanban_shards.changes.imported import ROWS, ImportRows, ImportTask, TaskRow
 from kanban_shards.coordinator.import_ground import EmptyGround
 from kanban_shards.coordinator.import_plan import Plan, plan
 from kanban_shards.coordinator.importing import import_board
-from kanban_shards.fields import LIMIT_BYTES
-from kanban_shards.imported import ROWS, ImportRows, ImportTask, TaskRow
 from kanban_shards.migrations import hermes
 from kanban_shards.migrations.board import HERMES_TABLES
 from kanban_shards.migrations.hermes import Legacy

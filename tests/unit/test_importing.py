@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.bodies import LEASE_S
+from kanban_shards.changes.kinds import LEASE_S
 from kanban_shards.coordinator.errors import CannotTell, NotABoard, StillOpen, WrittenMeanwhile
 from kanban_shards.coordinator.exporting import export
 from kanban_shards.coordinator.holders import can_tell

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.bodies import Comment, Create
+from kanban_shards.changes.kinds import Comment, Create
 from kanban_shards.coordinator import collect, once, taking
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.names import BoardPaths, new_task_id

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.bodies import COORDINATOR_KINDS, KINDS
-from kanban_shards.changes import KIND_OF
+from kanban_shards.changes.codec import KIND_OF
+from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS
 from kanban_shards.coordinator.refusal import REASONS, Refusal
 from kanban_shards.coordinator.rules import NO_TASK_YET, RULES
 from tests.tree import COORDINATOR, MODULES, ROOT, SHARDS

@@ -14,8 +14,9 @@ from contextlib import closing, contextmanager
 import pytest
 
 from kanban_shards import Board, Gateway, tail
-from kanban_shards.bodies import Assign, Comment, Create
-from kanban_shards.changes import chain, genesis
+from kanban_shards.changes.codec import chain, genesis
+from kanban_shards.changes.kinds import Assign, Comment, Create
+from kanban_shards.changes.vectors import Eyes
 from kanban_shards.errors import (
     Damaged,
     Forked,
@@ -31,7 +32,6 @@ from kanban_shards.shard import Shard, _Appended
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
 from kanban_shards.together import Request
-from kanban_shards.vectors import Eyes
 from tests.untyped import write_untyped
 
 NOTHING = Eyes()

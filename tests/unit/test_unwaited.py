@@ -10,7 +10,7 @@ import pytest
 
 from kanban_shards import Board, Gateway, later, writer
 from kanban_shards.bell import Bell
-from kanban_shards.bodies import Comment
+from kanban_shards.changes.kinds import Comment
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator import passes
 from kanban_shards.coordinator.repair import repair_shard

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.bodies import Complete
+from kanban_shards.changes.kinds import Complete
 from kanban_shards.errors import Undecided
 from kanban_shards.names import BoardPaths
 from kanban_shards.records import Run

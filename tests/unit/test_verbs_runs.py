@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.bodies import Edit
+from kanban_shards.changes.kinds import Edit
 from kanban_shards.names import BoardPaths
 from tests.unit.verbs import MISSING, Shell, append_unmerged
 

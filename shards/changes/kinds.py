@@ -11,8 +11,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from kanban_shards.errors import InvalidChange
-from kanban_shards.fields import (
+from kanban_shards.changes.fields import (
     ADDING,
     LIMIT_BYTES,
     PARENTS_LIMIT,
@@ -28,7 +27,8 @@ from kanban_shards.fields import (
     TaskId,
     Text,
 )
-from kanban_shards.imported import Import, ImportRows, ImportTask
+from kanban_shards.changes.imported import Import, ImportRows, ImportTask
+from kanban_shards.errors import InvalidChange
 
 # Between the tasks of one plan. Deciding a plan is one step of the coordinator, for which every other profile waits:
 # 0.2 s for the largest, and without this 8 s.

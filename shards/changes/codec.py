@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from kanban_shards.bodies import KINDS
-from kanban_shards.complaints import in_words
+from kanban_shards.changes.complaints import in_words
+from kanban_shards.changes.fields import INTEGER_LIMIT, LIMIT_BYTES, NESTING_LIMIT, Body
+from kanban_shards.changes.kinds import KINDS
 from kanban_shards.errors import InvalidChange, TooLarge
-from kanban_shards.fields import INTEGER_LIMIT, LIMIT_BYTES, NESTING_LIMIT, Body
 
 KIND_OF = {body: kind for kind, body in KINDS.items()}
 

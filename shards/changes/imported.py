@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from kanban_shards.fields import ADDING, Body, Count, Id, Line, Profile, TaskId, Text
+from kanban_shards.changes.fields import ADDING, Body, Count, Id, Line, Profile, TaskId, Text
 from kanban_shards.records import Status
 
 Number = Annotated[int, Meta(ge=-(2**53), le=2**53)]
