@@ -22,7 +22,7 @@ from kanban_shards.changes.kinds import Create
 from kanban_shards.changes.vectors import Eyes, encode
 from kanban_shards.coordinator.lock import COMMAND, DAEMON, holder, take
 from kanban_shards.coordinator.passes import Coordinator
-from kanban_shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, new_task_id
 from kanban_shards.shard import Shard
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock

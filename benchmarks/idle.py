@@ -12,7 +12,7 @@ from benchmarks.common import coordinator_of, fill_shard, running_daemon, say
 from benchmarks.figures import FIGURES
 from kanban_shards.boards import create_board
 from kanban_shards.changes.kinds import Create
-from kanban_shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, new_task_id
 
 # The first looks at every shard are not idleness.
 SETTLE_S = 2.0

@@ -12,7 +12,7 @@ from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Claim, Comment, Complete, Create, Subscribe
 from kanban_shards.coordinator.lock import COMMAND, take
 from kanban_shards.coordinator.verify import rebuild, verify
-from kanban_shards.names import DEFAULT_BOARD, BoardPaths, new_task_id
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, new_task_id
 
 LEAST_A_SECOND = 20_000
 PROFILES = ("default", "bingge", "pixiel", "mafei")

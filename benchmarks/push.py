@@ -9,7 +9,7 @@ from queue import Queue
 
 from benchmarks.common import make_board, running_daemon, say, spread
 from kanban_shards import Board, Gateway
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 PAUSE_S = 0.005
 

@@ -33,7 +33,7 @@ from kanban_shards.coordinator.passes import Coordinator, Progress
 from kanban_shards.coordinator.salvage import salvage
 from kanban_shards.coordinator.salvage.report import SOUND
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
-from kanban_shards.names import COORDINATOR, BoardPaths, printable_name
+from kanban_shards.paths import COORDINATOR, BoardPaths, printable_name
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.filesystems import sync_folder
 

@@ -30,7 +30,7 @@ from kanban_shards.coordinator.passes import Progress
 from kanban_shards.coordinator.taking import Quarantine, base_of
 from kanban_shards.coordinator.verify import Finding, verify
 from kanban_shards.errors import FileBusy, InvalidName, KanbanError, NotAFile, StorageError
-from kanban_shards.names import BoardPaths, expanded
+from kanban_shards.paths import BoardPaths, expanded
 from kanban_shards.records import Attachment
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.filesystems import FOR_ITS_USER, open_plain, sync_folder

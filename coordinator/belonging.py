@@ -22,7 +22,7 @@ from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.snapshots import read_start
 from kanban_shards.coordinator.taking import LATEST_MS, Quarantine, base_of, take_all
 from kanban_shards.errors import InvalidName
-from kanban_shards.names import BoardPaths, check_profile
+from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.storage import connections, sqlite
 
 _ENTRY = "SELECT profile, seq, at_ms FROM merge_verdicts WHERE position = ?"

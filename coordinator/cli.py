@@ -8,7 +8,7 @@ from kanban_shards.commands import EXIT_CODES, board_option, home_option, json_o
 from kanban_shards.coordinator.errors import HomeMissing
 from kanban_shards.coordinator.telling import all_boards_option, tell
 from kanban_shards.groups import LazyGroup
-from kanban_shards.names import BoardPaths, root_folder
+from kanban_shards.paths import BoardPaths, root_folder
 
 VERBS = {
     "daemon": "kanban_shards.coordinator.verbs.merging",

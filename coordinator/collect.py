@@ -20,7 +20,7 @@ from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator import taking
 from kanban_shards.coordinator.taking import Quarantine, Share, Taken, Watermark, sign_ms, take
 from kanban_shards.errors import FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
-from kanban_shards.names import BoardPaths, check_profile, printable_name
+from kanban_shards.paths import BoardPaths, check_profile, printable_name
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 

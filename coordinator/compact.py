@@ -21,7 +21,7 @@ from kanban_shards.coordinator.snapshots import Start, read_start, start_of
 from kanban_shards.coordinator.taking import Quarantine, base_of
 from kanban_shards.coordinator.verify import Verification, compare_with_replay
 from kanban_shards.errors import FileBusy, InvalidName, StorageError
-from kanban_shards.names import BoardPaths, check_profile
+from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 

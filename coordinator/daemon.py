@@ -23,7 +23,7 @@ from kanban_shards.coordinator.lock import DAEMON
 from kanban_shards.coordinator.notify import Supervisor
 from kanban_shards.coordinator.served import Served, Stopped
 from kanban_shards.errors import CoordinatorRunning, ForeignFile, KanbanError, LegacyBoard, NewerSchema, NoSharedMemory
-from kanban_shards.names import DEFAULT_BOARD, BoardPaths
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 
 log = logging.getLogger("kanban-merge")
 

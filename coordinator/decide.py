@@ -18,7 +18,7 @@ from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules import NO_TASK_YET, RULES
 from kanban_shards.coordinator.state import BoardState, Task
-from kanban_shards.names import COORDINATOR
+from kanban_shards.paths import COORDINATOR
 
 # What a worker may have to say; kept where a person finds it when it comes too late.
 _CARRIED = ("result", "summary", "metadata", "reason", "note", "error")

@@ -18,7 +18,7 @@ from kanban_shards.coordinator.checks.workbench import NoAnswer
 from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.coordinator.health import read_health, read_sizes, read_undelivered
 from kanban_shards.errors import BoardLost, BoardMissing, CannotOpen, HistoryLost, KanbanError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 Check = Callable[[BoardPaths], Iterator[Finding]]
 

@@ -17,7 +17,7 @@ import msgspec
 from kanban_shards.changes.imported import LAST_MOMENT_S, Row
 from kanban_shards.coordinator.rows.base import json_text
 from kanban_shards.migrations.hermes import Column, Legacy, columns_of
-from kanban_shards.names import is_task_id
+from kanban_shards.paths import is_task_id
 
 LARGEST = 2**53
 # Where a row of the old board carries its number here; no column is called so.

@@ -18,7 +18,7 @@ from kanban_shards.coordinator.errors import BreaksAgain, LedgerBehind, NothingT
 from kanban_shards.coordinator.passes import Progress, make_board
 from kanban_shards.coordinator.repair import repair_ledger
 from kanban_shards.errors import Damaged, StorageError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 

@@ -22,7 +22,7 @@ from kanban_shards.coordinator.lock import Holder, holder, is_stopped
 from kanban_shards.coordinator.taking import sign_ms
 from kanban_shards.deliveries import DELIVERED_KINDS
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 
 HEALTHY = "ok"

@@ -13,7 +13,7 @@ from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.snapshots import start_of
 from kanban_shards.coordinator.taking import Quarantine, base_of
 from kanban_shards.errors import CannotOpen, Damaged, DiskFull, FileBusy, LegacyBoard, NewerSchema, StorageError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
 

@@ -25,7 +25,7 @@ from kanban_shards.coordinator.rows.base import COUNTED, json_text
 from kanban_shards.coordinator.rules.imports import lease_end
 from kanban_shards.errors import InvalidName
 from kanban_shards.migrations.hermes import FORMER_EVENTS, Legacy
-from kanban_shards.names import DEFAULT_BOARD, check_profile
+from kanban_shards.paths import DEFAULT_BOARD, check_profile
 from kanban_shards.records import STATUSES, TERMINAL
 
 # Of one change, so that it never reaches the limit with what JSON puts around the rows.

@@ -32,7 +32,7 @@ from kanban_shards.coordinator.state import BoardState
 from kanban_shards.errors import AttachmentTooLarge, StillWritten, StorageError
 from kanban_shards.migrations import hermes
 from kanban_shards.migrations.hermes import Legacy
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 
 # Changes that go into the ledger together; a task that has more goes in as a whole all the same.

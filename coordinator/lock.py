@@ -15,7 +15,7 @@ from kanban_shards.bell import Ringer
 from kanban_shards.coordinator.errors import NotCoordinator
 from kanban_shards.coordinator.holders import process_state
 from kanban_shards.errors import CoordinatorRunning, FileBusy
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock, is_taken
 
 DAEMON = "daemon"

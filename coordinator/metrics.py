@@ -24,7 +24,7 @@ from kanban_shards.coordinator.health import (
 )
 from kanban_shards.coordinator.problems import problems
 from kanban_shards.errors import BoardMissing, KanbanError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.records import STATUSES
 from kanban_shards.storage.filesystems import write_whole
 

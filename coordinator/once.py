@@ -18,7 +18,7 @@ from kanban_shards.coordinator.decide import Decision
 from kanban_shards.coordinator.lock import COMMAND, DAEMON
 from kanban_shards.coordinator.passes import Coordinator, Report
 from kanban_shards.errors import Undecided
-from kanban_shards.names import COORDINATOR, BoardPaths
+from kanban_shards.paths import COORDINATOR, BoardPaths
 
 ASK_DAEMON_S = 30.0
 LOOK_EVERY_S = 0.1

@@ -13,7 +13,7 @@ from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Claim, Due, Expire
 from kanban_shards.coordinator.collect import Collected, Collector
 from kanban_shards.coordinator.state import BoardState
-from kanban_shards.names import COORDINATOR
+from kanban_shards.paths import COORDINATOR
 
 CLAIM, EXPIRE = KIND_OF[Claim], KIND_OF[Expire]
 

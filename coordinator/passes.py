@@ -32,7 +32,7 @@ from kanban_shards.coordinator.snapshots import start_of
 from kanban_shards.coordinator.state import BoardState
 from kanban_shards.coordinator.taking import Quarantine, base_of
 from kanban_shards.errors import HistoryLost, InvalidName, StorageError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 

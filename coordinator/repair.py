@@ -33,7 +33,7 @@ from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.coordinator.snapshots import Start, read_start, start_of
 from kanban_shards.coordinator.taking import take_all
 from kanban_shards.errors import Damaged
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 

@@ -27,7 +27,7 @@ from kanban_shards.coordinator.repair import is_sound_snapshot, repair_ledger, r
 from kanban_shards.coordinator.taking import LATEST_MS, Quarantine, base_of, take_all
 from kanban_shards.coordinator.verify import Finding, verify
 from kanban_shards.errors import Damaged, InvalidName, StorageError
-from kanban_shards.names import BoardPaths, check_profile
+from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 

@@ -21,7 +21,7 @@ from kanban_shards.coordinator.healing import Healer, Watch
 from kanban_shards.coordinator.lock import DAEMON, displaced, holder, let_go, take
 from kanban_shards.coordinator.passes import Coordinator, Progress
 from kanban_shards.errors import CoordinatorRunning, Damaged, FileBusy, KanbanError, StorageError, TooManyFiles
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock, descriptors_left
 
 log = logging.getLogger("kanban-merge")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kanban_shards.coordinator.errors import NoService, NotOurService, ServiceNeedsUser, UnknownUser
 from kanban_shards.errors import StorageError
-from kanban_shards.names import BoardPaths, expanded
+from kanban_shards.paths import BoardPaths, expanded
 from kanban_shards.storage.filesystems import sync_folder
 
 MARK = "Written by `kanban-merge service install`; `kanban-merge service uninstall` removes it."

@@ -19,7 +19,7 @@ from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.coordinator.health import HEALTHY, Health, ShardHealth, read_health
 from kanban_shards.coordinator.problems import problems
 from kanban_shards.errors import KanbanError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

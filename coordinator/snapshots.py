@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from kanban_shards.coordinator.errors import BeyondRepair, SnapshotMissing, SnapshotStrange
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.errors import Damaged
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, sqlite
 
 

@@ -15,7 +15,7 @@ from kanban_shards.coordinator.rows.imports import ImportedRows
 from kanban_shards.coordinator.rows.links import LinkRows
 from kanban_shards.coordinator.rows.runs import RunRows
 from kanban_shards.coordinator.rows.tasks import Task, TaskRows
-from kanban_shards.names import COORDINATOR
+from kanban_shards.paths import COORDINATOR
 
 __all__ = ["BoardState", "Task"]
 

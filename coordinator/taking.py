@@ -15,7 +15,7 @@ from kanban_shards.changes.codec import Change, chain, decode_body, is_beginning
 from kanban_shards.changes.fields import LIMIT_BYTES
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS
 from kanban_shards.errors import InvalidChange
-from kanban_shards.names import is_task_id
+from kanban_shards.paths import is_task_id
 
 # Of all shards in one pass, in equal shares; the rest comes in the next pass, so that no shard delays the others.
 CHANGES_PER_PASS = 5_000

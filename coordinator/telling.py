@@ -16,7 +16,7 @@ from kanban_shards import text
 from kanban_shards.boards import boards
 from kanban_shards.commands import NEEDS_ATTENTION
 from kanban_shards.errors import BoardLost, BoardMissing, HistoryLost, KanbanError
-from kanban_shards.names import BoardPaths, root_folder
+from kanban_shards.paths import BoardPaths, root_folder
 
 if TYPE_CHECKING:
     from kanban_shards.coordinator.passes import Progress

@@ -19,7 +19,7 @@ from kanban_shards.coordinator.passes import Coordinator, Progress, catch_up, re
 from kanban_shards.coordinator.snapshots import read_start, sound_snapshot, start_of
 from kanban_shards.coordinator.state import BoardState
 from kanban_shards.errors import Damaged, DiskFull, FileBusy, KanbanError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kanban_shards.errors import AttachmentTooLarge, StorageError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.filesystems import GROUP_READS, file_mode, make_folder, sync_folder
 
 if TYPE_CHECKING:

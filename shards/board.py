@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from kanban_shards.changes.vectors import Eyes, decode
 from kanban_shards.errors import BoardMissing
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.records import (
     STATUSES,
     Attachment,
@@ -74,7 +74,7 @@ class Board:
 
     @classmethod
     def open(cls, *, board: str | None = None, home: str | os.PathLike | None = None) -> Board:
-        """The board ``board`` of the Hermes home ``home``; None means the user's own (shards/names.py).
+        """The board ``board`` of the Hermes home ``home``; None means the user's own (shards/paths.py).
 
         Raises BoardMissing, UnknownBoard and the StorageErrors of a file that cannot be read.
         """

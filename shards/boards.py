@@ -25,7 +25,7 @@ from kanban_shards.errors import (
     KanbanError,
     StorageError,
 )
-from kanban_shards.names import DEFAULT_BOARD, BoardPaths, check_board
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, check_board
 from kanban_shards.storage.filesystems import read_small, sync_folder, write_whole
 from kanban_shards.storage.locks import FileLock
 

@@ -14,7 +14,7 @@ from typing import Any
 from kanban_shards import text
 from kanban_shards.board import Board
 from kanban_shards.errors import UnknownTask
-from kanban_shards.names import check_task_id
+from kanban_shards.paths import check_task_id
 from kanban_shards.records import Run
 
 BODY_BYTES = 8 * 1024

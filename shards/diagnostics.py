@@ -16,7 +16,7 @@ from kanban_shards import text
 from kanban_shards.board import Board
 from kanban_shards.changes.kinds import FAILURE_LIMIT
 from kanban_shards.errors import UnknownTask
-from kanban_shards.names import check_task_id
+from kanban_shards.paths import check_task_id
 from kanban_shards.records import TERMINAL, Event, Run, Task
 
 SEVERITIES = ("warning", "error", "critical")

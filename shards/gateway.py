@@ -53,7 +53,7 @@ from kanban_shards.changes.kinds import (
 )
 from kanban_shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S, Delivery, pending_deliveries
 from kanban_shards.errors import BoardMissing, NoOpenRun, Refused
-from kanban_shards.names import new_task_id
+from kanban_shards.paths import new_task_id
 from kanban_shards.records import DeadLetter, Run, Task, Verdict
 from kanban_shards.writer import Writer
 

@@ -20,11 +20,11 @@ from kanban_shards.changes.codec import KIND_OF, chain, encode_body, genesis, is
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.vectors import Eyes, encode
 from kanban_shards.errors import Damaged, ShardBehind, ShardOfAnother
-from kanban_shards.names import BoardPaths, check_profile
+from kanban_shards.group_commit import Request, Together
+from kanban_shards.paths import BoardPaths, check_profile
+from kanban_shards.pending import Tail
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
-from kanban_shards.tail import Tail
-from kanban_shards.together import Request, Together
 
 # How long an append waits for the other processes of its own profile.
 LOCK_WAIT_S = 30.0

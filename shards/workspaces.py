@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kanban_shards.errors import StorageError
-from kanban_shards.names import BoardPaths, expanded
+from kanban_shards.paths import BoardPaths, expanded
 from kanban_shards.records import Task
 
 

@@ -18,6 +18,7 @@ from typing import Self
 
 import tenacity
 
+from kanban_shards.background import Later
 from kanban_shards.bell import Bell, Ringer
 from kanban_shards.board import Board
 from kanban_shards.changes.fields import Body
@@ -33,8 +34,7 @@ from kanban_shards.errors import (
     Undecided,
     UnknownTask,
 )
-from kanban_shards.later import Later
-from kanban_shards.names import COORDINATOR, BoardPaths, check_profile, check_task_id
+from kanban_shards.paths import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
 from kanban_shards.shard import Attempt, Shard, Written
 from kanban_shards.storage.locks import FileLock, is_mine

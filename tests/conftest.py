@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 # The tests run in the tree, where the folders of the product could be imported by their own names, and a second time.
 for folder in ("shards", "coordinator", "migrations"):

@@ -15,7 +15,7 @@ from kanban_shards.changes.fields import ADDING
 from kanban_shards.changes.kinds import KINDS
 from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.errors import FileMissing
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
 

@@ -18,7 +18,7 @@ from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.passes import replay
 from kanban_shards.coordinator.state import BoardState
 from kanban_shards.coordinator.verify import verify
-from kanban_shards.names import COORDINATOR
+from kanban_shards.paths import COORDINATOR
 from kanban_shards.storage import sqlite
 from tests.evidence import (
     CLAIMS,

@@ -11,7 +11,7 @@ from benchmarks.peers import Outcome, Peer
 from kanban_shards import Board, Gateway, Refused
 from kanban_shards.coordinator.once import merge_once
 from kanban_shards.coordinator.verify import verify
-from kanban_shards.names import DEFAULT_BOARD, BoardPaths
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 from kanban_shards.records import Run
 
 

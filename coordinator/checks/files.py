@@ -22,7 +22,7 @@ from kanban_shards.coordinator.holders import FileHolder, can_tell, holders_of
 from kanban_shards.coordinator.lock import holder
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 
 MIB = 2**20

@@ -17,7 +17,7 @@ from kanban_shards.coordinator.checks.workbench import Rival, workbench
 from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.coordinator.health import read_sizes
 from kanban_shards.errors import KanbanError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.filesystems import not_shared
 from kanban_shards.storage.locks import FileLock

@@ -12,7 +12,7 @@ from kanban_shards.board import Board
 from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import KanbanError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 LOCK_WAIT_S = 10.0
 PROBLEMS_SHOWN = 5

@@ -14,7 +14,7 @@ from pathlib import Path
 from kanban_shards import Board, Gateway
 from kanban_shards.coordinator.demo.check import Account
 from kanban_shards.coordinator.demo.worker import LEASE_S
-from kanban_shards.names import DEFAULT_BOARD, BoardPaths
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 
 DAEMON = "the daemon"
 # A worker in the middle of a call that waits for its verdict ends when it has it.

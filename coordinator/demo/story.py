@@ -24,7 +24,7 @@ from kanban_shards.board import Board
 from kanban_shards.coordinator.demo.check import Account, Checked, check
 from kanban_shards.coordinator.demo.crew import DAEMON, LOOK_EVERY_S, Crew
 from kanban_shards.errors import BoardMissing, UsageError
-from kanban_shards.names import BoardPaths, check_profile
+from kanban_shards.paths import BoardPaths, check_profile
 
 START_S = 30.0
 # Between two kills.

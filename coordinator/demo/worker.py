@@ -22,7 +22,7 @@ import tenacity
 from kanban_shards import Gateway
 from kanban_shards.changes.codec import KIND_OF
 from kanban_shards.errors import Refused
-from kanban_shards.names import DEFAULT_BOARD
+from kanban_shards.paths import DEFAULT_BOARD
 from kanban_shards.records import Run, Task, Verdict
 from kanban_shards.shard import Written
 

@@ -12,7 +12,7 @@ from kanban_shards.coordinator.lock import COMMAND
 from kanban_shards.coordinator.telling import ProgressBar
 from kanban_shards.coordinator.verify import rebuild as replay
 from kanban_shards.coordinator.verify import verify as check
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 
 @click.command()

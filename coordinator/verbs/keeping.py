@@ -12,7 +12,7 @@ from kanban_shards.coordinator import backups as store
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.lock import COMMAND
 from kanban_shards.coordinator.telling import ProgressBar
-from kanban_shards.names import BoardPaths, expanded
+from kanban_shards.paths import BoardPaths, expanded
 
 DAY_MS = 24 * 3600 * 1000
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}

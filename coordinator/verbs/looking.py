@@ -17,7 +17,7 @@ from kanban_shards.coordinator.showing import follow as follow_health
 from kanban_shards.coordinator.showing import print_findings, print_health, value_of
 from kanban_shards.coordinator.telling import Told, all_boards_option, boards_meant, tell
 from kanban_shards.errors import BoardMissing
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 
 @click.command()

@@ -20,7 +20,7 @@ from kanban_shards.coordinator.salvage import RUNGS
 from kanban_shards.coordinator.telling import ProgressBar, Told, all_boards_option, home_of, tell, tell_each, tell_one
 from kanban_shards.coordinator.verbs.salvaging import show_salvage
 from kanban_shards.errors import BoardMissing
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 NOTES_SHOWN = 20
 

@@ -15,7 +15,7 @@ from kanban_shards.coordinator.errors import NoService
 from kanban_shards.coordinator.services import Service, home_of_user, run, service_of
 from kanban_shards.coordinator.telling import all_boards_option, home_of
 from kanban_shards.errors import StorageError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 # What else than --home names one.
 _HOMES = ("HERMES_KANBAN_HOME", "HERMES_HOME")

@@ -9,7 +9,7 @@ import click
 from kanban_shards import boards as home
 from kanban_shards import text
 from kanban_shards.commands import Session, answer, json_option
-from kanban_shards.names import BoardPaths, root_folder
+from kanban_shards.paths import BoardPaths, root_folder
 
 
 @click.command()

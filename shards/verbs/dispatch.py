@@ -14,7 +14,7 @@ from kanban_shards import text
 from kanban_shards.changes.kinds import FAILURE_LIMIT
 from kanban_shards.commands import COUNT, COUNT_OR_NONE, POSITIVE, POSITIVE_OR_NONE, Session, json_option, once_more
 from kanban_shards.errors import DaemonMoved, InvalidName, KanbanError, Refused, StorageError, UnknownTask
-from kanban_shards.names import check_profile
+from kanban_shards.paths import check_profile
 from kanban_shards.records import Run, Task
 from kanban_shards.workspaces import make_workspace, workspace_of
 

@@ -10,7 +10,7 @@ import click
 from kanban_shards import text
 from kanban_shards.commands import POSITIVE, Session, answer, json_option
 from kanban_shards.errors import UnknownAttachment, UnknownTask
-from kanban_shards.names import check_task_id, expanded
+from kanban_shards.paths import check_task_id, expanded
 
 
 @click.command()

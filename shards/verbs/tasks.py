@@ -20,7 +20,7 @@ from kanban_shards.commands import (
     whom,
 )
 from kanban_shards.errors import NotLinked, Refused, UnknownTask
-from kanban_shards.names import expanded
+from kanban_shards.paths import expanded
 
 
 @click.command()

@@ -24,7 +24,7 @@ from kanban_shards.commands import (
 )
 from kanban_shards.errors import Refused, UnknownTask
 from kanban_shards.groups import Spreading
-from kanban_shards.names import check_task_id
+from kanban_shards.paths import check_task_id
 from kanban_shards.records import TERMINAL
 
 ids_option = click.option(

@@ -13,7 +13,7 @@ from kanban_shards import Board, Gateway
 from kanban_shards import gateway as gateways
 from kanban_shards.coordinator import lock
 from kanban_shards.deliveries import DELIVERY_LEASE_S, PAUSES_S
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from tests.docs.test_readme import outside, run  # noqa: F401
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gateways.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ import pytest
 from kanban_shards import Board, Gateway
 from kanban_shards.cli import main as kanban
 from kanban_shards.coordinator.cli import main as kanban_merge
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "hermes.md").read_text(encoding="utf-8")

@@ -121,7 +121,7 @@ def test_every_command_and_option_that_is_named_exists() -> None:
 
 
 def test_every_environment_variable_that_is_named_is_read() -> None:
-    names = (ROOT / "shards" / "names.py").read_text(encoding="utf-8")
+    names = (ROOT / "shards" / "paths.py").read_text(encoding="utf-8")
     assert set(re.findall(r"HERMES_KANBAN_\w+", README)) <= set(re.findall(r"HERMES_\w+", names))
 
 

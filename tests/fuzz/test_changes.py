@@ -20,7 +20,7 @@ from kanban_shards.coordinator.lock import COMMAND, take
 from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import InvalidChange
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
 from kanban_shards.storage.locks import FileLock
 

@@ -17,7 +17,7 @@ from kanban_shards import Gateway
 from kanban_shards.cli import main as kanban
 from kanban_shards.coordinator.cli import main as kanban_merge
 from kanban_shards.coordinator.verify import verify
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 # These stay until they are stopped, or take long by nature.
 STAYING = {"daemon", "watch", "tail", "demo"}

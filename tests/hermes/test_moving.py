@@ -12,7 +12,7 @@ from kanban_shards.coordinator.adopting import adopt, restore_legacy
 from kanban_shards.coordinator.exporting import export
 from kanban_shards.coordinator.importing import import_board
 from kanban_shards.migrations.hermes import stock_schema
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from tests.hermes.test_legacy_boards import HEALTHY
 from tests.legacy import rows_of
 from tests.unit.test_importing import checked

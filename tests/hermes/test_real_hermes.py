@@ -15,7 +15,7 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards.coordinator.verify import verify
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.records import STATUSES
 
 # Written through a process of its own, as any user would make a copy (law 1: not by this process's own open()).

@@ -32,7 +32,7 @@ from kanban_shards.coordinator.collect import QUARANTINED, Collector
 from kanban_shards.coordinator.errors import LedgerBehind
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import Damaged, InvalidChange
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
 from kanban_shards.storage.locks import FileLock
 from tests import invariants

@@ -25,7 +25,7 @@ from kanban_shards.changes.kinds import (
     Subscribe,
     Unblock,
 )
-from kanban_shards.names import COORDINATOR
+from kanban_shards.paths import COORDINATOR
 from tests import invariants
 from tests.evidence import Evidence
 from tests.model.worlds import OTHER, PARENT, TASK, a_world, quick, verdict_of

@@ -19,7 +19,7 @@ from kanban_shards.coordinator.errors import LedgerBehind
 from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard
 from kanban_shards.errors import KanbanError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
 from tests.powercut.disk import EVERYTHING, STYLES, Disk, Image
 from tests.powercut.recording import Step

@@ -18,7 +18,7 @@ from kanban_shards.coordinator.demo.worker import Journal, Witness
 from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.verify import rebuild
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
 
 HOME = "home"

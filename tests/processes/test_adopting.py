@@ -16,7 +16,7 @@ from kanban_shards import Board, Gateway
 from kanban_shards.coordinator import adopting
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import DiskFull, StorageError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from tests.legacy import legacy_rows, rows_of, write_legacy
 from tests.unit.test_importing import CRASH
 

@@ -12,7 +12,7 @@ from kanban_shards import Board, Gateway, Refused
 from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import Undecided
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
 from kanban_shards.storage.locks import FileLock
 from tests.processes.test_deliveries_process import awaited

@@ -27,7 +27,7 @@ from kanban_shards.coordinator.errors import NothingToRepair
 from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.verify import rebuild
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.shard import Shard
 from kanban_shards.storage.locks import FileLock
 from tests.simulation.world import no_fsync

@@ -16,7 +16,7 @@ import pytest
 
 from kanban_shards import Gateway
 from kanban_shards.coordinator.holders import can_tell
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 pytestmark = pytest.mark.skipif(not can_tell(), reason="this system does not say who has a file open")
 

@@ -20,7 +20,7 @@ from kanban_shards.coordinator.healing import HEALINGS, Healer
 from kanban_shards.coordinator.lock import COMMAND, holder, take
 from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.errors import Damaged, KanbanError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 MADE_AGAIN = "made again"
 

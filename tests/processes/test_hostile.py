@@ -15,7 +15,7 @@ import pytest
 from kanban_shards import Gateway, Refused
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import CannotOpen, KanbanError, Undecided
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from tests.processes.conftest import merging
 
 HOSTILE = Path(__file__).with_name("hostile.py")

@@ -11,7 +11,7 @@ import pytest
 
 from kanban_shards import Gateway
 from kanban_shards.coordinator.lock import COMMAND, take
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from kanban_shards import Board
 from kanban_shards.coordinator.verify import verify
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 STRANGER = Path(__file__).with_name("stranger.py")
 SHARD = ("kanban.amy.db", "kanban.amy.db-journal")

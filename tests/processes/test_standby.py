@@ -19,7 +19,7 @@ from kanban_shards import Gateway
 from kanban_shards.boards import create_board
 from kanban_shards.coordinator.lock import COMMAND, DAEMON, GATEWAY, Holder, holder, is_stopped, take
 from kanban_shards.errors import CoordinatorRunning, Undecided
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
 from tests.processes.conftest import merging
 

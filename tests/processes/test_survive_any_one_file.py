@@ -17,7 +17,7 @@ import pytest
 from kanban_shards import Board, Gateway, Refused
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import KanbanError, NewerSchema
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 # What makes each file again. A board and a ledger stop the passes, so their order is that of need.
 MAKES_AGAIN = {

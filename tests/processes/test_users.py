@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from tests.processes.conftest import merging
 
 AS_USER = Path(__file__).with_name("as_user.py")

@@ -17,7 +17,7 @@ from kanban_shards.coordinator.decide import Decision
 from kanban_shards.coordinator.ledger import GENESIS, Entry, entry_digest
 from kanban_shards.coordinator.passes import replay
 from kanban_shards.coordinator.state import BoardState
-from kanban_shards.names import COORDINATOR
+from kanban_shards.paths import COORDINATOR
 from kanban_shards.storage import sqlite
 
 START_S = 1_000_000

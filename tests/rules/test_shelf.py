@@ -22,7 +22,7 @@ from kanban_shards.changes.kinds import (
     Schedule,
     Subscribe,
 )
-from kanban_shards.names import COORDINATOR
+from kanban_shards.paths import COORDINATOR
 from tests.rules.game import START_S, Game
 
 OF_A_TASK = (

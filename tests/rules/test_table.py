@@ -17,7 +17,7 @@ from kanban_shards.changes.fields import Body
 from kanban_shards.changes.imported import SubscriptionRow, TaskRow
 from kanban_shards.coordinator.refusal import REASONS
 from kanban_shards.coordinator.rules import NO_TASK_YET, RULES
-from kanban_shards.names import COORDINATOR
+from kanban_shards.paths import COORDINATOR
 from kanban_shards.records import STATUSES
 from tests.rules.game import Game
 

@@ -6,7 +6,7 @@ import os
 import random
 from pathlib import Path
 
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 PAGE = 4096
 SECTOR = 512

@@ -15,11 +15,11 @@ import kanban_shards.coordinator.decide
 import kanban_shards.coordinator.passes
 import kanban_shards.coordinator.rows.tasks
 import kanban_shards.shard
-import kanban_shards.tail
+import kanban_shards.pending
 from kanban_shards.changes.kinds import Promote
 from kanban_shards.coordinator.rules import RULES, outcomes, runs
 from kanban_shards.coordinator.state import BoardState
-from kanban_shards.names import COORDINATOR
+from kanban_shards.paths import COORDINATOR
 from tests import invariants
 from tests.simulation.simulator import Simulation
 
@@ -254,7 +254,7 @@ def test_a_broken_rule_is_noticed(tmp_path: Path, mutation: Callable, invariant:
 def test_an_unseen_claim_next_is_noticed(tmp_path: Path) -> None:
     """The seed that found it finds it again where a shard overlooks the undecided ``claim_next`` of its profile."""
     with (
-        patch.object(kanban_shards.tail, "ANY_TASK", "of no task"),
+        patch.object(kanban_shards.pending, "ANY_TASK", "of no task"),
         pytest.raises(AssertionError, match="knew nothing of"),
     ):
         Simulation(tmp_path, SEED_OF_CLAIM_NEXT, harm=False).run()

@@ -36,7 +36,7 @@ from kanban_shards.coordinator.state import BoardState
 from kanban_shards.coordinator.verify import rebuild
 from kanban_shards.errors import BoardMissing, DiskFull, StorageError
 from kanban_shards.migrations.hermes import Legacy
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.shard import Shard
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock

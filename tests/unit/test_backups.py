@@ -30,7 +30,7 @@ from kanban_shards.coordinator.errors import (
 from kanban_shards.coordinator.restore import REPAIRED, RESTORED, STAYED, restore
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import BoardMissing
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock
 from tests.legacy import write_legacy

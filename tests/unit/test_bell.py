@@ -19,7 +19,7 @@ from kanban_shards.coordinator.daemon import Daemon
 from kanban_shards.coordinator.lock import COMMAND, holding
 from kanban_shards.coordinator.once import merge_once
 from kanban_shards.coordinator.passes import Coordinator
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from kanban_shards import Board, Gateway
 from kanban_shards import gateway as gateways
 from kanban_shards.coordinator.collect import QUARANTINED, look
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 
 def test_a_change_that_saw_more_than_the_onlooker_read_is_no_quarantine(home: str, paths: BoardPaths) -> None:

@@ -12,7 +12,7 @@ from kanban_shards.board import SORTS
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.verify import rebuild
 from kanban_shards.errors import BoardMissing, UnknownBoard
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 
 def test_no_board_yet(home: str, paths: BoardPaths) -> None:

@@ -23,7 +23,7 @@ from kanban_shards.errors import (
     StorageError,
     UnknownBoard,
 )
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
 
 HERMES_KEYS = ("slug", "name", "description", "icon", "color", "default_workdir", "created_at", "archived", "db_path",

@@ -21,7 +21,7 @@ from kanban_shards.coordinator.errors import FileReplaced, NotCoordinator
 from kanban_shards.coordinator.lock import COMMAND, take
 from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.errors import CannotOpen
-from kanban_shards.names import BoardPaths, new_task_id
+from kanban_shards.paths import BoardPaths, new_task_id
 from kanban_shards.shard import Shard
 from kanban_shards.storage.locks import FileLock
 

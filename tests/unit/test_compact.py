@@ -27,7 +27,7 @@ from kanban_shards.coordinator.repair import repair_ledger, repair_shard, repair
 from kanban_shards.coordinator.restore import RESTORED, STAYED, restore
 from kanban_shards.coordinator.verify import rebuild, verify
 from kanban_shards.errors import ShardBehind
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files, sqlite
 from kanban_shards.storage.locks import FileLock
 from tests.untyped import write_untyped

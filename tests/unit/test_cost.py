@@ -11,7 +11,7 @@ from kanban_shards.changes.kinds import Complete, Reopen
 from kanban_shards.coordinator import taking
 from kanban_shards.coordinator.lock import COMMAND, take
 from kanban_shards.coordinator.passes import Coordinator
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 
 @pytest.fixture

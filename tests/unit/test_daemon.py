@@ -21,7 +21,7 @@ from kanban_shards.coordinator.lock import DAEMON, announce, holder, take
 from kanban_shards.coordinator.passes import Coordinator, Report
 from kanban_shards.coordinator.served import Served, Troubles
 from kanban_shards.errors import Damaged, DiskFull, LegacyBoard
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
 from kanban_shards.storage.locks import FileLock
 from tests.legacy import write_legacy

@@ -9,7 +9,7 @@ import pytest
 from kanban_shards import Gateway, Refused
 from kanban_shards.coordinator.demo.check import Account, check
 from kanban_shards.coordinator.demo.worker import Journal, Witness
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from kanban_shards.coordinator import doctor
 from kanban_shards.coordinator.checks import files, machine, workbench
 from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.errors import CannotOpen
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files as storage_files
 
 

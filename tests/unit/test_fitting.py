@@ -19,7 +19,7 @@ from kanban_shards.coordinator.importing import import_board
 from kanban_shards.migrations import hermes
 from kanban_shards.migrations.board import HERMES_TABLES
 from kanban_shards.migrations.hermes import Legacy
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
 from tests.legacy import write_legacy
 from tests.unit.test_importing import checked

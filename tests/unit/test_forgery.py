@@ -24,7 +24,7 @@ from kanban_shards.coordinator import cli
 from kanban_shards.coordinator.collect import QUARANTINED, look
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.verify import verify
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from tests.untyped import write_untyped
 
 FUTURE_MS = 2**50

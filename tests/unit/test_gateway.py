@@ -26,7 +26,7 @@ from kanban_shards.errors import (
     UnknownBoard,
     UnknownTask,
 )
-from kanban_shards.names import BoardPaths, new_task_id
+from kanban_shards.paths import BoardPaths, new_task_id
 from kanban_shards.storage.locks import FileLock
 from tests.unit.verbs import Shell
 

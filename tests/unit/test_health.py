@@ -20,7 +20,7 @@ from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING
 from kanban_shards.coordinator.health import read_health, read_sizes, read_undelivered
 from kanban_shards.coordinator.problems import findings, problems
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from tests.untyped import write_untyped
 

@@ -14,7 +14,7 @@ from kanban_shards.coordinator.holders import FileHolder, can_tell, file_holders
 from kanban_shards.coordinator.importing import import_board
 from kanban_shards.coordinator.salvage import salvage
 from kanban_shards.errors import StillWritten
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from tests.legacy import write_legacy
 
 pytestmark = pytest.mark.skipif(not can_tell(), reason="this system does not say who has a file open")

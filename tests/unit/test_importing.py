@@ -22,7 +22,7 @@ from kanban_shards.coordinator.holders import can_tell
 from kanban_shards.coordinator.importing import Imported, import_board
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.errors import FileMissing, KanbanError
-from kanban_shards.names import COORDINATOR, BoardPaths
+from kanban_shards.paths import COORDINATOR, BoardPaths
 from tests import invariants
 from tests.evidence import Evidence
 from tests.legacy import VERSIONS, legacy_rows, rows_of, write_legacy

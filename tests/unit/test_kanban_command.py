@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from tests.unit.verbs import Shell
 
 MISSING = "t_0123456789abcdef"

@@ -15,7 +15,7 @@ from kanban_shards import Gateway
 from kanban_shards.changes.kinds import Comment, Create
 from kanban_shards.coordinator import collect, once, taking
 from kanban_shards.coordinator import lock as locks
-from kanban_shards.names import BoardPaths, new_task_id
+from kanban_shards.paths import BoardPaths, new_task_id
 from kanban_shards.storage.locks import FileLock
 
 

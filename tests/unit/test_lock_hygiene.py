@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 LOCKS = Path("/proc/locks")
 

@@ -15,7 +15,7 @@ from kanban_shards.boards import create_board
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.errors import ExtraMissing
 from kanban_shards.coordinator.metrics import FIGURES, Metrics
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 
 def figures(text: str) -> dict[tuple, float]:

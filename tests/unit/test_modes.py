@@ -15,7 +15,7 @@ from kanban_shards.coordinator.compact import compact
 from kanban_shards.coordinator.passes import make_board
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard, repair_snapshot
 from kanban_shards.coordinator.restore import restore
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock
 

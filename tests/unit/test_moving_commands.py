@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway, boards
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from tests.legacy import legacy_rows, rows_of, write_legacy
 
 TASK = {"id": "t_0000000a", "title": "看板", "status": "ready", "created_at": 1_700_000_000}

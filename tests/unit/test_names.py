@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards.errors import InvalidName, InvalidTaskId, NotAFile, StorageError, UnknownBoard
-from kanban_shards.names import (
+from kanban_shards.paths import (
     BoardPaths,
     check_board,
     check_profile,

@@ -20,7 +20,7 @@ from kanban_shards.coordinator.errors import BeyondRepair, LedgerBehind, Nothing
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import FileMissing, InvalidName, NewerSchema, ShardBehind
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock
 

@@ -17,7 +17,7 @@ from kanban_shards.coordinator.passes import Coordinator
 from kanban_shards.coordinator.salvage import salvage
 from kanban_shards.coordinator.verify import rebuild, verify
 from kanban_shards.errors import DiskFull
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files, sqlite
 from kanban_shards.storage.locks import FileLock
 from tests.legacy import write_legacy

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from kanban_shards import Board, Gateway, tail
+from kanban_shards import Board, Gateway, pending
 from kanban_shards.changes.codec import chain, genesis
 from kanban_shards.changes.kinds import Assign, Comment, Create
 from kanban_shards.changes.vectors import Eyes
@@ -27,11 +27,11 @@ from kanban_shards.errors import (
     StorageError,
     TooLarge,
 )
-from kanban_shards.names import BoardPaths, new_task_id
+from kanban_shards.group_commit import Request
+from kanban_shards.paths import BoardPaths, new_task_id
 from kanban_shards.shard import Shard, _Appended
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
-from kanban_shards.together import Request
 from tests.untyped import write_untyped
 
 NOTHING = Eyes()
@@ -287,7 +287,7 @@ def test_what_a_vector_from_an_older_read_says(paths: BoardPaths, monkeypatch: p
     assert _seen(paths) == {"amy": 2}
     shard.append(task_id, Assign(assignee="dan"), Eyes(True, {"amy": 1}, 1, _digest(paths, 1)))
     assert _seen(paths) == {"amy": 4}
-    monkeypatch.setattr(tail, "KEPT_BEHIND", 0)
+    monkeypatch.setattr(pending, "KEPT_BEHIND", 0)
     shard.append(task_id, Assign(assignee="eve"), Eyes(True, {"amy": 5}, 5, _digest(paths, 5)))
     shard.append(task_id, Assign(assignee="dan"), Eyes(True, {"amy": 1}, 1, _digest(paths, 1)))
     assert _seen(paths) == {"amy": 1}

@@ -11,7 +11,7 @@ from itertools import chain
 import pytest
 
 from kanban_shards.errors import Reentered, StorageError
-from kanban_shards.together import Request, Together
+from kanban_shards.group_commit import Request, Together
 
 PATIENCE_S = 30.0
 

@@ -8,21 +8,21 @@ from contextlib import closing
 
 import pytest
 
-from kanban_shards import Board, Gateway, later, writer
+from kanban_shards import Board, Gateway, background, writer
+from kanban_shards.background import Later
 from kanban_shards.bell import Bell
 from kanban_shards.changes.kinds import Comment
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator import passes
 from kanban_shards.coordinator.repair import repair_shard
 from kanban_shards.errors import GivenUp
-from kanban_shards.later import Later
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import is_taken
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(later, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(background, "FIRST_PAUSE_S", 0.01)
 
 
 def merged(board: Board, profile: str, seq: int) -> None:
@@ -117,7 +117,7 @@ def test_pauses_grow_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
         pauses.append(pause_s)
         return started(0, *given)
 
-    monkeypatch.setattr(later.threading, "Timer", timer)
+    monkeypatch.setattr(background.threading, "Timer", timer)
     trying = Later(act)
     trying.soon()
     assert done.wait(10)

@@ -12,7 +12,7 @@ import pytest
 from kanban_shards import Gateway
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.verify import rebuild, verify
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 
 LATER_S = 4_000_000_000
 

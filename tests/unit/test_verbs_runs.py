@@ -12,7 +12,7 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards.changes.kinds import Edit
-from kanban_shards.names import BoardPaths
+from kanban_shards.paths import BoardPaths
 from tests.unit.verbs import MISSING, Shell, append_unmerged
 
 
