@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from kanban_shards.text import print_table
+from kanban_shards.cli.text import print_table
 
 
 @dataclass(frozen=True)

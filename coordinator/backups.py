@@ -21,9 +21,9 @@ from pathlib import Path
 
 import msgspec
 
-from kanban_shards import text
 from kanban_shards.board import Board
-from kanban_shards.commands import NEEDS_ATTENTION
+from kanban_shards.cli import text
+from kanban_shards.cli.session import NEEDS_ATTENTION
 from kanban_shards.coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
 from kanban_shards.coordinator.histories import locked_shard
 from kanban_shards.coordinator.passes import Progress

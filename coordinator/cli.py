@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from kanban_shards.commands import EXIT_CODES, board_option, home_option, json_option
+from kanban_shards.cli.groups import LazyGroup
+from kanban_shards.cli.session import EXIT_CODES, board_option, home_option, json_option
 from kanban_shards.coordinator.errors import HomeMissing
 from kanban_shards.coordinator.telling import all_boards_option, tell
-from kanban_shards.groups import LazyGroup
 from kanban_shards.paths import BoardPaths, root_folder
 
 VERBS = {

@@ -10,8 +10,8 @@ import errno
 import time
 from collections.abc import Callable, Iterator
 
-from kanban_shards import text
 from kanban_shards.board import Board
+from kanban_shards.cli import text
 from kanban_shards.coordinator import problems
 from kanban_shards.coordinator.checks import files, machine
 from kanban_shards.coordinator.checks.workbench import NoAnswer

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import tenacity
 
-from kanban_shards import text
 from kanban_shards.bell import Ringer
 from kanban_shards.board import Board
+from kanban_shards.cli import text
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.collect import LOST_SHARD, MISSING, Collected, Left, look
 from kanban_shards.coordinator.decide import Decision

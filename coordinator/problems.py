@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from kanban_shards import text
+from kanban_shards.cli import text
 from kanban_shards.coordinator.collect import BUSY, LOST_SHARD, MISSING, QUARANTINED
 from kanban_shards.coordinator.errors import LedgerBehind
 from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding

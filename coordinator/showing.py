@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kanban_shards import text
 from kanban_shards.bell import Bell
 from kanban_shards.board import LOST_BELL_S
+from kanban_shards.cli import text
 from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.coordinator.health import HEALTHY, Health, ShardHealth, read_health
 from kanban_shards.coordinator.problems import problems

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kanban_shards import text
 from kanban_shards.boards import boards
-from kanban_shards.commands import NEEDS_ATTENTION
+from kanban_shards.cli import text
+from kanban_shards.cli.session import NEEDS_ATTENTION
 from kanban_shards.errors import BoardLost, BoardMissing, HistoryLost, KanbanError
 from kanban_shards.paths import BoardPaths, root_folder
 

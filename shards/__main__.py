@@ -1,3 +1,3 @@
-from kanban_shards.cli import main
+from kanban_shards.cli.main import main
 
 main(prog_name="kanban")

@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from kanban_shards import text
 from kanban_shards.board import Board
+from kanban_shards.cli import text
 from kanban_shards.errors import UnknownTask
 from kanban_shards.paths import check_task_id
 from kanban_shards.records import Run

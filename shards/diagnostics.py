@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kanban_shards import text
 from kanban_shards.board import Board
 from kanban_shards.changes.kinds import FAILURE_LIMIT
+from kanban_shards.cli import text
 from kanban_shards.errors import UnknownTask
 from kanban_shards.paths import check_task_id
 from kanban_shards.records import TERMINAL, Event, Run, Task

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from kanban_shards import text
 from kanban_shards.attachments import lost
 from kanban_shards.board import Board
+from kanban_shards.cli import text
 from kanban_shards.coordinator.checks.machine import libraries_in
 from kanban_shards.coordinator.checks.workbench import PREFIX
 from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding

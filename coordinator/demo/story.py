@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from kanban_shards import text
 from kanban_shards.board import Board
+from kanban_shards.cli import text
 from kanban_shards.coordinator.demo.check import Account, Checked, check
 from kanban_shards.coordinator.demo.crew import DAEMON, LOOK_EVERY_S, Crew
 from kanban_shards.errors import BoardMissing, UsageError

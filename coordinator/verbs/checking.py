@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from kanban_shards import text
-from kanban_shards.commands import NEEDS_ATTENTION, json_option
+from kanban_shards.cli import text
+from kanban_shards.cli.session import NEEDS_ATTENTION, json_option
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator import repair as repairs
 from kanban_shards.coordinator.lock import COMMAND

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from kanban_shards.commands import NEEDS_ATTENTION, json_option
+from kanban_shards.cli.session import NEEDS_ATTENTION, json_option
 from kanban_shards.coordinator.demo.story import run_demo
 
 

@@ -6,8 +6,8 @@ import time
 
 import click
 
-from kanban_shards import text
-from kanban_shards.commands import DAYS, NEEDS_ATTENTION, POSITIVE, json_option
+from kanban_shards.cli import text
+from kanban_shards.cli.session import DAYS, NEEDS_ATTENTION, POSITIVE, json_option
 from kanban_shards.coordinator import backups as store
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.lock import COMMAND

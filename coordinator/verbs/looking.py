@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from kanban_shards import text
-from kanban_shards.commands import json_option
+from kanban_shards.cli import text
+from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.findings import LEVELS
 from kanban_shards.coordinator.health import read_health
 from kanban_shards.coordinator.problems import problems

@@ -7,9 +7,9 @@ import os
 
 import click
 
-from kanban_shards import text
 from kanban_shards.board import Board
-from kanban_shards.commands import LARGEST, json_option, seconds
+from kanban_shards.cli import text
+from kanban_shards.cli.session import LARGEST, json_option, seconds
 from kanban_shards.coordinator.once import Merged, merge_once
 from kanban_shards.coordinator.telling import Told, all_boards_option, home_of
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths

@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from kanban_shards import boards, text
-from kanban_shards.commands import NEEDS_ATTENTION, json_option
+from kanban_shards import boards
+from kanban_shards.cli import text
+from kanban_shards.cli.session import NEEDS_ATTENTION, json_option
 from kanban_shards.coordinator import adopting, exporting
 from kanban_shards.coordinator.errors import NoBoards
 from kanban_shards.coordinator.importing import Imported, import_board

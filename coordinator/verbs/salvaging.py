@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from kanban_shards import text
-from kanban_shards.commands import NEEDS_ATTENTION, json_option
+from kanban_shards.cli import text
+from kanban_shards.cli.session import NEEDS_ATTENTION, json_option
 from kanban_shards.coordinator.salvage import RUNGS, Salvage
 from kanban_shards.coordinator.salvage import salvage as make_sound
 from kanban_shards.errors import AlreadyThere, cannot_open

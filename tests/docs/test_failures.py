@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.commands import EXIT_CODES
+from kanban_shards.cli.session import EXIT_CODES
 from kanban_shards.coordinator import collect, taking
 from kanban_shards.coordinator.refusal import REASONS
 from kanban_shards.errors import KanbanError

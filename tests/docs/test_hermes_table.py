@@ -12,7 +12,7 @@ import click
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.cli import main as kanban
+from kanban_shards.cli.main import main as kanban
 from kanban_shards.coordinator.cli import main as kanban_merge
 from kanban_shards.paths import BoardPaths
 

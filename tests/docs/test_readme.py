@@ -16,8 +16,8 @@ import click
 import pytest
 
 from kanban_shards import errors
-from kanban_shards.cli import main as kanban
-from kanban_shards.commands import EXIT_CODES
+from kanban_shards.cli.main import main as kanban
+from kanban_shards.cli.session import EXIT_CODES
 from kanban_shards.coordinator.cli import main as kanban_merge
 
 ROOT = Path(__file__).parents[2]

@@ -121,7 +121,7 @@ def patient_kanban(home: str, profile: str, *words: str) -> None:
     wait, and at SIGUSR1 how often it looked."""
     from kanban_shards import board
     from kanban_shards.bell import Bell
-    from kanban_shards.cli import main
+    from kanban_shards.cli.main import main
 
     board.LOST_BELL_S = 3_600
     looks = 0

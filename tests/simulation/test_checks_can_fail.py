@@ -14,8 +14,8 @@ import pytest
 import kanban_shards.coordinator.decide
 import kanban_shards.coordinator.passes
 import kanban_shards.coordinator.rows.tasks
-import kanban_shards.shard
 import kanban_shards.pending
+import kanban_shards.shard
 from kanban_shards.changes.kinds import Promote
 from kanban_shards.coordinator.rules import RULES, outcomes, runs
 from kanban_shards.coordinator.state import BoardState

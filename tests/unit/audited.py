@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from kanban_shards import Board, Gateway
 from kanban_shards.changes.kinds import Comment
-from kanban_shards.cli import main as kanban
+from kanban_shards.cli.main import main as kanban
 from kanban_shards.coordinator.cli import main as kanban_merge
 
 LOCKS = Path("/proc/locks")

@@ -9,10 +9,10 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards.changes.kinds import Complete
+from kanban_shards.cli.verbs.dispatch import Dispatch
 from kanban_shards.errors import Undecided
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import Run
-from kanban_shards.verbs.dispatch import Dispatch
 from tests.unit.verbs import MISSING, Shell, append_unmerged
 
 

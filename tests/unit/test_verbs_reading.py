@@ -14,7 +14,7 @@ import click
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.cli import VERBS, main
+from kanban_shards.cli.main import VERBS, main
 from kanban_shards.deliveries import PAUSES_S
 from kanban_shards.records import TASK_JSON_KEYS
 from tests.unit.verbs import MISSING, Shell

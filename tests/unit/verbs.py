@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from kanban_shards.board import Board
 from kanban_shards.changes.fields import Body
-from kanban_shards.cli import main
+from kanban_shards.cli.main import main
 from kanban_shards.paths import BoardPaths
 from kanban_shards.shard import Shard
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from kanban_shards import boards as home
-from kanban_shards import text
-from kanban_shards.commands import Session, answer, json_option
+from kanban_shards.cli import text
+from kanban_shards.cli.session import Session, answer, json_option
 from kanban_shards.paths import BoardPaths, root_folder
 
 

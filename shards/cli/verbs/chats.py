@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from kanban_shards import text
 from kanban_shards.board import Board
-from kanban_shards.commands import POSITIVE, Session, answer, json_option, listed, table
+from kanban_shards.cli import text
+from kanban_shards.cli.session import POSITIVE, Session, answer, json_option, listed, table
 from kanban_shards.errors import NotSubscribed, UnknownLetter
 from kanban_shards.records import DeadLetter
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from kanban_shards import text
-from kanban_shards.commands import Session, json_option, listed, once_more
+from kanban_shards.cli import text
+from kanban_shards.cli.session import Session, json_option, listed, once_more
 from kanban_shards.errors import Refused
 
 BLACKBOARD = "[swarm:blackboard] "

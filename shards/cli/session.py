@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 import click
 
-from kanban_shards import text
 from kanban_shards.board import Board
+from kanban_shards.cli import text
 from kanban_shards.errors import InvalidChange, InvalidTaskId, Refused, UnknownRun, UnknownTask, UsageError
 
 EXIT_CODES = """\b

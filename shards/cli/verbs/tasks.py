@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kanban_shards.boards import read_metadata
-from kanban_shards.commands import (
+from kanban_shards.cli.session import (
     POSITIVE,
     POSITIVE_OR_NONE,
     Session,

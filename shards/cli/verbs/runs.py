@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 import click
 
-from kanban_shards import text
 from kanban_shards.changes.kinds import LEASE_S, Outcome
-from kanban_shards.commands import (
+from kanban_shards.cli import text
+from kanban_shards.cli.session import (
     NEEDS_ATTENTION,
     POSITIVE,
     Session,

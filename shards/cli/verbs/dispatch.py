@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from kanban_shards import text
 from kanban_shards.changes.kinds import FAILURE_LIMIT
-from kanban_shards.commands import COUNT, COUNT_OR_NONE, POSITIVE, POSITIVE_OR_NONE, Session, json_option, once_more
+from kanban_shards.cli import text
+from kanban_shards.cli.session import COUNT, COUNT_OR_NONE, POSITIVE, POSITIVE_OR_NONE, Session, json_option, once_more
 from kanban_shards.errors import DaemonMoved, InvalidName, KanbanError, Refused, StorageError, UnknownTask
 from kanban_shards.paths import check_profile
 from kanban_shards.records import Run, Task

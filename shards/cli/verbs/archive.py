@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from kanban_shards.commands import Session, answer, each, json_option, once_more
-from kanban_shards.groups import Spreading
+from kanban_shards.cli.groups import Spreading
+from kanban_shards.cli.session import Session, answer, each, json_option, once_more
 
 
 @click.command(cls=Spreading)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from kanban_shards import text
 from kanban_shards.board import Board
-from kanban_shards.commands import DAYS, Session, answer, json_option, table
+from kanban_shards.cli import text
+from kanban_shards.cli.session import DAYS, Session, answer, json_option, table
 from kanban_shards.errors import NoLog
 from kanban_shards.paths import BoardPaths, check_task_id, root_folder
 from kanban_shards.records import STATUSES

@@ -7,10 +7,11 @@ from typing import Any, get_args
 
 import click
 
-from kanban_shards import text
 from kanban_shards.changes.fields import BlockKind
 from kanban_shards.changes.kinds import Promote
-from kanban_shards.commands import (
+from kanban_shards.cli import text
+from kanban_shards.cli.groups import Spreading
+from kanban_shards.cli.session import (
     Session,
     each,
     joined,
@@ -23,7 +24,6 @@ from kanban_shards.commands import (
     work_of,
 )
 from kanban_shards.errors import Refused, UnknownTask
-from kanban_shards.groups import Spreading
 from kanban_shards.paths import check_task_id
 from kanban_shards.records import TERMINAL
 

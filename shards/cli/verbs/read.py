@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from kanban_shards import text
 from kanban_shards.board import SORTS, Board
-from kanban_shards.commands import COUNT, NOBODY, POSITIVE, NoProfile, Session, json_option, listed, table
+from kanban_shards.cli import text
+from kanban_shards.cli.session import COUNT, NOBODY, POSITIVE, NoProfile, Session, json_option, listed, table
 from kanban_shards.errors import UnknownTask
 from kanban_shards.paths import check_task_id
 from kanban_shards.records import STATUSES, Event, Run, Task

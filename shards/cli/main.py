@@ -1,0 +1,83 @@
+"""The ``kanban`` command: the verbs and flags that Hermes users know, for one profile."""
+
+from __future__ import annotations
+
+import click
+
+from kanban_shards.cli.groups import LazyGroup
+from kanban_shards.cli.session import EXIT_CODES, Session, board_option, home_option
+
+VERBS = {
+    "init": "kanban_shards.cli.verbs.boards",
+    "create": "kanban_shards.cli.verbs.tasks",
+    "swarm": "kanban_shards.cli.verbs.swarm",
+    "specify": "kanban_shards.cli.verbs.plans",
+    "decompose": "kanban_shards.cli.verbs.plans",
+    "assign": "kanban_shards.cli.verbs.tasks",
+    "reassign": "kanban_shards.cli.verbs.tasks",
+    "edit": "kanban_shards.cli.verbs.tasks",
+    "link": "kanban_shards.cli.verbs.tasks",
+    "unlink": "kanban_shards.cli.verbs.tasks",
+    "comment": "kanban_shards.cli.verbs.tasks",
+    "claim": "kanban_shards.cli.verbs.runs",
+    "heartbeat": "kanban_shards.cli.verbs.runs",
+    "complete": "kanban_shards.cli.verbs.runs",
+    "review": "kanban_shards.cli.verbs.runs",
+    "release": "kanban_shards.cli.verbs.runs",
+    "reclaim": "kanban_shards.cli.verbs.runs",
+    "spawned": "kanban_shards.cli.verbs.runs",
+    "fail": "kanban_shards.cli.verbs.runs",
+    "block": "kanban_shards.cli.verbs.block",
+    "unblock": "kanban_shards.cli.verbs.block",
+    "schedule": "kanban_shards.cli.verbs.block",
+    "promote": "kanban_shards.cli.verbs.block",
+    "archive": "kanban_shards.cli.verbs.archive",
+    "reopen": "kanban_shards.cli.verbs.archive",
+    "dispatch": "kanban_shards.cli.verbs.dispatch",
+    "limits": "kanban_shards.cli.verbs.dispatch",
+    "daemon": "kanban_shards.cli.verbs.dispatch",
+    "attach": "kanban_shards.cli.verbs.files",
+    "attachments": "kanban_shards.cli.verbs.files",
+    "attach-rm": "kanban_shards.cli.verbs.files",
+    "list": "kanban_shards.cli.verbs.read:list_tasks",
+    "ls": "kanban_shards.cli.verbs.read:list_tasks",
+    "show": "kanban_shards.cli.verbs.read",
+    "runs": "kanban_shards.cli.verbs.read",
+    "stats": "kanban_shards.cli.verbs.read",
+    "tail": "kanban_shards.cli.verbs.read",
+    "watch": "kanban_shards.cli.verbs.read",
+    "notify-subscribe": "kanban_shards.cli.verbs.chats",
+    "notify-unsubscribe": "kanban_shards.cli.verbs.chats",
+    "notify-list": "kanban_shards.cli.verbs.chats",
+    "notify-dead": "kanban_shards.cli.verbs.chats",
+    "notify-resend": "kanban_shards.cli.verbs.chats",
+    "context": "kanban_shards.cli.verbs.maintenance",
+    "diagnostics": "kanban_shards.cli.verbs.maintenance",
+    "diag": "kanban_shards.cli.verbs.maintenance:diagnostics",
+    "assignees": "kanban_shards.cli.verbs.maintenance",
+    "log": "kanban_shards.cli.verbs.maintenance",
+    "gc": "kanban_shards.cli.verbs.maintenance",
+    "boards": "kanban_shards.cli.verbs.boards",
+}
+
+
+@click.group(cls=LazyGroup, verbs=VERBS, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--profile", "-p", metavar="NAME", help="Who writes. Needed by every verb that changes something.")
+@board_option
+@home_option
+@click.version_option(package_name="kanban-shards")
+@click.pass_context
+def main(ctx: click.Context, profile: str | None, board: str | None, home: str | None) -> None:
+    """One task board for many agent profiles.
+
+    Each profile writes only its own file; a coordinator merges. A verb returns when its change has a verdict, with
+    or without a daemon.
+
+    \b
+    Begin with:
+      kanban --profile bingge create "Write the PRD" --assignee bingge
+      kanban list
+      kanban --profile bingge claim --next
+    """
+    ctx.obj = Session(profile, board, home)
+    ctx.call_on_close(ctx.obj.exits.close)
