@@ -21,15 +21,14 @@ from pathlib import Path
 
 import msgspec
 
+from kanban_shards import wording
 from kanban_shards.board import Board
-from kanban_shards.cli import text
-from kanban_shards.cli.session import NEEDS_ATTENTION
 from kanban_shards.coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
 from kanban_shards.coordinator.histories import locked_shard
 from kanban_shards.coordinator.passes import Progress
 from kanban_shards.coordinator.taking import Quarantine, base_of
 from kanban_shards.coordinator.verify import Finding, verify
-from kanban_shards.errors import FileBusy, InvalidName, KanbanError, NotAFile, StorageError
+from kanban_shards.errors import NEEDS_ATTENTION, FileBusy, InvalidName, KanbanError, NotAFile, StorageError
 from kanban_shards.paths import BoardPaths, expanded
 from kanban_shards.records import Attachment
 from kanban_shards.storage import connections, files, sqlite
@@ -290,7 +289,9 @@ def _lost_attachments(paths: BoardPaths, copy: BoardPaths, linked: Path) -> list
         named = {each.id for each in copied.attachments()}
         gone = [each for each in board.attachments() if each.id in named and not _is_kept(each, paths, linked)]
     first = f", the first at {gone[0].stored_path}" if gone else ""
-    return [f"{text.many(len(gone), 'attachment')} not where the board says, or no regular file{first}"] if gone else []
+    return (
+        [f"{wording.many(len(gone), 'attachment')} not where the board says, or no regular file{first}"] if gone else []
+    )
 
 
 def _is_kept(attachment: Attachment, paths: BoardPaths, linked: Path) -> bool:

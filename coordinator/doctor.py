@@ -10,8 +10,8 @@ import errno
 import time
 from collections.abc import Callable, Iterator
 
+from kanban_shards import wording
 from kanban_shards.board import Board
-from kanban_shards.cli import text
 from kanban_shards.coordinator import problems
 from kanban_shards.coordinator.checks import files, machine
 from kanban_shards.coordinator.checks.workbench import NoAnswer
@@ -55,11 +55,11 @@ def deliveries(paths: BoardPaths) -> Iterator[Finding]:
         yield Finding("deliveries", NOTE, "What chats were not told is not known, because the board cannot be read.")
         return
     if dead:
-        said = f"{text.many(dead, 'notification')} could not be delivered; `kanban notify-dead` says which and why"
+        said = f"{wording.many(dead, 'notification')} could not be delivered; `kanban notify-dead` says which and why"
         yield Finding("deliveries", WARNING, f"{said}; `kanban notify-resend` sends it again.")
     for each in waiting:
         old_s = time.time() - each.since_s
-        said = f"{text.many(each.chats, 'chat')} not told by {each.profile} for up to {text.age(max(0, old_s))}"
+        said = f"{wording.many(each.chats, 'chat')} not told by {each.profile} for up to {wording.age(max(0, old_s))}"
         if old_s > UNDELIVERED_S:
             yield Finding("deliveries", WARNING, f"{said}; look whether the gateway of that profile runs.")
         else:

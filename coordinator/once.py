@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import tenacity
 
+from kanban_shards import wording
 from kanban_shards.bell import Ringer
 from kanban_shards.board import Board
-from kanban_shards.cli import text
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.collect import LOST_SHARD, MISSING, Collected, Left, look
 from kanban_shards.coordinator.decide import Decision
@@ -119,7 +119,7 @@ def _missing(paths: BoardPaths, board: Board) -> Iterator[Left]:
     for profile, (seq, _) in board.watermarks().items():
         path = paths.folder / f"kanban.{profile}.db"
         if profile != COORDINATOR and not path.exists():
-            yield Left(profile, path, MISSING, LOST_SHARD.format(changes=text.many(seq, "change"), profile=profile))
+            yield Left(profile, path, MISSING, LOST_SHARD.format(changes=wording.many(seq, "change"), profile=profile))
 
 
 def _wait_for(paths: BoardPaths, board: Board, heads: dict[str, int]) -> None:

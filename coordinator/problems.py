@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from kanban_shards.cli import text
+from kanban_shards import wording
 from kanban_shards.coordinator.collect import BUSY, LOST_SHARD, MISSING, QUARANTINED
 from kanban_shards.coordinator.errors import LedgerBehind
 from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
@@ -83,19 +83,21 @@ def shards(health: Health) -> Iterator[Finding]:
     sound = len(health.shards) - len(troubled)
     if sound or not troubled:
         waiting = sum(shard.waiting for shard in health.shards)
-        yield Finding("shards", OK, f"{text.many(sound, 'shard')} in order; {text.many(waiting, 'change')} waiting.")
+        yield Finding(
+            "shards", OK, f"{wording.many(sound, 'shard')} in order; {wording.many(waiting, 'change')} waiting."
+        )
 
 
 def runs(health: Health) -> Iterator[Finding]:
     """Runs past their lease: a daemon ends them within a second."""
     found = health.past_lease
     if not found:
-        yield Finding("runs", OK, f"{text.many(health.open_runs, 'run')} open, none past its lease.")
+        yield Finding("runs", OK, f"{wording.many(health.open_runs, 'run')} open, none past its lease.")
         return
     longest = max(found, key=lambda run: run.over_s)
     said = (
-        f"{text.many(len(found), 'run')} past the lease without a sign of life, run {longest.run_id} of "
-        f"{longest.task_id} for {text.age(longest.over_s)}"
+        f"{wording.many(len(found), 'run')} past the lease without a sign of life, run {longest.run_id} of "
+        f"{longest.task_id} for {wording.age(longest.over_s)}"
     )
     if health.coordinator is None or longest.over_s < LAG_S:
         yield Finding("runs", NOTE, f"{said}; the next pass ends them (`kanban-merge --once`).")
@@ -110,7 +112,7 @@ def refusals(health: Health) -> Iterator[Finding]:
         yield Finding("refusals", OK, "Nothing was refused in the last 24 hours.")
         return
     by_reason = ", ".join(f"{reason} {count}" for reason, count in sorted(health.refused.items()))
-    said = f"In the last 24 hours {text.many(sum(health.refused.values()), 'change')} refused ({by_reason})"
+    said = f"In the last 24 hours {wording.many(sum(health.refused.values()), 'change')} refused ({by_reason})"
     yield Finding("refusals", NOTE, f"{said}; each is kept whole, `kanban-merge refusals` shows them.")
 
 
@@ -121,8 +123,8 @@ def clock(health: Health) -> Iterator[Finding]:
         yield Finding(
             "clock",
             WARNING,
-            f"The newest entry of the ledger is {text.age(ahead_s)} in the future of this clock; set the clock right "
-            "(`timedatectl` shows it). Until then leases end late.",
+            f"The newest entry of the ledger is {wording.age(ahead_s)} in the future of this clock; set the clock "
+            "right (`timedatectl` shows it). Until then leases end late.",
         )
     else:
         yield Finding("clock", OK, "No entry of the ledger is in the future of this clock.")
@@ -150,13 +152,13 @@ def _of_shard(health: Health, shard: ShardHealth) -> Iterator[Finding]:
             "shards",
             FAULT,
             f"{name} is missing, and "
-            f"{LOST_SHARD.format(changes=text.many(shard.merged, 'change'), profile=shard.profile)}.",
+            f"{LOST_SHARD.format(changes=wording.many(shard.merged, 'change'), profile=shard.profile)}.",
         )
     elif shard.state == UNCHECKED:
         yield Finding("shards", NOTE, f"{name} was not checked, because {shard.why}.")
     elif shard.lag_s > LAG_S:
-        yield _lagging(health, shard, f"{name} has {text.many(shard.waiting, 'change')} waiting since "
-                       f"{text.age(shard.lag_s)}")  # fmt: skip
+        yield _lagging(health, shard, f"{name} has {wording.many(shard.waiting, 'change')} waiting since "
+                       f"{wording.age(shard.lag_s)}")  # fmt: skip
 
 
 def _lagging(health: Health, shard: ShardHealth, said: str) -> Finding:

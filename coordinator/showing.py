@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kanban_shards import wording
 from kanban_shards.bell import Bell
 from kanban_shards.board import LOST_BELL_S
 from kanban_shards.cli import text
@@ -72,7 +73,7 @@ def print_health(health: Health) -> None:
         click.echo()
         text.print_table(HEADERS, [_cells(shard) for shard in health.shards])
     for problem in problems(health):
-        click.echo(text.printable(f"{problem.level}: {problem.sentence}"))
+        click.echo(wording.printable(f"{problem.level}: {problem.sentence}"))
 
 
 def print_findings(findings: list[Finding]) -> None:
@@ -81,7 +82,7 @@ def print_findings(findings: list[Finding]) -> None:
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for each in findings:
         begin = f"{each.level:<{LEVEL_WIDTH}}{each.check}".ljust(indent)
-        said = textwrap.fill(text.printable(each.sentence), max(indent + 40, room), initial_indent=begin,
+        said = textwrap.fill(wording.printable(each.sentence), max(indent + 40, room), initial_indent=begin,
                              subsequent_indent=" " * indent, break_long_words=False)  # fmt: skip
         click.echo(click.style(said[:LEVEL_WIDTH], fg=COLORS[each.level]) + said[LEVEL_WIDTH:])
     counted = {level: sum(each.level == level for each in findings) for level in (FAULT, WARNING, NOTE, OK)}
@@ -167,7 +168,7 @@ def _print_line(seen: Seen) -> None:
 
 
 def _print_block(seen: Seen) -> None:
-    click.echo(f"== {text.when(int(time.time()))}")
+    click.echo(f"== {wording.when(int(time.time()))}")
     if isinstance(seen, KanbanError):
         click.echo(str(seen))
     else:
@@ -191,10 +192,10 @@ def _lines(health: Health) -> list[tuple[str, str]]:
 
 
 def _cells(shard: ShardHealth) -> tuple[str, ...]:
-    lag = text.age(shard.lag_s) if shard.waiting else "-"
+    lag = wording.age(shard.lag_s) if shard.waiting else "-"
     head = "?" if shard.head is None else str(shard.head)
     counts = (head, str(shard.merged), str(shard.waiting), lag, f"{shard.rate_per_minute:g}")
-    return (shard.profile, *counts, shard.state, text.clip(shard.last_problem or shard.why, LONGEST_PROBLEM) or "-")
+    return (shard.profile, *counts, shard.state, wording.clip(shard.last_problem or shard.why, LONGEST_PROBLEM) or "-")
 
 
 def _state(shard: ShardHealth) -> str:
@@ -215,7 +216,7 @@ def _drawn(health: Health) -> RenderableType:
         table.add_column(header, justify="right" if 1 <= number <= 5 else "left", no_wrap=number < len(HEADERS) - 1)
     for shard in health.shards:
         color = "green" if shard.state == HEALTHY else "red"
-        *cells, state, problem = map(text.printable, _cells(shard))
+        *cells, state, problem = map(wording.printable, _cells(shard))
         table.add_row(*map(Text, cells), Text(state, style=color), Text(problem))
     said = [Text(problem.sentence, style=COLORS[problem.level]) for problem in problems(health)]
     return Group(facts, *([table] if health.shards else []), *said)

@@ -14,8 +14,7 @@ import click
 
 from kanban_shards.boards import boards
 from kanban_shards.cli import text
-from kanban_shards.cli.session import NEEDS_ATTENTION
-from kanban_shards.errors import BoardLost, BoardMissing, HistoryLost, KanbanError
+from kanban_shards.errors import NEEDS_ATTENTION, BoardLost, BoardMissing, HistoryLost, KanbanError
 from kanban_shards.paths import BoardPaths, root_folder
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from kanban_shards import wording
 from kanban_shards.board import Board
-from kanban_shards.cli import text
 from kanban_shards.errors import UnknownTask
 from kanban_shards.paths import check_task_id
 from kanban_shards.records import Run
@@ -107,7 +107,7 @@ def _task(gathered: dict[str, Any], now_s: int) -> Iterator[str]:
         "Tenant": task["tenant"],
         "Workspace": " at ".join(filter(None, (task["workspace_kind"], task["workspace_path"]))),
         "Branch": task["branch_name"],
-        "Time limit": gathered["max_runtime_seconds"] and text.age(gathered["max_runtime_seconds"]),
+        "Time limit": gathered["max_runtime_seconds"] and wording.age(gathered["max_runtime_seconds"]),
     }
     yield from (f"{name}: {_line(fact)}" for name, fact in facts.items() if fact)
     if task["body"]:
@@ -152,7 +152,7 @@ def _recent(gathered: dict[str, Any], now_s: int) -> Iterator[str]:
         return
     yield from (f"## What {gathered['task']['assignee']} completed lately", "")
     for done in gathered["recent"]:
-        said = text.clip(done["summary"]) or "no summary"
+        said = wording.clip(done["summary"]) or "no summary"
         yield f"- {done['task_id']} {_line(done['title'])}, {_ago(done['ended_at'], now_s)}: {said}"
 
 
@@ -172,7 +172,7 @@ def _labeled(name: str, given: str | None) -> str | None:
 
 
 def _ago(then_s: int | None, now_s: int) -> str:
-    return "at an unknown time" if then_s is None else f"{text.age(max(0, now_s - then_s))} ago"
+    return "at an unknown time" if then_s is None else f"{wording.age(max(0, now_s - then_s))} ago"
 
 
 def _line(given: str) -> str:

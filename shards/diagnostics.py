@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.changes.kinds import FAILURE_LIMIT
-from kanban_shards.cli import text
 from kanban_shards.errors import UnknownTask
 from kanban_shards.paths import check_task_id
 from kanban_shards.records import TERMINAL, Event, Run, Task
@@ -130,7 +130,7 @@ def repeated_failures(case: Case) -> Iterator[Diagnostic]:
         hits = [event for event in case.events if event.kind in (*_FAILED, "gave_up")]
         yield _diagnostic(
             case, "repeated_failures", "critical" if failures >= 2 * limit else "error",
-            f"{failures} failures in a row: {text.clip(error, 160) or 'no error was reported'}",
+            f"{failures} failures in a row: {wording.clip(error, 160) or 'no error was reported'}",
             f"The last one: {outcome or 'unknown'}. After {limit} in a row a task is blocked. Repair the cause, then "
             "unblock or reassign the task.",
             hits, count=failures, hint=f"kanban log {case.task.id}",
@@ -153,7 +153,7 @@ def repeated_crashes(case: Case) -> Iterator[Diagnostic]:
         yield Diagnostic(
             "repeated_crashes",
             "critical" if len(crashes) >= 2 * CRASH_LIMIT else "error",
-            f"{len(crashes)} crashes: {text.clip(crashes[0].error, 160) or 'no error was reported'}",
+            f"{len(crashes)} crashes: {wording.clip(crashes[0].error, 160) or 'no error was reported'}",
             "The newest attempts ended with a crash. The worker's log may say why.",
             _actions(case, f"kanban log {case.task.id}"),
             crashes[-1].ended_at,
@@ -174,7 +174,7 @@ def stuck_in_blocked(case: Case) -> Iterator[Diagnostic]:
     if case.now_s - since >= BLOCKED_S and not answered:
         age_s = case.now_s - since
         yield _diagnostic(
-            case, "stuck_in_blocked", "warning", f"Blocked for {text.age(age_s)}",
+            case, "stuck_in_blocked", "warning", f"Blocked for {wording.age(age_s)}",
             "Nobody has answered since it was blocked. Comment on it, or unblock it.",
             blocked, data={"blocked_at": since, "age_hours": round(age_s / 3600, 1)},
             hint=f"kanban unblock {case.task.id} --reason TEXT",
@@ -211,7 +211,7 @@ def stranded_in_ready(case: Case) -> Iterator[Diagnostic]:
     if age_s >= STRANDED_S:
         severity = "critical" if age_s >= 6 * STRANDED_S else "error" if age_s >= 2 * STRANDED_S else "warning"
         yield _diagnostic(
-            case, "stranded_in_ready", severity, f"Ready for {text.age(age_s)}, and nobody takes it",
+            case, "stranded_in_ready", severity, f"Ready for {wording.age(age_s)}, and nobody takes it",
             f"Is {case.task.assignee} the right name, and does its gateway run?",
             ready, data={"ready_since": since, "age_seconds": age_s, "assignee": case.task.assignee,
                          "threshold_seconds": STRANDED_S},

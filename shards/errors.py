@@ -11,6 +11,9 @@ import os
 import re
 import resource
 
+# The exit code of a command that did what it was asked, and found something that needs a person.
+NEEDS_ATTENTION = 6
+
 
 class KanbanError(Exception):
     """Something about the board went wrong."""

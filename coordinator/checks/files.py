@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from kanban_shards import wording
 from kanban_shards.attachments import lost
 from kanban_shards.board import Board
-from kanban_shards.cli import text
 from kanban_shards.coordinator.checks.machine import libraries_in
 from kanban_shards.coordinator.checks.workbench import PREFIX
 from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
@@ -102,7 +102,9 @@ def leftovers(paths: BoardPaths) -> Iterator[Finding]:
             left.append(f"{name} was left by a doctor that was killed; it may be deleted")
     yield from (Finding("leftovers", NOTE, f"{sentence}.") for sentence in left)
     if sizes.aside_files:
-        said = f"{text.many(sizes.aside_files, 'damaged file')} set aside as *.damaged-* ({sizes.aside / MIB:,.1f} MiB)"
+        said = (
+            f"{wording.many(sizes.aside_files, 'damaged file')} set aside as *.damaged-* ({sizes.aside / MIB:,.1f} MiB)"
+        )
         yield Finding("leftovers", NOTE, f"{said}; of each file the newest {files.ASIDE_KEPT} are kept to look at.")
     elif not left:
         yield Finding("leftovers", OK, "Nothing was set aside, and nothing is left half done.")
@@ -151,10 +153,10 @@ def attachments(paths: BoardPaths) -> Iterator[Finding]:
         return
     if gone:
         first = f"the first at {gone[0].stored_path} ({gone[0].task_id})"
-        said = f"Of {text.many(there, 'attachment')}, {len(gone)} not where the board says, {first}"
+        said = f"Of {wording.many(there, 'attachment')}, {len(gone)} not where the board says, {first}"
         yield Finding("attachments", FAULT, f"{said}; `kanban-merge restore BACKUP` puts back those that it has.")
     else:
-        yield Finding("attachments", OK, f"{text.many(there, 'attachment')} on the board, and all on the disk.")
+        yield Finding("attachments", OK, f"{wording.many(there, 'attachment')} on the board, and all on the disk.")
 
 
 def replay(paths: BoardPaths) -> Iterator[Finding]:

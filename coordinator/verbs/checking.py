@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from kanban_shards.cli import text
-from kanban_shards.cli.session import NEEDS_ATTENTION, json_option
+from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator import repair as repairs
 from kanban_shards.coordinator.lock import COMMAND
 from kanban_shards.coordinator.telling import ProgressBar
 from kanban_shards.coordinator.verify import rebuild as replay
 from kanban_shards.coordinator.verify import verify as check
+from kanban_shards.errors import NEEDS_ATTENTION
 from kanban_shards.paths import BoardPaths
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from kanban_shards.cli.session import NEEDS_ATTENTION, json_option
+from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.demo.story import run_demo
+from kanban_shards.errors import NEEDS_ATTENTION
 
 
 @click.command()

@@ -6,12 +6,15 @@ import time
 
 import click
 
+from kanban_shards import wording
 from kanban_shards.cli import text
-from kanban_shards.cli.session import DAYS, NEEDS_ATTENTION, POSITIVE, json_option
+from kanban_shards.cli.params import DAYS, POSITIVE
+from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator import backups as store
 from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.lock import COMMAND
 from kanban_shards.coordinator.telling import ProgressBar
+from kanban_shards.errors import NEEDS_ATTENTION
 from kanban_shards.paths import BoardPaths, expanded
 
 DAY_MS = 24 * 3600 * 1000
@@ -91,7 +94,7 @@ def backups(paths: BoardPaths, into: str | None, as_json: bool) -> None:
             ("MADE", "ENTRIES", "SHARDS", "SIZE", "GOOD", "BACKUP"),
             [
                 (
-                    text.when(each.manifest.made_ms // 1000),
+                    wording.when(each.manifest.made_ms // 1000),
                     each.manifest.position,
                     len(each.manifest.shards),
                     _bytes(each.size_bytes),

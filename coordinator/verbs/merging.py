@@ -7,9 +7,11 @@ import os
 
 import click
 
+from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.session import LARGEST, json_option, seconds
+from kanban_shards.cli.params import LARGEST, seconds
+from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.once import Merged, merge_once
 from kanban_shards.coordinator.telling import Told, all_boards_option, home_of
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
@@ -56,7 +58,7 @@ def refusals(paths: BoardPaths, profile: str | None, limit: int, as_json: bool) 
     else:
         text.print_table(
             ("WHEN", "BY", "SEQ", "KIND", "REASON", "WHY"),
-            [(text.when(r.at_ms // 1000), r.profile, r.seq, r.kind, r.reason, r.sentence) for r in found],
+            [(wording.when(r.at_ms // 1000), r.profile, r.seq, r.kind, r.reason, r.sentence) for r in found],
         )
 
 
@@ -81,4 +83,4 @@ def _print_merged(done: Merged) -> None:
         click.secho(f"  {each['profile']} {each['seq']} {each['kind']}: {each['sentence']}", fg="yellow")
     click.echo(f"left {len(done.left)} shards")
     for each in done.left:
-        click.secho(text.printable(f"  {each.file}, {each.state}: {each.why}"), fg="red")
+        click.secho(wording.printable(f"  {each.file}, {each.state}: {each.why}"), fg="red")

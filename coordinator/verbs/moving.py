@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from kanban_shards import boards
+from kanban_shards import boards, wording
 from kanban_shards.cli import text
-from kanban_shards.cli.session import NEEDS_ATTENTION, json_option
+from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator import adopting, exporting
 from kanban_shards.coordinator.errors import NoBoards
 from kanban_shards.coordinator.importing import Imported, import_board
@@ -20,7 +20,7 @@ from kanban_shards.coordinator.once import merge_once
 from kanban_shards.coordinator.salvage import RUNGS
 from kanban_shards.coordinator.telling import ProgressBar, Told, all_boards_option, home_of, tell, tell_each, tell_one
 from kanban_shards.coordinator.verbs.salvaging import show_salvage
-from kanban_shards.errors import BoardMissing
+from kanban_shards.errors import NEEDS_ATTENTION, BoardMissing
 from kanban_shards.paths import BoardPaths
 
 NOTES_SHOWN = 20
@@ -189,7 +189,7 @@ def _show_import(done: Imported) -> None:
     for title, notes, color in (("changed", done.notes.changed, None), (lost, done.notes.lost, "red")):
         click.secho(f"{title}: {len(notes) or 'nothing'}", fg=color if notes else None)
         for note in notes[:NOTES_SHOWN]:
-            click.echo(f"  {note.table}{'' if note.id is None else f' {note.id}'}: {text.clip(note.what)}")
+            click.echo(f"  {note.table}{'' if note.id is None else f' {note.id}'}: {wording.clip(note.what)}")
         if len(notes) > NOTES_SHOWN:
             click.echo(f"  … and {len(notes) - NOTES_SHOWN} more; --json shows all")
     for path in done.files["missing"]:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from kanban_shards import wording
 from kanban_shards.cli import text
-from kanban_shards.cli.session import NEEDS_ATTENTION, json_option
+from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.salvage import RUNGS, Salvage
 from kanban_shards.coordinator.salvage import salvage as make_sound
-from kanban_shards.errors import AlreadyThere, cannot_open
+from kanban_shards.errors import NEEDS_ATTENTION, AlreadyThere, cannot_open
 from kanban_shards.storage import files
 
 # How many of a list are shown to people; --json has them all.
@@ -93,7 +94,7 @@ def _show_list(title: str, lines: list) -> None:
         return
     click.secho(f"\n{title}", fg="yellow")
     for line in lines[:SHOWN]:
-        click.echo(f"  {text.clip(str(line))}")
+        click.echo(f"  {wording.clip(str(line))}")
     if len(lines) > SHOWN:
         click.echo(f"  and {len(lines) - SHOWN} more; --json has all of them")
 

@@ -7,12 +7,14 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
-from kanban_shards.cli import hints, text
+from kanban_shards import wording
 from kanban_shards.errors import CannotOpen, KanbanError, OutputLost, Refused, StorageError
 
 # In characters: longer than the first sentence of any verb's help.
@@ -65,7 +67,7 @@ class Group(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            raise hints.unknown_verb(error, args[0], self.list_commands(ctx)) from error
+            raise unknown_verb(error, args[0], self.list_commands(ctx)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs, each with the whole first sentence of its help."""
@@ -83,7 +85,7 @@ class Group(click.Group):
             sys.stdout.flush()
             return result
         except click.NoSuchOption as error:
-            better = hints.misplaced_option(ctx, error)
+            better = misplaced_option(ctx, error)
             _tell_programs(ctx, better)
             raise better from error
         except click.UsageError as error:
@@ -146,7 +148,7 @@ class Spreading(click.Command):
 def say(ctx: click.Context, error: KanbanError) -> None:
     """Say what went wrong: on standard error for people, and as JSON if the call was made for a program."""
     name = ctx.find_root().info_name
-    click.secho(text.safe(f"{name}: {error}"), fg="red", err=True)
+    click.secho(wording.safe(f"{name}: {error}"), fg="red", err=True)
     if ctx.meta[AS_JSON]:
         _print_error(error.reason if isinstance(error, Refused) else type(error).__name__, str(error))
 
@@ -200,3 +202,22 @@ def _spread(args: list[str], repeatable: set[str]) -> list[str]:
             words.append(option)
         words.append(word)
     return words
+
+
+def unknown_verb(error: click.UsageError, word: str, verbs: Iterable[str]) -> click.UsageError:
+    """The error of a verb that there is not, with those that look like it."""
+    near = get_close_matches(word, list(verbs))
+    if not near:
+        return error
+    return click.UsageError(f"{error.message} Did you mean {' or '.join(map(repr, near))}?", error.ctx)
+
+
+def misplaced_option(ctx: click.Context, error: click.NoSuchOption) -> click.UsageError:
+    """The error of an option that its verb does not have, where it is one of the whole program's, which ``ctx`` is
+    of: those stand before the verb."""
+    for option in ctx.command.params:
+        if isinstance(option, click.Option) and error.option_name in option.opts and not option.is_flag:
+            name, verb = error.option_name, error.ctx.command_path.removeprefix(ctx.command_path).strip()
+            right = f"{ctx.command_path} {name} {option.make_metavar(ctx)} {verb} …"
+            return click.UsageError(f"{name} stands before the verb: {right}", error.ctx)
+    return error

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import click
+
+from kanban_shards.wording import columns, printable, truncate
 
 GAP = "  "
 STATUS_COLORS = {
@@ -42,80 +42,22 @@ def _as_json(value: Any, indent: int | None = None) -> str:
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table whose last column is cut to the terminal's width; whole where the output is not a terminal."""
     cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(headers, *cells, strict=True)]
+    widths = [max(map(columns, column)) for column in zip(headers, *cells, strict=True)]
     room = os.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     room -= sum(widths[:-1]) + len(GAP) * (len(widths) - 1)
     click.secho(GAP.join(_padded(header, width) for header, width in zip(headers, widths, strict=True)).rstrip(),
                 bold=True)  # fmt: skip
     for row in cells:
         line = [_padded(cell, width) for cell, width in zip(row[:-1], widths, strict=False)]
-        click.echo(GAP.join([*map(_colored, line), _cut(row[-1], room)]).rstrip())
-
-
-def age(seconds: float) -> str:
-    """A span of time in its two largest units."""
-    left = int(seconds)
-    parts = []
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        if left >= size or (unit == "s" and not parts):
-            parts.append(f"{left // size} {unit}")
-            left %= size
-    return " ".join(parts[:2])
-
-
-def many(count: int, what: str) -> str:
-    """``count`` of ``what``: 1 change, 2 changes."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def when(seconds: int | None) -> str:
-    """A time of day of this machine; empty for None."""
-    return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
-def clip(text: str | None, longest: int = 200) -> str:
-    """The first line of ``text``, at most ``longest`` characters."""
-    return _cut((text or "").split("\n", 1)[0], longest)
-
-
-def printable(text: str) -> str:
-    """``text`` without the escape and newline characters that would draw on the reader's terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def safe(text: str) -> str:
-    """``text``, in its lines, without the characters that would draw on the reader's terminal, or worse."""
-    return "".join(character if character.isprintable() or character in "\n\t" else " " for character in text)
+        click.echo(GAP.join([*map(_colored, line), truncate(row[-1], room)]).rstrip())
 
 
 def _cell(value: Any) -> str:
     return printable("-" if value is None else str(value))
 
 
-def _width(text: str) -> int:
-    return sum(_columns(character) for character in text)
-
-
-def _columns(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
 def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
-
-
-def _cut(text: str, width: int) -> str:
-    if _width(text) <= width:
-        return text
-    kept, used = [], 1
-    for character in text:
-        used += _columns(character)
-        if used > width:
-            break
-        kept.append(character)
-    return "".join(kept) + "…"
+    return text + " " * (width - columns(text))
 
 
 def _colored(cell: str) -> str:

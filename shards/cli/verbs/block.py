@@ -7,22 +7,13 @@ from typing import Any, get_args
 
 import click
 
+from kanban_shards import wording
 from kanban_shards.changes.fields import BlockKind
 from kanban_shards.changes.kinds import Promote
 from kanban_shards.cli import text
 from kanban_shards.cli.groups import Spreading
-from kanban_shards.cli.session import (
-    Session,
-    each,
-    joined,
-    json_option,
-    moment,
-    once_more,
-    others_run,
-    run_option,
-    seconds,
-    work_of,
-)
+from kanban_shards.cli.params import joined, moment, seconds
+from kanban_shards.cli.session import Session, each, json_option, once_more, others_run, run_option, work_of
 from kanban_shards.errors import Refused, UnknownTask
 from kanban_shards.paths import check_task_id
 from kanban_shards.records import TERMINAL
@@ -109,7 +100,7 @@ def schedule(
         _remark(gateway, task_id, "SCHEDULED", why)
         return verdict
 
-    until = f" until {text.when(due_s)}" if due_s is not None else ""
+    until = f" until {wording.when(due_s)}" if due_s is not None else ""
     each(as_json, (task_id, *more_ids), lambda task_id, _: f"Scheduled {task_id}{until}{_because(why)}", scheduled)
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
+from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.session import POSITIVE, Session, answer, json_option, listed, table
+from kanban_shards.cli.params import POSITIVE, listed
+from kanban_shards.cli.session import Session, answer, json_option, table
 from kanban_shards.errors import NotSubscribed, UnknownLetter
 from kanban_shards.records import DeadLetter
 
@@ -85,7 +87,7 @@ def notify_dead(session: Session, task_id: str | None, as_json: bool) -> None:
             ("LETTER", "TASK", "CHAT", "EVENTS", "TRIES", "AGAIN", "ERROR"),
             [
                 (each.id, each.task_id, _chat(each), ", ".join(map(str, each.event_ids)), each.attempts,
-                 "yes" if each.resend else "no", text.clip(each.error))
+                 "yes" if each.resend else "no", wording.clip(each.error))
                 for each in found
             ],
             "(no dead letters)",

@@ -12,7 +12,8 @@ import click
 
 from kanban_shards.changes.kinds import FAILURE_LIMIT
 from kanban_shards.cli import text
-from kanban_shards.cli.session import COUNT, COUNT_OR_NONE, POSITIVE, POSITIVE_OR_NONE, Session, json_option, once_more
+from kanban_shards.cli.params import COUNT, COUNT_OR_NONE, POSITIVE, POSITIVE_OR_NONE
+from kanban_shards.cli.session import Session, json_option, once_more
 from kanban_shards.errors import DaemonMoved, InvalidName, KanbanError, Refused, StorageError, UnknownTask
 from kanban_shards.paths import check_profile
 from kanban_shards.records import Run, Task

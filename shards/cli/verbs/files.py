@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from kanban_shards.cli import text
-from kanban_shards.cli.session import POSITIVE, Session, answer, json_option
+from kanban_shards.cli.params import POSITIVE
+from kanban_shards.cli.session import Session, answer, json_option
 from kanban_shards.errors import UnknownAttachment, UnknownTask
 from kanban_shards.paths import check_task_id, expanded
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import click
 
+from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.session import DAYS, Session, answer, json_option, table
+from kanban_shards.cli.params import DAYS
+from kanban_shards.cli.session import Session, answer, json_option, table
 from kanban_shards.errors import NoLog
 from kanban_shards.paths import BoardPaths, check_task_id, root_folder
 from kanban_shards.records import STATUSES
@@ -29,7 +31,7 @@ def context(session: Session, task_id: str, as_json: bool) -> None:
     from kanban_shards.context import gather, render
 
     gathered = gather(session.board(), task_id)
-    text.print_json(gathered) if as_json else click.echo(text.safe(render(gathered, int(time.time()))), nl=False)
+    text.print_json(gathered) if as_json else click.echo(wording.safe(render(gathered, int(time.time()))), nl=False)
 
 
 @click.command()
@@ -57,13 +59,13 @@ def diagnostics(session: Session, severity: str | None, task_id: str | None, as_
         )
         return
     for task, diagnostics in found:
-        heading = f"{task.id}  {task.status}  {task.assignee or '-'}  {text.clip(task.title)}"
-        click.secho(text.printable(heading), bold=True)
+        heading = f"{task.id}  {task.status}  {task.assignee or '-'}  {wording.clip(task.title)}"
+        click.secho(wording.printable(heading), bold=True)
         for each in diagnostics:
             severity = click.style(each.severity, fg=SEVERITY_COLORS[each.severity])
-            click.echo(f"  {severity} {each.kind}: {text.printable(each.title)}")
-            click.echo(text.safe(f"    {each.detail}"))
-            click.echo(text.safe(f"    {each.actions[0]['label']}"))
+            click.echo(f"  {severity} {each.kind}: {wording.printable(each.title)}")
+            click.echo(wording.safe(f"    {each.detail}"))
+            click.echo(wording.safe(f"    {each.actions[0]['label']}"))
     if not found:
         click.echo("Nothing needs a person.")
 

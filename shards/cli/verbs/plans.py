@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from kanban_shards.cli import text
-from kanban_shards.cli.session import Session, json_option, once_more, whole_text, whom
+from kanban_shards.cli.params import whole_text, whom
+from kanban_shards.cli.session import Session, json_option, once_more
 from kanban_shards.errors import InvalidChange, KanbanError, Refused, UnknownTask
 
 # Does it to one task; returns facts for programs and a sentence for people.

@@ -10,9 +10,11 @@ from typing import Any
 
 import click
 
+from kanban_shards import wording
 from kanban_shards.board import SORTS, Board
 from kanban_shards.cli import text
-from kanban_shards.cli.session import COUNT, NOBODY, POSITIVE, NoProfile, Session, json_option, listed, table
+from kanban_shards.cli.params import COUNT, NOBODY, POSITIVE, listed
+from kanban_shards.cli.session import NoProfile, Session, json_option, table
 from kanban_shards.errors import UnknownTask
 from kanban_shards.paths import check_task_id
 from kanban_shards.records import STATUSES, Event, Run, Task
@@ -99,9 +101,9 @@ def show(session: Session, task_id: str, state_type: str | None, state_name: str
     _show_task(task, parents, children, summary)
     for file in files:
         shown = f"{file.filename} ({file.size} bytes, {file.stored_path})"
-        click.echo(f"  file {file.id}:".ljust(15) + text.printable(shown))
+        click.echo(f"  file {file.id}:".ljust(15) + wording.printable(shown))
     for comment in comments:
-        click.echo(text.safe(f"\n{comment.author}, {text.when(comment.created_at)}:\n  {comment.body}"))
+        click.echo(wording.safe(f"\n{comment.author}, {wording.when(comment.created_at)}:\n  {comment.body}"))
     if runs:
         click.echo()
         _print_runs(runs)
@@ -147,7 +149,7 @@ def stats(session: Session, as_json: bool) -> None:
         ]
         text.print_table(("ASSIGNEE", "TASKS", "OF THESE"), rows)
     if found["oldest_ready_age_seconds"] is not None:
-        click.echo(f"\nThe oldest ready task has waited for {text.age(found['oldest_ready_age_seconds'])}.")
+        click.echo(f"\nThe oldest ready task has waited for {wording.age(found['oldest_ready_age_seconds'])}.")
 
 
 @click.command()
@@ -261,15 +263,15 @@ def _print_runs(found: list[Run]) -> None:
     text.print_table(
         ("RUN", "OUTCOME", "PROFILE", "STARTED", "ELAPSED", "SUMMARY"),
         [
-            (run.id, run.outcome or f"({run.status})", run.profile, text.when(run.started_at),
-             text.age(max(0, (run.ended_at or now) - run.started_at)), text.clip(run.error or run.summary))
+            (run.id, run.outcome or f"({run.status})", run.profile, wording.when(run.started_at),
+             wording.age(max(0, (run.ended_at or now) - run.started_at)), wording.clip(run.error or run.summary))
             for run in found
         ],
     )  # fmt: skip
 
 
 def _show_task(task: Task, parents: list[str], children: list[str], summary: str | None) -> None:
-    click.secho(f"{task.id}  {text.printable(task.title)}", bold=True)
+    click.secho(f"{task.id}  {wording.printable(task.title)}", bold=True)
     facts = {
         "status": task.status,
         "assignee": task.assignee,
@@ -282,12 +284,12 @@ def _show_task(task: Task, parents: list[str], children: list[str], summary: str
         "skills": ", ".join(task.skills or ()),
         "model": task.model_override,
         "max-retries": task.max_retries,
-        "max-runtime": task.max_runtime_seconds and text.age(task.max_runtime_seconds),
+        "max-runtime": task.max_runtime_seconds and wording.age(task.max_runtime_seconds),
         "block kind": task.block_kind,
         "failures": task.consecutive_failures or None,
-        "created": f"{text.when(task.created_at)} by {task.created_by}",
-        "started": text.when(task.started_at),
-        "completed": text.when(task.completed_at),
+        "created": f"{wording.when(task.created_at)} by {task.created_by}",
+        "started": wording.when(task.started_at),
+        "completed": wording.when(task.completed_at),
         "run": task.current_run_id,
         "waits for": ", ".join(parents),
         "awaited by": ", ".join(children),
@@ -296,9 +298,9 @@ def _show_task(task: Task, parents: list[str], children: list[str], summary: str
     }
     for name, value in facts.items():
         if value not in (None, ""):
-            click.echo(text.safe(f"  {name + ':':<13} {value}"))
+            click.echo(wording.safe(f"  {name + ':':<13} {value}"))
     if task.body:
-        click.echo(text.safe(f"\n{task.body}"))
+        click.echo(wording.safe(f"\n{task.body}"))
 
 
 def _print_event(event: Event, as_json: bool, with_task: bool = False) -> None:
@@ -308,5 +310,5 @@ def _print_event(event: Event, as_json: bool, with_task: bool = False) -> None:
 def _line(event: Event, with_task: bool = False) -> str:
     payload = "" if event.payload is None else json.dumps(event.payload, ensure_ascii=False)
     task = f"{event.task_id}  " if with_task else ""
-    shown = text.printable(text.clip(payload))
-    return f"{event.id:>6}  {text.when(event.created_at)}  {task}{event.kind:<12} {shown}".rstrip()
+    shown = wording.printable(wording.clip(payload))
+    return f"{event.id:>6}  {wording.when(event.created_at)}  {task}{event.kind:<12} {shown}".rstrip()

@@ -6,22 +6,19 @@ from typing import Any, get_args
 
 import click
 
+from kanban_shards import wording
 from kanban_shards.changes.kinds import LEASE_S, Outcome
-from kanban_shards.cli import text
+from kanban_shards.cli.params import POSITIVE, joined, json_object, seconds
 from kanban_shards.cli.session import (
     NEEDS_ATTENTION,
-    POSITIVE,
     Session,
     answer,
     each,
-    joined,
-    json_object,
     json_option,
     once_more,
     others_run,
     run_of,
     run_option,
-    seconds,
     work_of,
 )
 from kanban_shards.errors import Refused, StorageError
@@ -56,7 +53,7 @@ def claim(session: Session, task_id: str | None, take_next: bool, as_json: bool,
         return
     task = gateway.board.task(run.task_id)
     workspace, problem = _place(gateway, task)
-    said = f"Claimed {run.task_id}  (run {run.id}: {text.clip(task.title)})"
+    said = f"Claimed {run.task_id}  (run {run.id}: {wording.clip(task.title)})"
     if workspace or problem:
         said += f"\nWorkspace: {workspace or problem}"
     value = {

@@ -13,8 +13,10 @@ from typing import Any
 
 import click
 
+from kanban_shards import wording
 from kanban_shards.cli import text
-from kanban_shards.cli.session import Session, json_option, listed, once_more
+from kanban_shards.cli.params import listed
+from kanban_shards.cli.session import Session, json_option, once_more
 from kanban_shards.errors import Refused
 
 BLACKBOARD = "[swarm:blackboard] "
@@ -89,7 +91,7 @@ def swarm(
 
 def _root(gateway: Any, goal: str, key: str | None, common: dict[str, Any]) -> str:
     return gateway.create(
-        f"Swarm: {text.clip(goal, ROOT_TITLE_LENGTH)}",
+        f"Swarm: {wording.clip(goal, ROOT_TITLE_LENGTH)}",
         body=f"The root of a swarm. It is done from the beginning, and stays its blackboard.\n\nGoal:\n{goal}",
         assignee=common["created_by"] or gateway.profile,
         idempotency_key=key,

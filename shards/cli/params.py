@@ -1,0 +1,126 @@
+"""What may be said on a command line: whole numbers, spans and moments of time, folders, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TextIO
+
+import click
+
+from kanban_shards.errors import InvalidChange
+
+# Larger numbers are no ids and no counts, and SQLite could not hold all of them.
+LARGEST = 2**53
+# How a call says that a task is nobody's.
+NOBODY = ("none", "-", "null")
+
+
+class _Whole(click.ParamType):
+    """A whole number from ``least`` on, to ``most``."""
+
+    name = "integer"
+
+    def __init__(self, least: int, most: int = LARGEST) -> None:
+        self._least = least
+        self._most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number that ``value`` spells."""
+        try:
+            found = int(value)
+        except ValueError:
+            found = self._least - 1
+        if not self._least <= found <= self._most:
+            upto = "on" if self._most == LARGEST else f"to {self._most}"
+            self.fail(f"{value!r} is not a whole number from {self._least} {upto}.", param, ctx)
+        return found
+
+
+class _WholeOrNone(_Whole):
+    """The same, or ``none``, which lifts a limit."""
+
+    name = "N|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """The number that ``value`` spells, or ``none``."""
+        return "none" if str(value).lower() in NOBODY else super().convert(value, param, ctx)
+
+
+class HomeFolder(click.Path):
+    """A folder, and not the empty text of a variable that is not set, which would be the present one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The folder that ``value`` names."""
+        if not value:
+            self.fail("it is empty; name the folder, or leave the option out.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+POSITIVE = _Whole(1)
+COUNT = _Whole(0)
+POSITIVE_OR_NONE = _WholeOrNone(1)
+COUNT_OR_NONE = _WholeOrNone(0)
+DAYS = _Whole(0, 36_500)
+
+
+def whom(name: str | None) -> str | None:
+    """The profile that ``name`` means; ``none``, ``-`` and ``null`` mean nobody."""
+    return None if name is None or name.lower() in NOBODY else name
+
+
+def joined(words: Sequence[str]) -> str | None:
+    """The words of a reason as one text; None if there are none."""
+    return " ".join(words).strip() or None
+
+
+def listed(words: str | None) -> tuple[str, ...]:
+    """The words of ``A,B,…``."""
+    return tuple(word.strip() for word in (words or "").split(",") if word.strip())
+
+
+def seconds(span: str | None) -> int | None:
+    """The seconds of a span such as 30s, 5m, 1.5h, 1d or 300; None for none."""
+    if not span:
+        return None
+    units = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+    lower = span.strip().lower()
+    number, unit = (lower[:-1], units[lower[-1]]) if lower[-1:] in units else (lower, 1)
+    try:
+        found = int(float(number) * unit)
+    except (ValueError, OverflowError):
+        found = 0
+    if not 1 <= found <= LARGEST:
+        raise click.BadParameter(f"{span!r} is not a span of time; write 30s, 5m, 2h, 1d, or seconds.")
+    return found
+
+
+def moment(told: str) -> int:
+    """The seconds since 1970 of a time such as 2026-12-24T18:00 (of this machine, unless it names a zone)."""
+    try:
+        found = int(told) if told.isdigit() else int(datetime.fromisoformat(told).timestamp())
+    except (ValueError, OverflowError):
+        found = -1
+    if not 0 <= found <= LARGEST:
+        raise click.BadParameter(f"{told!r} is not a time; write 2026-12-24T18:00, 2026-12-24, or seconds since 1970.")
+    return found
+
+
+def whole_text(file: TextIO) -> str:
+    """All of a file that an option names, which is text."""
+    try:
+        return file.read()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{file.name} is not text: its bytes are not UTF-8.") from error
+
+
+def json_object(given: str) -> dict[str, Any]:
+    """The object of ``--metadata``. Raises InvalidChange if ``given`` is no JSON object."""
+    try:
+        value = json.loads(given)
+    except (ValueError, RecursionError) as error:
+        raise InvalidChange(kind="metadata", problem=f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidChange(kind="metadata", problem="a JSON object is needed")
+    return value

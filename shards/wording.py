@@ -1,0 +1,66 @@
+"""Phrases for sentences: counts, spans of time, texts cut to fit and made safe for a terminal."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+
+
+def age(seconds: float) -> str:
+    """A span of time in its two largest units."""
+    left = int(seconds)
+    parts = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        if left >= size or (unit == "s" and not parts):
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts[:2])
+
+
+def many(count: int, what: str) -> str:
+    """``count`` of ``what``: 1 change, 2 changes."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def when(seconds: int | None) -> str:
+    """A time of day of this machine; empty for None."""
+    return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def clip(text: str | None, longest: int = 200) -> str:
+    """The first line of ``text``, at most ``longest`` characters."""
+    return truncate((text or "").split("\n", 1)[0], longest)
+
+
+def printable(text: str) -> str:
+    """``text`` without the escape and newline characters that would draw on the reader's terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def safe(text: str) -> str:
+    """``text``, in its lines, without the characters that would draw on the reader's terminal, or worse."""
+    return "".join(character if character.isprintable() or character in "\n\t" else " " for character in text)
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal ``text`` takes."""
+    return sum(map(_columns_of, text))
+
+
+def truncate(text: str, room: int) -> str:
+    """``text``, cut to ``room`` columns of a terminal, with an ellipsis where something is missing."""
+    if columns(text) <= room:
+        return text
+    kept, used = [], 1
+    for character in text:
+        used += _columns_of(character)
+        if used > room:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"
+
+
+def _columns_of(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
