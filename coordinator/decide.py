@@ -17,7 +17,7 @@ from kanban_shards.changes.fields import DECIDING, Body
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules import NO_TASK_YET, RULES
-from kanban_shards.coordinator.state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, Task
 from kanban_shards.paths import COORDINATOR
 
 # What a worker may have to say; kept where a person finds it when it comes too late.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from kanban_shards.coordinator.rows.base import COUNTED
+from kanban_shards.coordinator.state.session import COUNTED
 
 
 class Ground(Protocol):

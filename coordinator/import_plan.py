@@ -21,8 +21,8 @@ from kanban_shards.changes.kinds import LEASE_S
 from kanban_shards.coordinator.fitting import NUMBER, Notes, cut, fit, fit_task_id, last_given, number
 from kanban_shards.coordinator.import_ground import Ground
 from kanban_shards.coordinator.import_history import due, payload_of, was_forced, was_in_review
-from kanban_shards.coordinator.rows.base import COUNTED, json_text
 from kanban_shards.coordinator.rules.imports import lease_end
+from kanban_shards.coordinator.state.session import COUNTED, json_text
 from kanban_shards.errors import InvalidName
 from kanban_shards.migrations.hermes import FORMER_EVENTS, Legacy
 from kanban_shards.paths import DEFAULT_BOARD, check_profile

@@ -28,7 +28,7 @@ from kanban_shards.coordinator.import_plan import Count, Plan, plan
 from kanban_shards.coordinator.lock import COMMAND
 from kanban_shards.coordinator.passes import Coordinator, Progress
 from kanban_shards.coordinator.salvage import Salvage, salvage
-from kanban_shards.coordinator.state import BoardState
+from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import AttachmentTooLarge, StillWritten, StorageError
 from kanban_shards.migrations import hermes
 from kanban_shards.migrations.hermes import Legacy

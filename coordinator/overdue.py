@@ -12,7 +12,7 @@ from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, gen
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Claim, Due, Expire
 from kanban_shards.coordinator.collect import Collected, Collector
-from kanban_shards.coordinator.state import BoardState
+from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.paths import COORDINATOR
 
 CLAIM, EXPIRE = KIND_OF[Claim], KIND_OF[Expire]

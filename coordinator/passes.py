@@ -29,7 +29,7 @@ from kanban_shards.coordinator.ledger import Entry, FileLedger, Ledger
 from kanban_shards.coordinator.lock import GATEWAY, announce, displaced
 from kanban_shards.coordinator.overdue import EXPIRE, overdue, own_changes
 from kanban_shards.coordinator.snapshots import start_of
-from kanban_shards.coordinator.state import BoardState
+from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.coordinator.taking import Quarantine, base_of
 from kanban_shards.errors import HistoryLost, InvalidName, StorageError
 from kanban_shards.paths import BoardPaths

@@ -17,7 +17,7 @@ from kanban_shards.coordinator.histories import differing_change
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.passes import Coordinator, Progress, catch_up, replayed
 from kanban_shards.coordinator.snapshots import read_start, sound_snapshot, start_of
-from kanban_shards.coordinator.state import BoardState
+from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import Damaged, DiskFull, FileBusy, KanbanError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite

@@ -1,8 +1,8 @@
 """The rules: one function for each kind of change, in one module for each noun.
 
-A rule gets the board as it stands (coordinator/state.py), the entry, its body and, except for those that make or choose
-one, the task. It writes its effects, returns what the author is told, or raises Refusal. It imports no clock and
-opens no file.
+A rule gets the board as it stands (coordinator/state/board_state.py), the entry, its body and, except for those that
+make or choose one, the task. It writes its effects, returns what the author is told, or raises Refusal. It imports no
+clock and opens no file.
 """
 
 from __future__ import annotations

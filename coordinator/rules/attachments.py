@@ -6,7 +6,7 @@ from typing import Any
 
 from kanban_shards.changes.kinds import Attach, Detach
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, Task
 
 
 def attach(board: BoardState, entry: Entry, body: Attach, task: Task) -> dict[str, Any]:

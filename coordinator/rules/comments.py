@@ -6,7 +6,7 @@ from typing import Any
 
 from kanban_shards.changes.kinds import Comment
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, Task
 
 
 def comment(board: BoardState, entry: Entry, body: Comment, task: Task) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 from kanban_shards.changes.kinds import Adopt, Delivered, Resend
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.refusal import Refusal
-from kanban_shards.coordinator.rows.chats import Chat
-from kanban_shards.coordinator.state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.chats import Chat
 
 
 def adopt(board: BoardState, entry: Entry, body: Adopt, task: Task) -> dict[str, Any]:

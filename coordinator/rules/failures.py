@@ -7,7 +7,7 @@ from typing import Any
 from kanban_shards.changes.kinds import FAILURE_LIMIT, Fail
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules.runs import before_claim, end_run
-from kanban_shards.coordinator.state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, Task
 
 # A worker that ends cleanly without saying what came of its task is given this many tries, whatever the limit.
 PROTOCOL_VIOLATION_LIMIT = 3

@@ -16,7 +16,7 @@ from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules.links import ready_or_waiting
 from kanban_shards.coordinator.rules.tasks import refuse_duplicate
-from kanban_shards.coordinator.state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, Task
 
 # A run that is open when it is imported is believed alive as long as its lease still says, if that is this long at
 # least, and else for one lease.

@@ -9,7 +9,7 @@ from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules.links import promote_children, ready_or_waiting, settle_waiting
 from kanban_shards.coordinator.rules.runs import end_run, require
-from kanban_shards.coordinator.state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, Task
 
 CAN_COMPLETE = ("running", "ready", "blocked", "review")
 CAN_REVIEW = ("running", "ready")

@@ -10,10 +10,10 @@ import msgspec
 from kanban_shards.changes.kinds import Decompose, PlannedChild, Specify
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.refusal import Refusal
-from kanban_shards.coordinator.rows.base import json_text
 from kanban_shards.coordinator.rules.links import settle_children, settle_waiting
 from kanban_shards.coordinator.rules.runs import require
-from kanban_shards.coordinator.state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.session import json_text
 
 
 def specify(board: BoardState, entry: Entry, body: Specify, task: Task) -> dict[str, Any]:

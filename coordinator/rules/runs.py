@@ -7,10 +7,10 @@ from typing import Any
 from kanban_shards.changes.kinds import Claim, ClaimNext, Expire, Progress, Reclaim, Release, Spawned
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.refusal import Refusal
-from kanban_shards.coordinator.rows.base import json_text
 from kanban_shards.coordinator.rules.capacity import check_capacity
 from kanban_shards.coordinator.rules.links import ready_or_waiting
-from kanban_shards.coordinator.state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.session import json_text
 
 CAN_CLAIM = ("ready", "review")
 # What a task has only while a run is open: Hermes's columns, then those of ``merge_tasks``.

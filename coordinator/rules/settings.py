@@ -6,7 +6,7 @@ import msgspec
 
 from kanban_shards.changes.kinds import Settings
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.state import BoardState
+from kanban_shards.coordinator.state.board_state import BoardState
 
 
 def settings(board: BoardState, entry: Entry, body: Settings) -> tuple[None, dict[str, int | None]]:

@@ -10,7 +10,7 @@ from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules.links import demote_children, promote_children, settle_children
 from kanban_shards.coordinator.rules.runs import end_run
 from kanban_shards.coordinator.rules.tasks import refuse_duplicate
-from kanban_shards.coordinator.state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, Task
 from kanban_shards.records import TERMINAL
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from kanban_shards.changes.kinds import Subscribe, Unsubscribe
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.rows.base import json_text
-from kanban_shards.coordinator.state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.session import json_text
 
 
 def subscribe(board: BoardState, entry: Entry, body: Subscribe, task: Task) -> dict[str, Any]:

@@ -13,12 +13,12 @@ import pytest
 
 import kanban_shards.coordinator.decide
 import kanban_shards.coordinator.passes
-import kanban_shards.coordinator.rows.tasks
+import kanban_shards.coordinator.state.tasks
 import kanban_shards.pending
 import kanban_shards.shard
 from kanban_shards.changes.kinds import Promote
 from kanban_shards.coordinator.rules import RULES, outcomes, runs
-from kanban_shards.coordinator.state import BoardState
+from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.paths import COORDINATOR
 from tests import invariants
 from tests.simulation.simulator import Simulation
@@ -145,7 +145,7 @@ def graves_are_not_marked() -> Iterator[None]:
 
 @contextmanager
 def what_was_of_a_deleted_task_stays() -> Iterator[None]:
-    with patch.object(kanban_shards.coordinator.rows.tasks, "OF_A_TASK", ("merge_tasks", "kanban_notify_subs")):
+    with patch.object(kanban_shards.coordinator.state.tasks, "OF_A_TASK", ("merge_tasks", "kanban_notify_subs")):
         yield
 
 

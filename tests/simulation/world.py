@@ -32,7 +32,7 @@ from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.coordinator.passes import Coordinator, Report
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.restore import restore
-from kanban_shards.coordinator.state import BoardState
+from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.coordinator.verify import rebuild
 from kanban_shards.errors import BoardMissing, DiskFull, StorageError
 from kanban_shards.migrations.hermes import Legacy

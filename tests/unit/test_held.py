@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from kanban_shards.coordinator.rows.held import HeldLog, HeldTable
-from kanban_shards.coordinator.state import WORTH_UNGUARDING, BoardState
+from kanban_shards.coordinator.state.board_state import WORTH_UNGUARDING, BoardState
+from kanban_shards.coordinator.state.write_buffer import HeldLog, HeldTable
 from kanban_shards.storage import sqlite
 
 CHAT = {"task_id": "t_00000001", "platform": "telegram", "chat_id": "42", "thread_id": ""}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kanban_shards.coordinator.rows.base import Rows
+from kanban_shards.coordinator.state.session import Rows
 from kanban_shards.records import TERMINAL
 
 _PARENTS = "SELECT l.parent_id, p.status FROM task_links l LEFT JOIN tasks p ON p.id = l.parent_id WHERE l.child_id = ?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kanban_shards.coordinator.rows.base import Rows
+from kanban_shards.coordinator.state.session import Rows
 
 
 class RunRows(Rows):

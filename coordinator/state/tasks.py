@@ -7,8 +7,8 @@ from typing import Any
 
 from kanban_shards.changes.vectors import decode, encode
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.rows.base import Rows
-from kanban_shards.coordinator.rows.held import Row
+from kanban_shards.coordinator.state.session import Rows
+from kanban_shards.coordinator.state.write_buffer import Row
 
 OF_A_TASK = (
     "task_comments", "task_events", "task_runs", "task_attachments", "kanban_notify_subs", "merge_dead_letters",

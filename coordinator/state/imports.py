@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from kanban_shards.coordinator.rows.base import COUNTED, Rows
+from kanban_shards.coordinator.state.session import COUNTED, Rows
 
 
 class ImportedRows(Rows):

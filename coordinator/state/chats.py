@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kanban_shards.coordinator.rows.base import CHAT, Rows, json_text
+from kanban_shards.coordinator.state.session import CHAT, Rows, json_text
 
 # (task_id, platform, chat_id, thread_id)
 Chat = tuple[str, str, str, str]

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from kanban_shards.coordinator.rows.held import HeldLog, HeldTable, Row
+from kanban_shards.coordinator.state.write_buffer import HeldLog, HeldTable, Row
 
 _encode = msgspec.json.Encoder().encode
 # Hermes's tables whose rows are numbered, and with them our own.
@@ -21,8 +21,8 @@ CHAT = ("task_id", "platform", "chat_id", "thread_id")
 class Rows:
     """Statements on the board inside the coordinator's transaction. ``now_s`` is the present entry's time.
 
-    Rows of tasks, runs, subscriptions, events, comments and verdicts are held back (coordinator/rows/held.py). So
-    ``_look`` reads only tables of which nothing is; everything else goes through ``_execute``, which writes what is
+    Rows of tasks, runs, subscriptions, events, comments and verdicts are held back (coordinator/state/write_buffer.py).
+    So ``_look`` reads only tables of which nothing is; everything else goes through ``_execute``, which writes what is
     held first.
     """
 

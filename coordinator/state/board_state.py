@@ -9,12 +9,12 @@ from __future__ import annotations
 import sqlite3
 
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.rows.base import ALL_COUNTED, json_text
-from kanban_shards.coordinator.rows.chats import ChatRows
-from kanban_shards.coordinator.rows.imports import ImportedRows
-from kanban_shards.coordinator.rows.links import LinkRows
-from kanban_shards.coordinator.rows.runs import RunRows
-from kanban_shards.coordinator.rows.tasks import Task, TaskRows
+from kanban_shards.coordinator.state.chats import ChatRows
+from kanban_shards.coordinator.state.imports import ImportedRows
+from kanban_shards.coordinator.state.links import LinkRows
+from kanban_shards.coordinator.state.runs import RunRows
+from kanban_shards.coordinator.state.session import ALL_COUNTED, json_text
+from kanban_shards.coordinator.state.tasks import Task, TaskRows
 from kanban_shards.paths import COORDINATOR
 
 __all__ = ["BoardState", "Task"]

@@ -1,1 +1,0 @@
-"""The rows of the board that rules read and write, one module for each noun."""
