@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from kanban_shards.changes.kinds import TASKLESS_KINDS
 from kanban_shards.coordinator.rules import (
+    archive,
     attachments,
     comments,
     deliveries,
@@ -21,7 +22,6 @@ from kanban_shards.coordinator.rules import (
     plans,
     runs,
     settings,
-    shelf,
     subscriptions,
     tasks,
 )
@@ -50,9 +50,9 @@ RULES: dict[str, Callable] = {
     "due": outcomes.due,
     "unblock": outcomes.unblock,
     "promote": outcomes.promote,
-    "archive": shelf.archive,
-    "reopen": shelf.reopen,
-    "delete": shelf.delete,
+    "archive": archive.archive,
+    "reopen": archive.reopen,
+    "delete": archive.delete,
     "comment": comments.comment,
     "link": links.link,
     "unlink": links.unlink,
@@ -64,7 +64,7 @@ RULES: dict[str, Callable] = {
     "delivered": deliveries.delivered,
     "resend": deliveries.resend,
     "settings": settings.settings,
-    "gc": shelf.gc,
+    "gc": archive.gc,
     "import": imports.begin,
     "import_task": imports.bring_task,
     "import_rows": imports.bring_rows,

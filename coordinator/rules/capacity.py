@@ -5,7 +5,7 @@ Decided where a claim is decided, in ledger order, so that the limits hold howev
 
 from __future__ import annotations
 
-from kanban_shards.coordinator.refusal import Refusal
+from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.state.board_state import BoardState
 
 # Whoever was refused for want of room is waited for this long; then its place goes to whoever asks.

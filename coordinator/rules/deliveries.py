@@ -6,7 +6,7 @@ from typing import Any
 
 from kanban_shards.changes.kinds import Adopt, Delivered, Resend
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.refusal import Refusal
+from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.state.board_state import BoardState, Task
 from kanban_shards.coordinator.state.chats import Chat
 

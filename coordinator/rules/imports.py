@@ -13,8 +13,8 @@ import msgspec
 from kanban_shards.changes.imported import ROWS, Import, ImportRows, ImportTask
 from kanban_shards.changes.kinds import LEASE_S
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules.links import ready_or_waiting
+from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.rules.tasks import refuse_duplicate
 from kanban_shards.coordinator.state.board_state import BoardState, Task
 

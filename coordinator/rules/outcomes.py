@@ -6,8 +6,8 @@ from typing import Any
 
 from kanban_shards.changes.kinds import Block, Complete, Due, Promote, Review, Schedule, Unblock
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules.links import promote_children, ready_or_waiting, settle_waiting
+from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.rules.runs import end_run, require
 from kanban_shards.coordinator.state.board_state import BoardState, Task
 

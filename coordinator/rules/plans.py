@@ -9,8 +9,8 @@ import msgspec
 
 from kanban_shards.changes.kinds import Decompose, PlannedChild, Specify
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules.links import settle_children, settle_waiting
+from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.rules.runs import require
 from kanban_shards.coordinator.state.board_state import BoardState, Task
 from kanban_shards.coordinator.state.session import json_text

@@ -6,9 +6,9 @@ from typing import Any
 
 from kanban_shards.changes.kinds import Claim, ClaimNext, Expire, Progress, Reclaim, Release, Spawned
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules.capacity import check_capacity
 from kanban_shards.coordinator.rules.links import ready_or_waiting
+from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.state.board_state import BoardState, Task
 from kanban_shards.coordinator.state.session import json_text
 

@@ -13,8 +13,8 @@ from kanban_shards import Gateway, attachments, deliveries, gateway
 from kanban_shards.changes.fields import ADDING, NESTING_LIMIT
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, Outcome
 from kanban_shards.coordinator import collect, taking
-from kanban_shards.coordinator.refusal import REASONS
 from kanban_shards.coordinator.rules import NO_TASK_YET, RULES, capacity, failures
+from kanban_shards.coordinator.rules.refusal import REASONS
 from kanban_shards.records import STATUSES
 from kanban_shards.storage import files, filesystems
 from tests import invariants

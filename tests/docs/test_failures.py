@@ -13,7 +13,7 @@ import pytest
 
 from kanban_shards.cli.session import EXIT_CODES
 from kanban_shards.coordinator import collect, taking
-from kanban_shards.coordinator.refusal import REASONS
+from kanban_shards.coordinator.rules.refusal import REASONS
 from kanban_shards.errors import KanbanError
 from tests.docs import commands
 from tests.docs.test_readme import COMMANDS, check_words

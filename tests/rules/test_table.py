@@ -15,8 +15,8 @@ from kanban_shards.changes import kinds
 from kanban_shards.changes.codec import KIND_OF
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.imported import SubscriptionRow, TaskRow
-from kanban_shards.coordinator.refusal import REASONS
 from kanban_shards.coordinator.rules import NO_TASK_YET, RULES
+from kanban_shards.coordinator.rules.refusal import REASONS
 from kanban_shards.paths import COORDINATOR
 from kanban_shards.records import STATUSES
 from tests.rules.game import Game

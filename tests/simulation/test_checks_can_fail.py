@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
-import kanban_shards.coordinator.decide
+import kanban_shards.coordinator.rules.decide
 import kanban_shards.coordinator.passes
 import kanban_shards.coordinator.state.tasks
 import kanban_shards.pending
@@ -32,31 +32,31 @@ SEED_OF_CLAIM_NEXT = 35
 
 @contextmanager
 def anybody_may_decide() -> Iterator[None]:
-    with patch.object(kanban_shards.coordinator.decide, "_check_may_decide", lambda entry, body, task: None):
+    with patch.object(kanban_shards.coordinator.rules.decide, "_check_may_decide", lambda entry, body, task: None):
         yield
 
 
 @contextmanager
 def nobody_saw_enough() -> Iterator[None]:
-    with patch.object(kanban_shards.coordinator.decide.vectors, "unseen", lambda seen, vector: dict(vector)):
+    with patch.object(kanban_shards.coordinator.rules.decide.vectors, "unseen", lambda seen, vector: dict(vector)):
         yield
 
 
 @contextmanager
 def owners_are_asked_too() -> Iterator[None]:
-    original = kanban_shards.coordinator.decide._check_may_decide
+    original = kanban_shards.coordinator.rules.decide._check_may_decide
 
     def checked(entry, body, task) -> None:
         original(entry, body, task)
         if entry.profile == COORDINATOR:
             return
-        missed = kanban_shards.coordinator.decide.vectors.unseen(
-            kanban_shards.coordinator.decide.vectors.decode(entry.seen), task.vector
+        missed = kanban_shards.coordinator.rules.decide.vectors.unseen(
+            kanban_shards.coordinator.rules.decide.vectors.decode(entry.seen), task.vector
         )
         if missed:
-            raise kanban_shards.coordinator.decide.Refusal("stale", "even the owner must have seen everything")
+            raise kanban_shards.coordinator.rules.decide.Refusal("stale", "even the owner must have seen everything")
 
-    with patch.object(kanban_shards.coordinator.decide, "_check_may_decide", checked):
+    with patch.object(kanban_shards.coordinator.rules.decide, "_check_may_decide", checked):
         yield
 
 

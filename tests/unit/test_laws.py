@@ -11,8 +11,8 @@ import pytest
 
 from kanban_shards.changes.codec import KIND_OF
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS
-from kanban_shards.coordinator.refusal import REASONS, Refusal
 from kanban_shards.coordinator.rules import NO_TASK_YET, RULES
+from kanban_shards.coordinator.rules.refusal import REASONS, Refusal
 from tests.tree import COORDINATOR, MODULES, ROOT, SHARDS
 
 RULE_MODULES = sorted((COORDINATOR / "rules").glob("*.py"))
@@ -44,7 +44,7 @@ def test_rules_are_pure(path: Path) -> None:
 
 def test_deciding_is_pure() -> None:
     """Nor does what the rules are called by."""
-    for name in ("decide.py", "state.py", "refusal.py"):
+    for name in ("rules/decide.py", "state/board_state.py", "rules/refusal.py"):
         imported = {module.split(".")[0] for module in _imported(_tree(COORDINATOR / name))}
         assert imported & (IMPURE - {"sqlite3"}) == set(), name
 

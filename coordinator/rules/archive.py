@@ -6,8 +6,8 @@ from typing import Any
 
 from kanban_shards.changes.kinds import Archive, Delete, Gc, Reopen
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules.links import demote_children, promote_children, settle_children
+from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.rules.runs import end_run
 from kanban_shards.coordinator.rules.tasks import refuse_duplicate
 from kanban_shards.coordinator.state.board_state import BoardState, Task

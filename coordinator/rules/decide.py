@@ -15,8 +15,8 @@ from kanban_shards.changes import vectors
 from kanban_shards.changes.codec import decode_body
 from kanban_shards.changes.fields import DECIDING, Body
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.refusal import Refusal
 from kanban_shards.coordinator.rules import NO_TASK_YET, RULES
+from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.state.board_state import BoardState, Task
 from kanban_shards.paths import COORDINATOR
 
