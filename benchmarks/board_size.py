@@ -13,7 +13,7 @@ from benchmarks.figures import FIGURES
 from kanban_shards import Board
 from kanban_shards.changes.kinds import Claim
 from kanban_shards.changes.vectors import Eyes
-from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.shard import Shard
 
 MOST_TIMES = 2.0

@@ -26,7 +26,7 @@ from kanban_shards import Board
 from kanban_shards.bell import Ringer
 from kanban_shards.coordinator.demo.check import Checked, check
 from kanban_shards.coordinator.demo.crew import DAEMON, Crew
-from kanban_shards.coordinator.lock import holder
+from kanban_shards.coordinator.merge.coordinator_lock import holder
 from kanban_shards.paths import DEFAULT_BOARD
 
 KILL_EVERY_S = (0.05, 0.4)

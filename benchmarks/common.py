@@ -20,8 +20,8 @@ from kanban_shards.changes.codec import KIND_OF, chain, encode_body
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Create
 from kanban_shards.changes.vectors import Eyes, encode
-from kanban_shards.coordinator.lock import COMMAND, DAEMON, holder, take
-from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON, holder, take
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, new_task_id
 from kanban_shards.shard import Shard
 from kanban_shards.storage import connections, sqlite

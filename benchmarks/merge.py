@@ -10,7 +10,7 @@ from benchmarks.common import coordinator_of, fill_shard, say
 from benchmarks.figures import FIGURES
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Claim, Comment, Complete, Create, Subscribe
-from kanban_shards.coordinator.lock import COMMAND, take
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
 from kanban_shards.coordinator.verify import rebuild, verify
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, new_task_id
 

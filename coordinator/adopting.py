@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kanban_shards.boards import every_lock
-from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.errors import (
     NotAdopted,
     NothingAdopted,
@@ -28,8 +27,9 @@ from kanban_shards.coordinator.errors import (
 from kanban_shards.coordinator.exporting import export
 from kanban_shards.coordinator.importing import Imported, check_closed, import_board, stamp
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards.coordinator.lock import COMMAND
-from kanban_shards.coordinator.passes import Coordinator, Progress
+from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.coordinator.salvage import salvage
 from kanban_shards.coordinator.salvage.report import SOUND
 from kanban_shards.errors import BoardMissing, Damaged, StorageError

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from kanban_shards.boards import boards
 from kanban_shards.coordinator.backups import Schedule
-from kanban_shards.coordinator.lock import DAEMON
+from kanban_shards.coordinator.merge.coordinator_lock import DAEMON
 from kanban_shards.coordinator.notify import Supervisor
 from kanban_shards.coordinator.served import Served, Stopped
 from kanban_shards.errors import CoordinatorRunning, ForeignFile, KanbanError, LegacyBoard, NewerSchema, NoSharedMemory

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kanban_shards.board import Board
-from kanban_shards.coordinator.collect import BUSY, MISSING, QUARANTINED, Collected, Left, look
-from kanban_shards.coordinator.lock import Holder, holder, is_stopped
-from kanban_shards.coordinator.taking import sign_ms
+from kanban_shards.coordinator.merge.collector import BUSY, MISSING, QUARANTINED, Collected, Left, look
+from kanban_shards.coordinator.merge.coordinator_lock import Holder, holder, is_stopped
+from kanban_shards.coordinator.merge.shard_reader import sign_ms
 from kanban_shards.deliveries import DELIVERED_KINDS
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
 from kanban_shards.paths import BoardPaths

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards.coordinator.snapshots import start_of
-from kanban_shards.coordinator.taking import Quarantine, base_of
+from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of
+from kanban_shards.coordinator.merge.snapshots import start_of
 from kanban_shards.errors import CannotOpen, Damaged, DiskFull, FileBusy, LegacyBoard, NewerSchema, StorageError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, sqlite

@@ -29,9 +29,9 @@ from kanban_shards.coordinator.histories import (
     until_damage,
 )
 from kanban_shards.coordinator.ledger import GENESIS, FileLedger
-from kanban_shards.coordinator.passes import Coordinator
-from kanban_shards.coordinator.snapshots import Start, read_start, start_of
-from kanban_shards.coordinator.taking import take_all
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.shard_reader import take_all
+from kanban_shards.coordinator.merge.snapshots import Start, read_start, start_of
 from kanban_shards.errors import Damaged
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite

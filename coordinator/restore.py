@@ -22,9 +22,9 @@ from kanban_shards.coordinator.errors import BackupUnsound, CompactedPast, Nothi
 from kanban_shards.coordinator.histories import NO_DAMAGE, SHARD_LOCK_WAIT_S, locked_shard, opened_shard, until_damage
 from kanban_shards.coordinator.holders import file_holders, processes_of
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards.coordinator.passes import Coordinator, Progress
+from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress
+from kanban_shards.coordinator.merge.shard_reader import LATEST_MS, Quarantine, base_of, take_all
 from kanban_shards.coordinator.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
-from kanban_shards.coordinator.taking import LATEST_MS, Quarantine, base_of, take_all
 from kanban_shards.coordinator.verify import Finding, verify
 from kanban_shards.errors import Damaged, InvalidName, StorageError
 from kanban_shards.paths import BoardPaths, check_profile

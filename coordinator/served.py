@@ -15,11 +15,11 @@ from contextlib import contextmanager
 
 from kanban_shards.bell import Bell
 from kanban_shards.coordinator.backups import Schedule
-from kanban_shards.coordinator.collect import QUARANTINED
 from kanban_shards.coordinator.errors import BoardAndLedgerGone, FileReplaced, LedgerBehind, NotCoordinator
 from kanban_shards.coordinator.healing import Healer, Watch
-from kanban_shards.coordinator.lock import DAEMON, displaced, holder, let_go, take
-from kanban_shards.coordinator.passes import Coordinator, Progress
+from kanban_shards.coordinator.merge.collector import QUARANTINED
+from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress
+from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, displaced, holder, let_go, take
 from kanban_shards.errors import CoordinatorRunning, Damaged, FileBusy, KanbanError, StorageError, TooManyFiles
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock, descriptors_left

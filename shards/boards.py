@@ -77,8 +77,8 @@ def create_board(root: Path, slug: str, **shown: str | None) -> bool:
 
 def make_files(paths: BoardPaths) -> None:
     """Make the files of the board, if they are not there. Raises CoordinatorRunning, StorageError."""
-    from kanban_shards.coordinator.lock import COMMAND, holding
-    from kanban_shards.coordinator.passes import Coordinator
+    from kanban_shards.coordinator.merge.coordinator import Coordinator
+    from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, holding
 
     with holding(paths, COMMAND) as lock, Coordinator(paths, lock):
         pass
@@ -160,7 +160,7 @@ def every_lock(paths: BoardPaths) -> Iterator[None]:
 
     Raises CoordinatorRunning, BoardInUse.
     """
-    from kanban_shards.coordinator.lock import COMMAND, holding
+    from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, holding
 
     with ExitStack() as held:
         held.enter_context(holding(paths, COMMAND))

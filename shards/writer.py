@@ -299,7 +299,7 @@ class Writer:
 
     def _pass_or_ring(self) -> bool:
         """Make a pass, or ask the coordinator for one. Returns whether it was made here."""
-        from kanban_shards.coordinator.passes import pass_if_free
+        from kanban_shards.coordinator.merge.coordinator import pass_if_free
 
         if not is_mine(self._passing):
             try:
@@ -327,7 +327,7 @@ class Writer:
 
     def _quarantine(self) -> str | None:
         """Why no pass takes anything from this profile's shard, and the cure, if it is quarantined."""
-        from kanban_shards.coordinator.collect import QUARANTINED, look
+        from kanban_shards.coordinator.merge.collector import QUARANTINED, look
 
         with contextlib.suppress(KanbanError):  # then that is what holds it up
             for left in look(self.paths, self.board.watermarks).left:
@@ -336,7 +336,7 @@ class Writer:
         return None
 
     def _why_undecided(self) -> str:
-        from kanban_shards.coordinator.lock import holder
+        from kanban_shards.coordinator.merge.coordinator_lock import holder
 
         found = holder(self.paths)
         return f"the coordinator is the {found.told()}" if found else "no coordinator took it"

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.common import running_daemon
 from benchmarks.peers import Outcome, Peer
 from kanban_shards import Board, Gateway, Refused
-from kanban_shards.coordinator.once import merge_once
+from kanban_shards.coordinator.merge.once import merge_once
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 from kanban_shards.records import Run

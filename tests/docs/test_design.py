@@ -12,7 +12,7 @@ import pytest
 from kanban_shards import Gateway, attachments, deliveries, gateway
 from kanban_shards.changes.fields import ADDING, NESTING_LIMIT
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, Outcome
-from kanban_shards.coordinator import collect, taking
+from kanban_shards.coordinator.merge import collector, shard_reader
 from kanban_shards.coordinator.rules import NO_TASK_YET, RULES, capacity, failures
 from kanban_shards.coordinator.rules.refusal import REASONS
 from kanban_shards.records import STATUSES
@@ -88,10 +88,10 @@ def test_every_way_to_fail_is_listed() -> None:
 @pytest.mark.parametrize(
     ("section", "figure"),
     [
-        ("A pass", f"{taking.CHANGES_PER_PASS:,} changes"),
-        ("A pass", f"at least {taking.LEAST_SHARE} of each"),
-        ("A pass", f"{taking.BYTES_PER_PASS // 2**20} MiB"),
-        ("A pass", f"for {collect.PATIENCE_MS} ms"),
+        ("A pass", f"{shard_reader.CHANGES_PER_PASS:,} changes"),
+        ("A pass", f"at least {shard_reader.LEAST_SHARE} of each"),
+        ("A pass", f"{shard_reader.BYTES_PER_PASS // 2**20} MiB"),
+        ("A pass", f"for {collector.PATIENCE_MS} ms"),
         ("Attempts", f"for {failures.RATE_LIMIT_COOLDOWN_S} s"),
         ("Capacity", f"for {capacity.TURN_KEPT_S} s,"),
         ("Capacity", f"for {gateway.ASK_AGAIN_S:g} s unless"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards.cli.session import EXIT_CODES
-from kanban_shards.coordinator import collect, taking
+from kanban_shards.coordinator.merge import collector, shard_reader
 from kanban_shards.coordinator.rules.refusal import REASONS
 from kanban_shards.errors import KanbanError
 from tests.docs import commands
@@ -56,7 +56,7 @@ def test_every_quarantine_is_listed() -> None:
 
 
 def test_the_other_sentences_about_a_shard_are_those_of_the_code() -> None:
-    source = " ".join(inspect.getsource(collect).split())
+    source = " ".join(inspect.getsource(collector).split())
     assert "is not a profile's name; rename {path} or move it away" in source
     assert "a process of {profile} was killed while it wrote, and this user may not write the file" in source
 
@@ -89,7 +89,7 @@ def classes() -> dict[str, type[KanbanError]]:
 
 def _quarantines() -> Iterator[str]:
     """The sentences that a shard is quarantined with, what is filled in as an ellipsis."""
-    modules = [ast.parse(inspect.getsource(module)) for module in (taking, collect)]
+    modules = [ast.parse(inspect.getsource(module)) for module in (shard_reader, collector)]
     for function in itertools.chain.from_iterable(map(ast.walk, modules)):
         if not isinstance(function, ast.FunctionDef):
             continue

@@ -11,7 +11,7 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards import gateway as gateways
-from kanban_shards.coordinator import lock
+from kanban_shards.coordinator.merge import coordinator_lock
 from kanban_shards.deliveries import DELIVERY_LEASE_S, PAUSES_S
 from kanban_shards.paths import BoardPaths
 from tests.docs.test_readme import outside, run  # noqa: F401
@@ -47,7 +47,7 @@ def applied():
 def test_what_is_undecided_is_applied_later(applied, tmp_path: Path) -> None:
     with Gateway("bingge", home=tmp_path, patience_s=0.2) as bingge:
         run_of = bingge.claim(bingge.create("Sprint 3 PRD", assignee="bingge"))
-        held = lock.take(BoardPaths.of(tmp_path, "default"), lock.DAEMON, 1.0)
+        held = coordinator_lock.take(BoardPaths.of(tmp_path, "default"), coordinator_lock.DAEMON, 1.0)
         waiting = threading.Event()
         found: list[bool] = []
 

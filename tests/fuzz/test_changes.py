@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from kanban_shards.changes import vectors
 from kanban_shards.changes.codec import chain, decode_body, genesis
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS
-from kanban_shards.coordinator.collect import QUARANTINED, Collector
-from kanban_shards.coordinator.lock import COMMAND, take
-from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.merge.collector import QUARANTINED, Collector
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import InvalidChange
 from kanban_shards.paths import BoardPaths

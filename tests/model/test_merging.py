@@ -28,8 +28,8 @@ from kanban_shards.changes.kinds import (
     Unlink,
     Unsubscribe,
 )
-from kanban_shards.coordinator.collect import QUARANTINED, Collector
 from kanban_shards.coordinator.errors import LedgerBehind
+from kanban_shards.coordinator.merge.collector import QUARANTINED, Collector
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import Damaged, InvalidChange
 from kanban_shards.paths import BoardPaths

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from kanban_shards import Gateway
 from kanban_shards.board import Board
-from kanban_shards.coordinator import lock as locks
-from kanban_shards.coordinator.collect import Left
 from kanban_shards.coordinator.demo.check import Account, check
 from kanban_shards.coordinator.errors import LedgerBehind
-from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.coordinator.merge.collector import Left
+from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard
 from kanban_shards.errors import KanbanError
 from kanban_shards.paths import BoardPaths

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kanban_shards.boards import create_board
-from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.demo.worker import Journal, Witness
-from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.verify import rebuild
 from kanban_shards.paths import BoardPaths

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from kanban_shards import Board, Gateway, Refused
-from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import Undecided
 from kanban_shards.paths import BoardPaths
@@ -41,7 +41,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("kanban_shards.coordinator.clock.time", made)
+    monkeypatch.setattr("kanban_shards.coordinator.merge.clock.time", made)
     monkeypatch.setattr("kanban_shards.shard.time", made)
     return made
 
@@ -180,8 +180,8 @@ def test_never_before_what_the_shards_hold_is_merged(home, claimed, coordinator,
 
 def test_a_profile_that_is_busy_elsewhere_holds_up_nothing(home, claimed, coordinator, clock, monkeypatch) -> None:
     """Nor does a shard that has more to read than one pass takes, if it is a stranger's."""
-    monkeypatch.setattr("kanban_shards.coordinator.taking.CHANGES_PER_PASS", 1)
-    monkeypatch.setattr("kanban_shards.coordinator.taking.LEAST_SHARE", 1)
+    monkeypatch.setattr("kanban_shards.coordinator.merge.shard_reader.CHANGES_PER_PASS", 1)
+    monkeypatch.setattr("kanban_shards.coordinator.merge.shard_reader.LEAST_SHARE", 1)
     task_id, _ = claimed
     clock.now_s += 3_600
     with Gateway("mafei", home=home) as mafei, Gateway("bingge", home=home) as bingge:

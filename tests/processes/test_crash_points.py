@@ -21,10 +21,10 @@ from kanban_shards import Gateway
 from kanban_shards.bell import Ringer
 from kanban_shards.changes.kinds import Comment
 from kanban_shards.changes.vectors import Eyes
-from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.demo.check import Account, check
 from kanban_shards.coordinator.errors import NothingToRepair
-from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.verify import rebuild
 from kanban_shards.paths import BoardPaths

@@ -11,7 +11,7 @@ from datetime import datetime
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.coordinator.lock import DAEMON, holder
+from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, holder
 from kanban_shards.storage.locks import FileLock
 from tests.processes.conftest import merging
 

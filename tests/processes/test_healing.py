@@ -17,8 +17,8 @@ import pytest
 from kanban_shards import Board, Gateway
 from kanban_shards.bell import Ringer
 from kanban_shards.coordinator.healing import HEALINGS, Healer
-from kanban_shards.coordinator.lock import COMMAND, holder, take
-from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, holder, take
 from kanban_shards.errors import Damaged, KanbanError
 from kanban_shards.paths import BoardPaths
 

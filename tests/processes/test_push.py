@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.coordinator.lock import COMMAND, take
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
 from kanban_shards.paths import BoardPaths
 
 

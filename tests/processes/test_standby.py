@@ -17,7 +17,7 @@ import tenacity
 
 from kanban_shards import Gateway
 from kanban_shards.boards import create_board
-from kanban_shards.coordinator.lock import COMMAND, DAEMON, GATEWAY, Holder, holder, is_stopped, take
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON, GATEWAY, Holder, holder, is_stopped, take
 from kanban_shards.errors import CoordinatorRunning, Undecided
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock

@@ -11,8 +11,8 @@ from unittest.mock import patch
 
 import pytest
 
+import kanban_shards.coordinator.merge.coordinator
 import kanban_shards.coordinator.rules.decide
-import kanban_shards.coordinator.passes
 import kanban_shards.coordinator.state.tasks
 import kanban_shards.pending
 import kanban_shards.shard
@@ -94,8 +94,8 @@ def cycles_are_fine() -> Iterator[None]:
 
 @contextmanager
 def the_newest_change_is_left() -> Iterator[None]:
-    original = kanban_shards.coordinator.passes.ordered
-    with patch.object(kanban_shards.coordinator.passes, "ordered", lambda *given: original(*given)[:-1]):
+    original = kanban_shards.coordinator.merge.coordinator.ordered
+    with patch.object(kanban_shards.coordinator.merge.coordinator, "ordered", lambda *given: original(*given)[:-1]):
         yield
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-import kanban_shards.coordinator.clock
 import kanban_shards.coordinator.compact
-import kanban_shards.coordinator.passes
+import kanban_shards.coordinator.merge.clock
+import kanban_shards.coordinator.merge.coordinator
 import kanban_shards.shard
 from kanban_shards.board import Board
 from kanban_shards.changes.fields import Body
@@ -29,7 +29,7 @@ from kanban_shards.coordinator.errors import NothingToRepair
 from kanban_shards.coordinator.import_plan import plan
 from kanban_shards.coordinator.importing import write_plan
 from kanban_shards.coordinator.ledger import Entry, FileLedger
-from kanban_shards.coordinator.passes import Coordinator, Report
+from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.restore import restore
 from kanban_shards.coordinator.state.board_state import BoardState
@@ -144,7 +144,7 @@ class World:
         clock = SimpleNamespace(time_ns=lambda: self.now_ms * 1_000_000, monotonic_ns=lambda: self.now_ms * 1_000_000)
         drawn = SimpleNamespace(token_hex=lambda size: f"{self.chance.getrandbits(size * 8):0{size * 2}x}")
         enter = self._patches.enter_context
-        enter(patch.object(kanban_shards.coordinator.clock, "time", clock))
+        enter(patch.object(kanban_shards.coordinator.merge.clock, "time", clock))
         enter(patch.object(kanban_shards.shard, "time", clock))
         enter(patch.object(kanban_shards.shard, "secrets", drawn))
         enter(no_fsync())
@@ -398,7 +398,7 @@ def killed_at(point: str | None, at: int = 1) -> Iterator[None]:
     where = {
         "before the ledger's commit": (FileLedger, "append", before),
         "after the ledger's commit": (FileLedger, "append", after),
-        "while deciding": (kanban_shards.coordinator.passes, "decide", after),
+        "while deciding": (kanban_shards.coordinator.merge.coordinator, "decide", after),
         "before the board's commit": (BoardState, "commit", before),
         "after the board's commit": (BoardState, "commit", after),
         "before the snapshot": (files, "replace", before),

@@ -17,7 +17,6 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards.coordinator import backups
-from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.backups import RETRY_S, Schedule, backups_in, limit_backups, make_backup
 from kanban_shards.coordinator.errors import (
     AnotherBoard,
@@ -27,6 +26,7 @@ from kanban_shards.coordinator.errors import (
     OpenElsewhere,
     UpkeepRunning,
 )
+from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.restore import REPAIRED, RESTORED, STAYED, restore
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import BoardMissing

@@ -6,7 +6,7 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards import gateway as gateways
-from kanban_shards.coordinator.collect import QUARANTINED, look
+from kanban_shards.coordinator.merge.collector import QUARANTINED, look
 from kanban_shards.paths import BoardPaths
 
 

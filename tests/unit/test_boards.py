@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway, boards
-from kanban_shards.coordinator.lock import DAEMON, take
+from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, take
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import (
     BoardInUse,

@@ -15,11 +15,12 @@ import pytest
 from kanban_shards import Gateway
 from kanban_shards.changes.kinds import Comment, Create
 from kanban_shards.changes.vectors import Eyes
-from kanban_shards.coordinator import collect, taking
-from kanban_shards.coordinator.collect import BUSY, QUARANTINED, Collected, Collector
 from kanban_shards.coordinator.errors import FileReplaced, NotCoordinator
-from kanban_shards.coordinator.lock import COMMAND, take
-from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.merge import collector as collect
+from kanban_shards.coordinator.merge import shard_reader
+from kanban_shards.coordinator.merge.collector import BUSY, QUARANTINED, Collected, Collector
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
 from kanban_shards.errors import CannotOpen
 from kanban_shards.paths import BoardPaths, new_task_id
 from kanban_shards.shard import Shard
@@ -81,8 +82,8 @@ def test_everything_new_once(paths: BoardPaths, collected) -> None:
 
 
 def test_a_large_shard_comes_in_parts(paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taking, "CHANGES_PER_PASS", 1)
-    monkeypatch.setattr(taking, "LEAST_SHARE", 3)
+    monkeypatch.setattr(shard_reader, "CHANGES_PER_PASS", 1)
+    monkeypatch.setattr(shard_reader, "LEAST_SHARE", 3)
     _append(paths, "amy", 7)
     _append(paths, "bob", 1)
     sizes = []
@@ -98,8 +99,8 @@ def test_a_pass_holds_so_many_bytes_of_all_shards_together(
     paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever was not read for want of room comes first in the next pass."""
-    monkeypatch.setattr(taking, "BYTES_PER_PASS", 5_000)
-    monkeypatch.setattr(taking, "LEAST_BYTES", 1)
+    monkeypatch.setattr(shard_reader, "BYTES_PER_PASS", 5_000)
+    monkeypatch.setattr(shard_reader, "LEAST_BYTES", 1)
     for profile in ("amy", "bob", "cleo", "dora"):
         _append(paths, profile, 3, "x" * 3_000)
     passes = []
@@ -118,8 +119,8 @@ def test_a_pass_holds_so_many_bytes_of_all_shards_together(
 def test_a_share_counts_work_and_not_only_changes(
     paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taking, "CHANGES_PER_PASS", 1)
-    monkeypatch.setattr(taking, "LEAST_SHARE", 50)
+    monkeypatch.setattr(shard_reader, "CHANGES_PER_PASS", 1)
+    monkeypatch.setattr(shard_reader, "LEAST_SHARE", 50)
     shard = Shard(paths, "amy")
     for _ in range(3):
         shard.append(new_task_id(), Create(title="x", parents=tuple(new_task_id() for _ in range(1_000))), NOTHING)

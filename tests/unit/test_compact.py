@@ -11,7 +11,6 @@ from contextlib import closing
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.backups import make_backup
 from kanban_shards.coordinator.compact import Compacted, compact
 from kanban_shards.coordinator.errors import (
@@ -23,6 +22,7 @@ from kanban_shards.coordinator.errors import (
     SnapshotMissing,
 )
 from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard, repair_snapshot
 from kanban_shards.coordinator.restore import RESTORED, STAYED, restore
 from kanban_shards.coordinator.verify import rebuild, verify

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from kanban_shards.coordinator.lock import COMMAND, DAEMON, LATEST_MS, Holder, announce, holder, take
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON, LATEST_MS, Holder, announce, holder, take
 from kanban_shards.errors import CannotOpen, CoordinatorRunning
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import NOTE_BYTES, FileLock

@@ -8,16 +8,16 @@ import pytest
 
 from kanban_shards import Gateway
 from kanban_shards.changes.kinds import Complete, Reopen
-from kanban_shards.coordinator import taking
-from kanban_shards.coordinator.lock import COMMAND, take
-from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.merge import shard_reader
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
 from kanban_shards.paths import BoardPaths
 
 
 @pytest.fixture
 def coordinator(paths: BoardPaths, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(taking, "CHANGES_PER_PASS", 100)
-    monkeypatch.setattr(taking, "LEAST_SHARE", 50)
+    monkeypatch.setattr(shard_reader, "CHANGES_PER_PASS", 100)
+    monkeypatch.setattr(shard_reader, "LEAST_SHARE", 50)
     with closing(take(paths, COMMAND, 1)) as lock, Coordinator(paths, lock) as made:
         yield made
 

@@ -17,8 +17,8 @@ from kanban_shards import Gateway
 from kanban_shards.boards import create_board
 from kanban_shards.coordinator import daemon as daemons
 from kanban_shards.coordinator.daemon import Daemon, HomeDaemon
-from kanban_shards.coordinator.lock import DAEMON, announce, holder, take
-from kanban_shards.coordinator.passes import Coordinator, Report
+from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
+from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, announce, holder, take
 from kanban_shards.coordinator.served import Served, Troubles
 from kanban_shards.errors import Damaged, DiskFull, LegacyBoard
 from kanban_shards.paths import BoardPaths

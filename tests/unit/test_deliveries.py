@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from kanban_shards import Gateway, deliveries
-from kanban_shards.coordinator.collect import Collector
-from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.merge.collector import Collector
+from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.verify import rebuild, verify
 from kanban_shards.deliveries import DIGEST_ABOVE, PAUSES_S
 from kanban_shards.shard import LONGEST_WAIT_MS

@@ -14,10 +14,10 @@ import pytest
 
 from kanban_shards import Gateway, Refused
 from kanban_shards.coordinator import health as healths
-from kanban_shards.coordinator import lock as locks
-from kanban_shards.coordinator.collect import QUARANTINED
 from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING
 from kanban_shards.coordinator.health import read_health, read_sizes, read_undelivered
+from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.coordinator.merge.collector import QUARANTINED
 from kanban_shards.coordinator.problems import findings, problems
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
 from kanban_shards.paths import BoardPaths

@@ -13,8 +13,8 @@ import pytest
 
 from kanban_shards import Gateway
 from kanban_shards.changes.kinds import Comment, Create
-from kanban_shards.coordinator import collect, once, taking
-from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.merge import collector, once, shard_reader
+from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.paths import BoardPaths, new_task_id
 from kanban_shards.storage.locks import FileLock
 
@@ -43,12 +43,12 @@ def test_a_look_sees_every_shards_present_head(
     home: str, paths: BoardPaths, task_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many changes one pass takes: ``--once`` beside a daemon waits for the last, ``status`` counts all."""
-    monkeypatch.setattr(taking, "CHANGES_PER_PASS", 1)
-    monkeypatch.setattr(taking, "LEAST_SHARE", 2)
+    monkeypatch.setattr(shard_reader, "CHANGES_PER_PASS", 1)
+    monkeypatch.setattr(shard_reader, "LEAST_SHARE", 2)
     lock = locks.take(paths, locks.COMMAND, 0)
     with Gateway("amy", home=home) as gateway:
         last = [gateway.comment(task_id, str(number)) for number in range(5)][-1]
-        assert collect.look(paths, gateway.board.watermarks).changes["amy"][-1].seq == last
+        assert collector.look(paths, gateway.board.watermarks).changes["amy"][-1].seq == last
     lock.close()
 
 

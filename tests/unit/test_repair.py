@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.coordinator import lock as locks
-from kanban_shards.coordinator.collect import look
 from kanban_shards.coordinator.errors import BeyondRepair, LedgerBehind, NothingToRepair
+from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.coordinator.merge.collector import look
 from kanban_shards.coordinator.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import FileMissing, InvalidName, NewerSchema, ShardBehind
@@ -192,7 +192,7 @@ def test_an_open_run_stays_open(
         paths.shard("amy").unlink() if damage == "lost" else paths.shard("amy").write_bytes(b"x" * 8192)
         later = SimpleNamespace(time_ns=lambda: time.time_ns() + 3600 * 10**9, monotonic_ns=time.monotonic_ns)
         with monkeypatch.context() as patched, Gateway("bob", home=home) as bob:
-            patched.setattr("kanban_shards.coordinator.clock.time", later)
+            patched.setattr("kanban_shards.coordinator.merge.clock.time", later)
             bob.merge_now()
         assert amy.board.run(run.id).ended_at is None
         repair_shard(paths, _held(paths), "amy")

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.coordinator import lock as locks
 from kanban_shards.coordinator.compact import compact
 from kanban_shards.coordinator.importing import import_board
-from kanban_shards.coordinator.passes import Coordinator
+from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.salvage import salvage
 from kanban_shards.coordinator.verify import rebuild, verify
 from kanban_shards.errors import DiskFull

@@ -12,8 +12,8 @@ from kanban_shards import Board, Gateway, background, writer
 from kanban_shards.background import Later
 from kanban_shards.bell import Bell
 from kanban_shards.changes.kinds import Comment
-from kanban_shards.coordinator import lock as locks
-from kanban_shards.coordinator import passes
+from kanban_shards.coordinator.merge import coordinator as passes
+from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.repair import repair_shard
 from kanban_shards.errors import GivenUp
 from kanban_shards.paths import BoardPaths

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.coordinator import lock as locks
+from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.verify import rebuild, verify
 from kanban_shards.paths import BoardPaths
 

@@ -12,10 +12,10 @@ import tenacity
 from kanban_shards import wording
 from kanban_shards.bell import Ringer
 from kanban_shards.board import Board
-from kanban_shards.coordinator import lock as locks
-from kanban_shards.coordinator.collect import LOST_SHARD, MISSING, Collected, Left, look
-from kanban_shards.coordinator.lock import COMMAND, DAEMON
-from kanban_shards.coordinator.passes import Coordinator, Report
+from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.coordinator.merge.collector import LOST_SHARD, MISSING, Collected, Left, look
+from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON
 from kanban_shards.coordinator.rules.decide import Decision
 from kanban_shards.errors import Undecided
 from kanban_shards.paths import COORDINATOR, BoardPaths

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from kanban_shards.changes.codec import Change
-from kanban_shards.coordinator import taking
-from kanban_shards.coordinator.taking import Quarantine, Share, Taken, Watermark, sign_ms, take
+from kanban_shards.coordinator.merge import shard_reader
+from kanban_shards.coordinator.merge.shard_reader import Quarantine, Share, Taken, Watermark, sign_ms, take
 from kanban_shards.errors import FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
 from kanban_shards.paths import BoardPaths, check_profile, printable_name
 from kanban_shards.storage import connections, files, sqlite
@@ -88,7 +88,7 @@ class Collected:
     @property
     def is_full(self) -> bool:
         """Whether a pass should hold no more than this."""
-        return self.size_bytes >= taking.BYTES_PER_PASS
+        return self.size_bytes >= shard_reader.BYTES_PER_PASS
 
 
 class _OpenShard:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Claim, Due, Expire
-from kanban_shards.coordinator.collect import Collected, Collector
+from kanban_shards.coordinator.merge.collector import Collected, Collector
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.paths import COORDINATOR
 
@@ -23,7 +23,7 @@ def overdue(
 ) -> Iterator[Change]:
     """The coordinator's own changes of this pass: runs that are over, then what is due.
 
-    ``relied_on_since_ms``: older signs of life, or their absence, say nothing (coordinator/clock.py).
+    ``relied_on_since_ms``: older signs of life, or their absence, say nothing (coordinator/merge/clock.py).
     """
     bodies = [*_expired(board, collector, collected, now_ms, relied_on_since_ms), *_due(board, now_ms)]
     yield from own_changes(board, bodies, now_ms)

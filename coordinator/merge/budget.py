@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from kanban_shards.changes.codec import KIND_OF, Change, decode_body
 from kanban_shards.changes.fields import NAMED_PER_CHANGE
 from kanban_shards.changes.kinds import Archive, Complete, Delete, Reopen
-from kanban_shards.coordinator.collect import Collected
+from kanban_shards.coordinator.merge.collector import Collected
+from kanban_shards.coordinator.merge.shard_reader import Share
 from kanban_shards.coordinator.state.board_state import BoardState
-from kanban_shards.coordinator.taking import Share
 
 # Each leads into or out of a status that others wait for.
 _SETTLING = frozenset(KIND_OF[body] for body in (Complete, Archive, Delete, Reopen))
