@@ -24,10 +24,10 @@ import msgspec
 from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
-from kanban_shards.coordinator.histories import locked_shard
 from kanban_shards.coordinator.merge.coordinator import Progress
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of
-from kanban_shards.coordinator.verify import Finding, verify
+from kanban_shards.coordinator.recovery.histories import locked_shard
+from kanban_shards.coordinator.recovery.verify import Finding, verify
 from kanban_shards.errors import NEEDS_ATTENTION, FileBusy, InvalidName, KanbanError, NotAFile, StorageError
 from kanban_shards.paths import BoardPaths, expanded
 from kanban_shards.records import Attachment

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kanban_shards.coordinator.errors import BreaksAgain, LedgerBehind, NothingToRepair
 from kanban_shards.coordinator.merge.coordinator import Progress, make_board
-from kanban_shards.coordinator.repair import repair_ledger
+from kanban_shards.coordinator.recovery.repair import repair_ledger
 from kanban_shards.errors import Damaged, StorageError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite

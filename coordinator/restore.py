@@ -17,15 +17,21 @@ from pathlib import Path
 from kanban_shards.board import Board
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
-from kanban_shards.coordinator.belonging import check_same_board
 from kanban_shards.coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
-from kanban_shards.coordinator.histories import NO_DAMAGE, SHARD_LOCK_WAIT_S, locked_shard, opened_shard, until_damage
 from kanban_shards.coordinator.holders import file_holders, processes_of
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress
 from kanban_shards.coordinator.merge.shard_reader import LATEST_MS, Quarantine, base_of, take_all
-from kanban_shards.coordinator.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
-from kanban_shards.coordinator.verify import Finding, verify
+from kanban_shards.coordinator.recovery.histories import (
+    NO_DAMAGE,
+    SHARD_LOCK_WAIT_S,
+    locked_shard,
+    opened_shard,
+    until_damage,
+)
+from kanban_shards.coordinator.recovery.lineage import check_same_board
+from kanban_shards.coordinator.recovery.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
+from kanban_shards.coordinator.recovery.verify import Finding, verify
 from kanban_shards.errors import Damaged, InvalidName, StorageError
 from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.storage import connections, files, sqlite

@@ -10,7 +10,7 @@ from benchmarks.common import running_daemon
 from benchmarks.peers import Outcome, Peer
 from kanban_shards import Board, Gateway, Refused
 from kanban_shards.coordinator.merge.once import merge_once
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 from kanban_shards.records import Run
 

@@ -20,7 +20,7 @@ from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.coordinator.health import read_sizes
 from kanban_shards.coordinator.holders import FileHolder, can_tell, holders_of
 from kanban_shards.coordinator.merge.coordinator_lock import holder
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kanban_shards.board import Board
 from kanban_shards.coordinator.ledger import Entry, FileLedger
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import KanbanError
 from kanban_shards.paths import BoardPaths
 

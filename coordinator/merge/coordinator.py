@@ -20,7 +20,6 @@ from kanban_shards.bell import Ringer
 from kanban_shards.changes.codec import Change
 from kanban_shards.changes.fields import Body
 from kanban_shards.coordinator.errors import BoardBehind, FileReplaced, LedgerBehind
-from kanban_shards.coordinator.histories import locked_shard
 from kanban_shards.coordinator.ledger import Entry, FileLedger, Ledger
 from kanban_shards.coordinator.merge.budget import leave_what_costs_too_much
 from kanban_shards.coordinator.merge.clock import Clock
@@ -29,6 +28,7 @@ from kanban_shards.coordinator.merge.coordinator_lock import GATEWAY, announce, 
 from kanban_shards.coordinator.merge.expiry import EXPIRE, overdue, own_changes
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of
 from kanban_shards.coordinator.merge.snapshots import start_of
+from kanban_shards.coordinator.recovery.histories import locked_shard
 from kanban_shards.coordinator.rules.decide import Decision, decide
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import HistoryLost, InvalidName, StorageError

@@ -18,7 +18,7 @@ from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS
 from kanban_shards.coordinator.merge.collector import QUARANTINED, Collector
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import InvalidChange
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import STATUSES
 

@@ -30,7 +30,7 @@ from kanban_shards.changes.kinds import (
 )
 from kanban_shards.coordinator.errors import LedgerBehind
 from kanban_shards.coordinator.merge.collector import QUARANTINED, Collector
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import Damaged, InvalidChange
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite

@@ -17,7 +17,7 @@ from kanban_shards.coordinator.errors import LedgerBehind
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.collector import Left
 from kanban_shards.coordinator.merge.coordinator import Coordinator
-from kanban_shards.coordinator.repair import repair_ledger, repair_shard
+from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
 from kanban_shards.errors import KanbanError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.paths import BoardPaths
 
 WORKER = Path(__file__).with_name("worker.py")

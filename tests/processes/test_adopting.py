@@ -14,7 +14,7 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards.coordinator import adopting
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import DiskFull, StorageError
 from kanban_shards.paths import BoardPaths
 from tests.legacy import legacy_rows, rows_of, write_legacy

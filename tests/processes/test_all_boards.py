@@ -12,7 +12,7 @@ import pytest
 from kanban_shards import Gateway
 from kanban_shards.boards import create_board
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON, holder, take
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.paths import BoardPaths
 from tests.processes.conftest import merging
 

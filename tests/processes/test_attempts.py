@@ -10,7 +10,7 @@ import pytest
 
 from kanban_shards import Board, Gateway, Refused
 from kanban_shards.coordinator.merge.coordinator import Coordinator
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import Undecided
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Gateway, Refused
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import CannotOpen, KanbanError, Undecided
 from kanban_shards.paths import BoardPaths
 from tests.processes.conftest import merging

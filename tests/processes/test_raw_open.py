@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.paths import BoardPaths
 
 STRANGER = Path(__file__).with_name("stranger.py")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway, Refused
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import KanbanError, NewerSchema
 from kanban_shards.paths import BoardPaths
 

@@ -30,10 +30,10 @@ from kanban_shards.coordinator.import_plan import plan
 from kanban_shards.coordinator.importing import write_plan
 from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
-from kanban_shards.coordinator.repair import repair_ledger, repair_shard
+from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
+from kanban_shards.coordinator.recovery.verify import rebuild
 from kanban_shards.coordinator.restore import restore
 from kanban_shards.coordinator.state.board_state import BoardState
-from kanban_shards.coordinator.verify import rebuild
 from kanban_shards.errors import BoardMissing, DiskFull, StorageError
 from kanban_shards.migrations.hermes import Legacy
 from kanban_shards.paths import BoardPaths

@@ -27,8 +27,8 @@ from kanban_shards.coordinator.errors import (
     UpkeepRunning,
 )
 from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.coordinator.restore import REPAIRED, RESTORED, STAYED, restore
-from kanban_shards.coordinator.verify import verify
 from kanban_shards.errors import BoardMissing
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files

@@ -12,7 +12,7 @@ import pytest
 
 from kanban_shards import Board, Gateway, boards
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, take
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import (
     BoardInUse,
     CannotOpen,

@@ -23,7 +23,7 @@ from kanban_shards.changes.kinds import Comment, Complete
 from kanban_shards.coordinator import cli
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.collector import QUARANTINED, look
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.paths import BoardPaths
 from tests.untyped import write_untyped
 

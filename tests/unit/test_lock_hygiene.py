@@ -90,7 +90,7 @@ def _create_as(profile: str, home: str) -> None:
 
 
 def _verify(paths: BoardPaths) -> None:
-    from kanban_shards.coordinator.verify import verify
+    from kanban_shards.coordinator.recovery.verify import verify
 
     assert verify(paths).clean
 

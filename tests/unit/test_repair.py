@@ -17,8 +17,8 @@ from kanban_shards import Board, Gateway
 from kanban_shards.coordinator.errors import BeyondRepair, LedgerBehind, NothingToRepair
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.collector import look
-from kanban_shards.coordinator.repair import repair_ledger, repair_shard
-from kanban_shards.coordinator.verify import verify
+from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import FileMissing, InvalidName, NewerSchema, ShardBehind
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files

@@ -14,7 +14,7 @@ from kanban_shards.bell import Bell
 from kanban_shards.changes.kinds import Comment
 from kanban_shards.coordinator.merge import coordinator as passes
 from kanban_shards.coordinator.merge import coordinator_lock as locks
-from kanban_shards.coordinator.repair import repair_shard
+from kanban_shards.coordinator.recovery.repair import repair_shard
 from kanban_shards.errors import GivenUp
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import is_taken

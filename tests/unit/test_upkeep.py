@@ -11,7 +11,7 @@ import pytest
 
 from kanban_shards import Gateway
 from kanban_shards.coordinator.merge import coordinator_lock as locks
-from kanban_shards.coordinator.verify import rebuild, verify
+from kanban_shards.coordinator.recovery.verify import rebuild, verify
 from kanban_shards.paths import BoardPaths
 
 LATER_S = 4_000_000_000

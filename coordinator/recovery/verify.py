@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from kanban_shards.coordinator.histories import differing_change
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.collector import QUARANTINED, look
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress, catch_up, replayed
 from kanban_shards.coordinator.merge.snapshots import read_start, sound_snapshot, start_of
+from kanban_shards.coordinator.recovery.histories import differing_change
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import Damaged, DiskFull, FileBusy, KanbanError
 from kanban_shards.paths import BoardPaths

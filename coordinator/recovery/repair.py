@@ -1,7 +1,7 @@
 """Repair: a ledger or a shard that is lost or damaged is made again from the other two files.
 
-A board needs no repair of its own kind: it is a replay of the ledger (coordinator/verify.py, ``rebuild``, and the next
-pass where the file is missing). The damaged file is never overwritten: it is set aside beside the new one.
+A board needs no repair of its own kind: it is a replay of the ledger (coordinator/recovery/verify.py, ``rebuild``, and
+the next pass where the file is missing). The damaged file is never overwritten: it is set aside beside the new one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from pathlib import Path
 from kanban_shards.board import Board
 from kanban_shards.changes.codec import Change, chain, genesis
 from kanban_shards.coordinator.errors import BeyondRepair, NothingToRepair, ShardMissing
-from kanban_shards.coordinator.histories import (
+from kanban_shards.coordinator.ledger import GENESIS, FileLedger
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.shard_reader import take_all
+from kanban_shards.coordinator.merge.snapshots import Start, read_start, start_of
+from kanban_shards.coordinator.recovery.histories import (
     SHARD_LOCK_WAIT_S,
     Held,
     Merged,
@@ -28,10 +32,6 @@ from kanban_shards.coordinator.histories import (
     shard_id_of,
     until_damage,
 )
-from kanban_shards.coordinator.ledger import GENESIS, FileLedger
-from kanban_shards.coordinator.merge.coordinator import Coordinator
-from kanban_shards.coordinator.merge.shard_reader import take_all
-from kanban_shards.coordinator.merge.snapshots import Start, read_start, start_of
 from kanban_shards.errors import Damaged
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite

@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.errors import AnotherBoard
-from kanban_shards.coordinator.histories import locked_shard, shard_id_of, until_damage
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.shard_reader import LATEST_MS, Quarantine, base_of, take_all
 from kanban_shards.coordinator.merge.snapshots import read_start
+from kanban_shards.coordinator.recovery.histories import locked_shard, shard_id_of, until_damage
 from kanban_shards.errors import InvalidName
 from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.storage import connections, sqlite
