@@ -19,7 +19,7 @@ from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Claim, Comment, Complete, Create, Gc
 from kanban_shards.changes.vectors import Eyes
 from kanban_shards.cli.text import print_table
-from kanban_shards.coordinator.compact import compact
+from kanban_shards.coordinator.backup.compact import compact
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, new_task_id
 from kanban_shards.shard import Shard

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kanban_shards.boards import boards
-from kanban_shards.coordinator.backups import Schedule
+from kanban_shards.coordinator.backup.backup import Schedule
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON
 from kanban_shards.coordinator.notify import Supervisor
 from kanban_shards.coordinator.served import Served, Stopped

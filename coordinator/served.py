@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kanban_shards.bell import Bell
-from kanban_shards.coordinator.backups import Schedule
+from kanban_shards.coordinator.backup.backup import Schedule
 from kanban_shards.coordinator.errors import BoardAndLedgerGone, FileReplaced, LedgerBehind, NotCoordinator
 from kanban_shards.coordinator.healing import Healer, Watch
 from kanban_shards.coordinator.merge.collector import QUARANTINED

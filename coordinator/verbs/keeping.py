@@ -10,7 +10,7 @@ from kanban_shards import wording
 from kanban_shards.cli import text
 from kanban_shards.cli.params import DAYS, POSITIVE
 from kanban_shards.cli.session import json_option
-from kanban_shards.coordinator import backups as store
+from kanban_shards.coordinator.backup import backup as store
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.coordinator.telling import ProgressBar
@@ -117,7 +117,7 @@ def restore(ctx: click.Context, backup: str, as_json: bool) -> None:
     board is taken from the backup and catches up. What is replaced is kept beside the new file. A daemon must be
     stopped first; gateways may go on. Killed, it is continued by repeating it.
     """
-    from kanban_shards.coordinator.restore import restore as put_back
+    from kanban_shards.coordinator.backup.restore import restore as put_back
 
     paths: BoardPaths = ctx.obj
     named = paths.backups / backup
@@ -153,7 +153,7 @@ def compact(ctx: click.Context, keep_days: int, dry_run: bool, as_json: bool) ->
     The ledger is replayed first and must give the board row for row. Nothing is dropped that a backup in the board's
     own folder needs. A daemon must be stopped first; gateways may go on. Killed, it is continued by repeating it.
     """
-    from kanban_shards.coordinator.compact import compact as shorten
+    from kanban_shards.coordinator.backup.compact import compact as shorten
 
     paths: BoardPaths = ctx.obj
     before_ms = time.time_ns() // 1_000_000 - keep_days * DAY_MS

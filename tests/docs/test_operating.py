@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board
-from kanban_shards.coordinator import backups
+from kanban_shards.coordinator.backup import backup
 from kanban_shards.coordinator.metrics import FIGURES
 from kanban_shards.storage import files
 from tests.docs.test_readme import COMMANDS, Block, check_words, outside, run_shell  # noqa: F401
@@ -72,5 +72,5 @@ def test_the_verbs_that_take_all_boards() -> None:
 def test_the_figures_are_those_of_the_code() -> None:
     named = set(re.findall(r"`kanban_(\w+)`", PAGE))
     assert named and named <= set(FIGURES)
-    assert f"keeps {backups.KEPT}," in " ".join(PAGE.split())
+    assert f"keeps {backup.KEPT}," in " ".join(PAGE.split())
     assert f"the newest {files.ASIDE_KEPT} of each file, of at most {files.ASIDE_KEPT_BYTES // 2**30} GiB" in PAGE

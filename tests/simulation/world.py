@@ -23,8 +23,9 @@ import kanban_shards.shard
 from kanban_shards.board import Board
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.vectors import Eyes
-from kanban_shards.coordinator.backups import backups_in, limit_backups, make_backup
-from kanban_shards.coordinator.compact import compact
+from kanban_shards.coordinator.backup.backup import backups_in, limit_backups, make_backup
+from kanban_shards.coordinator.backup.compact import compact
+from kanban_shards.coordinator.backup.restore import restore
 from kanban_shards.coordinator.errors import NothingToRepair
 from kanban_shards.coordinator.import_plan import plan
 from kanban_shards.coordinator.importing import write_plan
@@ -32,7 +33,6 @@ from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.recovery.verify import rebuild
-from kanban_shards.coordinator.restore import restore
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import BoardMissing, DiskFull, StorageError
 from kanban_shards.migrations.hermes import Legacy

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.coordinator import backups
-from kanban_shards.coordinator.backups import RETRY_S, Schedule, backups_in, limit_backups, make_backup
+from kanban_shards.coordinator.backup import backup as backups
+from kanban_shards.coordinator.backup.backup import RETRY_S, Schedule, backups_in, limit_backups, make_backup
+from kanban_shards.coordinator.backup.restore import REPAIRED, RESTORED, STAYED, restore
 from kanban_shards.coordinator.errors import (
     AnotherBoard,
     BackupFailed,
@@ -28,7 +29,6 @@ from kanban_shards.coordinator.errors import (
 )
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.recovery.verify import verify
-from kanban_shards.coordinator.restore import REPAIRED, RESTORED, STAYED, restore
 from kanban_shards.errors import BoardMissing
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files

@@ -11,8 +11,9 @@ from contextlib import closing
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.coordinator.backups import make_backup
-from kanban_shards.coordinator.compact import Compacted, compact
+from kanban_shards.coordinator.backup.backup import make_backup
+from kanban_shards.coordinator.backup.compact import Compacted, compact
+from kanban_shards.coordinator.backup.restore import RESTORED, STAYED, restore
 from kanban_shards.coordinator.errors import (
     BackupUnsound,
     BoardBehind,
@@ -25,7 +26,6 @@ from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard, repair_snapshot
 from kanban_shards.coordinator.recovery.verify import rebuild, verify
-from kanban_shards.coordinator.restore import RESTORED, STAYED, restore
 from kanban_shards.errors import ShardBehind
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files, sqlite
@@ -159,7 +159,7 @@ def test_such_a_shard_is_no_sign_of_a_compaction(paths: BoardPaths, home: str, t
 
 
 def test_a_busy_shard_is_left_for_the_next_time(paths: BoardPaths, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kanban_shards.coordinator.compact.SHARD_WAIT_S", 0.0)
+    monkeypatch.setattr("kanban_shards.coordinator.backup.compact.SHARD_WAIT_S", 0.0)
     with closing(FileLock(paths.shard_lock("bob"))) as busy:
         busy.acquire(0)
         assert _compact(paths).files[-1].problem == "its profile is writing it"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.coordinator.compact import compact
+from kanban_shards.coordinator.backup.compact import compact
 from kanban_shards.coordinator.importing import import_board
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator import Coordinator

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kanban_shards.board import Board
 from kanban_shards.changes.codec import Change
-from kanban_shards.coordinator.backups import ATTACHMENTS, Backup, link_tree, shard_findings
+from kanban_shards.coordinator.backup.backup import ATTACHMENTS, Backup, link_tree, shard_findings
 from kanban_shards.coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
 from kanban_shards.coordinator.holders import file_holders, processes_of
 from kanban_shards.coordinator.ledger import FileLedger
