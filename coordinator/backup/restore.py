@@ -18,10 +18,10 @@ from kanban_shards.board import Board
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.backup.backup import ATTACHMENTS, Backup, link_tree, shard_findings
 from kanban_shards.coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
-from kanban_shards.coordinator.holders import file_holders, processes_of
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress
 from kanban_shards.coordinator.merge.shard_reader import LATEST_MS, Quarantine, base_of, take_all
+from kanban_shards.coordinator.processes import file_holders, processes_of
 from kanban_shards.coordinator.recovery.histories import (
     NO_DAMAGE,
     SHARD_LOCK_WAIT_S,

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from kanban_shards.bell import Ringer
 from kanban_shards.coordinator.errors import NotCoordinator
-from kanban_shards.coordinator.holders import process_state
+from kanban_shards.coordinator.processes import process_state
 from kanban_shards.errors import CoordinatorRunning, FileBusy
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock, is_taken

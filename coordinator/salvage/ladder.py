@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from kanban_shards.coordinator.errors import BeyondSalvage, NotABoard
-from kanban_shards.coordinator.holders import can_tell, file_holders, processes_of
+from kanban_shards.coordinator.processes import can_tell, file_holders, processes_of
 from kanban_shards.coordinator.salvage import report as rungs
 from kanban_shards.coordinator.salvage.header import mend
 from kanban_shards.coordinator.salvage.pages import MAGIC, Form, Mended, Pages, as_text, form_of

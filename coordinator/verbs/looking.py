@@ -10,9 +10,9 @@ import click
 
 from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
-from kanban_shards.coordinator.findings import LEVELS
-from kanban_shards.coordinator.health import read_health
-from kanban_shards.coordinator.problems import problems
+from kanban_shards.coordinator.health.findings import LEVELS
+from kanban_shards.coordinator.health.problems import problems
+from kanban_shards.coordinator.health.read import read_health
 from kanban_shards.coordinator.showing import follow as follow_health
 from kanban_shards.coordinator.showing import print_findings, print_health, value_of
 from kanban_shards.coordinator.telling import Told, all_boards_option, boards_meant, tell
@@ -64,7 +64,7 @@ def metrics(ctx: click.Context, textfile: Path | None, all_boards: bool, as_json
     This program opens no network port, so a textfile is how they get there: call this once a minute with --textfile
     PATH/kanban.prom, from a timer.
     """
-    from kanban_shards.coordinator.metrics import Metrics
+    from kanban_shards.coordinator.health.metrics import Metrics
 
     gathered = Metrics()
     for paths in boards_meant(ctx, all_boards):
@@ -84,7 +84,7 @@ def _status(paths: BoardPaths) -> Told:
 
 
 def _examined(paths: BoardPaths, deep: bool) -> Told:
-    from kanban_shards.coordinator.doctor import examine
+    from kanban_shards.coordinator.health.doctor import examine
 
     found = examine(paths, deep)
     worst = max((each.level for each in found), key=LEVELS.index)

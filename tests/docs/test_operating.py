@@ -9,7 +9,7 @@ import pytest
 
 from kanban_shards import Board
 from kanban_shards.coordinator.backup import backup
-from kanban_shards.coordinator.metrics import FIGURES
+from kanban_shards.coordinator.health.metrics import FIGURES
 from kanban_shards.storage import files
 from tests.docs.test_readme import COMMANDS, Block, check_words, outside, run_shell  # noqa: F401
 from tests.salvage.boards import PAGE_BYTES, make_board, pages_by_kind

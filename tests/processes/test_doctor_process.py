@@ -15,7 +15,7 @@ from collections.abc import Callable
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.coordinator.holders import can_tell
+from kanban_shards.coordinator.processes import can_tell
 from kanban_shards.paths import BoardPaths
 
 pytestmark = pytest.mark.skipif(not can_tell(), reason="this system does not say who has a file open")

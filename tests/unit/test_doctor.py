@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.coordinator import doctor
-from kanban_shards.coordinator.checks import files, machine, workbench
-from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
+from kanban_shards.coordinator.health import doctor
+from kanban_shards.coordinator.health.checks import files, machine, workbench
+from kanban_shards.coordinator.health.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.errors import CannotOpen
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files as storage_files

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.coordinator.holders import FileHolder, can_tell, file_holders, processes_of
 from kanban_shards.coordinator.importing import import_board
+from kanban_shards.coordinator.processes import FileHolder, can_tell, file_holders, processes_of
 from kanban_shards.coordinator.salvage import salvage
 from kanban_shards.errors import StillWritten
 from kanban_shards.paths import BoardPaths

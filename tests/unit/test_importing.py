@@ -18,9 +18,9 @@ from kanban_shards import Board, Gateway
 from kanban_shards.changes.kinds import LEASE_S
 from kanban_shards.coordinator.errors import CannotTell, NotABoard, StillOpen, WrittenMeanwhile
 from kanban_shards.coordinator.exporting import export
-from kanban_shards.coordinator.holders import can_tell
 from kanban_shards.coordinator.importing import Imported, import_board
 from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.processes import can_tell
 from kanban_shards.errors import FileMissing, KanbanError
 from kanban_shards.paths import COORDINATOR, BoardPaths
 from tests import invariants

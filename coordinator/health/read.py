@@ -1,7 +1,8 @@
 """Health: how a board is right now, read without changing it and without its locks.
 
-``status``, ``metrics`` and ``doctor`` all look through this, and judge by ``kanban_shards.coordinator.problems``. What
-a look costs depends on what waits and on what happened lately, never on how much the board and its ledger hold.
+``status``, ``metrics`` and ``doctor`` all look through this, and judge by
+``kanban_shards.coordinator.health.problems``. What a look costs depends on what waits and on what happened lately,
+never on how much the board and its ledger hold.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 from kanban_shards import wording
 from kanban_shards.coordinator.errors import LedgerBehind
-from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
-from kanban_shards.coordinator.health import ELSEWHERE, GONE, STOPPED, UNCHECKED, Health, ShardHealth
+from kanban_shards.coordinator.health.findings import FAULT, NOTE, OK, WARNING, Finding
+from kanban_shards.coordinator.health.read import ELSEWHERE, GONE, STOPPED, UNCHECKED, Health, ShardHealth
 from kanban_shards.coordinator.merge.collector import BUSY, LOST_SHARD, MISSING, QUARANTINED
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON
 from kanban_shards.errors import NotAFile

@@ -12,8 +12,9 @@ from typing import Any
 
 from kanban_shards.board import Board
 from kanban_shards.coordinator.errors import ExtraMissing
-from kanban_shards.coordinator.findings import FAULT, WARNING
-from kanban_shards.coordinator.health import (
+from kanban_shards.coordinator.health.findings import FAULT, WARNING
+from kanban_shards.coordinator.health.problems import problems
+from kanban_shards.coordinator.health.read import (
     ELSEWHERE,
     QUARANTINED,
     WORKING,
@@ -22,7 +23,6 @@ from kanban_shards.coordinator.health import (
     read_sizes,
     read_undelivered,
 )
-from kanban_shards.coordinator.problems import problems
 from kanban_shards.errors import BoardMissing, KanbanError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import STATUSES

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 
 from kanban_shards import wording
 from kanban_shards.board import Board
-from kanban_shards.coordinator import problems
-from kanban_shards.coordinator.checks import files, machine
-from kanban_shards.coordinator.checks.workbench import NoAnswer
-from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
-from kanban_shards.coordinator.health import read_health, read_sizes, read_undelivered
+from kanban_shards.coordinator.health import problems
+from kanban_shards.coordinator.health.checks import files, machine
+from kanban_shards.coordinator.health.checks.workbench import NoAnswer
+from kanban_shards.coordinator.health.findings import FAULT, NOTE, OK, WARNING, Finding
+from kanban_shards.coordinator.health.read import read_health, read_sizes, read_undelivered
 from kanban_shards.errors import BoardLost, BoardMissing, CannotOpen, HistoryLost, KanbanError
 from kanban_shards.paths import BoardPaths
 

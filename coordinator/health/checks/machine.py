@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from kanban_shards.coordinator.checks.workbench import Rival, workbench
-from kanban_shards.coordinator.findings import FAULT, NOTE, OK, WARNING, Finding
-from kanban_shards.coordinator.health import read_sizes
+from kanban_shards.coordinator.health.checks.workbench import Rival, workbench
+from kanban_shards.coordinator.health.findings import FAULT, NOTE, OK, WARNING, Finding
+from kanban_shards.coordinator.health.read import read_sizes
 from kanban_shards.errors import KanbanError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, sqlite
