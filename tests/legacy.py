@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from kanban_shards.coordinator.hermes.legacy import LATER_COLUMNS, Legacy
 from kanban_shards.migrations.board import HERMES_INDEXES, HERMES_TABLES
-from kanban_shards.migrations.hermes import LATER_COLUMNS, Legacy
 
 # Columns of ``tasks`` that came after 0.14.0, and what 0.13 called others.
 AFTER_0_14 = (

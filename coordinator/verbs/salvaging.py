@@ -10,8 +10,8 @@ import click
 from kanban_shards import wording
 from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
-from kanban_shards.coordinator.salvage import RUNGS, Salvage
-from kanban_shards.coordinator.salvage import salvage as make_sound
+from kanban_shards.coordinator.hermes.salvage import RUNGS, Salvage
+from kanban_shards.coordinator.hermes.salvage import salvage as make_sound
 from kanban_shards.errors import NEEDS_ATTENTION, AlreadyThere, cannot_open
 from kanban_shards.storage import files
 

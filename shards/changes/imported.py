@@ -1,7 +1,7 @@
 """The rows that an import brings, one class for each of Hermes's tables; their fields are its columns.
 
 They are clean when they are here: whatever an old board held that does not fit was changed, or named as lost, by
-coordinator/importing.py.
+coordinator/hermes/importer.py.
 """
 
 from __future__ import annotations

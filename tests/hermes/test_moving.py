@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.coordinator.adopting import adopt, restore_legacy
-from kanban_shards.coordinator.exporting import export
-from kanban_shards.coordinator.importing import import_board
-from kanban_shards.migrations.hermes import stock_schema
+from kanban_shards.coordinator.hermes.adopt import adopt, restore_legacy
+from kanban_shards.coordinator.hermes.export import export
+from kanban_shards.coordinator.hermes.importer import import_board
+from kanban_shards.coordinator.hermes.legacy import stock_schema
 from kanban_shards.paths import BoardPaths
 from tests.hermes.test_legacy_boards import HEALTHY
 from tests.legacy import rows_of

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.coordinator.salvage import Salvage, salvage
+from kanban_shards.coordinator.hermes.salvage import Salvage, salvage
 from tests.hermes.test_legacy_boards import HEALTHY
 
 TASK_ID = re.compile(rb"t_[0-9a-f]{8}")

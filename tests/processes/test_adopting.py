@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.coordinator import adopting
+from kanban_shards.coordinator.hermes import adopt
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import DiskFull, StorageError
 from kanban_shards.paths import BoardPaths
@@ -220,7 +220,7 @@ def test_a_full_disk_leaves_the_board_as_it_is(legacy_home: Path, monkeypatch: p
     """Closing what was built could not bring its WAL into it: nothing of it is put in place, and nothing is left on
     that disk."""
     original, paths = (legacy_home / "kanban.db").read_bytes(), BoardPaths.find(home=legacy_home)
-    build = adopting.import_board
+    build = adopt.import_board
 
     def build_on_a_full_disk(source: Path, building: BoardPaths, **how):
         done = build(source, building, **how)
@@ -228,12 +228,12 @@ def test_a_full_disk_leaves_the_board_as_it_is(legacy_home: Path, monkeypatch: p
         return done
 
     with monkeypatch.context() as patches:
-        patches.setattr(adopting, "import_board", build_on_a_full_disk)
+        patches.setattr(adopt, "import_board", build_on_a_full_disk)
         with pytest.raises(DiskFull, match=f"kanban-adopting/{name} is full"):
-            adopting.adopt(paths)
+            adopt.adopt(paths)
     assert {path.name for path in legacy_home.iterdir()} == {"kanban.db", "kanban-coordinator.lock"}
     assert paths.board.read_bytes() == original
-    adopting.adopt(paths)
+    adopt.adopt(paths)
     assert verify(paths).clean
 
 
@@ -241,7 +241,7 @@ def test_what_cannot_be_adopted_leaves_nothing_behind(legacy_home: Path) -> None
     paths = BoardPaths.find(home=legacy_home)
     paths.board.write_text("no board " * 99)
     with pytest.raises(StorageError, match="is not a board of Hermes"):
-        adopting.adopt(paths)
+        adopt.adopt(paths)
     assert {path.name for path in legacy_home.iterdir()} == {"kanban.db", "kanban-coordinator.lock"}
 
 

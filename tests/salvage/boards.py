@@ -6,8 +6,8 @@ import random
 import sqlite3
 from pathlib import Path
 
-from kanban_shards.coordinator.salvage.layouts import KNOWN
-from kanban_shards.coordinator.salvage.pages import INDEX_LEAF, INDEX_NODE, TABLE_LEAF, TABLE_NODE, Form, Pages
+from kanban_shards.coordinator.hermes.salvage.layouts import KNOWN
+from kanban_shards.coordinator.hermes.salvage.pages import INDEX_LEAF, INDEX_NODE, TABLE_LEAF, TABLE_NODE, Form, Pages
 from kanban_shards.migrations.board import HERMES_INDEXES, HERMES_TABLES
 
 PAGE_BYTES = 4096
@@ -91,9 +91,9 @@ def rows_of(path: Path) -> Rows:
 
 def pages_of_rows(path: Path) -> dict[str, dict[tuple, set[int]]]:
     """On which pages each row of a sound board lies, by the same keys as ``rows_of`` gives."""
-    from kanban_shards.coordinator.salvage.pages import record
-    from kanban_shards.coordinator.salvage.schema import read_schema
-    from kanban_shards.coordinator.salvage.trees import Marks, TableTree
+    from kanban_shards.coordinator.hermes.salvage.pages import record
+    from kanban_shards.coordinator.hermes.salvage.schema import read_schema
+    from kanban_shards.coordinator.hermes.salvage.trees import Marks, TableTree
 
     found: dict[str, dict[tuple, set[int]]] = {}
     with Pages(path, Form(PAGE_BYTES)) as pages:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.coordinator.salvage import Salvage, salvage
+from kanban_shards.coordinator.hermes.salvage import Salvage, salvage
 from tests.salvage import boards
 from tests.salvage.boards import Rows
 

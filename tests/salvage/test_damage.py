@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards.coordinator.errors import BeyondSalvage, NotABoard
-from kanban_shards.coordinator.salvage import Salvage
+from kanban_shards.coordinator.hermes.salvage import Salvage
 from kanban_shards.errors import StorageError
 from tests.salvage.boards import PAGE_BYTES, rows_of
 from tests.salvage.conftest import Original

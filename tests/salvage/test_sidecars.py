@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards.coordinator.errors import NotABoard
-from kanban_shards.coordinator.salvage import Salvage, salvage
+from kanban_shards.coordinator.hermes.salvage import Salvage, salvage
 from tests.salvage.boards import PAGE_BYTES, delete_task, make_board, rows_of
 from tests.salvage.conftest import Original
 

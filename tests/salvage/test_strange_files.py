@@ -15,7 +15,7 @@ import pytest
 
 from kanban_shards import Gateway
 from kanban_shards.coordinator.errors import NotABoard
-from kanban_shards.coordinator.salvage import Salvage, salvage
+from kanban_shards.coordinator.hermes.salvage import Salvage, salvage
 from kanban_shards.errors import AlreadyThere, StillWritten
 from tests.salvage.boards import PAGE_BYTES, make_board, rows_of
 from tests.salvage.conftest import Original

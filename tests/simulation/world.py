@@ -27,15 +27,15 @@ from kanban_shards.coordinator.backup.backup import backups_in, limit_backups, m
 from kanban_shards.coordinator.backup.compact import compact
 from kanban_shards.coordinator.backup.restore import restore
 from kanban_shards.coordinator.errors import NothingToRepair
-from kanban_shards.coordinator.import_plan import plan
-from kanban_shards.coordinator.importing import write_plan
+from kanban_shards.coordinator.hermes.importer import write_plan
+from kanban_shards.coordinator.hermes.legacy import Legacy
+from kanban_shards.coordinator.hermes.plan import plan
 from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.recovery.verify import rebuild
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import BoardMissing, DiskFull, StorageError
-from kanban_shards.migrations.hermes import Legacy
 from kanban_shards.paths import BoardPaths
 from kanban_shards.shard import Shard
 from kanban_shards.storage import connections, files, sqlite

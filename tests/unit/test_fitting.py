@@ -13,12 +13,12 @@ from kanban_shards import Board
 from kanban_shards.changes.codec import encode_body
 from kanban_shards.changes.fields import LIMIT_BYTES
 from kanban_shards.changes.imported import ROWS, ImportRows, ImportTask, TaskRow
-from kanban_shards.coordinator.import_ground import EmptyGround
-from kanban_shards.coordinator.import_plan import Plan, plan
-from kanban_shards.coordinator.importing import import_board
-from kanban_shards.migrations import hermes
+from kanban_shards.coordinator.hermes import legacy as hermes
+from kanban_shards.coordinator.hermes.importer import import_board
+from kanban_shards.coordinator.hermes.legacy import Legacy
+from kanban_shards.coordinator.hermes.plan import Plan, plan
+from kanban_shards.coordinator.hermes.target import EmptyGround
 from kanban_shards.migrations.board import HERMES_TABLES
-from kanban_shards.migrations.hermes import Legacy
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
 from tests.legacy import write_legacy

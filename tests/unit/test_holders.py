@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.coordinator.importing import import_board
+from kanban_shards.coordinator.hermes.importer import import_board
+from kanban_shards.coordinator.hermes.salvage import salvage
 from kanban_shards.coordinator.processes import FileHolder, can_tell, file_holders, processes_of
-from kanban_shards.coordinator.salvage import salvage
 from kanban_shards.errors import StillWritten
 from kanban_shards.paths import BoardPaths
 from tests.legacy import write_legacy

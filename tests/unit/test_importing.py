@@ -17,8 +17,8 @@ import pytest
 from kanban_shards import Board, Gateway
 from kanban_shards.changes.kinds import LEASE_S
 from kanban_shards.coordinator.errors import CannotTell, NotABoard, StillOpen, WrittenMeanwhile
-from kanban_shards.coordinator.exporting import export
-from kanban_shards.coordinator.importing import Imported, import_board
+from kanban_shards.coordinator.hermes.export import export
+from kanban_shards.coordinator.hermes.importer import Imported, import_board
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.processes import can_tell
 from kanban_shards.errors import FileMissing, KanbanError
@@ -153,7 +153,7 @@ def test_an_import_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.M
     source = sound(tmp_path / "old.db", seed=4)
     whole, paths = BoardPaths(tmp_path / "whole"), BoardPaths(tmp_path / "killed")
     import_board(source, whole)
-    monkeypatch.setattr("kanban_shards.coordinator.importing.BATCH_CHANGES", 1)
+    monkeypatch.setattr("kanban_shards.coordinator.hermes.importer.BATCH_CHANGES", 1)
     with monkeypatch.context() as patches, pytest.raises(KeyboardInterrupt):
         patches.setattr(FileLedger, "append", _killed_at(after))
         import_board(source, paths)
@@ -217,7 +217,7 @@ def test_it_is_refused_while_somebody_may_write_the_original(tmp_path: Path, kan
 
 def test_where_the_system_cannot_tell_somebody_must_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, paths = sound(tmp_path / "old.db"), BoardPaths(tmp_path / "here")
-    monkeypatch.setattr("kanban_shards.coordinator.importing.can_tell", lambda: False)
+    monkeypatch.setattr("kanban_shards.coordinator.hermes.importer.can_tell", lambda: False)
     with pytest.raises(CannotTell, match="--trust-closed"):
         import_board(source, paths)
     assert import_board(source, paths, trust_closed=True).counts["tasks"].imported
@@ -225,15 +225,15 @@ def test_where_the_system_cannot_tell_somebody_must_say_so(tmp_path: Path, monke
 
 def test_a_write_in_the_middle_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, paths = sound(tmp_path / "old.db"), BoardPaths(tmp_path / "here")
-    from kanban_shards.coordinator import importing
+    from kanban_shards.coordinator.hermes import importer
 
     def read_and_write(connection):
         legacy = read(connection)
         os.utime(source)
         return legacy
 
-    read = importing.hermes.read
-    monkeypatch.setattr(importing.hermes, "read", read_and_write)
+    read = importer.hermes.read
+    monkeypatch.setattr(importer.hermes, "read", read_and_write)
     with pytest.raises(WrittenMeanwhile):
         import_board(source, paths)
     assert not paths.board.exists()

@@ -24,14 +24,14 @@ from kanban_shards.coordinator.errors import (
     OthersThere,
     WrittenMeanwhile,
 )
-from kanban_shards.coordinator.exporting import export
-from kanban_shards.coordinator.importing import Imported, check_closed, import_board, stamp
+from kanban_shards.coordinator.hermes.export import export
+from kanban_shards.coordinator.hermes.importer import Imported, check_closed, import_board, stamp
+from kanban_shards.coordinator.hermes.salvage import salvage
+from kanban_shards.coordinator.hermes.salvage.report import SOUND
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
-from kanban_shards.coordinator.salvage import salvage
-from kanban_shards.coordinator.salvage.report import SOUND
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
 from kanban_shards.paths import COORDINATOR, BoardPaths, printable_name
 from kanban_shards.storage import connections, files, sqlite

@@ -10,8 +10,8 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from kanban_shards.coordinator.salvage.layouts import Layout
-from kanban_shards.coordinator.salvage.pages import (
+from kanban_shards.coordinator.hermes.salvage.layouts import Layout
+from kanban_shards.coordinator.hermes.salvage.pages import (
     INDEX_LEAF,
     INDEX_NODE,
     TABLE_LEAF,

@@ -13,12 +13,12 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kanban_shards.coordinator.salvage.layouts import IDENTITY, KNOWN, Layout
-from kanban_shards.coordinator.salvage.pages import INDEX_LEAF, Form, Mended, Page, Pages, Value, leaves, record
-from kanban_shards.coordinator.salvage.report import Replaced, Salvage, TableReport
-from kanban_shards.coordinator.salvage.schema import SEQUENCE, read_schema
-from kanban_shards.coordinator.salvage.trees import Gaps, Marks, TableTree
-from kanban_shards.coordinator.salvage.witnesses import Witnesses, task_ids
+from kanban_shards.coordinator.hermes.salvage.evidence import Witnesses, task_ids
+from kanban_shards.coordinator.hermes.salvage.layouts import IDENTITY, KNOWN, Layout
+from kanban_shards.coordinator.hermes.salvage.pages import INDEX_LEAF, Form, Mended, Page, Pages, Value, leaves, record
+from kanban_shards.coordinator.hermes.salvage.report import Replaced, Salvage, TableReport
+from kanban_shards.coordinator.hermes.salvage.schema import SEQUENCE, read_schema
+from kanban_shards.coordinator.hermes.salvage.trees import Gaps, Marks, TableTree
 from kanban_shards.migrations.board import HERMES_INDEXES, HERMES_TABLES
 from kanban_shards.storage import connections, sqlite
 

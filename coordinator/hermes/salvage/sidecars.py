@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kanban_shards.coordinator.salvage.report import Salvage
-from kanban_shards.coordinator.salvage.wal import Replayed, replay
+from kanban_shards.coordinator.hermes.salvage.report import Salvage
+from kanban_shards.coordinator.hermes.salvage.wal import Replayed, replay
 from kanban_shards.storage import files, sqlite
 
 JOURNAL, WAL = "-journal", "-wal"

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from kanban_shards.coordinator.salvage.layouts import IDENTITY, KNOWN
-from kanban_shards.coordinator.salvage.pages import INDEX_LEAF, Page, Pages, Value, leaves, record
-from kanban_shards.coordinator.salvage.report import LostTask, Salvage, TableReport
-from kanban_shards.coordinator.salvage.schema import Schema
-from kanban_shards.coordinator.salvage.trees import IndexTree, Marks, entries_of
+from kanban_shards.coordinator.hermes.salvage.layouts import IDENTITY, KNOWN
+from kanban_shards.coordinator.hermes.salvage.pages import INDEX_LEAF, Page, Pages, Value, leaves, record
+from kanban_shards.coordinator.hermes.salvage.report import LostTask, Salvage, TableReport
+from kanban_shards.coordinator.hermes.salvage.schema import Schema
+from kanban_shards.coordinator.hermes.salvage.trees import IndexTree, Marks, entries_of
 
 # Where other tables name a task.
 _NAMING = {

@@ -18,13 +18,13 @@ import msgspec
 from kanban_shards.changes.fields import LIMIT_BYTES, PARENTS_LIMIT, Body
 from kanban_shards.changes.imported import ROWS, Import, ImportRows, ImportTask, Row, RunRow, TaskRow
 from kanban_shards.changes.kinds import LEASE_S
-from kanban_shards.coordinator.fitting import NUMBER, Notes, cut, fit, fit_task_id, last_given, number
-from kanban_shards.coordinator.import_ground import Ground
-from kanban_shards.coordinator.import_history import due, payload_of, was_forced, was_in_review
+from kanban_shards.coordinator.hermes.coerce import NUMBER, Notes, cut, fit, fit_task_id, last_given, number
+from kanban_shards.coordinator.hermes.history import due, payload_of, was_forced, was_in_review
+from kanban_shards.coordinator.hermes.legacy import FORMER_EVENTS, Legacy
+from kanban_shards.coordinator.hermes.target import Ground
 from kanban_shards.coordinator.rules.imports import lease_end
 from kanban_shards.coordinator.state.session import COUNTED, json_text
 from kanban_shards.errors import InvalidName
-from kanban_shards.migrations.hermes import FORMER_EVENTS, Legacy
 from kanban_shards.paths import DEFAULT_BOARD, check_profile
 from kanban_shards.records import STATUSES, TERMINAL
 

@@ -9,9 +9,9 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from kanban_shards.coordinator.salvage.layouts import KNOWN, Column, Layout, alternatives, parsed
-from kanban_shards.coordinator.salvage.pages import Pages, Value, leaves, record
-from kanban_shards.coordinator.salvage.trees import Marks, TableTree
+from kanban_shards.coordinator.hermes.salvage.layouts import KNOWN, Column, Layout, alternatives, parsed
+from kanban_shards.coordinator.hermes.salvage.pages import Pages, Value, leaves, record
+from kanban_shards.coordinator.hermes.salvage.trees import Marks, TableTree
 
 _SCHEMA = Layout(
     "sqlite_schema",

@@ -20,18 +20,18 @@ from kanban_shards import attachments
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.imported import ImportRows
 from kanban_shards.coordinator.errors import CannotTell, NotLegacy, StillOpen, WrittenMeanwhile
-from kanban_shards.coordinator.fitting import Notes
-from kanban_shards.coordinator.import_ground import EmptyGround, Ground
-from kanban_shards.coordinator.import_plan import Count, Plan, plan
+from kanban_shards.coordinator.hermes import legacy as hermes
+from kanban_shards.coordinator.hermes.coerce import Notes
+from kanban_shards.coordinator.hermes.legacy import Legacy
+from kanban_shards.coordinator.hermes.plan import Count, Plan, plan
+from kanban_shards.coordinator.hermes.salvage import Salvage, salvage
+from kanban_shards.coordinator.hermes.target import EmptyGround, Ground
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.coordinator.processes import can_tell, file_holders, processes_of
-from kanban_shards.coordinator.salvage import Salvage, salvage
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import AttachmentTooLarge, StillWritten, StorageError
-from kanban_shards.migrations import hermes
-from kanban_shards.migrations.hermes import Legacy
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 

@@ -9,16 +9,16 @@ from contextlib import closing
 from pathlib import Path
 
 from kanban_shards.coordinator.errors import BeyondSalvage, NotABoard
+from kanban_shards.coordinator.hermes.salvage import report as rungs
+from kanban_shards.coordinator.hermes.salvage.evidence import Witnesses, lost_tasks
+from kanban_shards.coordinator.hermes.salvage.header import mend
+from kanban_shards.coordinator.hermes.salvage.pages import MAGIC, Form, Mended, Pages, as_text, form_of
+from kanban_shards.coordinator.hermes.salvage.report import Replaced, Salvage, TableReport
+from kanban_shards.coordinator.hermes.salvage.schema import read_schema
+from kanban_shards.coordinator.hermes.salvage.sidecars import Trial, bring_in, former_of
+from kanban_shards.coordinator.hermes.salvage.tables import save_tables
+from kanban_shards.coordinator.hermes.salvage.trees import Marks
 from kanban_shards.coordinator.processes import can_tell, file_holders, processes_of
-from kanban_shards.coordinator.salvage import report as rungs
-from kanban_shards.coordinator.salvage.header import mend
-from kanban_shards.coordinator.salvage.pages import MAGIC, Form, Mended, Pages, as_text, form_of
-from kanban_shards.coordinator.salvage.report import Replaced, Salvage, TableReport
-from kanban_shards.coordinator.salvage.schema import read_schema
-from kanban_shards.coordinator.salvage.sidecars import Trial, bring_in, former_of
-from kanban_shards.coordinator.salvage.tables import save_tables
-from kanban_shards.coordinator.salvage.trees import Marks
-from kanban_shards.coordinator.salvage.witnesses import Witnesses, lost_tasks
 from kanban_shards.errors import FileMissing, StillWritten, StorageError, cannot_open
 from kanban_shards.migrations.board import HERMES_TABLES
 from kanban_shards.storage import connections, files, sqlite

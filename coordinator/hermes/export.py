@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kanban_shards.coordinator.hermes.legacy import LATER_COLUMNS, columns_of, digest, stock_schema
 from kanban_shards.coordinator.state.session import COUNTED
 from kanban_shards.errors import AlreadyThere, CannotOpen
 from kanban_shards.migrations.board import HERMES_TABLES
-from kanban_shards.migrations.hermes import LATER_COLUMNS, columns_of, digest, stock_schema
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.filesystems import sync_folder

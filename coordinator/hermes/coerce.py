@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from kanban_shards.changes.imported import LAST_MOMENT_S, Row
+from kanban_shards.coordinator.hermes.legacy import Column, Legacy, columns_of
 from kanban_shards.coordinator.state.session import json_text
-from kanban_shards.migrations.hermes import Column, Legacy, columns_of
 from kanban_shards.paths import is_task_id
 
 LARGEST = 2**53

@@ -11,7 +11,7 @@ import re
 import sqlite3
 from dataclasses import dataclass, field
 
-from kanban_shards.coordinator.salvage.pages import Value
+from kanban_shards.coordinator.hermes.salvage.pages import Value
 from kanban_shards.migrations.board import HERMES_INDEXES, HERMES_TABLES
 from kanban_shards.storage import sqlite
 

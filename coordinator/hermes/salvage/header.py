@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from kanban_shards.coordinator.salvage.pages import HEADER_BYTES, MAGIC, Form, Pages
+from kanban_shards.coordinator.hermes.salvage.pages import HEADER_BYTES, MAGIC, Form, Pages
 
 # Offset, length and value of what is the same in every file, and of what a board always has.
 _FIXED = ((18, 2, b"\1\1"), (21, 3, b"\x40\x20\x20"))

@@ -1,0 +1,1 @@
+"""In from Hermes, and out again: import, adopt, export, and a sound copy of a damaged board."""
