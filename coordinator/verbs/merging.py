@@ -28,7 +28,7 @@ def daemon(ctx: click.Context, quiet: bool, standby: bool, backup_every: str | N
 
     What it can make again without a loss, it does: a damaged board, and a lost ledger.
     """
-    from kanban_shards.coordinator.daemon import Daemon, HomeDaemon
+    from kanban_shards.coordinator.daemon.daemon import Daemon, HomeDaemon
 
     when = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "  # the journal has the time
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format=f"{when}%(message)s")

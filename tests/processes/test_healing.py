@@ -16,7 +16,7 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards.bell import Ringer
-from kanban_shards.coordinator.healing import HEALINGS, Healer
+from kanban_shards.coordinator.daemon.healing import HEALINGS, Healer
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, holder, take
 from kanban_shards.errors import Damaged, KanbanError

@@ -109,8 +109,8 @@ def fork(home: str, profile: str) -> None:
 
 def patient_daemon(home: str, profile: str, *words: str) -> None:
     """A daemon whose sweep is an hour away, so that only a bell or a signal wakes it; ``words`` of its command."""
-    from kanban_shards.coordinator import daemon
     from kanban_shards.coordinator.cli import main
+    from kanban_shards.coordinator.daemon import daemon
 
     daemon.SWEEP_S = 3_600
     main(["--home", home, "daemon", *words], "kanban-merge")

@@ -14,8 +14,8 @@ import pytest
 
 from kanban_shards import Gateway
 from kanban_shards.bell import Bell, Ringer
-from kanban_shards.coordinator import daemon as daemons
-from kanban_shards.coordinator.daemon import Daemon
+from kanban_shards.coordinator.daemon import daemon as daemons
+from kanban_shards.coordinator.daemon.daemon import Daemon
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, holding
 from kanban_shards.coordinator.merge.once import merge_once

@@ -15,11 +15,11 @@ import pytest
 
 from kanban_shards import Gateway
 from kanban_shards.boards import create_board
-from kanban_shards.coordinator import daemon as daemons
-from kanban_shards.coordinator.daemon import Daemon, HomeDaemon
+from kanban_shards.coordinator.daemon import daemon as daemons
+from kanban_shards.coordinator.daemon.daemon import Daemon, HomeDaemon
+from kanban_shards.coordinator.daemon.served_board import Served, Troubles
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, announce, holder, take
-from kanban_shards.coordinator.served import Served, Troubles
 from kanban_shards.errors import Damaged, DiskFull, LegacyBoard
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite

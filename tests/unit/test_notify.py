@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.coordinator.notify import Supervisor
+from kanban_shards.coordinator.daemon.supervisor import Supervisor
 
 
 @pytest.mark.parametrize("is_abstract", [False, True], ids=["path", "abstract"])

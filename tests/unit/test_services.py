@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from kanban_shards.boards import create_board, switch_board
 from kanban_shards.coordinator import cli
+from kanban_shards.coordinator.daemon.units import MARK, Service, quoted
 from kanban_shards.coordinator.errors import NotOurService
-from kanban_shards.coordinator.services import MARK, Service, quoted
 
 STRANGE = 'a b%c $x "q" \\ ü'
 

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 
 from kanban_shards.bell import Bell
 from kanban_shards.coordinator.backup.backup import Schedule
+from kanban_shards.coordinator.daemon.healing import Healer, Watch
 from kanban_shards.coordinator.errors import BoardAndLedgerGone, FileReplaced, LedgerBehind, NotCoordinator
-from kanban_shards.coordinator.healing import Healer, Watch
 from kanban_shards.coordinator.merge.collector import QUARANTINED
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, displaced, holder, let_go, take

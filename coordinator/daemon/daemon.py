@@ -1,8 +1,8 @@
 """The daemon: a coordinator that stays. It sleeps until a bell rings or a second is over, and makes passes.
 
 It serves one board, or every board of a home; each has its own lock, ledger and bell, and the trouble of one is no
-other's (coordinator/served.py). It says one thing for each change of state, not one for each pass: a shard that is
-quarantined is named once, and once more when it is read again.
+other's (coordinator/daemon/served_board.py). It says one thing for each change of state, not one for each pass: a shard
+that is quarantined is named once, and once more when it is read again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 
 from kanban_shards.boards import boards
 from kanban_shards.coordinator.backup.backup import Schedule
+from kanban_shards.coordinator.daemon.served_board import Served, Stopped
+from kanban_shards.coordinator.daemon.supervisor import Supervisor
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON
-from kanban_shards.coordinator.notify import Supervisor
-from kanban_shards.coordinator.served import Served, Stopped
 from kanban_shards.errors import CoordinatorRunning, ForeignFile, KanbanError, LegacyBoard, NewerSchema, NoSharedMemory
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 
