@@ -1,3 +1,3 @@
-from kanban_shards.coordinator.cli import main
+from kanban_shards.coordinator.cli.main import main
 
 main(prog_name="kanban-merge")

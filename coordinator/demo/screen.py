@@ -1,6 +1,6 @@
 """How the demo looks: a live table on a terminal, a line a second elsewhere, and a few sentences at the end.
 
-Rich is imported here, and by coordinator/showing.py on a terminal; nothing but the demo imports this.
+Rich is imported here, and by coordinator/cli/status_view.py on a terminal; nothing but the demo imports this.
 """
 
 from __future__ import annotations

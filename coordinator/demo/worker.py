@@ -181,7 +181,7 @@ def work(home: str, journal_path: str, profile: str, *team: str) -> None:
 
 def serve(home: str, scratch: str) -> None:
     """Be the daemon until SIGTERM. If standard input ends first, the demo was killed: then clean up after it."""
-    from kanban_shards.coordinator.cli import main as kanban_merge
+    from kanban_shards.coordinator.cli.main import main as kanban_merge
 
     orphaned = threading.Event()
 

@@ -9,7 +9,7 @@ import click
 
 from kanban_shards.cli.main import main as kanban
 from kanban_shards.cli.session import EXIT_CODES
-from kanban_shards.coordinator.cli import main as kanban_merge
+from kanban_shards.coordinator.cli.main import main as kanban_merge
 
 PROGRAMS: dict[str, click.Group] = {"kanban": kanban, "kanban-merge": kanban_merge}
 

@@ -13,7 +13,7 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards.cli.main import main as kanban
-from kanban_shards.coordinator.cli import main as kanban_merge
+from kanban_shards.coordinator.cli.main import main as kanban_merge
 from kanban_shards.paths import BoardPaths
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.coordinator.cli import main as kanban_merge
+from kanban_shards.coordinator.cli.main import main as kanban_merge
 from kanban_shards.storage import files
 
 ROOT = Path(__file__).parents[2]

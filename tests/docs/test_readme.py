@@ -18,7 +18,7 @@ import pytest
 from kanban_shards import errors
 from kanban_shards.cli.main import main as kanban
 from kanban_shards.cli.session import EXIT_CODES
-from kanban_shards.coordinator.cli import main as kanban_merge
+from kanban_shards.coordinator.cli.main import main as kanban_merge
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kanban_shards import Gateway
 from kanban_shards.cli.main import main as kanban
-from kanban_shards.coordinator.cli import main as kanban_merge
+from kanban_shards.coordinator.cli.main import main as kanban_merge
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.paths import BoardPaths
 

@@ -109,7 +109,7 @@ def fork(home: str, profile: str) -> None:
 
 def patient_daemon(home: str, profile: str, *words: str) -> None:
     """A daemon whose sweep is an hour away, so that only a bell or a signal wakes it; ``words`` of its command."""
-    from kanban_shards.coordinator.cli import main
+    from kanban_shards.coordinator.cli.main import main
     from kanban_shards.coordinator.daemon import daemon
 
     daemon.SWEEP_S = 3_600

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from kanban_shards import Board, Gateway
 from kanban_shards.changes.kinds import Comment
 from kanban_shards.cli.main import main as kanban
-from kanban_shards.coordinator.cli import main as kanban_merge
+from kanban_shards.coordinator.cli.main import main as kanban_merge
 
 LOCKS = Path("/proc/locks")
 DATABASE = re.compile(r"kanban[^/]*\.db(-wal|-shm|-journal)?$")

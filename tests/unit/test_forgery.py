@@ -20,7 +20,7 @@ from kanban_shards import Board, Gateway
 from kanban_shards.changes.codec import chain, encode_body
 from kanban_shards.changes.fields import LIMIT_BYTES
 from kanban_shards.changes.kinds import Comment, Complete
-from kanban_shards.coordinator import cli
+from kanban_shards.coordinator.cli import main
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.collector import QUARANTINED, look
 from kanban_shards.coordinator.recovery.verify import verify
@@ -299,6 +299,6 @@ def _marks(paths: BoardPaths) -> Callable[[], dict]:
 
 
 def _merge(paths: BoardPaths, *words: str, code: int = 0) -> str:
-    ended = CliRunner().invoke(cli.main, ["--home", str(paths.folder), *words], prog_name="kanban-merge")
+    ended = CliRunner().invoke(main.main, ["--home", str(paths.folder), *words], prog_name="kanban-merge")
     assert ended.exit_code == code, ended.output
     return " ".join(ended.output.split())

@@ -363,11 +363,11 @@ def test_the_command(home: str, paths: BoardPaths, tasks: list[str], kanban_merg
 def test_beside_a_daemon(paths: BoardPaths, tasks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from click.testing import CliRunner
 
-    from kanban_shards.coordinator import cli
+    from kanban_shards.coordinator.cli import main
 
     monkeypatch.setattr(locks, "LOCK_WAIT_S", 0.0)
     with closing(locks.take(paths, locks.DAEMON, 0)):
-        found = CliRunner().invoke(cli.main, ["--home", str(paths.folder), "repair", "amy"])
+        found = CliRunner().invoke(main.main, ["--home", str(paths.folder), "repair", "amy"])
     assert found.exit_code == 5
     assert "daemon process" in found.output
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kanban_shards.boards import create_board, switch_board
-from kanban_shards.coordinator import cli
+from kanban_shards.coordinator.cli import main
 from kanban_shards.coordinator.daemon.units import MARK, Service, quoted
 from kanban_shards.coordinator.errors import NotOurService
 
@@ -58,7 +58,7 @@ def test_systemd_understands_it(tmp_path: Path, name: str, board: str | None, us
 def test_backups_are_the_daemons(tmp_path: Path) -> None:
     told = plistlib.loads(Service(tmp_path, None, None, "darwin", "6h").text.encode())
     assert told["ProgramArguments"][-2:] == ["--backup-every", "6h"]
-    ended = CliRunner().invoke(cli.main, ["--home", str(tmp_path), "service", "install", "--backup-every", "often"])
+    ended = CliRunner().invoke(main.main, ["--home", str(tmp_path), "service", "install", "--backup-every", "often"])
     assert (ended.exit_code, "is not a span of time" in ended.output) == (2, True)
 
 
@@ -210,4 +210,4 @@ def _merge(home: str, *verb: str, words: tuple[str, ...] = ()) -> Result:
 
 
 def _service(*verb: str, options: tuple[str, ...] = ()) -> Result:
-    return CliRunner().invoke(cli.main, [*options, "service", *verb])
+    return CliRunner().invoke(main.main, [*options, "service", *verb])

@@ -13,14 +13,22 @@ import click
 from kanban_shards import boards, wording
 from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
+from kanban_shards.coordinator.cli.output import (
+    ProgressBar,
+    Told,
+    all_boards_option,
+    home_of,
+    tell,
+    tell_each,
+    tell_one,
+)
+from kanban_shards.coordinator.cli.salvage import show_salvage
 from kanban_shards.coordinator.errors import NoBoards
 from kanban_shards.coordinator.hermes import adopt as adopting
 from kanban_shards.coordinator.hermes import export as exporting
 from kanban_shards.coordinator.hermes.importer import Imported, import_board
 from kanban_shards.coordinator.hermes.salvage import RUNGS
 from kanban_shards.coordinator.merge.once import merge_once
-from kanban_shards.coordinator.telling import ProgressBar, Told, all_boards_option, home_of, tell, tell_each, tell_one
-from kanban_shards.coordinator.verbs.salvaging import show_salvage
 from kanban_shards.errors import NEEDS_ATTENTION, BoardMissing
 from kanban_shards.paths import BoardPaths
 

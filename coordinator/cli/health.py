@@ -10,12 +10,12 @@ import click
 
 from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
+from kanban_shards.coordinator.cli.output import Told, all_boards_option, boards_meant, tell
+from kanban_shards.coordinator.cli.status_view import follow as follow_health
+from kanban_shards.coordinator.cli.status_view import print_findings, print_health, value_of
 from kanban_shards.coordinator.health.findings import LEVELS
 from kanban_shards.coordinator.health.problems import problems
 from kanban_shards.coordinator.health.read import read_health
-from kanban_shards.coordinator.showing import follow as follow_health
-from kanban_shards.coordinator.showing import print_findings, print_health, value_of
-from kanban_shards.coordinator.telling import Told, all_boards_option, boards_meant, tell
 from kanban_shards.errors import BoardMissing
 from kanban_shards.paths import BoardPaths
 

@@ -11,9 +11,9 @@ from kanban_shards.cli import text
 from kanban_shards.cli.params import DAYS, POSITIVE
 from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.backup import backup as store
+from kanban_shards.coordinator.cli.output import ProgressBar
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
-from kanban_shards.coordinator.telling import ProgressBar
 from kanban_shards.errors import NEEDS_ATTENTION
 from kanban_shards.paths import BoardPaths, expanded
 

@@ -6,30 +6,30 @@ import click
 
 from kanban_shards.cli.groups import LazyGroup
 from kanban_shards.cli.session import EXIT_CODES, board_option, home_option, json_option
+from kanban_shards.coordinator.cli.output import all_boards_option, tell
 from kanban_shards.coordinator.errors import HomeMissing
-from kanban_shards.coordinator.telling import all_boards_option, tell
 from kanban_shards.paths import BoardPaths, root_folder
 
 VERBS = {
-    "daemon": "kanban_shards.coordinator.verbs.merging",
-    "status": "kanban_shards.coordinator.verbs.looking",
-    "doctor": "kanban_shards.coordinator.verbs.looking",
-    "metrics": "kanban_shards.coordinator.verbs.looking",
-    "refusals": "kanban_shards.coordinator.verbs.merging",
-    "verify": "kanban_shards.coordinator.verbs.checking",
-    "rebuild": "kanban_shards.coordinator.verbs.checking",
-    "repair": "kanban_shards.coordinator.verbs.checking",
-    "salvage": "kanban_shards.coordinator.verbs.salvaging",
-    "service": "kanban_shards.coordinator.verbs.services",
-    "backup": "kanban_shards.coordinator.verbs.keeping",
-    "backups": "kanban_shards.coordinator.verbs.keeping",
-    "restore": "kanban_shards.coordinator.verbs.keeping",
-    "compact": "kanban_shards.coordinator.verbs.keeping",
-    "import": "kanban_shards.coordinator.verbs.moving:bring",
-    "adopt": "kanban_shards.coordinator.verbs.moving",
-    "restore-legacy": "kanban_shards.coordinator.verbs.moving",
-    "export": "kanban_shards.coordinator.verbs.moving",
-    "demo": "kanban_shards.coordinator.verbs.demo",
+    "daemon": "kanban_shards.coordinator.cli.merge",
+    "status": "kanban_shards.coordinator.cli.health",
+    "doctor": "kanban_shards.coordinator.cli.health",
+    "metrics": "kanban_shards.coordinator.cli.health",
+    "refusals": "kanban_shards.coordinator.cli.merge",
+    "verify": "kanban_shards.coordinator.cli.recovery",
+    "rebuild": "kanban_shards.coordinator.cli.recovery",
+    "repair": "kanban_shards.coordinator.cli.recovery",
+    "salvage": "kanban_shards.coordinator.cli.salvage",
+    "service": "kanban_shards.coordinator.cli.service",
+    "backup": "kanban_shards.coordinator.cli.backup",
+    "backups": "kanban_shards.coordinator.cli.backup",
+    "restore": "kanban_shards.coordinator.cli.backup",
+    "compact": "kanban_shards.coordinator.cli.backup",
+    "import": "kanban_shards.coordinator.cli.hermes:bring",
+    "adopt": "kanban_shards.coordinator.cli.hermes",
+    "restore-legacy": "kanban_shards.coordinator.cli.hermes",
+    "export": "kanban_shards.coordinator.cli.hermes",
+    "demo": "kanban_shards.coordinator.cli.demo",
 }
 
 
@@ -65,7 +65,7 @@ def main(ctx: click.Context, once: bool, all_boards: bool, board: str | None, ho
     if ctx.invoked_subcommand not in BEGINNING and (once or ctx.invoked_subcommand):
         _check_is_there(ctx.obj, None if all_boards else board, home)
     if once and ctx.invoked_subcommand is None:
-        from kanban_shards.coordinator.verbs.merging import merge
+        from kanban_shards.coordinator.cli.merge import merge
 
         tell(ctx, merge, all_boards, as_json)
     elif ctx.invoked_subcommand is None:

@@ -12,9 +12,9 @@ import click
 from kanban_shards.cli import text
 from kanban_shards.cli.params import seconds
 from kanban_shards.cli.session import json_option
+from kanban_shards.coordinator.cli.output import all_boards_option, home_of
 from kanban_shards.coordinator.daemon.units import Service, home_of_user, run, service_of
 from kanban_shards.coordinator.errors import NoService
-from kanban_shards.coordinator.telling import all_boards_option, home_of
 from kanban_shards.errors import StorageError
 from kanban_shards.paths import BoardPaths
 

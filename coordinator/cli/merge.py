@@ -12,8 +12,8 @@ from kanban_shards.board import Board
 from kanban_shards.cli import text
 from kanban_shards.cli.params import LARGEST, seconds
 from kanban_shards.cli.session import json_option
+from kanban_shards.coordinator.cli.output import Told, all_boards_option, home_of
 from kanban_shards.coordinator.merge.once import Merged, merge_once
-from kanban_shards.coordinator.telling import Told, all_boards_option, home_of
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 
 
