@@ -20,9 +20,8 @@ from kanban_shards import attachments
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.imported import ImportRows
 from kanban_shards.coordinator.errors import CannotTell, NotLegacy, StillOpen, WrittenMeanwhile
-from kanban_shards.coordinator.hermes import legacy as hermes
 from kanban_shards.coordinator.hermes.coerce import Notes
-from kanban_shards.coordinator.hermes.legacy import Legacy
+from kanban_shards.coordinator.hermes.legacy import Legacy, is_legacy, read
 from kanban_shards.coordinator.hermes.plan import Count, Plan, plan
 from kanban_shards.coordinator.hermes.salvage import Salvage, salvage
 from kanban_shards.coordinator.hermes.target import EmptyGround, Ground
@@ -107,9 +106,9 @@ def read_original(source: Path, may_change: bool) -> Iterator[tuple[Salvage, Leg
         before = stamp(source)
         saved = _sound_copy(source, Path(folder), may_change)
         with closing(sqlite.open_foreign(saved.copy)) as connection, connections.explained(saved.copy):
-            if not hermes.is_legacy(connection):
+            if not is_legacy(connection):
                 raise NotLegacy(path=source, problem="it lacks Hermes's tables, or is a board of this program")
-            legacy = hermes.read(connection)
+            legacy = read(connection)
         if stamp(source) != before and not may_change:
             raise WrittenMeanwhile(path=source)
         yield saved, legacy

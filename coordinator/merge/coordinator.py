@@ -22,10 +22,9 @@ from kanban_shards.changes.fields import Body
 from kanban_shards.coordinator.errors import BoardBehind, FileReplaced, LedgerBehind
 from kanban_shards.coordinator.ledger import Entry, FileLedger, Ledger
 from kanban_shards.coordinator.merge.budget import leave_what_costs_too_much
-from kanban_shards.coordinator.merge.clock import Clock
 from kanban_shards.coordinator.merge.collector import Collected, Collector, Left
 from kanban_shards.coordinator.merge.coordinator_lock import GATEWAY, announce, displaced
-from kanban_shards.coordinator.merge.expiry import EXPIRE, overdue, own_changes
+from kanban_shards.coordinator.merge.expiry import EXPIRE, Clock, overdue, own_changes
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of
 from kanban_shards.coordinator.merge.snapshots import start_of
 from kanban_shards.coordinator.recovery.histories import locked_shard

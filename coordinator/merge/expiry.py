@@ -6,6 +6,7 @@ two profiles may still hold a sign of life that was not read. A scheduled task w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 
 from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis
@@ -23,7 +24,7 @@ def overdue(
 ) -> Iterator[Change]:
     """The coordinator's own changes of this pass: runs that are over, then what is due.
 
-    ``relied_on_since_ms``: older signs of life, or their absence, say nothing (coordinator/merge/clock.py).
+    ``relied_on_since_ms``: older signs of life, or their absence, say nothing (``Clock``).
     """
     bodies = [*_expired(board, collector, collected, now_ms, relied_on_since_ms), *_due(board, now_ms)]
     yield from own_changes(board, bodies, now_ms)
@@ -64,3 +65,36 @@ def _expired(
 def _due(board: BoardState, now_ms: int) -> Iterator[tuple[str, Body]]:
     for task_id, due_s in board.due(now_ms // 1000):
         yield task_id, Due(due_s=due_s)
+
+
+# Between two looks, the wall clock may differ by this much from the time that went by: it is being corrected.
+DRIFT_MS = 5_000
+
+
+class Clock:
+    """Notices that the machine slept, or that its clock was set forward, between two looks.
+
+    A worker on this machine could give no sign of life meanwhile, or gave it by a clock that was behind; so nobody is
+    declared dead by what is older than ``relied_on_since_ms``. Sleep shows as the steady clock standing still, which
+    it does on Linux and macOS. A coordinator that begins now knows of nothing before.
+    """
+
+    def __init__(self) -> None:
+        self._looked_ms, self._steady_ms = _now_ms(), _steady_ms()
+        self.relied_on_since_ms = 0
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970."""
+        now_ms, steady_ms = _now_ms(), _steady_ms()
+        if (now_ms - self._looked_ms) - (steady_ms - self._steady_ms) > DRIFT_MS:
+            self.relied_on_since_ms = now_ms
+        self._looked_ms, self._steady_ms = now_ms, steady_ms
+        return now_ms
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _steady_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

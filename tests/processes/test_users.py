@@ -30,8 +30,8 @@ with Gateway({profile!r}, home={home!r}, patience_s=20) as gateway:
 MERGE = "from kanban_shards.coordinator.cli import main; main(['--home', {home!r}, {verb!r}], 'kanban-merge')"
 RESTORE = """
 from kanban_shards.coordinator.cli import main
-from kanban_shards.names import BoardPaths
-from kanban_shards.coordinator.backups import backups_in
+from kanban_shards.paths import BoardPaths
+from kanban_shards.coordinator.backup.backup import backups_in
 paths = BoardPaths.find(home={home!r})
 main(['--home', {home!r}, 'restore', str(backups_in(paths.backups)[0].folder)], 'kanban-merge')
 """

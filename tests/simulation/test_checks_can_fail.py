@@ -11,13 +11,11 @@ from unittest.mock import patch
 
 import pytest
 
-import kanban_shards.coordinator.merge.coordinator
-import kanban_shards.coordinator.rules.decide
-import kanban_shards.coordinator.state.tasks
-import kanban_shards.pending
-import kanban_shards.shard
+from kanban_shards import pending
 from kanban_shards.changes.kinds import Promote
-from kanban_shards.coordinator.rules import RULES, outcomes, runs
+from kanban_shards.coordinator.merge import coordinator
+from kanban_shards.coordinator.rules import RULES, decide, outcomes, runs
+from kanban_shards.coordinator.state import tasks as task_rows
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.paths import COORDINATOR
 from tests import invariants
@@ -32,31 +30,29 @@ SEED_OF_CLAIM_NEXT = 35
 
 @contextmanager
 def anybody_may_decide() -> Iterator[None]:
-    with patch.object(kanban_shards.coordinator.rules.decide, "_check_may_decide", lambda entry, body, task: None):
+    with patch.object(decide, "_check_may_decide", lambda entry, body, task: None):
         yield
 
 
 @contextmanager
 def nobody_saw_enough() -> Iterator[None]:
-    with patch.object(kanban_shards.coordinator.rules.decide.vectors, "unseen", lambda seen, vector: dict(vector)):
+    with patch.object(decide.vectors, "unseen", lambda seen, vector: dict(vector)):
         yield
 
 
 @contextmanager
 def owners_are_asked_too() -> Iterator[None]:
-    original = kanban_shards.coordinator.rules.decide._check_may_decide
+    original = decide._check_may_decide
 
     def checked(entry, body, task) -> None:
         original(entry, body, task)
         if entry.profile == COORDINATOR:
             return
-        missed = kanban_shards.coordinator.rules.decide.vectors.unseen(
-            kanban_shards.coordinator.rules.decide.vectors.decode(entry.seen), task.vector
-        )
+        missed = decide.vectors.unseen(decide.vectors.decode(entry.seen), task.vector)
         if missed:
-            raise kanban_shards.coordinator.rules.decide.Refusal("stale", "even the owner must have seen everything")
+            raise decide.Refusal("stale", "even the owner must have seen everything")
 
-    with patch.object(kanban_shards.coordinator.rules.decide, "_check_may_decide", checked):
+    with patch.object(decide, "_check_may_decide", checked):
         yield
 
 
@@ -94,8 +90,8 @@ def cycles_are_fine() -> Iterator[None]:
 
 @contextmanager
 def the_newest_change_is_left() -> Iterator[None]:
-    original = kanban_shards.coordinator.merge.coordinator.ordered
-    with patch.object(kanban_shards.coordinator.merge.coordinator, "ordered", lambda *given: original(*given)[:-1]):
+    original = coordinator.ordered
+    with patch.object(coordinator, "ordered", lambda *given: original(*given)[:-1]):
         yield
 
 
@@ -145,7 +141,7 @@ def graves_are_not_marked() -> Iterator[None]:
 
 @contextmanager
 def what_was_of_a_deleted_task_stays() -> Iterator[None]:
-    with patch.object(kanban_shards.coordinator.state.tasks, "OF_A_TASK", ("merge_tasks", "kanban_notify_subs")):
+    with patch.object(task_rows, "OF_A_TASK", ("merge_tasks", "kanban_notify_subs")):
         yield
 
 
@@ -254,7 +250,7 @@ def test_a_broken_rule_is_noticed(tmp_path: Path, mutation: Callable, invariant:
 def test_an_unseen_claim_next_is_noticed(tmp_path: Path) -> None:
     """The seed that found it finds it again where a shard overlooks the undecided ``claim_next`` of its profile."""
     with (
-        patch.object(kanban_shards.pending, "ANY_TASK", "of no task"),
+        patch.object(pending, "ANY_TASK", "of no task"),
         pytest.raises(AssertionError, match="knew nothing of"),
     ):
         Simulation(tmp_path, SEED_OF_CLAIM_NEXT, harm=False).run()

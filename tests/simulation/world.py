@@ -16,13 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-import kanban_shards.coordinator.compact
-import kanban_shards.coordinator.merge.clock
-import kanban_shards.coordinator.merge.coordinator
-import kanban_shards.shard
+from kanban_shards import shard as shard_file
 from kanban_shards.board import Board
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.vectors import Eyes
+from kanban_shards.coordinator.backup import compact as compacting
 from kanban_shards.coordinator.backup.backup import backups_in, limit_backups, make_backup
 from kanban_shards.coordinator.backup.compact import compact
 from kanban_shards.coordinator.backup.restore import restore
@@ -31,6 +29,8 @@ from kanban_shards.coordinator.hermes.importer import write_plan
 from kanban_shards.coordinator.hermes.legacy import Legacy
 from kanban_shards.coordinator.hermes.plan import plan
 from kanban_shards.coordinator.ledger import Entry, FileLedger
+from kanban_shards.coordinator.merge import coordinator as merging
+from kanban_shards.coordinator.merge import expiry
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.recovery.verify import rebuild
@@ -144,9 +144,9 @@ class World:
         clock = SimpleNamespace(time_ns=lambda: self.now_ms * 1_000_000, monotonic_ns=lambda: self.now_ms * 1_000_000)
         drawn = SimpleNamespace(token_hex=lambda size: f"{self.chance.getrandbits(size * 8):0{size * 2}x}")
         enter = self._patches.enter_context
-        enter(patch.object(kanban_shards.coordinator.merge.clock, "time", clock))
-        enter(patch.object(kanban_shards.shard, "time", clock))
-        enter(patch.object(kanban_shards.shard, "secrets", drawn))
+        enter(patch.object(expiry, "time", clock))
+        enter(patch.object(shard_file, "time", clock))
+        enter(patch.object(shard_file, "secrets", drawn))
         enter(no_fsync())
         return self
 
@@ -398,14 +398,14 @@ def killed_at(point: str | None, at: int = 1) -> Iterator[None]:
     where = {
         "before the ledger's commit": (FileLedger, "append", before),
         "after the ledger's commit": (FileLedger, "append", after),
-        "while deciding": (kanban_shards.coordinator.merge.coordinator, "decide", after),
+        "while deciding": (merging, "decide", after),
         "before the board's commit": (BoardState, "commit", before),
         "after the board's commit": (BoardState, "commit", after),
         "before the snapshot": (files, "replace", before),
         "after the snapshot": (files, "replace", after),
         "after the ledger is shorter": (FileLedger, "drop", after),
-        "before a shard is shorter": (kanban_shards.coordinator.compact, "_drop_changes", before),
-        "after a shard is shorter": (kanban_shards.coordinator.compact, "_drop_changes", after),
+        "before a shard is shorter": (compacting, "_drop_changes", before),
+        "after a shard is shorter": (compacting, "_drop_changes", after),
     }
     if point is None:
         yield

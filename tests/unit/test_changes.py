@@ -16,7 +16,7 @@ from kanban_shards.changes.kinds import PLAN_LINKS_LIMIT, ClaimNext, Complete, C
 from kanban_shards.errors import InvalidChange
 from kanban_shards.paths import new_task_id
 
-DECODE = "import sys; from kanban_shards.changes import decode_body; decode_body('complete', sys.stdin.read())"
+DECODE = "import sys; from kanban_shards.changes.codec import decode_body; decode_body('complete', sys.stdin.read())"
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64, 10**400, float("nan"), float("inf"), -float("inf")])

@@ -372,11 +372,11 @@ def test_board_and_snapshot_lost(paths: BoardPaths, kanban_merge, compacted: lis
 
 DIE = """
 import os, sys
-from kanban_shards.coordinator import lock as locks
-from kanban_shards.coordinator import compact as compacting
+from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.coordinator.backup import compact as compacting
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards import connections, placing, sqlite
-from kanban_shards.names import BoardPaths
+from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.paths import BoardPaths
 step, done = int(sys.argv[2]), 0
 def die_around(owner, name):
     true = getattr(owner, name)
@@ -390,7 +390,7 @@ def die_around(owner, name):
             result = act()
         return result
     setattr(owner, name, step_or_die)
-for owner, name in ((sqlite, "write_copy"), (placing, "replace"), (connections, "shrink"), (os, "replace"),
+for owner, name in ((sqlite, "write_copy"), (files, "replace"), (connections, "shrink"), (os, "replace"),
                     (os, "unlink"), (FileLedger, "drop"), (compacting, "_drop_changes")):
     die_around(owner, name)
 paths = BoardPaths.find(home=sys.argv[1])

@@ -21,7 +21,7 @@ from kanban_shards.storage import locks
 from kanban_shards.storage.locks import FileLock, is_taken
 
 HOLD = (
-    "import sys; from pathlib import Path; from kanban_shards.locks import FileLock; "
+    "import sys; from pathlib import Path; from kanban_shards.storage.locks import FileLock; "
     "lock = FileLock(Path(sys.argv[1])); "
     "lock.acquire(5); print('held', flush=True); sys.stdin.read()"
 )
@@ -29,7 +29,7 @@ HOLD = (
 FORK = """
 import os, signal, sys
 from pathlib import Path
-from kanban_shards.locks import FileLock, is_taken
+from kanban_shards.storage.locks import FileLock, is_taken
 lock = FileLock(Path(sys.argv[1]))
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 lock.acquire(5)

@@ -192,7 +192,7 @@ def test_an_open_run_stays_open(
         paths.shard("amy").unlink() if damage == "lost" else paths.shard("amy").write_bytes(b"x" * 8192)
         later = SimpleNamespace(time_ns=lambda: time.time_ns() + 3600 * 10**9, monotonic_ns=time.monotonic_ns)
         with monkeypatch.context() as patched, Gateway("bob", home=home) as bob:
-            patched.setattr("kanban_shards.coordinator.merge.clock.time", later)
+            patched.setattr("kanban_shards.coordinator.merge.expiry.time", later)
             bob.merge_now()
         assert amy.board.run(run.id).ended_at is None
         repair_shard(paths, _held(paths), "amy")
@@ -242,9 +242,9 @@ def test_a_first_change_that_was_rewritten_makes_no_ledger(paths: BoardPaths, lo
 
 DIE = """
 import os, sys
-from kanban_shards.coordinator import lock as locks
-from kanban_shards.coordinator.repair import repair_ledger, repair_shard
-from kanban_shards.names import BoardPaths
+from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
+from kanban_shards.paths import BoardPaths
 paths, step = BoardPaths.find(home=sys.argv[1]), int(sys.argv[3])
 done = 0
 def die_at(name):

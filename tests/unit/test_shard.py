@@ -39,11 +39,11 @@ NOTHING = Eyes()
 FULL = """
 import resource, sys
 from kanban_shards.errors import StorageError
-from kanban_shards.bodies import Comment
-from kanban_shards.names import BoardPaths
+from kanban_shards.changes.kinds import Comment
+from kanban_shards.paths import BoardPaths
 from kanban_shards.shard import Shard, _Appended
-from kanban_shards.together import Request
-from kanban_shards.vectors import Eyes
+from kanban_shards.group_commit import Request
+from kanban_shards.changes.vectors import Eyes
 shard = Shard(BoardPaths.find(home=sys.argv[1]), "amy")
 before = shard.append(sys.argv[2], Comment(text="before"), Eyes()).seq
 unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)

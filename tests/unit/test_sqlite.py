@@ -163,8 +163,9 @@ def test_a_transaction_is_whole_or_nothing(made: Path, role: sqlite.Role, lock: 
 def test_a_kill_while_the_file_is_made_leaves_it_new(path: Path, role: sqlite.Role, lock: FileLock) -> None:
     """The schema is made in one transaction: a killed maker leaves an empty file, which the next one makes."""
     script = (
-        "import os, sys; from pathlib import Path; from kanban_shards import migrations, sqlite; "
-        "from kanban_shards.locks import FileLock; lock = FileLock(Path(sys.argv[2])); lock.acquire(0); "
+        "import os, sys; from pathlib import Path; from kanban_shards import migrations; "
+        "from kanban_shards.storage import sqlite; from kanban_shards.storage.locks import FileLock; "
+        "lock = FileLock(Path(sys.argv[2])); lock.acquire(0); "
         "true = migrations.migrate; migrations.migrate = lambda *given: (true(*given), os._exit(9)); "
         "sqlite.open_writer(Path(sys.argv[1]), getattr(sqlite, sys.argv[3].upper()), lock)"
     )

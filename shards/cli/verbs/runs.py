@@ -10,7 +10,6 @@ from kanban_shards import wording
 from kanban_shards.changes.kinds import LEASE_S, Outcome
 from kanban_shards.cli.params import POSITIVE, joined, json_object, seconds
 from kanban_shards.cli.session import (
-    NEEDS_ATTENTION,
     Session,
     answer,
     each,
@@ -21,7 +20,7 @@ from kanban_shards.cli.session import (
     run_option,
     work_of,
 )
-from kanban_shards.errors import Refused, StorageError
+from kanban_shards.errors import NEEDS_ATTENTION, Refused, StorageError
 from kanban_shards.records import Task
 from kanban_shards.workspaces import make_workspace
 
