@@ -12,7 +12,7 @@ from benchmarks.common import coordinator_of, make_board, say, spread
 from benchmarks.figures import FIGURES
 from kanban_shards import Board
 from kanban_shards.changes.kinds import Claim
-from kanban_shards.changes.vectors import Eyes
+from kanban_shards.changes.vectors import View
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.shard import Shard
 
@@ -29,7 +29,7 @@ def measure(folder: Path, sizes: Sequence[int], passes: int) -> None:
         tasks = {size: _task_ids(working[size], passes) for size in sizes}
         for number in range(passes):
             for size in sizes:
-                shards[size].append(tasks[size][number % len(tasks[size])], Claim(), Eyes())
+                shards[size].append(tasks[size][number % len(tasks[size])], Claim(), View())
                 started = time.perf_counter()
                 working[size].make_pass()
                 times[size].append(time.perf_counter() - started)

@@ -19,7 +19,7 @@ from benchmarks.figures import FIGURES
 from kanban_shards.changes.codec import KIND_OF, chain, encode_body
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Create
-from kanban_shards.changes.vectors import Eyes, encode
+from kanban_shards.changes.vectors import View, encode
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON, holder, take
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, new_task_id
@@ -81,7 +81,7 @@ def fill_shard(paths: BoardPaths, profile: str, changes: Iterable[tuple[str, Bod
     """Append ``changes`` in one transaction: what is not measured should not take long. Each author has seen what it
     wrote before."""
     shard = Shard(paths, profile)
-    with shard._writing(Eyes()) as connection, connections.transaction(connection):
+    with shard._writing(View()) as connection, connections.transaction(connection):
         rows = _chained(profile, changes, *shard._head(connection))
         connection.executemany("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
     shard.close()

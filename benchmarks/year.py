@@ -17,7 +17,7 @@ from benchmarks.common import coordinator_of, say, spread
 from kanban_shards import Board
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Claim, Comment, Complete, Create, Gc
-from kanban_shards.changes.vectors import Eyes
+from kanban_shards.changes.vectors import View
 from kanban_shards.cli.text import print_table
 from kanban_shards.coordinator.backup.compact import compact
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
@@ -84,18 +84,18 @@ class _Fleet:
 
     def _append(self, work: dict[str, list[tuple[str, Body]]]) -> None:
         """Without waiting for the disk: this part is not what is measured."""
-        marks = {}
+        watermarks = {}
         if self.paths.board.exists():
             with Board(self.paths) as board:
-                marks = board.watermarks()
+                watermarks = board.watermarks()
         for profile, changes in work.items():
-            seq, digest = marks.get(profile, (0, ""))
-            eyes = Eyes(merged_seq=seq, merged_digest=digest)
+            seq, digest = watermarks.get(profile, (0, ""))
+            view = View(merged_seq=seq, merged_digest=digest)
             shard = Shard(self.paths, profile)
-            with shard._writing(eyes) as connection:
+            with shard._writing(view) as connection:
                 connection.execute("PRAGMA synchronous=OFF")
             for task_id, body in changes:
-                shard.append(task_id, body, eyes)
+                shard.append(task_id, body, view)
             shard.close()
             self.changes += len(changes)
 

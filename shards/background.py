@@ -9,7 +9,7 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 
 
-class Later:
+class BackgroundRetry:
     """Calls ``act`` in a thread of its own, a second after ``soon`` and then less and less often, until it returns
     True. There is no thread while there is nothing to do."""
 

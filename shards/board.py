@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kanban_shards.changes.vectors import Eyes, decode
+from kanban_shards.changes.vectors import View, decode
 from kanban_shards.errors import BoardMissing
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import (
@@ -25,7 +25,7 @@ from kanban_shards.records import (
     Comment,
     DeadLetter,
     Event,
-    Refusal,
+    RefusedChange,
     Run,
     Subscription,
     Task,
@@ -254,22 +254,22 @@ class Board:
         """What became of a change; None while it is not merged."""
         return self._one(Verdict, "SELECT * FROM merge_verdicts WHERE profile = ? AND seq = ?", (profile, seq))
 
-    def refusals(self, *, profile: str | None = None, after: int = 0, limit: int = 100) -> list[Refusal]:
+    def refusals(self, *, profile: str | None = None, after: int = 0, limit: int = 100) -> list[RefusedChange]:
         """The newest refused changes with a ledger position above ``after``, newest first."""
         sql = (
             "SELECT k.*, v.at_ms, v.reason, v.sentence FROM merge_kept k JOIN merge_verdicts v USING (profile, seq) "
             "WHERE v.verdict = 'refused' AND k.position > :after AND (:profile IS NULL OR k.profile = :profile) "
             "ORDER BY k.position DESC LIMIT :limit"
         )
-        return self._all(Refusal, sql, {"after": after, "profile": profile, "limit": limit})
+        return self._all(RefusedChange, sql, {"after": after, "profile": profile, "limit": limit})
 
-    def eyes(self, task_id: str, profile: str) -> Eyes:
+    def view(self, task_id: str, profile: str) -> View:
         """What ``profile`` sees of the task now, and how far its shard is merged; for Shard.append."""
         try:
             ((vector, seq, digest),) = self._rows(_EYES, (task_id, profile))
         except BoardMissing:
-            return Eyes()
-        return Eyes(vector is not None, decode(vector or "{}"), seq or 0, digest or "")
+            return View()
+        return View(vector is not None, decode(vector or "{}"), seq or 0, digest or "")
 
     def watermarks(self) -> dict[str, tuple[int, str]]:
         """How far each profile's shard is merged: ``{profile: (seq, digest)}``."""

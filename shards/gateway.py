@@ -60,7 +60,7 @@ from kanban_shards.writer import Writer
 # On a full board a worker asks for a task no oftener than this, unless a run began or ended meanwhile.
 ASK_AGAIN_S = 20.0
 # Signs of life closer together than this are one (with a short lease: than a third of it).
-SIGN_OF_LIFE_EVERY_S = 5.0
+HEARTBEAT_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Gateway(Writer):
     _asked_in_vain = _AskedInVain()
 
     @cached_property
-    def _signs(self) -> dict[int, float]:
+    def _heartbeats(self) -> dict[int, float]:
         """When the last sign of life of each run was written, as ``time.monotonic`` has it."""
         return {}
 
@@ -116,7 +116,7 @@ class Gateway(Writer):
         InvalidChange.
         """
         for parent in parents:
-            self._look_at(parent)
+            self._view_of(parent)
         task_id = new_task_id()
         change = Create(
             title=title,
@@ -129,10 +129,10 @@ class Gateway(Writer):
             **fields,
         )
         if idempotency_key is None:
-            self._add(task_id, change, self._eyes())
+            self._add(task_id, change, self._view())
             return task_id
         try:
-            self._decided(task_id, change, self._eyes())
+            self._decided(task_id, change, self._view())
         except Refused as refused:
             if refused.reason != "duplicate":
                 raise
@@ -182,12 +182,12 @@ class Gateway(Writer):
 
     def set_limits(self, **limits: int | None) -> dict[str, int]:
         """Set limits of the board (shards/changes/kinds.py, ``Settings``); None lifts one. Returns all that are set."""
-        return self._decided("", Settings(**limits), self._eyes()).answer
+        return self._decided("", Settings(**limits), self._view()).answer
 
     def forget_events(self, before_s: int) -> int:
         """Remove the events before ``before_s`` (seconds since 1970) of finished tasks; returns how many. Those that
         a chat is still to be told of stay."""
-        return self._decided("", Gc(events_before_s=before_s), self._eyes()).answer["events"]
+        return self._decided("", Gc(events_before_s=before_s), self._view()).answer["events"]
 
     # --- runs --------------------------------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ class Gateway(Writer):
             return None
         change = ClaimNext(runs_as=runs_as, lease_s=lease_s, claimer=claimer)
         try:
-            return self._run_of(self._decided("", change, self._eyes()))
+            return self._run_of(self._decided("", change, self._view()))
         except Refused as refused:
             if refused.reason == "at_capacity":
                 self._asked_in_vain = _AskedInVain(self._room(), time.monotonic(), str(refused))
@@ -239,9 +239,9 @@ class Gateway(Writer):
             self.write(run.task_id, Progress(run_id=run.id, note=note))
         now = time.monotonic()
         lease_s = found.claim_expires - (found.last_heartbeat_at or found.started_at)
-        if now - self._signs.get(run.id, float("-inf")) >= min(SIGN_OF_LIFE_EVERY_S, lease_s / 3):
-            self._shard.sign_of_life(run.id, self._eyes())
-            self._signs[run.id] = now
+        if now - self._heartbeats.get(run.id, float("-inf")) >= min(HEARTBEAT_EVERY_S, lease_s / 3):
+            self._shard.heartbeat(run.id, self._view())
+            self._heartbeats[run.id] = now
 
     def spawned(self, run: Run, pid: int) -> Verdict:
         """The worker of ``run`` is started, as process ``pid``. Raises Refused."""
@@ -310,7 +310,7 @@ class Gateway(Writer):
 
     def open_run(self, task_id: str) -> Run:
         """The task's open run, whoever has it. Raises UnknownTask, NoOpenRun."""
-        self._look_at(task_id)
+        self._view_of(task_id)
         task = self.board.task(task_id)
         if task is None or task.current_run_id is None:
             raise NoOpenRun(task_id=task_id, status=task.status if task else "not merged yet")
@@ -339,7 +339,7 @@ class Gateway(Writer):
         ``name``: what it is called there; None takes the file's own. ``fields``: content_type, uploaded_by. Raises
         UnknownTask, AttachmentTooLarge, StorageError.
         """
-        self._look_at(task_id)
+        self._view_of(task_id)
         encode_body(Attach(filename="-", stored_path="-", size=0, **fields))  # before a copy is made for nothing
         stored = attachments.store(self.paths, task_id, file, name)
         change = Attach(filename=stored.filename, stored_path=str(stored.path), size=stored.size, **fields)
@@ -370,7 +370,7 @@ class Gateway(Writer):
 
     def link(self, parent_id: str, child_id: str) -> Verdict:
         """``child_id`` waits for ``parent_id``. Raises Refused (a cycle), UnknownTask."""
-        self._look_at(parent_id)
+        self._view_of(parent_id)
         return self.ask(child_id, Link(parent=parent_id))
 
     def unlink(self, parent_id: str, child_id: str) -> Verdict:
@@ -383,7 +383,7 @@ class Gateway(Writer):
         return self.board.run(verdict.answer["run_id"])
 
     def _ended(self, verdict: Verdict, run_id: int | None) -> Verdict:
-        self._signs.pop(run_id, None)
+        self._heartbeats.pop(run_id, None)
         return verdict
 
     def _room(self) -> tuple:

@@ -33,7 +33,7 @@ class Request(Generic[Asked, Answer]):
         return self.answer is not None or self.error is not None
 
 
-class Together(Generic[Asked, Answer]):
+class GroupCommit(Generic[Asked, Answer]):
     """Has ``act`` do what threads ask for.
 
     ``act`` is given the requests, and sets the answer of each, or the error of one that alone is at fault. A
@@ -49,7 +49,7 @@ class Together(Generic[Asked, Answer]):
         self._waiting: list[Request[Asked, Answer]] = []
         self._inside: set[int] = set()
 
-    def ask(self, asked: Asked) -> Answer:
+    def submit(self, asked: Asked) -> Answer:
         """What ``act`` answers; it is done when this returns. Raises KanbanError, and Reentered in a signal handler
         that interrupts a call of the same thread, which would wait for itself."""
         thread = threading.get_ident()

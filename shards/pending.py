@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from kanban_shards.changes.fields import ADDING
 from kanban_shards.changes.kinds import KINDS
-from kanban_shards.changes.vectors import Eyes
+from kanban_shards.changes.vectors import View
 
 _NEW = "SELECT seq, task_id, kind FROM changes WHERE seq > ? ORDER BY seq"
 # A claim_next names no task; until it is decided, it may be on any.
@@ -29,7 +29,7 @@ class _Known(NamedTuple):
     is_mine: bool
 
 
-class Tail:
+class PendingChanges:
     """What one process knows of the end of its shard: every deciding change behind ``_from`` and up to ``_read_to``."""
 
     def __init__(self) -> None:
@@ -38,14 +38,14 @@ class Tail:
         self._changes: OrderedDict[int, _Known] = OrderedDict()
         self._by_task: dict[str, list[int]] = {}
 
-    def read(self, connection: sqlite3.Connection, head: int, eyes: Eyes) -> None:
-        """Learn what other processes appended up to ``head``, and forget what the board has shown for long. ``eyes``:
+    def read(self, connection: sqlite3.Connection, head: int, view: View) -> None:
+        """Learn what other processes appended up to ``head``, and forget what the board has shown for long. ``view``:
         the oldest of those whose change is appended now."""
-        if eyes.merged_seq - self._read_to > (KEPT_BEHIND if self._read_to else 0):  # too much, and all on the board
+        if view.merged_seq - self._read_to > (KEPT_BEHIND if self._read_to else 0):  # too much, and all on the board
             self._changes.clear()
             self._by_task.clear()
-            self._from = self._read_to = eyes.merged_seq
-        while self._changes and next(iter(self._changes)) <= eyes.merged_seq - KEPT_BEHIND:
+            self._from = self._read_to = view.merged_seq
+        while self._changes and next(iter(self._changes)) <= view.merged_seq - KEPT_BEHIND:
             self._from, change = self._changes.popitem(last=False)
             self._drop_of_task(change.task_id, first=True)
         if head > self._read_to:
@@ -63,30 +63,30 @@ class Tail:
             self._drop_of_task(change.task_id, first=False)
         self._read_to = min(self._read_to, seq - 1)
 
-    def has_create(self, task_id: str, eyes: Eyes) -> bool:
-        """Whether the task is made in what the board does not show to ``eyes``."""
-        return any(self._changes[seq].kind == "create" for seq in self._unmerged(task_id, eyes))
+    def has_create(self, task_id: str, view: View) -> bool:
+        """Whether the task is made in what the board does not show to ``view``."""
+        return any(self._changes[seq].kind == "create" for seq in self._unmerged(task_id, view))
 
-    def seen(self, task_id: str, eyes: Eyes) -> int | None:
+    def seen(self, task_id: str, view: View) -> int | None:
         """The newest seq up to which this process has seen every deciding change of its profile on the task that
-        ``eyes`` do not see on the board; None if there is none, or if they looked longer ago than is remembered here.
+        ``view`` do not see on the board; None if there is none, or if they looked longer ago than is remembered here.
         Another process's change ends it: a vector says "all of this profile's up to here"."""
-        if eyes.merged_seq < self._from:
+        if view.merged_seq < self._from:
             return None
         reached = None
-        for seq in sorted([*self._unmerged(task_id, eyes), *self._unmerged(ANY_TASK, eyes)]):
+        for seq in sorted([*self._unmerged(task_id, view), *self._unmerged(ANY_TASK, view)]):
             if not self._changes[seq].is_mine:
                 return reached
             reached = seq
         return reached
 
-    def _unmerged(self, task_id: str, eyes: Eyes) -> list[int]:
+    def _unmerged(self, task_id: str, view: View) -> list[int]:
         seqs = self._by_task.get(task_id, [])
-        return seqs[bisect_right(seqs, eyes.merged_seq) :]
+        return seqs[bisect_right(seqs, view.merged_seq) :]
 
     def _add(self, seq: int, change: _Known) -> None:
         self._read_to = seq
-        if change.kind in KINDS and KINDS[change.kind].law == ADDING:  # a newer program may know more kinds
+        if change.kind in KINDS and KINDS[change.kind].rule == ADDING:  # a newer program may know more kinds
             return  # these are nothing that one must have seen
         self._changes[seq] = change
         self._by_task.setdefault(change.task_id, []).append(seq)

@@ -223,7 +223,7 @@ class Verdict(_Record):
 
 
 @dataclass(frozen=True)
-class Refusal(_Record):
+class RefusedChange(_Record):
     """A refused change, whole, with its verdict. ``body`` and ``seen`` are what its author wrote."""
 
     position: int

@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 from kanban_shards.changes.codec import KIND_OF, chain, encode_body, genesis, is_beginning
 from kanban_shards.changes.fields import Body
-from kanban_shards.changes.vectors import Eyes, encode
+from kanban_shards.changes.vectors import View, encode
 from kanban_shards.errors import Damaged, ShardBehind, ShardOfAnother
-from kanban_shards.group_commit import Request, Together
+from kanban_shards.group_commit import GroupCommit, Request
 from kanban_shards.paths import BoardPaths, check_profile
-from kanban_shards.pending import Tail
+from kanban_shards.pending import PendingChanges
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 
@@ -33,7 +33,7 @@ LONGEST_WAIT_MS = 3_600_000
 # So many changes of a process's threads are appended in one transaction.
 AT_ONCE = 64
 # Signs of life of runs that ended are worth nothing; they are swept out when they are this old.
-LIVENESS_KEPT_MS = 7 * 24 * 3600 * 1000
+HEARTBEATS_KEPT_MS = 7 * 24 * 3600 * 1000
 
 _INSERT = "INSERT INTO changes (seq, task_id, kind, body, seen, at_ms, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
 # Where the changes begin and end, and the digest of the one with the given seq.
@@ -76,7 +76,7 @@ class _Appended(NamedTuple):
     task_id: str
     kind: str
     body: str
-    eyes: Eyes
+    view: View
 
 
 class Shard:
@@ -90,44 +90,44 @@ class Shard:
         self._identity: tuple[int, int] | None = None
         self._was_used = False
         self._pid = os.getpid()
-        self._tail = Tail()
-        self._together: Together[_Appended, Written] = Together(self._append_all, AT_ONCE)
+        self._pending = PendingChanges()
+        self._commits: GroupCommit[_Appended, Written] = GroupCommit(self._append_all, AT_ONCE)
 
-    def append(self, task_id: str, body: Body, eyes: Eyes) -> Written:
+    def append(self, task_id: str, body: Body, view: View) -> Written:
         """Append one change. Durable on return.
 
-        ``eyes``: what this process read of the task before it decided to write; it becomes the change's ``seen``.
+        ``view``: what this process read of the task before it decided to write; it becomes the change's ``seen``.
         Raises InvalidChange, TooLarge, ShardBehind, and the StorageErrors of a file that cannot be written.
         """
         connections.check_same_process(self.path, self._pid)
-        return self._together.ask(_Appended(task_id, KIND_OF[type(body)], encode_body(body), eyes))
+        return self._commits.submit(_Appended(task_id, KIND_OF[type(body)], encode_body(body), view))
 
     def still_holds(self, written: Written) -> bool:
         """Whether the shard is the file that the change was written to, or another one that has it all the same: a
         repair may give changes up, and their seqs are given again."""
         if files.identity(self.path) == written.file:
             return True
-        with self._writing(Eyes()) as connection:
+        with self._writing(View()) as connection:
             row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (written.seq,)).fetchone()
             return row == (written.digest,)
 
-    def sign_of_life(self, run_id: int, eyes: Eyes) -> None:
+    def heartbeat(self, run_id: int, view: View) -> None:
         """Note that the worker of ``run_id`` is alive now. Overwritten in place; not a change."""
         now_ms = time.time_ns() // 1_000_000
-        with self._writing(eyes) as connection, connections.transaction(connection):
+        with self._writing(view) as connection, connections.transaction(connection):
             connection.execute("INSERT OR REPLACE INTO liveness (run_id, at_ms) VALUES (?, ?)", (run_id, now_ms))
-            connection.execute("DELETE FROM liveness WHERE at_ms < ?", (now_ms - LIVENESS_KEPT_MS,))
+            connection.execute("DELETE FROM liveness WHERE at_ms < ?", (now_ms - HEARTBEATS_KEPT_MS,))
 
-    def attempt(self, key: tuple, eyes: Eyes) -> Attempt:
+    def attempt(self, key: tuple, view: View) -> Attempt:
         """Where the delivery ``key`` (task_id, platform, chat_id, thread_id, letter_id) stands."""
-        with self._writing(eyes) as connection:
+        with self._writing(view) as connection:
             return self._attempt(connection, key)
 
-    def lease_attempt(self, key: tuple, acknowledged: int, upto: int, now_ms: int, until_ms: int, eyes: Eyes) -> int:
+    def lease_attempt(self, key: tuple, acknowledged: int, upto: int, now_ms: int, until_ms: int, view: View) -> int:
         """Take the delivery of the events up to ``upto`` until ``until_ms``; returns the number of the attempt, counted
         from 1, or 0 if another process has it, its next try is later than ``now_ms``, or the newest event told is
         another than ``acknowledged``, so that another process told it meanwhile."""
-        with self._writing(eyes) as connection, connections.transaction(connection):
+        with self._writing(view) as connection, connections.transaction(connection):
             known = self._attempt(connection, key)
             waits_ms = max(known.leased_until_ms, known.next_try_ms) - now_ms
             if 0 < waits_ms <= LONGEST_WAIT_MS or known.acknowledged != acknowledged:
@@ -137,31 +137,31 @@ class Shard:
             self._save_attempt(connection, key, taken)
         return taken.attempts
 
-    def save_attempt(self, key: tuple, attempt: Attempt, eyes: Eyes) -> None:
+    def save_attempt(self, key: tuple, attempt: Attempt, view: View) -> None:
         """Remember how the delivery ended. Not a change: overwritten in place, but what was told stays told."""
-        with self._writing(eyes) as connection, connections.transaction(connection):
+        with self._writing(view) as connection, connections.transaction(connection):
             known = self._attempt(connection, key)
-            if known.acknowledged_seq > eyes.merged_seq:
+            if known.acknowledged_seq > view.merged_seq:
                 attempt = replace(attempt, acknowledged=max(known.acknowledged, attempt.acknowledged))
             self._save_attempt(connection, key, attempt)
 
-    def has_unmerged_create(self, task_id: str, eyes: Eyes) -> bool:
+    def has_unmerged_create(self, task_id: str, view: View) -> bool:
         """Whether this profile made ``task_id`` and the board does not show it yet."""
         found = files.identity(self.path)
         if found is None:
             return False
         with self._locked():
-            if found == self._identity and self._tail.has_create(task_id, eyes):
+            if found == self._identity and self._pending.has_create(task_id, view):
                 return True
-        with self._writing(eyes) as connection:
-            self._tail.read(connection, self._head(connection)[0], eyes)
-            return self._tail.has_create(task_id, eyes)
+        with self._writing(view) as connection:
+            self._pending.read(connection, self._head(connection)[0], view)
+            return self._pending.has_create(task_id, view)
 
-    def head(self, eyes: Eyes) -> int:
+    def head(self, view: View) -> int:
         """The seq of the newest change, by whichever process of this profile; 0 for an empty shard."""
         if not self.path.exists():
             return 0
-        with self._writing(eyes) as connection:
+        with self._writing(view) as connection:
             return self._head(connection)[0]
 
     def close(self) -> None:
@@ -178,26 +178,26 @@ class Shard:
     def _append_all(self, requests: list[Request[_Appended, Written]]) -> None:
         """Append what is asked for, all or nothing but for those whose author saw more than this shard holds; an answer
         that is set says that it is durable."""
-        eyes = [request.asked.eyes for request in requests]
-        oldest, newest = min(eyes, key=_merged), max(eyes, key=_merged)
+        view = [request.asked.view for request in requests]
+        oldest, newest = min(view, key=_merged), max(view, key=_merged)
         with self._writing(newest) as connection:
             rows: list[tuple] = []
             able: list[Request[_Appended, Written]] = []
             try:
                 with connections.transaction(connection):
                     end, able = self._checked(connection, requests)
-                    self._tail.read(connection, end[0], oldest)
+                    self._pending.read(connection, end[0], oldest)
                     for request in able:
                         rows.append(self._row(end, request.asked))
                         end = rows[-1][0], rows[-1][-1]
-                        self._tail.add_mine(*rows[-1][:3])
+                        self._pending.add_mine(*rows[-1][:3])
                     connection.executemany(_INSERT, rows)
                 self._answer(able, rows)
             except BaseException:
                 if rows and self._reaches(connection, rows[0][0]):  # Ctrl-C came when it was committed
                     self._answer(able, rows)
                 elif rows:
-                    self._tail.forget_from(rows[0][0])
+                    self._pending.forget_from(rows[0][0])
                 raise
 
     def _checked(
@@ -205,16 +205,16 @@ class Shard:
     ) -> tuple[tuple[int, str], list[Request[_Appended, Written]]]:
         """Where the shard ends, and those of the requests that may be appended there; the others get their error."""
         behind: dict[tuple[int, str], ShardBehind | None] = {}
-        for merged in {_merged(request.asked.eyes) for request in requests}:
+        for merged in {_merged(request.asked.view) for request in requests}:
             end, behind[merged] = self._end(connection, merged)
         for request in requests:
-            request.error = behind[_merged(request.asked.eyes)]
+            request.error = behind[_merged(request.asked.view)]
         return end, [request for request in requests if request.error is None]
 
     def _row(self, end: tuple[int, str], asked: _Appended) -> tuple:
         """The row behind the one that ``end`` names."""
         seq, digest = end[0] + 1, end[1]
-        seen = encode(self._seen(asked.task_id, asked.eyes))
+        seen = encode(self._seen(asked.task_id, asked.view))
         at_ms = time.time_ns() // 1_000_000
         digest = chain(digest, self.profile, seq, asked.task_id, asked.kind, asked.body, seen, at_ms)
         return seq, asked.task_id, asked.kind, asked.body, seen, at_ms, digest
@@ -234,17 +234,17 @@ class Shard:
             self._lock.release()
 
     @contextmanager
-    def _writing(self, eyes: Eyes) -> Iterator[sqlite3.Connection]:
+    def _writing(self, view: View) -> Iterator[sqlite3.Connection]:
         with self._locked(), connections.explained(self.path):
-            yield self._open(eyes)
+            yield self._open(view)
 
-    def _open(self, eyes: Eyes) -> sqlite3.Connection:
+    def _open(self, view: View) -> sqlite3.Connection:
         found = files.identity(self.path)
-        if found is None and eyes.merged_seq:
-            raise ShardBehind(path=self.path, profile=self.profile, head=0, merged=eyes.merged_seq)
+        if found is None and view.merged_seq:
+            raise ShardBehind(path=self.path, profile=self.profile, head=0, merged=view.merged_seq)
         if self._connection is not None and found != self._identity:
             self._close_connection()
-            self._tail = Tail()  # in another file the same seqs may be another process's
+            self._pending = PendingChanges()  # in another file the same seqs may be another process's
         if self._connection is not None and self._connection.in_transaction:  # Ctrl-C came where nobody could undo it
             self._connection.execute("ROLLBACK")
         if self._connection is None:
@@ -290,7 +290,7 @@ class Shard:
             return False
 
     def _head(self, connection: sqlite3.Connection) -> tuple[int, str]:
-        return self._end(connection, _merged(Eyes()))[0]
+        return self._end(connection, _merged(View()))[0]
 
     def _end(
         self, connection: sqlite3.Connection, merged: tuple[int, str]
@@ -312,14 +312,14 @@ class Shard:
             return (seq, digest), error
         return (seq, digest), None
 
-    def _seen(self, task_id: str, eyes: Eyes) -> dict[str, int]:
+    def _seen(self, task_id: str, view: View) -> dict[str, int]:
         """The task's vector as this process knows it: the board's, and then its own changes that the board lacks."""
-        seen = dict(eyes.vector)
-        mine = None if eyes.exactly else self._tail.seen(task_id, eyes)
+        seen = dict(view.vector)
+        mine = None if view.exactly else self._pending.seen(task_id, view)
         if mine is not None:
             seen[self.profile] = max(mine, seen.get(self.profile, 0))
         return seen
 
 
-def _merged(eyes: Eyes) -> tuple[int, str]:
-    return eyes.merged_seq, eyes.merged_digest
+def _merged(view: View) -> tuple[int, str]:
+    return view.merged_seq, view.merged_digest

@@ -18,11 +18,11 @@ from typing import Self
 
 import tenacity
 
-from kanban_shards.background import Later
+from kanban_shards.background import BackgroundRetry
 from kanban_shards.bell import Bell, Ringer
 from kanban_shards.board import Board
 from kanban_shards.changes.fields import Body
-from kanban_shards.changes.vectors import Eyes
+from kanban_shards.changes.vectors import View
 from kanban_shards.errors import (
     BoardMissing,
     GatewayClosed,
@@ -82,7 +82,7 @@ class Writer:
         self._written_to = 0
         self._merged_to = 0
         self._settled_to = 0
-        self._later = Later(self._merge_what_is_left)
+        self._background = BackgroundRetry(self._merge_what_is_left)
         self._pid = os.getpid()
 
     def write(self, task: str | Task, change: Body) -> int:
@@ -91,7 +91,7 @@ class Writer:
         ``task``: its id, or the Task as this process read it; the change then says that its author had seen just that.
         Raises InvalidTaskId, UnknownTask, InvalidChange, TooLarge, StorageError.
         """
-        return self._add(_id_of(task), change, self._look_at(task))
+        return self._add(_id_of(task), change, self._view_of(task))
 
     def ask(self, task: str | Task, change: Body) -> Verdict:
         """Append ``change`` and return the verdict that it was applied. ``task`` as in ``write``; given an id, this
@@ -99,18 +99,18 @@ class Writer:
 
         Raises Refused, Undecided, and what ``write`` raises.
         """
-        eyes = self._look_at(task)
+        view = self._view_of(task)
         try:
-            return self._decided(_id_of(task), change, eyes)
+            return self._decided(_id_of(task), change, view)
         except Refused as refused:
             if not isinstance(task, str) or set(refused.answer.get("missed", ())) != {COORDINATOR}:
                 raise
         # A lease ran out, or a time had come, in the pass that decided this; nobody else changed the task.
-        return self._decided(task, change, self._look_at(task))
+        return self._decided(task, change, self._view_of(task))
 
     def sync(self) -> None:
         """Return when everything that this profile wrote so far has its verdict. Raises Undecided."""
-        head = self._shard.head(self._eyes())
+        head = self._shard.head(self._view())
         if head:
             self.wait_for_verdict(head)
 
@@ -127,15 +127,15 @@ class Writer:
 
     def attempt(self, key: tuple) -> Attempt:
         """What this profile's processes know of a delivery; see Shard.attempt."""
-        return self._shard.attempt(key, self._eyes())
+        return self._shard.attempt(key, self._view())
 
     def save_attempt(self, key: tuple, attempt: Attempt) -> None:
         """Remember how a delivery ended."""
-        self._shard.save_attempt(key, attempt, self._eyes())
+        self._shard.save_attempt(key, attempt, self._view())
 
     def lease_attempt(self, key: tuple, acknowledged: int, upto: int, now_ms: int, until_ms: int) -> int:
         """Take a delivery; see Shard.lease_attempt."""
-        return self._shard.lease_attempt(key, acknowledged, upto, now_ms, until_ms, self._eyes())
+        return self._shard.lease_attempt(key, acknowledged, upto, now_ms, until_ms, self._view())
 
     def settle(self) -> None:
         """Have merged what was written, unless a coordinator that stays does it: the last step before ``close``, for
@@ -151,7 +151,7 @@ class Writer:
         if self._pid != os.getpid():
             return  # a fork's copy: the files and bells are the other process's
         self._is_closed = True
-        self._later.close()
+        self._background.close()
         try:
             with self._logged(f"What {self.profile} wrote is durable, and was not merged at closing"):
                 self.settle()
@@ -175,24 +175,24 @@ class Writer:
     ) -> None:
         self.close()
 
-    def _append(self, task_id: str, change: Body, eyes: Eyes) -> Written:
-        written = self._shard.append(task_id, change, eyes)
+    def _append(self, task_id: str, change: Body, view: View) -> Written:
+        written = self._shard.append(task_id, change, view)
         with self._guard:
             self._written_to = max(self._written_to, written.seq)
         return written
 
-    def _add(self, task_id: str, change: Body, eyes: Eyes) -> int:
+    def _add(self, task_id: str, change: Body, view: View) -> int:
         """Append a change that nobody waits for, and see to it that it is merged; returns its seq."""
-        written = self._append(task_id, change, eyes)
+        written = self._append(task_id, change, view)
         if not self._ring():
             self._sweep()
-        self._later.soon()
+        self._background.soon()
         return written.seq
 
-    def _decided(self, task_id: str, change: Body, eyes: Eyes) -> Verdict:
+    def _decided(self, task_id: str, change: Body, view: View) -> Verdict:
         with self._bell() as bell:
             bell.hush()
-            written = self._append(task_id, change, eyes)
+            written = self._append(task_id, change, view)
             until_s = time.monotonic() + self.patience_s
             verdict = self._hear(written.seq, bell, until_s) if self._ring() else None
             verdict = verdict or self._wait(written.seq, bell, until_s)
@@ -221,7 +221,7 @@ class Writer:
         try:
             return attempts(self._look_for_verdict, seq)
         except tenacity.RetryError as error:
-            self._later.soon()
+            self._background.soon()
             if quarantine := self._quarantine():
                 raise Quarantined(seq=seq, profile=self.profile, waited_s=self.patience_s, why=quarantine) from error
             why = self._why_undecided()
@@ -231,22 +231,22 @@ class Writer:
         """A daemon rings when it decided; where there is none, the lock may be free at any time, and nobody says so."""
         return LONGEST_LOOK_S if self._is_served else _growing(state)
 
-    def _look_at(self, task: str | Task) -> Eyes:
+    def _view_of(self, task: str | Task) -> View:
         """What this process sees of the task. Raises UnknownTask unless the board has it, or will have it when what
         is written now is merged."""
         task_id = check_task_id(_id_of(task))
-        eyes = self._eyes(task_id)
-        if not eyes.has_task and not self._shard.has_unmerged_create(task_id, eyes):
+        view = self._view(task_id)
+        if not view.has_task and not self._shard.has_unmerged_create(task_id, view):
             self._pass_or_ring()
             self.sync()
-            eyes = self._eyes(task_id)
-            if not eyes.has_task:
+            view = self._view(task_id)
+            if not view.has_task:
                 raise UnknownTask(task_id=task_id)
-        return eyes if isinstance(task, str) else replace(eyes, vector=task.vector, exactly=True)
+        return view if isinstance(task, str) else replace(view, vector=task.vector, exactly=True)
 
-    def _eyes(self, task_id: str = "") -> Eyes:
+    def _view(self, task_id: str = "") -> View:
         self._check_open()
-        return self.board.eyes(task_id, self.profile)
+        return self.board.view(task_id, self.profile)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -259,7 +259,7 @@ class Writer:
 
     def _is_merged(self) -> bool:
         """Whether the board shows everything that this process wrote."""
-        return self._written_to <= self._merged_to or self.board.eyes("", self.profile).merged_seq >= self._written_to
+        return self._written_to <= self._merged_to or self.board.view("", self.profile).merged_seq >= self._written_to
 
     def _merge_what_is_left(self) -> bool:
         with contextlib.suppress(KanbanError):  # it is written; whoever needs a verdict is told what is the matter
@@ -330,9 +330,9 @@ class Writer:
         from kanban_shards.coordinator.merge.collector import QUARANTINED, look
 
         with contextlib.suppress(KanbanError):  # then that is what holds it up
-            for left in look(self.paths, self.board.watermarks).left:
-                if (left.profile, left.state) == (self.profile, QUARANTINED):
-                    return left.why
+            for skipped in look(self.paths, self.board.watermarks).skipped:
+                if (skipped.profile, skipped.state) == (self.profile, QUARANTINED):
+                    return skipped.why
         return None
 
     def _why_undecided(self) -> str:

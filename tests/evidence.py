@@ -79,7 +79,7 @@ class Shown:
 
     @property
     def is_deciding(self) -> bool:
-        return KINDS[self.entry.kind].law != ADDING
+        return KINDS[self.entry.kind].rule != ADDING
 
     @property
     def chat(self) -> Chat:

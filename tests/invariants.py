@@ -171,8 +171,10 @@ def exactly_once(evidence: Evidence) -> None:
     """The watermark of a shard equals the number of its changes with a verdict."""
     counted = Counter(profile for profile, _ in evidence.verdicts)
     merged = Counter(entry.profile for entry in evidence.entries[: evidence.position])
-    marks = {profile: seq for profile, (seq, _) in evidence.watermarks.items()}
-    assert marks == dict(counted) == dict(merged), f"watermarks {marks}, verdicts {counted}, entries shown {merged}"
+    watermarks = {profile: seq for profile, (seq, _) in evidence.watermarks.items()}
+    assert watermarks == dict(counted) == dict(merged), (
+        f"watermarks {watermarks}, verdicts {counted}, entries shown {merged}"
+    )
     dots = Counter((entry.profile, entry.seq) for entry in evidence.entries)
     assert all(count == 1 for count in dots.values()), f"merged twice: {[dot for dot in dots if dots[dot] > 1]}"
     keys = Counter(

@@ -39,8 +39,10 @@ def write_legacy(path: Path, tables: dict[str, list[dict[str, Any]]], version: s
             there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
             for row in rows if there else ():
                 given = {name: value for name, value in row.items() if name in there}
-                marks = ", ".join("?" * len(given))
-                connection.execute(f"INSERT INTO {table} ({', '.join(given)}) VALUES ({marks})", list(given.values()))
+                watermarks = ", ".join("?" * len(given))
+                connection.execute(
+                    f"INSERT INTO {table} ({', '.join(given)}) VALUES ({watermarks})", list(given.values())
+                )
 
 
 def rows_of(path: Path) -> dict[str, list[tuple]]:

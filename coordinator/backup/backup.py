@@ -24,10 +24,10 @@ import msgspec
 from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
-from kanban_shards.coordinator.merge.coordinator import Progress
+from kanban_shards.coordinator.merge.coordinator import ProgressCallback
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of
 from kanban_shards.coordinator.recovery.histories import locked_shard
-from kanban_shards.coordinator.recovery.verify import Finding, verify
+from kanban_shards.coordinator.recovery.verify import Discrepancy, verify
 from kanban_shards.errors import NEEDS_ATTENTION, FileBusy, InvalidName, KanbanError, NotAFile, StorageError
 from kanban_shards.paths import BoardPaths, expanded
 from kanban_shards.records import Attachment
@@ -150,7 +150,7 @@ def read_backup(folder: Path) -> Backup:
         raise NoBackup(path=folder) from error
 
 
-def make_backup(paths: BoardPaths, store: Path, progress: Progress = lambda done, total: None) -> Backup:
+def make_backup(paths: BoardPaths, store: Path, progress: ProgressCallback = lambda done, total: None) -> Backup:
     """Copy the board, prove the copy, and keep it in ``store``. A shard that is not sound makes it less than good.
 
     Beside a working daemon and gateways; a profile waits while its own shard is copied, and nobody else waits.
@@ -223,7 +223,7 @@ def link_tree(source: Path, target: Path) -> int:
     return count
 
 
-class Schedule:
+class BackupSchedule:
     """Backups of one board, ``every_s`` seconds, each made by a process of its own so that no pass waits for it."""
 
     def __init__(self, paths: BoardPaths, every_s: float) -> None:
@@ -274,7 +274,7 @@ class Schedule:
 # --- making one ----------------------------------------------------------------------------------------------------
 
 
-def _fill(making: Path, paths: BoardPaths, progress: Progress) -> None:
+def _fill(making: Path, paths: BoardPaths, progress: ProgressCallback) -> None:
     copy = BoardPaths(making, paths.slug)
     problems = _copy_databases(paths, copy)
     linked = link_tree(paths.attachments, making / ATTACHMENTS)
@@ -324,7 +324,7 @@ def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:
     return problems
 
 
-def _prove(copy: BoardPaths, progress: Progress) -> list[str]:
+def _prove(copy: BoardPaths, progress: ProgressCallback) -> list[str]:
     """Open each copied file again, and replay the copied ledger against the copied board; returns what is wrong with
     shards. Raises BackupFailed if it is the board or the ledger."""
     try:
@@ -338,7 +338,7 @@ def _prove(copy: BoardPaths, progress: Progress) -> list[str]:
     return [f"{finding.where}: {finding.problem}" for finding in of_shards]
 
 
-def shard_findings(paths: BoardPaths, findings: list[Finding]) -> list[Finding]:
+def shard_findings(paths: BoardPaths, findings: list[Discrepancy]) -> list[Discrepancy]:
     """Those of ``findings`` that are about a shard."""
     others = {paths.board.name, paths.ledger.name}
     return [each for each in findings if each.where.startswith("kanban.") and each.where not in others]

@@ -15,7 +15,7 @@ from pathlib import Path
 from kanban_shards.coordinator.backup.backup import backups_in
 from kanban_shards.coordinator.errors import NotVerified
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress, replayed
+from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback, replayed
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of
 from kanban_shards.coordinator.merge.snapshots import Start, read_start, start_of
 from kanban_shards.coordinator.recovery.histories import opened_shard
@@ -53,7 +53,7 @@ def compact(
     lock: FileLock,
     before_ms: int,
     dry_run: bool = False,
-    progress: Progress = lambda done, total: None,
+    progress: ProgressCallback = lambda done, total: None,
 ) -> Compacted:
     """Drop what was merged before ``before_ms`` (milliseconds since 1970) and what no backup of the board needs.
 
@@ -74,7 +74,7 @@ def compact(
             ledger.drop(start.position)
     done = Compacted(start.position, [Shortened(paths.ledger, rows, before, _size(paths.ledger))])
     for profile, path in paths.shards():
-        if profile in start.marks:
+        if profile in start.watermarks:
             done.files.append(_shorten_shard(paths, profile, path, start, dry_run))
     return done
 
@@ -86,7 +86,7 @@ def _target(paths: BoardPaths, ledger: FileLedger, before_ms: int) -> int:
 
 
 def _snapshot_at(
-    paths: BoardPaths, ledger: FileLedger, target: int, lock: FileLock, dry_run: bool, progress: Progress
+    paths: BoardPaths, ledger: FileLedger, target: int, lock: FileLock, dry_run: bool, progress: ProgressCallback
 ) -> Start:
     """Make the snapshot at ``target`` and put it in place, once replaying on from it gave the board row for row."""
     making = _making(paths)
@@ -116,7 +116,7 @@ def _shorten_shard(paths: BoardPaths, profile: str, path: Path, start: Start, dr
     try:
         with closing(FileLock(paths.shard_lock(check_profile(profile)))) as lock:
             lock.acquire(SHARD_WAIT_S)
-            rows, problem = _drop_changes(path, lock, *start.marks[profile], dry_run)
+            rows, problem = _drop_changes(path, lock, *start.watermarks[profile], dry_run)
     except FileBusy:
         problem = "its profile is writing it"
     except (StorageError, InvalidName, Quarantine) as error:

@@ -19,19 +19,19 @@ from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.backup.backup import ATTACHMENTS, Backup, link_tree, shard_findings
 from kanban_shards.coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress
-from kanban_shards.coordinator.merge.shard_reader import LATEST_MS, Quarantine, base_of, take_all
+from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
+from kanban_shards.coordinator.merge.shard_reader import LATEST_MS, Quarantine, base_of, read_all
 from kanban_shards.coordinator.processes import file_holders, processes_of
 from kanban_shards.coordinator.recovery.histories import (
     NO_DAMAGE,
     SHARD_LOCK_WAIT_S,
     locked_shard,
     opened_shard,
-    until_damage,
+    stop_at_damage,
 )
 from kanban_shards.coordinator.recovery.lineage import check_same_board
 from kanban_shards.coordinator.recovery.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
-from kanban_shards.coordinator.recovery.verify import Finding, verify
+from kanban_shards.coordinator.recovery.verify import Discrepancy, verify
 from kanban_shards.errors import Damaged, InvalidName, StorageError
 from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.storage import connections, files, sqlite
@@ -41,7 +41,7 @@ STAYED = "stayed"
 RESTORED = "restored"
 REPAIRED = "repaired"
 
-Mark = tuple[int, str]
+Watermark = tuple[int, str]
 
 
 @dataclass
@@ -57,11 +57,11 @@ class Restored:
     set_aside: list[Path] = field(default_factory=list)
     attachments: int = 0
     merged: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Discrepancy] = field(default_factory=list)
 
 
 def restore(
-    paths: BoardPaths, backup: Backup, lock: FileLock, progress: Progress = lambda done, total: None
+    paths: BoardPaths, backup: Backup, lock: FileLock, progress: ProgressCallback = lambda done, total: None
 ) -> Restored:
     """Put the backup in the place of what is lost or damaged, and merge what the shards hold beyond it.
 
@@ -74,12 +74,12 @@ def restore(
     _check_no_stranger_writes(paths)
     _check_nothing_was_dropped_since(paths, copy)
     done = Restored()
-    marks = _where_the_ledger_leads(paths.ledger, copy) or _ledger_made_again(paths, copy, lock, done)
-    ledger_is_there = marks is not None
-    if marks is None:
-        marks = _where_the_ledger_leads(copy.ledger, copy) or {}
+    watermarks = _where_the_ledger_leads(paths.ledger, copy) or _ledger_made_again(paths, copy, lock, done)
+    ledger_is_there = watermarks is not None
+    if watermarks is None:
+        watermarks = _where_the_ledger_leads(copy.ledger, copy) or {}
     for profile in {**dict(copy.shards()), **dict(paths.shards())}:
-        _restore_shard(paths, copy, profile, marks.get(profile, (0, "")), done)
+        _restore_shard(paths, copy, profile, watermarks.get(profile, (0, "")), done)
     if not ledger_is_there:
         _put_into(copy.ledger, sqlite.LEDGER, paths.ledger, lock, done)
         done.ledger = RESTORED
@@ -91,7 +91,7 @@ def restore(
     return done
 
 
-def _check_sound(backup: Backup, copy: BoardPaths, progress: Progress) -> None:
+def _check_sound(backup: Backup, copy: BoardPaths, progress: ProgressCallback) -> None:
     lacks = backup.lacks()
     for path in (copy.board, copy.ledger, copy.snapshot):
         if path.name in lacks and files.is_empty(path):  # of any other size, it may be sound all the same
@@ -128,14 +128,14 @@ def _check_no_stranger_writes(paths: BoardPaths) -> None:
 def _check_nothing_was_dropped_since(paths: BoardPaths, copy: BoardPaths) -> None:
     """What was dropped behind the backup's last entry is in no file but a snapshot. Raises CompactedPast."""
     with Board(copy) as board:
-        position, marks = board.position(), board.watermarks()
+        position, watermarks = board.position(), board.watermarks()
     base = 0
-    with until_damage(), closing(FileLedger(paths.ledger)) as ledger:
+    with stop_at_damage(), closing(FileLedger(paths.ledger)) as ledger:
         base, _ = ledger.base()
     if base > position:
         raise CompactedPast(path=paths.ledger, first=position + 1, last=base)
     for profile, path in paths.shards():
-        merged, _ = marks.get(profile, (0, ""))
+        merged, _ = watermarks.get(profile, (0, ""))
         base = _base_seq(paths, profile)
         if base > merged:
             raise CompactedPast(path=path, first=merged + 1, last=base)
@@ -143,7 +143,7 @@ def _check_nothing_was_dropped_since(paths: BoardPaths, copy: BoardPaths) -> Non
 
 def _base_seq(paths: BoardPaths, profile: str) -> int:
     """Up to which change a shard was shortened; 0 if it does not say so, or is no profile's."""
-    with suppress(InvalidName, Quarantine), until_damage(), locked_shard(paths, profile) as shard:
+    with suppress(InvalidName, Quarantine), stop_at_damage(), locked_shard(paths, profile) as shard:
         return base_of(shard)[0]
     return 0
 
@@ -161,23 +161,25 @@ def _restore_snapshot(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done:
             _put(copy.board, sqlite.SNAPSHOT, paths.snapshot, lock, done)
 
 
-def _where_the_ledger_leads(path: Path, copy: BoardPaths) -> dict[str, Mark] | None:
+def _where_the_ledger_leads(path: Path, copy: BoardPaths) -> dict[str, Watermark] | None:
     """How far each shard is merged by a sound ledger that continues the backup's board; None for any other ledger."""
     with Board(copy) as board, board.reading() as connection:
         position, digest = connection.execute("SELECT position, digest FROM merge_state").fetchone()
-        marks = dict(board.watermarks())
-    with until_damage(), closing(FileLedger(path)) as ledger:
+        watermarks = dict(board.watermarks())
+    with stop_at_damage(), closing(FileLedger(path)) as ledger:
         if ledger.integrity() != "ok" or ledger.digest_at(position) != digest:
             return None
         for entry in ledger.after(position):
-            marks[entry.profile] = entry.seq, entry.change_digest
-        return marks
+            watermarks[entry.profile] = entry.seq, entry.change_digest
+        return watermarks
     return None
 
 
-def _ledger_made_again(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done: Restored) -> dict[str, Mark] | None:
+def _ledger_made_again(
+    paths: BoardPaths, copy: BoardPaths, lock: FileLock, done: Restored
+) -> dict[str, Watermark] | None:
     """A newer ledger than the backup's, where board and shards are sound enough to make it of; else None."""
-    with until_damage():
+    with stop_at_damage():
         aside = repair_ledger(paths, lock).set_aside
         done.ledger = REPAIRED
         done.set_aside += [aside] if aside else []
@@ -185,7 +187,7 @@ def _ledger_made_again(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done
     return None
 
 
-def _restore_shard(paths: BoardPaths, copy: BoardPaths, profile: str, mark: Mark, done: Restored) -> None:
+def _restore_shard(paths: BoardPaths, copy: BoardPaths, profile: str, mark: Watermark, done: Restored) -> None:
     """Leave a sound shard; else take the backup's, unless the ledger or what is left of the shard itself has more."""
     try:
         check_profile(profile)
@@ -208,13 +210,13 @@ def _restore_shard(paths: BoardPaths, copy: BoardPaths, profile: str, mark: Mark
             done.shards[profile] = REPAIRED  # once the ledger is in place
 
 
-def _reaches(path: Path, profile: str, mark: Mark, lock: FileLock) -> tuple[int, bool]:
+def _reaches(path: Path, profile: str, mark: Watermark, lock: FileLock) -> tuple[int, bool]:
     """Up to which change the shard soundly continues from ``mark``, and whether that is all of it."""
     rest: list[Change] = []
     why: str | None = "it cannot be read"
-    with until_damage(), opened_shard(path, lock) as shard, connections.explained(path):
+    with stop_at_damage(), opened_shard(path, lock) as shard, connections.explained(path):
         # What others' changes it has seen is judged when they are merged.
-        why = take_all(shard, profile, lambda other: mark if other == profile else (LATEST_MS, ""), rest)
+        why = read_all(shard, profile, lambda other: mark if other == profile else (LATEST_MS, ""), rest)
         if why is None and connections.integrity(shard, path) != "ok":
             why = "its pages are damaged"
     return mark[0] + len(rest), why is None
@@ -230,7 +232,7 @@ def _put(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done: Rest
 def _put_into(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done: Restored) -> None:
     """Inside the file that is there, because others have it open; under a new one only if it cannot be opened."""
     if path.exists():
-        with until_damage():
+        with stop_at_damage():
             with closing(sqlite.open_reader(source, role)) as reader:
                 done.set_aside.append(sqlite.overwrite(reader, path, role, lock))
             return

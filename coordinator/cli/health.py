@@ -10,7 +10,7 @@ import click
 
 from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
-from kanban_shards.coordinator.cli.output import Told, all_boards_option, boards_meant, tell
+from kanban_shards.coordinator.cli.output import Result, all_boards_option, boards_meant, report
 from kanban_shards.coordinator.cli.status_view import follow as follow_health
 from kanban_shards.coordinator.cli.status_view import print_findings, print_health, value_of
 from kanban_shards.coordinator.health.findings import LEVELS
@@ -30,7 +30,7 @@ from kanban_shards.paths import BoardPaths
 def status(ctx: click.Context, follow: bool, all_boards: bool, as_json: bool) -> None:
     """Show who merges, how far each shard is merged, and what is wrong now."""
     if not follow:
-        tell(ctx, _status, all_boards, as_json)
+        report(ctx, _status, all_boards, as_json)
     elif all_boards:
         raise click.UsageError("--follow shows one board; name it with --board.")
     else:
@@ -49,7 +49,7 @@ def doctor(ctx: click.Context, deep: bool, all_boards: bool, as_json: bool) -> N
     Tests locks, shared memory and syncing with files of its own beside the board's, looks who has the board's files
     open, and judges each shard. Nothing of the board is changed. Exit code 6: something needs a person.
     """
-    tell(ctx, partial(_examined, deep=deep), all_boards, as_json)
+    report(ctx, partial(_examined, deep=deep), all_boards, as_json)
 
 
 @click.command()
@@ -78,15 +78,15 @@ def metrics(ctx: click.Context, textfile: Path | None, all_boards: bool, as_json
         click.echo(gathered.text(), nl=False)
 
 
-def _status(paths: BoardPaths) -> Told:
+def _status(paths: BoardPaths) -> Result:
     health = read_health(paths)
-    return Told(value_of(health), lambda: print_health(health), bool(problems(health)))
+    return Result(value_of(health), lambda: print_health(health), bool(problems(health)))
 
 
-def _examined(paths: BoardPaths, deep: bool) -> Told:
+def _examined(paths: BoardPaths, deep: bool) -> Result:
     from kanban_shards.coordinator.health.doctor import examine
 
     found = examine(paths, deep)
     worst = max((each.level for each in found), key=LEVELS.index)
     value = {"folder": str(paths.folder), "worst": worst, "findings": [vars(each) for each in found]}
-    return Told(value, lambda: print_findings(found), any(each.needs_a_person for each in found))
+    return Result(value, lambda: print_findings(found), any(each.needs_a_person for each in found))

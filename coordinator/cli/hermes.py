@@ -15,10 +15,10 @@ from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.cli.output import (
     ProgressBar,
-    Told,
+    Result,
     all_boards_option,
     home_of,
-    tell,
+    report,
     tell_each,
     tell_one,
 )
@@ -27,7 +27,7 @@ from kanban_shards.coordinator.errors import NoBoards
 from kanban_shards.coordinator.hermes import adopt as adopting
 from kanban_shards.coordinator.hermes import export as exporting
 from kanban_shards.coordinator.hermes.importer import Imported, import_board
-from kanban_shards.coordinator.hermes.salvage import RUNGS
+from kanban_shards.coordinator.hermes.salvage import STAGES
 from kanban_shards.coordinator.merge.once import merge_once
 from kanban_shards.errors import NEEDS_ATTENTION, BoardMissing
 from kanban_shards.paths import BoardPaths
@@ -54,12 +54,12 @@ def bring(ctx: click.Context, path: Path, dry_run: bool, trust_closed: bool, as_
     says what.
     """
 
-    def brought(source: Path, paths: BoardPaths, make_board: Callable[[], object] | None = None) -> Told:
+    def brought(source: Path, paths: BoardPaths, make_board: Callable[[], object] | None = None) -> Result:
         with ProgressBar("importing", as_json) as progress:
             done = import_board(
                 source, paths, dry_run=dry_run, trust_closed=trust_closed, make_board=make_board, progress=progress
             )
-        return Told(_import_value(done), partial(_show_import, done), not done.complete)
+        return Result(_import_value(done), partial(_show_import, done), not done.complete)
 
     if not path.is_dir():
         tell_one(ctx, brought(path, ctx.obj), as_json)
@@ -84,7 +84,7 @@ def adopt(ctx: click.Context, all_boards: bool, trust_closed: bool, as_json: boo
     `kanban-merge restore-legacy` goes back. A call that was killed is repeated.
     """
 
-    def adopted(paths: BoardPaths) -> Told:
+    def adopted(paths: BoardPaths) -> Result:
         with ProgressBar("importing", as_json) as progress:
             done = adopting.adopt(paths, trust_closed=trust_closed, progress=progress)
 
@@ -93,9 +93,9 @@ def adopt(ctx: click.Context, all_boards: bool, trust_closed: bool, as_json: boo
             click.echo(f"{paths.board} is a board of this program now; Hermes's file is kept as {done.legacy}")
 
         value = {**_import_value(done.imported), "board": str(paths.board), "legacy": str(done.legacy)}
-        return Told(value, show, not done.imported.complete)
+        return Result(value, show, not done.imported.complete)
 
-    tell(ctx, adopted, all_boards, as_json)
+    report(ctx, adopted, all_boards, as_json)
 
 
 @click.command("restore-legacy")
@@ -110,7 +110,7 @@ def restore_legacy(ctx: click.Context, original: bool, all_boards: bool, trust_c
     Stop the gateways and the daemon first. Board, ledger and shards are set aside in a folder, not deleted.
     """
 
-    def restored(paths: BoardPaths) -> Told:
+    def restored(paths: BoardPaths) -> Result:
         done = adopting.restore_legacy(paths, original=original, trust_closed=trust_closed)
         what = "as it was" if done.position is None else f"with all of {done.position} ledger entries"
 
@@ -119,9 +119,9 @@ def restore_legacy(ctx: click.Context, original: bool, all_boards: bool, trust_c
             click.echo(f"what this program made is set aside in {done.set_aside}")
 
         value = {"board": str(done.path), "set_aside": str(done.set_aside), "position": done.position}
-        return Told(value, show, False)
+        return Result(value, show, False)
 
-    tell(ctx, restored, all_boards, as_json)
+    report(ctx, restored, all_boards, as_json)
 
 
 @click.command()
@@ -138,16 +138,16 @@ def export(ctx: click.Context, path: Path, form: str, as_json: bool) -> None:
     paths: BoardPaths = ctx.obj
     if not paths.board.exists() and not any(paths.shards()):
         raise BoardMissing(path=paths.board)
-    left = merge_once(paths).left
+    skipped = merge_once(paths).skipped
     done = exporting.export(paths, path.absolute(), form)
-    value = {**dataclasses.asdict(done), "path": str(done.path), "left": [each.file for each in left]}
+    value = {**dataclasses.asdict(done), "path": str(done.path), "left": [each.file for each in skipped]}
     if as_json:
         text.print_json(value)
     else:
         click.echo(f"{done.path}: " + ", ".join(f"{rows} {table}" for table, rows in done.rows.items()))
-        for each in left:
+        for each in skipped:
             click.secho(f"not in it: what {each.file} holds behind that; {each.state}: {each.why}", fg="red")
-    if left:
+    if skipped:
         ctx.exit(NEEDS_ATTENTION)
 
 
@@ -171,7 +171,7 @@ def _import_value(done: Imported) -> dict[str, Any]:
         "source": done.source,
         "board": done.slug,
         "dry_run": done.dry_run,
-        "rung": done.salvage.rung,
+        "rung": done.salvage.stage,
         "salvage": done.salvage.as_dict(),
         "digest": done.digest,
         "tables": {table: dataclasses.asdict(count) for table, count in done.counts.items()},
@@ -186,7 +186,7 @@ def _import_value(done: Imported) -> dict[str, Any]:
 def _show_import(done: Imported) -> None:
     verb = "would be imported" if done.dry_run else "is imported"
     click.echo(f"{done.source} {verb} into the board {done.slug}")
-    click.echo(f"how it was read: {RUNGS[done.salvage.rung]}; digest of its rows: {done.digest}\n")
+    click.echo(f"how it was read: {STAGES[done.salvage.stage]}; digest of its rows: {done.digest}\n")
     if not done.salvage.complete:
         show_salvage(done.salvage)
     text.print_table(

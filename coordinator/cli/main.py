@@ -6,7 +6,7 @@ import click
 
 from kanban_shards.cli.groups import LazyGroup
 from kanban_shards.cli.session import EXIT_CODES, board_option, home_option, json_option
-from kanban_shards.coordinator.cli.output import all_boards_option, tell
+from kanban_shards.coordinator.cli.output import all_boards_option, report
 from kanban_shards.coordinator.errors import HomeMissing
 from kanban_shards.paths import BoardPaths, root_folder
 
@@ -67,7 +67,7 @@ def main(ctx: click.Context, once: bool, all_boards: bool, board: str | None, ho
     if once and ctx.invoked_subcommand is None:
         from kanban_shards.coordinator.cli.merge import merge
 
-        tell(ctx, merge, all_boards, as_json)
+        report(ctx, merge, all_boards, as_json)
     elif ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
     elif as_json:

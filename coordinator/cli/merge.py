@@ -12,8 +12,8 @@ from kanban_shards.board import Board
 from kanban_shards.cli import text
 from kanban_shards.cli.params import LARGEST, seconds
 from kanban_shards.cli.session import json_option
-from kanban_shards.coordinator.cli.output import Told, all_boards_option, home_of
-from kanban_shards.coordinator.merge.once import Merged, merge_once
+from kanban_shards.coordinator.cli.output import Result, all_boards_option, home_of
+from kanban_shards.coordinator.merge.once import MergeReport, merge_once
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 
 
@@ -62,25 +62,25 @@ def refusals(paths: BoardPaths, profile: str | None, limit: int, as_json: bool) 
         )
 
 
-def merge(paths: BoardPaths) -> Told:
+def merge(paths: BoardPaths) -> Result:
     """Merge everything that is there, for ``--once``."""
     done = merge_once(paths)
     value = {
         "merged": done.changes,
         "refused": done.refused,
-        "left": [{**vars(each), "path": str(each.path)} for each in done.left],
+        "left": [{**vars(each), "path": str(each.path)} for each in done.skipped],
         "daemon": done.daemon,
     }
-    return Told(value, lambda: _print_merged(done), bool(done.left))
+    return Result(value, lambda: _print_merged(done), bool(done.skipped))
 
 
-def _print_merged(done: Merged) -> None:
+def _print_merged(done: MergeReport) -> None:
     by = f" by the {done.daemon}" if done.daemon else ""
     who = ", ".join(f"{profile} {count}" for profile, count in sorted(done.changes.items()))
     click.echo(f"merged {sum(done.changes.values())} changes{by}" + (f": {who}" if who else ""))
     click.echo(f"refused {len(done.refused)} of them")
     for each in done.refused:
         click.secho(f"  {each['profile']} {each['seq']} {each['kind']}: {each['sentence']}", fg="yellow")
-    click.echo(f"left {len(done.left)} shards")
-    for each in done.left:
+    click.echo(f"left {len(done.skipped)} shards")
+    for each in done.skipped:
         click.secho(wording.printable(f"  {each.file}, {each.state}: {each.why}"), fg="red")

@@ -18,13 +18,13 @@ from kanban_shards.errors import NEEDS_ATTENTION, BoardLost, BoardMissing, Histo
 from kanban_shards.paths import BoardPaths, root_folder
 
 if TYPE_CHECKING:
-    from kanban_shards.coordinator.merge.coordinator import Progress
+    from kanban_shards.coordinator.merge.coordinator import ProgressCallback
 
 all_boards_option = click.option("--all-boards", is_flag=True, help="Every board of the home, not one.")
 
 
 @dataclass
-class Told:
+class Result:
     """What a command found out about one board: for programs, for people, and whether a person is needed."""
 
     value: dict
@@ -32,7 +32,7 @@ class Told:
     needs_attention: bool
 
 
-def tell(ctx: click.Context, ask: Callable[[BoardPaths], Told], all_boards: bool, as_json: bool) -> None:
+def report(ctx: click.Context, ask: Callable[[BoardPaths], Result], all_boards: bool, as_json: bool) -> None:
     """What ``ask`` finds out about the board, or about every board of the home; the trouble of one hides no other."""
     if all_boards:
         tell_each(ctx, {paths.slug: partial(ask, paths) for paths in boards_meant(ctx, all_boards)}, as_json)
@@ -40,14 +40,14 @@ def tell(ctx: click.Context, ask: Callable[[BoardPaths], Told], all_boards: bool
         tell_one(ctx, ask(ctx.obj), as_json)
 
 
-def tell_one(ctx: click.Context, told: Told, as_json: bool) -> None:
+def tell_one(ctx: click.Context, told: Result, as_json: bool) -> None:
     """What was found out about the one board that is meant."""
     text.print_json(told.value) if as_json else told.show()
     if told.needs_attention:
         ctx.exit(NEEDS_ATTENTION)
 
 
-def tell_each(ctx: click.Context, asks: Mapping[str, Callable[[], Told]], as_json: bool) -> None:
+def tell_each(ctx: click.Context, asks: Mapping[str, Callable[[], Result]], as_json: bool) -> None:
     """What each of ``asks`` finds out about the board with that slug; the trouble of one hides no other."""
     answers = {slug: _told_or_trouble(ask) for slug, ask in asks.items()}
     if as_json:
@@ -59,7 +59,7 @@ def tell_each(ctx: click.Context, asks: Mapping[str, Callable[[], Told]], as_jso
         ctx.exit(NEEDS_ATTENTION)
 
 
-def _told_or_trouble(ask: Callable[[], Told]) -> Told:
+def _told_or_trouble(ask: Callable[[], Result]) -> Result:
     try:
         return ask()
     except KanbanError as error:
@@ -67,7 +67,7 @@ def _told_or_trouble(ask: Callable[[], Told]) -> Told:
         sentence = str(error)
         # The default board of a home may have no task yet.
         unused = isinstance(error, BoardMissing) and not isinstance(error, (BoardLost, HistoryLost))
-        return Told(value, lambda: click.secho(sentence, fg=None if unused else "red"), not unused)
+        return Result(value, lambda: click.secho(sentence, fg=None if unused else "red"), not unused)
 
 
 def boards_meant(ctx: click.Context, all_boards: bool) -> list[BoardPaths]:
@@ -91,7 +91,7 @@ class ProgressBar:
         self._hidden = hidden or not sys.stderr.isatty()
         self._started = time.monotonic()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressCallback:
         return self._tell
 
     def __exit__(self, *exc_info: object) -> None:

@@ -10,7 +10,7 @@ import click
 from kanban_shards import wording
 from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
-from kanban_shards.coordinator.hermes.salvage import RUNGS, Salvage
+from kanban_shards.coordinator.hermes.salvage import STAGES, Salvage
 from kanban_shards.coordinator.hermes.salvage import salvage as make_sound
 from kanban_shards.errors import NEEDS_ATTENTION, AlreadyThere, cannot_open
 from kanban_shards.storage import files
@@ -52,7 +52,7 @@ def salvage(ctx: click.Context, source: Path, into: Path, as_json: bool) -> None
 
 def show_salvage(done: Salvage) -> None:
     """Print how a sound copy was come by, what is in it, and what is lost."""
-    click.echo(f"  {done.rung}: {RUNGS[done.rung]}")
+    click.echo(f"  {done.stage}: {STAGES[done.stage]}")
     click.echo(f"  before: {_first(done.before)}")
     click.echo(f"  after:  {_first(done.after)}")
     click.echo(f"  SHA-256 of the original: {done.digest}")

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kanban_shards.boards import boards
-from kanban_shards.coordinator.backup.backup import Schedule
-from kanban_shards.coordinator.daemon.served_board import Served, Stopped
+from kanban_shards.coordinator.backup.backup import BackupSchedule
+from kanban_shards.coordinator.daemon.served_board import ServedBoard, Stopped
 from kanban_shards.coordinator.daemon.supervisor import Supervisor
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON
 from kanban_shards.errors import CoordinatorRunning, ForeignFile, KanbanError, LegacyBoard, NewerSchema, NoSharedMemory
@@ -59,7 +59,7 @@ class Daemon:
         self._backup_every_s = backup_every_s
         self._supervisor = supervisor or Supervisor()
         self._stopping = False
-        self._served: dict[Path, Served] = {}
+        self._served: dict[Path, ServedBoard] = {}
 
     def run(self) -> None:
         """Serve. Returns when asked to stop, within a pass. Raises, before it serves, CoordinatorRunning for another
@@ -100,7 +100,7 @@ class Daemon:
 
     def _serve(self, bells: selectors.BaseSelector) -> None:
         ready, next_sweep = False, 0.0
-        awake: list[Served] = []
+        awake: list[ServedBoard] = []
         while not self._stopping:
             if time.monotonic() >= next_sweep:
                 awake = self._boards(bells)
@@ -128,15 +128,15 @@ class Daemon:
         troubled = sum(bool(board.troubles) for board in self._served.values())
         self._supervisor.status(f"merges {serving} of {len(self._served)} boards; {troubled} need to be looked at")
 
-    def _boards(self, bells: selectors.BaseSelector) -> list[Served]:
+    def _boards(self, bells: selectors.BaseSelector) -> list[ServedBoard]:
         """The boards that are to be served now; those that no longer are, are let go."""
         there = {paths.folder: paths for paths in self._wanted()}
         for folder in self._served.keys() - there.keys():
-            self._served.pop(folder).let_go()
+            self._served.pop(folder).release()
         for folder, paths in there.items():
             if folder not in self._served:
-                backups = Schedule(paths, self._backup_every_s) if self._backup_every_s else None
-                self._served[folder] = Served(
+                backups = BackupSchedule(paths, self._backup_every_s) if self._backup_every_s else None
+                self._served[folder] = ServedBoard(
                     paths, self._where(paths), self._unless_stopping, bells, self.lock_wait_s, self._stands_by, backups
                 )
         return [self._served[folder] for folder in there]

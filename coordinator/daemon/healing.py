@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from kanban_shards.coordinator.errors import BreaksAgain, LedgerBehind, NothingToRepair
-from kanban_shards.coordinator.merge.coordinator import Progress, make_board
+from kanban_shards.coordinator.merge.coordinator import ProgressCallback, make_board
 from kanban_shards.coordinator.recovery.repair import repair_ledger
 from kanban_shards.errors import Damaged, StorageError
 from kanban_shards.paths import BoardPaths
@@ -71,7 +71,7 @@ class Healer:
         self._where = where
         self._healed: dict[Path, deque[float]] = {}
 
-    def heal(self, error: StorageError, lock: FileLock, progress: Progress) -> None:
+    def heal(self, error: StorageError, lock: FileLock, progress: ProgressCallback) -> None:
         """Make the file that ``error`` is about again, and say so; no connection of this process has it open.
 
         ``lock``: the coordinator's, held. Raises ``error`` where nothing can be made, such as a board whose ledger is

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kanban_shards.bell import Bell
-from kanban_shards.coordinator.backup.backup import Schedule
+from kanban_shards.coordinator.backup.backup import BackupSchedule
 from kanban_shards.coordinator.daemon.healing import Healer, Watch
 from kanban_shards.coordinator.errors import BoardAndLedgerGone, FileReplaced, LedgerBehind, NotCoordinator
 from kanban_shards.coordinator.merge.collector import QUARANTINED
-from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress
-from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, displaced, holder, let_go, take
+from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
+from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, holder, lost_place, release, take
 from kanban_shards.errors import CoordinatorRunning, Damaged, FileBusy, KanbanError, StorageError, TooManyFiles
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock, descriptors_left
@@ -58,7 +58,7 @@ class Troubles:
         self._known = now
 
 
-class Served:
+class ServedBoard:
     """One board. ``where`` begins each line about it; ``progress`` is told while it catches up, and may raise to stop
     that; its bell is registered with ``bells``. ``works`` is False after an error that nobody foresaw.
 
@@ -70,11 +70,11 @@ class Served:
         self,
         paths: BoardPaths,
         where: str,
-        progress: Progress,
+        progress: ProgressCallback,
         bells: selectors.BaseSelector,
         lock_wait_s: float,
         stands_by: bool,
-        backups: Schedule | None = None,
+        backups: BackupSchedule | None = None,
     ) -> None:
         self.paths = paths
         self.troubles = Troubles(where)
@@ -135,7 +135,7 @@ class Served:
                 pause_s = self._pass()
         return pause_s
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Be its coordinator no longer, for a reason that is no trouble."""
         self.close()
         if self._said_so:
@@ -150,7 +150,7 @@ class Served:
         self._take_bell_down()
         self._close_files()
         if self._lock is not None:
-            let_go(self.paths, self._lock)
+            release(self.paths, self._lock)
             self._lock = None
 
     def _pass(self) -> float | None:
@@ -167,7 +167,7 @@ class Served:
         except (Damaged, LedgerBehind) as error:
             self._heal(error)
             return 0.0
-        troubles = {f"shard of {it.profile}: {it.why}" for it in report.left if it.state == QUARANTINED}
+        troubles = {f"shard of {it.profile}: {it.why}" for it in report.skipped if it.state == QUARANTINED}
         if self._backups is not None:
             troubles |= self._backups.run_if_due()
         self.troubles.are(troubles | self._trouble_with_bell())
@@ -185,7 +185,7 @@ class Served:
 
     def _heal(self, error: StorageError) -> None:
         self._close_files()
-        if moved := displaced(self._lock):
+        if moved := lost_place(self._lock):
             raise moved from error
         self._healer.heal(error, self._lock, self._progress)
         self._open_files()
@@ -280,7 +280,7 @@ class Served:
 
     def _give_up(self, error: KanbanError) -> None:
         """Until the next sweep. Any file may be the first to notice that the folder was moved away."""
-        moved = displaced(self._lock) if self._lock is not None else None
+        moved = lost_place(self._lock) if self._lock is not None else None
         if moved:
             self._no_longer(moved)
         else:
@@ -291,4 +291,4 @@ class Served:
         """Another coordinator may work on this board by now, unless its folder went as a whole."""
         if self.paths.folder.exists():
             log.warning("%s%s", self._where, error)
-        self.let_go()
+        self.release()

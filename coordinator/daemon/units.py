@@ -21,7 +21,7 @@ from kanban_shards.errors import StorageError
 from kanban_shards.paths import BoardPaths, expanded
 from kanban_shards.storage.filesystems import sync_folder
 
-MARK = "Written by `kanban-merge service install`; `kanban-merge service uninstall` removes it."
+SIGNATURE = "Written by `kanban-merge service install`; `kanban-merge service uninstall` removes it."
 # Longer than any pass, any batch of a catch-up, and the making of a ledger of some million entries.
 WATCHDOG_S = 180
 STOP_S = 30
@@ -136,7 +136,7 @@ class Service:
             return False
         except OSError as error:
             raise StorageError(path=self.path, problem=f"it cannot be read: {error.strerror}") from error
-        if MARK not in found:
+        if SIGNATURE not in found:
             raise NotOurService(path=self.path)
         return True
 
@@ -185,7 +185,7 @@ class Service:
     def _unit(self) -> str:
         more = _FOR_A_SYSTEM_UNIT.format(user=self.user, home=quoted(str(self.home))) if self.user else ""
         return _UNIT.format(
-            mark=MARK,
+            mark=SIGNATURE,
             home=quoted(str(self.home)).strip('"'),
             command=" ".join(quoted(word).replace("$", "$$") for word in self._command),
             watchdog_s=WATCHDOG_S,
@@ -213,7 +213,7 @@ class Service:
             },
             sort_keys=False,
         ).decode()
-        return told.replace("<plist", f"<!-- {MARK} -->\n<plist", 1)
+        return told.replace("<plist", f"<!-- {SIGNATURE} -->\n<plist", 1)
 
 
 def service_of(paths: BoardPaths, home: Path, all_boards: bool, user: str | None, system: bool) -> Service:

@@ -168,9 +168,9 @@ class Demo:
         picture = Picture(phase, self._seconds, killed=self._crew.killed)
         if self._started:
             picture.elapsed_s = min(time.monotonic() - self._started, self._worked_s or self._seconds)
-        marks: dict[str, tuple[int, str]] = {}
+        watermarks: dict[str, tuple[int, str]] = {}
         try:
-            marks = board.watermarks()
+            watermarks = board.watermarks()
             picture.merged = board.position()
             with board.reading() as connection:
                 picture.expired = connection.execute(
@@ -182,7 +182,8 @@ class Demo:
         picture.median_ms = round(statistics.median(waits), 2) if waits else None
         picture.rates = _rates(self._merged)
         picture.rows = [
-            _row(profile, account, marks.get(profile, (0, ""))[0]) for profile, account in self._crew.accounts.items()
+            _row(profile, account, watermarks.get(profile, (0, ""))[0])
+            for profile, account in self._crew.accounts.items()
         ]
         return picture
 

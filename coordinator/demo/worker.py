@@ -66,8 +66,8 @@ class Witness(Gateway):
         super().__init__(profile, board=board, home=home)
         self._journal = journal
 
-    def _append(self, task_id, change, eyes) -> Written:
-        written = super()._append(task_id, change, eyes)
+    def _append(self, task_id, change, view) -> Written:
+        written = super()._append(task_id, change, view)
         self._journal.note("wrote", written.seq, KIND_OF[type(change)], task_id)
         return written
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kanban_shards.board import Board
-from kanban_shards.coordinator.merge.collector import BUSY, MISSING, QUARANTINED, Collected, Left, look
+from kanban_shards.coordinator.merge.collector import BUSY, MISSING, QUARANTINED, Collected, Skipped, look
 from kanban_shards.coordinator.merge.coordinator_lock import Holder, holder, is_stopped
-from kanban_shards.coordinator.merge.shard_reader import sign_ms
+from kanban_shards.coordinator.merge.shard_reader import heartbeat_ms
 from kanban_shards.deliveries import DELIVERED_KINDS
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
 from kanban_shards.paths import BoardPaths
@@ -148,10 +148,10 @@ def read_health(paths: BoardPaths) -> Health:
             refused = connection.execute(_REFUSED, (KEPT_READ, now_ms - LATELY_S * 1_000)).fetchall()
             overdue = connection.execute(_OVERDUE, (now_ms // 1_000, RUNS_READ)).fetchall()
         before = board.watermarks()
-        # First, because it takes back what a killed writer left half done.
+        # First, because it takes back what a killed writer skipped half done.
         collected = look(paths, lambda: _reached(paths, board))
         peeks = _peek_all(paths, before, overdue)
-        position, marks, open_runs = board.position(), board.watermarks(), board.open_runs()
+        position, watermarks, open_runs = board.position(), board.watermarks(), board.open_runs()
     ledger = _read_ledger(paths, now_ms)  # after the board: read before, it would lack what was merged meanwhile
     unknown, held_by, state = None, None, None
     try:
@@ -171,22 +171,22 @@ def read_health(paths: BoardPaths) -> Health:
         coordinator_unknown=unknown,
         open_runs=open_runs,
         past_lease=list(_past_lease(overdue, peeks, now_ms)),
-        shards=_shards(paths, marks, collected, peeks, ledger.rates, last_refusals, now_ms),
+        shards=_shards(paths, watermarks, collected, peeks, ledger.rates, last_refusals, now_ms),
         refused=dict(Counter(row["reason"] for row in refused)),
     )
 
 
 def _reached(paths: BoardPaths, board: Board) -> dict[str, tuple[int, str]]:
     """How far each shard is merged, also what the ledger holds and the board does not show, as after a power cut."""
-    marks, position = board.watermarks(), board.position()
+    watermarks, position = board.watermarks(), board.position()
     with (
         suppress(StorageError),  # said where the ledger is looked at
         closing(sqlite.open_reader(paths.ledger, sqlite.LEDGER)) as ledger,
         connections.explained(paths.ledger),
     ):
         for profile, seq, digest in ledger.execute(_BEHIND, (position, BEHIND_READ)):
-            marks[profile] = seq, digest
-    return marks
+            watermarks[profile] = seq, digest
+    return watermarks
 
 
 def read_undelivered(paths: BoardPaths) -> list[Undelivered]:
@@ -284,13 +284,14 @@ class _Peek:
     signs_ms: dict[int, int] = field(default_factory=dict)
 
 
-def _peek_all(paths: BoardPaths, marks: dict[str, tuple[int, str]], overdue: Iterable) -> dict[str, _Peek]:
+def _peek_all(paths: BoardPaths, watermarks: dict[str, tuple[int, str]], overdue: Iterable) -> dict[str, _Peek]:
     runs: dict[str, list[int]] = {}
     for _, run_id, run_profile, run_claimer, *_ in overdue:
         for profile in {run_profile, run_claimer}:
             runs.setdefault(profile, []).append(run_id)
     return {
-        profile: _peek(path, marks.get(profile, (0, ""))[0], runs.get(profile, [])) for profile, path in paths.shards()
+        profile: _peek(path, watermarks.get(profile, (0, ""))[0], runs.get(profile, []))
+        for profile, path in paths.shards()
     }
 
 
@@ -305,33 +306,35 @@ def _peek(path: Path, merged: int, run_ids: list[int]) -> _Peek:
             head = shard.execute("SELECT seq FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
             first = shard.execute("SELECT at_ms FROM changes WHERE seq > ? ORDER BY seq LIMIT 1", (merged,)).fetchone()
             waits_since_ms = first[0] if first and type(first[0]) is int else None  # what is none is quarantined
-            return _Peek(head[0] if head else 0, waits_since_ms, {run: sign_ms(shard, run) or 0 for run in run_ids})
+            return _Peek(
+                head[0] if head else 0, waits_since_ms, {run: heartbeat_ms(shard, run) or 0 for run in run_ids}
+            )
     except KanbanError:
         return _Peek()
 
 
 def _past_lease(overdue: Iterable, peeks: dict[str, _Peek], now_ms: int) -> Iterable[PastLease]:
     for task_id, run_id, run_profile, run_claimer, lease_s, expires_s in overdue:
-        signs = [peeks.get(profile, _Peek()).signs_ms.get(run_id, 0) for profile in {run_profile, run_claimer}]
-        over_s = now_ms / 1_000 - max(expires_s, max(signs) / 1_000 + lease_s)
+        heartbeats = [peeks.get(profile, _Peek()).signs_ms.get(run_id, 0) for profile in {run_profile, run_claimer}]
+        over_s = now_ms / 1_000 - max(expires_s, max(heartbeats) / 1_000 + lease_s)
         if over_s > 0:
             yield PastLease(task_id, run_id, over_s)
 
 
 def _shards(
     paths: BoardPaths,
-    marks: dict[str, tuple[int, str]],
+    watermarks: dict[str, tuple[int, str]],
     collected: Collected,
     peeks: dict[str, _Peek],
     rates: dict[str, float],
     last_refusals: dict[str, str],
     now_ms: int,
 ) -> list[ShardHealth]:
-    left = {each.profile: each for each in collected.left}
+    skipped = {each.profile: each for each in collected.skipped}
     found = []
-    for profile in sorted(peeks.keys() | {name for name in marks if not name.startswith("@")}):
-        merged, peek = marks.get(profile, (0, ""))[0], peeks.get(profile, _Peek())
-        state, why = _state(paths, profile, left.get(profile), profile in peeks)
+    for profile in sorted(peeks.keys() | {name for name in watermarks if not name.startswith("@")}):
+        merged, peek = watermarks.get(profile, (0, ""))[0], peeks.get(profile, _Peek())
+        state, why = _state(paths, profile, skipped.get(profile), profile in peeks)
         head = merged + len(collected.changes.get(profile, ())) if peek.head is None else peek.head
         waiting = max(0, head - merged)
         lag_s = max(0, now_ms - (peek.waits_since_ms or now_ms)) / 1_000 if waiting else 0.0
@@ -345,13 +348,13 @@ def _shards(
     return found
 
 
-def _state(paths: BoardPaths, profile: str, left: Left | None, present: bool) -> tuple[str, str | None]:
+def _state(paths: BoardPaths, profile: str, skipped: Skipped | None, present: bool) -> tuple[str, str | None]:
     if not present:
         return MISSING, None
-    if left is None:
+    if skipped is None:
         return HEALTHY, None
     lock = paths.folder / f"kanban.{profile}.lock"
-    if left.state == QUARANTINED and lock.exists() and not os.access(lock, os.W_OK):
+    if skipped.state == QUARANTINED and lock.exists() and not os.access(lock, os.W_OK):
         return UNCHECKED, f"this user may not take its lock, {lock.name}"
-    assert left.state in (BUSY, QUARANTINED)
-    return left.state, left.why
+    assert skipped.state in (BUSY, QUARANTINED)
+    return skipped.state, skipped.why

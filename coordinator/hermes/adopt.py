@@ -30,7 +30,7 @@ from kanban_shards.coordinator.hermes.salvage import salvage
 from kanban_shards.coordinator.hermes.salvage.report import SOUND
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge import coordinator_lock as locks
-from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress
+from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
 from kanban_shards.paths import COORDINATOR, BoardPaths, printable_name
@@ -56,7 +56,7 @@ class Adopted:
 
 
 @dataclass(frozen=True)
-class Restored:
+class GivenBack:
     """What ``restore_legacy`` did: the folder with what was set aside, and the ledger position that Hermes's board
     shows; None if the original is back as it was."""
 
@@ -65,7 +65,9 @@ class Restored:
     position: int | None
 
 
-def adopt(paths: BoardPaths, *, trust_closed: bool = False, progress: Progress = lambda done, total: None) -> Adopted:
+def adopt(
+    paths: BoardPaths, *, trust_closed: bool = False, progress: ProgressCallback = lambda done, total: None
+) -> Adopted:
     """Make the board that Hermes wrote at ``paths`` a board of this program, in place.
 
     Attachments, workspaces and logs stay where they lie. Raises BoardMissing, NotLegacy, StillOpen, CannotTell,
@@ -76,7 +78,7 @@ def adopt(paths: BoardPaths, *, trust_closed: bool = False, progress: Progress =
         return _adopt(paths, trust_closed, progress)
 
 
-def restore_legacy(paths: BoardPaths, *, original: bool = False, trust_closed: bool = False) -> Restored:
+def restore_legacy(paths: BoardPaths, *, original: bool = False, trust_closed: bool = False) -> GivenBack:
     """Give ``kanban.db`` back to Hermes: with everything that happened since, or, ``original``, as it was.
 
     The original comes back in place of a damaged board, too. Raises BoardMissing, Damaged, NotAdopted, NothingAdopted,
@@ -112,7 +114,7 @@ def _require(paths: BoardPaths) -> None:
 # --- adopting ------------------------------------------------------------------------------------------------------
 
 
-def _adopt(paths: BoardPaths, trust_closed: bool, progress: Progress) -> Adopted:
+def _adopt(paths: BoardPaths, trust_closed: bool, progress: ProgressCallback) -> Adopted:
     building = BoardPaths(paths.folder / BUILDING, paths.slug)
     with locks.holding(paths, COMMAND) as lock:
         if _is_ours(paths.board):
@@ -125,7 +127,7 @@ def _adopt(paths: BoardPaths, trust_closed: bool, progress: Progress) -> Adopted
         except BaseException:
             shutil.rmtree(building.folder, ignore_errors=True)  # it may be what fills the disk
             raise
-        legacy = _swap(paths, building, done.salvage.rung == SOUND)
+        legacy = _swap(paths, building, done.salvage.stage == SOUND)
         with Coordinator(paths, lock):  # opening it says whether the two files fit each other
             pass
         shutil.rmtree(building.folder)
@@ -155,7 +157,7 @@ def _is_of_a_killed_attempt(path: Path) -> bool:
         return all(entry.profile == COORDINATOR for entry in ledger.after(0))
 
 
-def _build(paths: BoardPaths, building: BoardPaths, trust_closed: bool, progress: Progress) -> Imported:
+def _build(paths: BoardPaths, building: BoardPaths, trust_closed: bool, progress: ProgressCallback) -> Imported:
     """The new board and its ledger, in a folder of their own, and a copy of the former without a WAL: all of them
     whole, and of the board as it still lies there."""
     before = stamp(paths.board)
@@ -212,7 +214,7 @@ def _name_for_legacy(paths: BoardPaths) -> Path:
 # --- restoring -----------------------------------------------------------------------------------------------------
 
 
-def _restore(paths: BoardPaths, original: bool, trust_closed: bool) -> Restored:
+def _restore(paths: BoardPaths, original: bool, trust_closed: bool) -> GivenBack:
     for path in (paths.board, paths.ledger, *(shard for _, shard in paths.shards())):
         check_closed(path, trust_closed)
     is_back = _is_back(paths, original)
@@ -234,7 +236,7 @@ def _restore(paths: BoardPaths, original: bool, trust_closed: bool) -> Restored:
         else:
             raise NotAdopted(path=paths.board)
         _clear(paths, aside)
-    return Restored(paths.board, aside, position)
+    return GivenBack(paths.board, aside, position)
 
 
 def _is_back(paths: BoardPaths, original: bool) -> bool:
@@ -262,9 +264,9 @@ def _was_put_back(paths: BoardPaths) -> bool:
 
 def _merge_everything(paths: BoardPaths) -> None:
     with locks.holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
-        left = coordinator.make_passes().left
-    if left:
-        raise NotMerged(shards=", ".join(each.file for each in left))
+        skipped = coordinator.make_passes().skipped
+    if skipped:
+        raise NotMerged(shards=", ".join(each.file for each in skipped))
 
 
 def _put_back(paths: BoardPaths, original: bool, aside: Path) -> int | None:

@@ -54,7 +54,7 @@ class Notes:
         self.lost.append(Note(table, _printable(row_id), what))
 
 
-def fit_task_id(raw: Any) -> str:
+def coerce_task_id(raw: Any) -> str:
     """The task id ``raw``, or one that is made of it if it does not have the shape of one."""
     if is_task_id(raw):
         return raw
@@ -82,7 +82,7 @@ def last_given(legacy: Legacy, table: str) -> int:
     return given if 0 <= given <= _LARGEST_ID else 0
 
 
-def fit(table: str, row_id: Any, raw: dict[str, Any], notes: Notes) -> dict[str, Any]:
+def coerce(table: str, row_id: Any, raw: dict[str, Any], notes: Notes) -> dict[str, Any]:
     """The values of a row, each of the type that its column must have, without ``id`` and ``task_id``. Columns that
     the old board lacked are left out where they have a default."""
     fitted = {}
@@ -97,7 +97,7 @@ def fit(table: str, row_id: Any, raw: dict[str, Any], notes: Notes) -> dict[str,
     return fitted
 
 
-def cut(row: Row, limit_bytes: int, table: str, row_id: Any, notes: Notes) -> Row:
+def truncate(row: Row, limit_bytes: int, table: str, row_id: Any, notes: Notes) -> Row:
     """``row``, with its longest texts cut until it takes at most ``limit_bytes`` in a change."""
     while (excess := len(msgspec.json.encode(row)) - limit_bytes) > 0:
         texts = {name: value for name, value in msgspec.structs.asdict(row).items() if isinstance(value, str)}

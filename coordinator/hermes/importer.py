@@ -24,9 +24,9 @@ from kanban_shards.coordinator.hermes.coerce import Notes
 from kanban_shards.coordinator.hermes.legacy import Legacy, is_legacy, read
 from kanban_shards.coordinator.hermes.plan import Count, Plan, plan
 from kanban_shards.coordinator.hermes.salvage import Salvage, salvage
-from kanban_shards.coordinator.hermes.target import EmptyGround, Ground
+from kanban_shards.coordinator.hermes.target import EmptyTarget, Target
 from kanban_shards.coordinator.merge import coordinator_lock as locks
-from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress
+from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.coordinator.processes import can_tell, file_holders, processes_of
 from kanban_shards.coordinator.state.board_state import BoardState
@@ -69,7 +69,7 @@ def import_board(
     trust_closed: bool = False,
     copy_files: bool = True,
     make_board: Callable[[], object] | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: ProgressCallback = lambda done, total: None,
 ) -> Imported:
     """Bring the board in the file ``source``, which Hermes wrote, to the board ``paths``.
 
@@ -84,8 +84,8 @@ def import_board(
         check_closed(source, trust_closed)
     with read_original(source, may_change=dry_run) as (saved, legacy):
         if dry_run:
-            with _ground_of(paths, source) as ground:
-                planned = plan(legacy, str(source), ground, int(time.time()))
+            with _ground_of(paths, source) as target:
+                planned = plan(legacy, str(source), target, int(time.time()))
             done = _report(source, paths, saved, legacy, planned, still_open)
             done.dry_run = True
             return done
@@ -159,10 +159,10 @@ def _report(
 
 
 @contextmanager
-def _ground_of(paths: BoardPaths, source: Path) -> Iterator[Ground]:
+def _ground_of(paths: BoardPaths, source: Path) -> Iterator[Target]:
     """What the board has, without making one; nothing where the original itself lies, for that is to be adopted."""
     if files.is_empty(paths.board) or files.identity(paths.board) == files.identity(source):
-        yield EmptyGround()
+        yield EmptyTarget()
         return
     with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as connection, connections.one_state(connection):
         yield BoardState(connection)
@@ -172,7 +172,7 @@ def write_plan(
     coordinator: Coordinator,
     planned: Plan,
     done: Imported | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: ProgressCallback = lambda done, total: None,
 ) -> None:
     """Append the plan to the ledger and decide it. ``done``: where copied files are noted; None to copy none."""
     if planned.begin is not None:

@@ -18,10 +18,10 @@ import msgspec
 from kanban_shards.changes.fields import LIMIT_BYTES, PARENTS_LIMIT, Body
 from kanban_shards.changes.imported import ROWS, Import, ImportRows, ImportTask, Row, RunRow, TaskRow
 from kanban_shards.changes.kinds import LEASE_S
-from kanban_shards.coordinator.hermes.coerce import NUMBER, Notes, cut, fit, fit_task_id, last_given, number
+from kanban_shards.coordinator.hermes.coerce import NUMBER, Notes, coerce, coerce_task_id, last_given, number, truncate
 from kanban_shards.coordinator.hermes.history import due, payload_of, was_forced, was_in_review
 from kanban_shards.coordinator.hermes.legacy import FORMER_EVENTS, Legacy
-from kanban_shards.coordinator.hermes.target import Ground
+from kanban_shards.coordinator.hermes.target import Target
 from kanban_shards.coordinator.rules.imports import lease_end
 from kanban_shards.coordinator.state.session import COUNTED, json_text
 from kanban_shards.errors import InvalidName
@@ -57,9 +57,9 @@ class Plan:
     notes: Notes = field(default_factory=Notes)
 
 
-def plan(legacy: Legacy, source: str, ground: Ground, now_s: int) -> Plan:
+def plan(legacy: Legacy, source: str, target: Target, now_s: int) -> Plan:
     """The plan for bringing ``legacy``, read from ``source``, to a board. ``now_s``: seconds since 1970."""
-    return _Planner(legacy, ground, now_s).plan(source)
+    return _Planner(legacy, target, now_s).plan(source)
 
 
 @dataclass
@@ -78,8 +78,8 @@ class _Task:
 
 
 class _Planner:
-    def __init__(self, legacy: Legacy, ground: Ground, now_s: int) -> None:
-        self._legacy, self._ground, self._now_s = legacy, ground, now_s
+    def __init__(self, legacy: Legacy, target: Target, now_s: int) -> None:
+        self._legacy, self._target, self._now_s = legacy, target, now_s
         self._notes = Notes()
         self._counts = {table: Count(found=len(rows)) for table, rows in legacy.tables.items()}
         for table in COUNTED:
@@ -88,16 +88,16 @@ class _Planner:
         self._last = {
             table: max([*self._ids[table].values(), last_given(legacy, table)], default=0) for table in COUNTED
         }
-        reserved = ground.earlier_import(legacy.digest)
+        reserved = target.earlier_import(legacy.digest)
         self._is_begun = reserved is not None
-        after = reserved or {table: ground.next_ids()[table] - 1 + self._last[table] for table in COUNTED}
+        after = reserved or {table: target.next_ids()[table] - 1 + self._last[table] for table in COUNTED}
         self._reserved = after
         self._offset = {table: after[table] - self._last[table] for table in COUNTED}
 
     def plan(self, source: str) -> Plan:
         tasks = self._tasks()
         self._deal_rows(tasks)
-        here = self._ground.taken([task.id for task in tasks.values()])
+        here = self._target.taken([task.id for task in tasks.values()])
         self._skip(task for task in tasks.values() if task.id in here)
         coming = {task.id: task for task in tasks.values() if task.id not in here}
         self._link(tasks, coming, here)
@@ -116,7 +116,7 @@ class _Planner:
         found: dict[Any, _Task] = {}
         ids: set[str] = set()
         for raw in self._legacy.tables["tasks"]:
-            raw_id, task_id = raw.get("id"), fit_task_id(raw.get("id"))
+            raw_id, task_id = raw.get("id"), coerce_task_id(raw.get("id"))
             if raw_id in found or task_id in ids:
                 self._lose("tasks", raw_id, "there are several tasks with this id; the first one is kept")
                 continue
@@ -149,7 +149,7 @@ class _Planner:
                 self._lose("task_links", link, "one of the two tasks is not there")
             elif child.id in here:
                 self._counts["task_links"].skipped += 1
-            elif parent.id in here and self._ground.status_of(parent.id) is None:
+            elif parent.id in here and self._target.status_of(parent.id) is None:
                 self._lose("task_links", link, "the parent was deleted on this board")
             elif len(child.parents) == PARENTS_LIMIT:
                 self._lose("task_links", link, f"a task waits for {PARENTS_LIMIT} others at most")
@@ -178,7 +178,7 @@ class _Planner:
         holders: dict[str, _Task] = {}
         for task in sorted(live, key=lambda task: task.age, reverse=True):
             key = task.values["idempotency_key"]
-            holder = self._ground.live_task_with_key(key) or (holders[key].id if key in holders else None)
+            holder = self._target.live_task_with_key(key) or (holders[key].id if key in holders else None)
             if holder is None:
                 holders[key] = task
             else:
@@ -200,10 +200,12 @@ class _Planner:
         rows = {table: list(self._rows(table, task)) for table in ROWS}
         run = self._open_run(task, rows["task_runs"])
         creator = _first_profile(task.values["created_by"])
-        waits = any((statuses.get(each) or self._ground.status_of(each)) not in TERMINAL for each in task.parents)
+        waits = any((statuses.get(each) or self._target.status_of(each)) not in TERMINAL for each in task.parents)
         forced = task.values["status"] == "ready" and waits and was_forced(rows["task_events"])
         body = ImportTask(
-            task=cut(TaskRow(**task.values), ROW_BYTES - (RUN_BYTES if run else 0), "tasks", task.raw_id, self._notes),
+            task=truncate(
+                TaskRow(**task.values), ROW_BYTES - (RUN_BYTES if run else 0), "tasks", task.raw_id, self._notes
+            ),
             creator=creator,
             parents=tuple(task.parents),
             run=run,
@@ -252,7 +254,7 @@ class _Planner:
                     self._lose(table, row_id, "this chat has a subscription already")
                     continue
                 chats.add(chat)
-            yield cut(ROWS[table](**values), ROW_BYTES, table, row_id, self._notes)
+            yield truncate(ROWS[table](**values), ROW_BYTES, table, row_id, self._notes)
 
     def _fit_event(self, raw: dict[str, Any], values: dict[str, Any]) -> None:
         if values["kind"] in FORMER_EVENTS:
@@ -302,7 +304,7 @@ class _Planner:
                 self._notes.change("tasks", task.raw_id, f"{', '.join(left)} emptied: no run is open")
             values.update(dict.fromkeys(_OF_A_CLAIM))
         values["current_run_id"] = None  # the rule says which
-        return None if going is None else cut(going, RUN_BYTES, "task_runs", going.id, self._notes)
+        return None if going is None else truncate(going, RUN_BYTES, "task_runs", going.id, self._notes)
 
     def _closed(self, run: RunRow) -> RunRow:
         self._notes.change("task_runs", run.id, "it was never ended, and its task is not on it: reclaimed")
@@ -326,7 +328,7 @@ class _Planner:
     # --- values ------------------------------------------------------------------------------------------------
 
     def _fitted(self, table: str, row_id: Any, raw: dict[str, Any]) -> dict[str, Any]:
-        values = fit(table, row_id, raw, self._notes)
+        values = coerce(table, row_id, raw, self._notes)
         if table == "tasks":
             for name in ("created_by", "assignee", "current_run_id"):
                 values.setdefault(name, None)

@@ -8,7 +8,7 @@ from typing import Protocol
 from kanban_shards.coordinator.state.session import COUNTED
 
 
-class Ground(Protocol):
+class Target(Protocol):
     """What the new board has already."""
 
     def taken(self, task_ids: Iterable[str]) -> set[str]:
@@ -27,7 +27,7 @@ class Ground(Protocol):
         """The ids that an import of the same rows reserved; None if there was none."""
 
 
-class EmptyGround:
+class EmptyTarget:
     """A board that is not there yet."""
 
     def taken(self, task_ids: Iterable[str]) -> set[str]:

@@ -13,7 +13,7 @@ from kanban_shards.changes.codec import KIND_OF, Change, decode_body
 from kanban_shards.changes.fields import NAMED_PER_CHANGE
 from kanban_shards.changes.kinds import Archive, Complete, Delete, Reopen
 from kanban_shards.coordinator.merge.collector import Collected
-from kanban_shards.coordinator.merge.shard_reader import Share
+from kanban_shards.coordinator.merge.shard_reader import Budget
 from kanban_shards.coordinator.state.board_state import BoardState
 
 # Each leads into or out of a status that others wait for.
@@ -26,7 +26,7 @@ def leave_what_costs_too_much(collected: Collected, board: BoardState) -> None:
     whole = [change for changes in collected.changes.values() for change in changes]
     if not any(change.kind in _SETTLING for change in whole):
         return
-    share = Share.of_each(len(collected.changes)).changes
+    share = Budget.of_each(len(collected.changes)).changes
     more = _made_to_wait(whole)
     for profile, changes in collected.changes.items():
         kept = _affordable(changes, share, board, more)

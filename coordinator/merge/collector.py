@@ -18,7 +18,14 @@ from typing import Any
 
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.merge import shard_reader
-from kanban_shards.coordinator.merge.shard_reader import Quarantine, Share, Taken, Watermark, sign_ms, take
+from kanban_shards.coordinator.merge.shard_reader import (
+    Budget,
+    NewChanges,
+    Quarantine,
+    Watermark,
+    heartbeat_ms,
+    read_new,
+)
 from kanban_shards.errors import FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
 from kanban_shards.paths import BoardPaths, check_profile, printable_name
 from kanban_shards.storage import connections, files, sqlite
@@ -49,7 +56,7 @@ HALF_WRITTEN = (
 
 
 @dataclass(frozen=True)
-class Left:
+class Skipped:
     """A shard that was not read to its end. ``state`` is BUSY or QUARANTINED; ``seq``: the change it stands at."""
 
     profile: str
@@ -70,7 +77,7 @@ class Collected:
     and those of which the lock was taken."""
 
     changes: dict[str, list[Change]] = field(default_factory=dict)
-    left: list[Left] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
     locked: set[str] = field(default_factory=set)
     size_bytes: int = 0
@@ -151,7 +158,7 @@ class Collector:
         self._paths = paths
         self._open: OrderedDict[str, _OpenShard] = OrderedDict()
         self._known: dict[str, tuple] = {}
-        self._quarantined: dict[str, Left] = {}
+        self._quarantined: dict[str, Skipped] = {}
         self._kept_waiting: set[str] = set()
         self._busy_since: dict[str, float] = {}
 
@@ -168,7 +175,7 @@ class Collector:
             del self._quarantined[profile]
         waiting = [(profile, path) for profile, path in present.items() if self._may_be_new(profile, path)]
         waiting.sort(key=lambda shard: shard[0] not in self._kept_waiting)
-        share = Share.of_each(max(1, len(waiting)))
+        share = Budget.of_each(max(1, len(waiting)))
         deadline = time.monotonic() + PATIENCE_MS / 1000
         while waiting:
             waiting = [shard for shard in waiting if not self._read_if_room(*shard, watermark, share, collected)]
@@ -177,17 +184,17 @@ class Collector:
             if collected.changes and not patient and not self._was_left_for_long(waiting):
                 break
             time.sleep(0.0002)
-        left = {profile for profile, _ in waiting}
-        self._kept_waiting, busy = (left, set()) if collected.is_full else (set(), left)
+        skipped = {profile for profile, _ in waiting}
+        self._kept_waiting, busy = (skipped, set()) if collected.is_full else (set(), skipped)
         self._busy_since = {profile: self._busy_since.get(profile, time.monotonic()) for profile in busy}
         collected.locked = busy
         for profile in busy:
             why = "another process is writing it; it is read next time"
-            collected.left.append(Left(profile, present[profile], BUSY, why))
-        collected.left.extend(self._quarantined.values())
+            collected.skipped.append(Skipped(profile, present[profile], BUSY, why))
+        collected.skipped.extend(self._quarantined.values())
         return collected
 
-    def last_sign_ms(self, profile: str, run_id: int) -> int | None:
+    def last_heartbeat_ms(self, profile: str, run_id: int) -> int | None:
         """When the run last gave a sign of life in that profile's shard; 0 if never, None if it cannot be read now."""
         if not self.is_there(profile):
             return 0
@@ -195,7 +202,7 @@ class Collector:
         try:
             if not shard.lock.try_acquire():
                 return None
-            return shard.read(lambda connection: sign_ms(connection, run_id))
+            return shard.read(lambda connection: heartbeat_ms(connection, run_id))
         except FileMissing:
             return 0
         except (_HalfWritten, KanbanError):  # the shard's own trouble, never the pass's
@@ -228,7 +235,7 @@ class Collector:
     def _may_be_new(self, profile: str, path: Path) -> bool:
         return profile not in self._known or self._known[profile] != files.stamp(path)
 
-    def _read_if_room(self, profile: str, path: Path, watermark: Watermark, share: Share, into: Collected) -> bool:
+    def _read_if_room(self, profile: str, path: Path, watermark: Watermark, share: Budget, into: Collected) -> bool:
         """Read the shard's ``share`` into ``into``; returns False if it is busy, or ``into`` has no room for more."""
         if into.is_full:
             into.unfinished.add(profile)
@@ -236,20 +243,20 @@ class Collector:
         self._quarantined.pop(profile, None)
         self._known.pop(profile, None)
         stamp = files.stamp(path)
-        taken = Taken()
+        taken = NewChanges()
         try:
             shard = self._shard(check_profile(profile))
             if not shard.lock.try_acquire():
                 return False
             try:
-                shard.read(lambda connection: take(connection, profile, watermark, share, taken))
+                shard.read(lambda connection: read_new(connection, profile, watermark, share, taken))
             except FileMissing:  # made, but its first transaction is not committed yet
                 if watermark(profile)[0]:
                     raise Quarantine(f"it is empty, but {watermark(profile)[0]} changes of it were merged") from None
             finally:
                 shard.lock.release()
         except _HalfWritten:
-            into.left.append(Left(profile, path, BUSY, HALF_WRITTEN.format(profile=profile)))
+            into.skipped.append(Skipped(profile, path, BUSY, HALF_WRITTEN.format(profile=profile)))
             return True
         except TooManyFiles:  # the trouble of this process, not of the shard
             raise
@@ -273,37 +280,41 @@ def look(paths: BoardPaths, watermarks: Callable[[], dict[str, tuple[int, str]]]
     at the same change then.
     """
     found = _look_once(paths, watermarks())
-    suspected = {(left.profile, left.seq) for left in found.left if left.state == QUARANTINED}
+    suspected = {(skipped.profile, skipped.seq) for skipped in found.skipped if skipped.state == QUARANTINED}
     if suspected:
         found = _look_once(paths, watermarks())
-        found.left = [left for left in found.left if left.state != QUARANTINED or (left.profile, left.seq) in suspected]
+        found.skipped = [
+            skipped
+            for skipped in found.skipped
+            if skipped.state != QUARANTINED or (skipped.profile, skipped.seq) in suspected
+        ]
     return found
 
 
-def _look_once(paths: BoardPaths, marks: dict[str, tuple[int, str]]) -> Collected:
-    """Every change behind ``marks``, in as many parts as passes would take."""
-    collector, reached, whole = Collector(paths), dict(marks), Collected()
+def _look_once(paths: BoardPaths, watermarks: dict[str, tuple[int, str]]) -> Collected:
+    """Every change behind ``watermarks``, in as many parts as passes would take."""
+    collector, reached, whole = Collector(paths), dict(watermarks), Collected()
     try:
         while True:
             part = collector.collect(lambda profile: reached.get(profile, (0, "")))
             for profile, changes in part.changes.items():
                 whole.changes.setdefault(profile, []).extend(changes)
                 reached[profile] = (changes[-1].seq, changes[-1].digest)
-            whole.left, whole.locked = part.left, part.locked
+            whole.skipped, whole.locked = part.skipped, part.locked
             if not part.more:
                 return whole
     finally:
         collector.close()
 
 
-def _left(profile: str, path: Path, trouble: Exception) -> Left:
+def _left(profile: str, path: Path, trouble: Exception) -> Skipped:
     if isinstance(trouble, Quarantine):
         cure = trouble.cure.format(profile=profile)
-        return Left(profile, path, QUARANTINED, f"{trouble.why}; {cure}", trouble.seq)
+        return Skipped(profile, path, QUARANTINED, f"{trouble.why}; {cure}", trouble.seq)
     if isinstance(trouble, InvalidName):
         shown = path.with_name(printable_name(path.name))
-        return Left(profile, path, QUARANTINED, NO_PROFILE.format(profile=profile, path=shown))
-    return Left(profile, path, QUARANTINED, str(trouble))
+        return Skipped(profile, path, QUARANTINED, NO_PROFILE.format(profile=profile, path=shown))
+    return Skipped(profile, path, QUARANTINED, str(trouble))
 
 
 def _is_recent(stamp: tuple[int, int, int] | None) -> bool:

@@ -22,8 +22,8 @@ from kanban_shards.changes.fields import Body
 from kanban_shards.coordinator.errors import BoardBehind, FileReplaced, LedgerBehind
 from kanban_shards.coordinator.ledger import Entry, FileLedger, Ledger
 from kanban_shards.coordinator.merge.budget import leave_what_costs_too_much
-from kanban_shards.coordinator.merge.collector import Collected, Collector, Left
-from kanban_shards.coordinator.merge.coordinator_lock import GATEWAY, announce, displaced
+from kanban_shards.coordinator.merge.collector import Collected, Collector, Skipped
+from kanban_shards.coordinator.merge.coordinator_lock import GATEWAY, lost_place, write_note
 from kanban_shards.coordinator.merge.expiry import EXPIRE, Clock, overdue, own_changes
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of
 from kanban_shards.coordinator.merge.snapshots import start_of
@@ -42,7 +42,7 @@ WRITTEN_WITHIN_S = 0.05
 # For so long a gateway works for others before it looks for its own verdict.
 PASSES_S = 0.5
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Report:
     shards were busy."""
 
     decisions: list[Decision] = field(default_factory=list)
-    left: list[Left] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
     more: bool = False
     busy: bool = False
 
@@ -70,7 +70,9 @@ class Coordinator:
     board shows.
     """
 
-    def __init__(self, paths: BoardPaths, lock: FileLock, progress: Progress = lambda done, total: None) -> None:
+    def __init__(
+        self, paths: BoardPaths, lock: FileLock, progress: ProgressCallback = lambda done, total: None
+    ) -> None:
         self.paths = paths
         self._lock = lock
         self._ringer: Ringer | None = None
@@ -116,7 +118,7 @@ class Coordinator:
             at_ms = self._clock.now_ms()
             own = overdue(self._board, self._collector, collected, at_ms, self._clock.relied_on_since_ms)
             changes = ordered(collected, list(own))
-            report = Report(left=collected.left, more=collected.more, busy=collected.busy)
+            report = Report(skipped=collected.skipped, more=collected.more, busy=collected.busy)
             if changes:
                 self._check_still_there()  # collecting takes a while, and a process may be stopped for any time
                 report.decisions = replay(self._board, self._ledger.append(changes, at_ms))
@@ -129,7 +131,7 @@ class Coordinator:
         while whole.more:
             report = self.make_pass()
             whole.decisions += report.decisions
-            whole.left, whole.more, whole.busy = report.left, report.more, report.busy
+            whole.skipped, whole.more, whole.busy = report.skipped, report.more, report.busy
         return whole
 
     def write(self, bodies: Iterable[tuple[str, Body]]) -> list[Decision]:
@@ -175,7 +177,7 @@ class Coordinator:
     def _check_still_there(self) -> None:
         """A lock file at another place, or none there, excludes nobody; and a verdict written to a file that nobody
         else can find would be lost with this process."""
-        if error := displaced(self._lock):
+        if error := lost_place(self._lock):
             raise error
         for path, identity in self._opened.items():
             if files.identity(path) != identity:
@@ -201,7 +203,7 @@ def catch_up(
     board: BoardState,
     ledger: Ledger,
     upto: int | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: ProgressCallback = lambda done, total: None,
 ) -> int:
     """Apply to ``board`` every entry of ``ledger`` that it does not show, ``upto`` a position if one is given.
 
@@ -232,7 +234,10 @@ def _at(ledger: Ledger, position: int) -> tuple[int, str]:
 
 @contextmanager
 def replayed(
-    paths: BoardPaths, ledger: FileLedger, upto: int | None = None, progress: Progress = lambda done, total: None
+    paths: BoardPaths,
+    ledger: FileLedger,
+    upto: int | None = None,
+    progress: ProgressCallback = lambda done, total: None,
 ) -> Iterator[tuple[sqlite3.Connection, int]]:
     """A scratch board that ``ledger`` leads to from where it begins, ``upto`` a position if one is given, and how many
     entries were played. Raises what ``start_of`` and ``catch_up`` raise, and DiskFull."""
@@ -243,7 +248,7 @@ def replayed(
         yield scratch, entries
 
 
-def make_board(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done, total: None) -> Path | None:
+def make_board(paths: BoardPaths, lock: FileLock, progress: ProgressCallback = lambda done, total: None) -> Path | None:
     """Make the board from its ledger, and put it in place when it is whole: readers see the former file, or none, until
     then. ``lock``: the coordinator's, held.
 
@@ -303,7 +308,7 @@ def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
     if not lock.try_acquire():
         return False
     try:
-        announce(lock, GATEWAY)
+        write_note(lock, GATEWAY)
         until_s = time.monotonic() + PASSES_S
         with Coordinator(paths, lock) as coordinator:
             while coordinator.make_pass(patient=False).more and time.monotonic() < until_s:

@@ -72,7 +72,7 @@ def is_stopped(pid: int) -> bool:
     return process_state(pid) in ("T", "t")
 
 
-def announce(lock: FileLock, role: str) -> Holder:
+def write_note(lock: FileLock, role: str) -> Holder:
     """Write into the lock file who holds it now. ``lock`` is held by the caller."""
     holder = Holder(os.getpid(), socket.gethostname(), role, time.time_ns() // 1_000_000)
     lock.write_note(json.dumps(asdict(holder)))
@@ -102,16 +102,16 @@ def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
         theirs = found.role if found and not found.is_gone() else None
         since_ms = found.since_ms if found else None
         raise CoordinatorRunning(holder=said, role=theirs, since_ms=since_ms) from error
-    announce(lock, role)
+    write_note(lock, role)
     return lock
 
 
-def displaced(lock: FileLock) -> NotCoordinator | None:
+def lost_place(lock: FileLock) -> NotCoordinator | None:
     """What to raise if ``lock``, held, is no longer in place, so that somebody else may be the coordinator, too."""
     return None if lock.is_in_place() else NotCoordinator(pid=os.getpid(), folder=lock.path.parent, lock=lock.path)
 
 
-def let_go(paths: BoardPaths, lock: FileLock) -> None:
+def release(paths: BoardPaths, lock: FileLock) -> None:
     """Give the lock back, and ring those who wait for a verdict: one of them may make the next pass."""
     lock.close()
     with closing(Ringer()) as ringer:
@@ -125,11 +125,11 @@ def holding(paths: BoardPaths, role: str) -> Iterator[FileLock]:
     try:
         yield lock
     finally:
-        let_go(paths, lock)
+        release(paths, lock)
 
 
 def _holder_in(note: str) -> Holder | None:
-    """Whom the note names; None if it is none that ``announce`` writes."""
+    """Whom the note names; None if it is none that ``write_note`` writes."""
     try:
         found = Holder(**json.loads(note))
     except (ValueError, TypeError, RecursionError):

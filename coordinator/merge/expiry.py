@@ -44,7 +44,7 @@ def own_changes(board: BoardState, bodies: Iterable[tuple[str, Body]], now_ms: i
 def _expired(
     board: BoardState, collector: Collector, collected: Collected, now_ms: int, relied_on_since_ms: int
 ) -> Iterator[tuple[str, Body]]:
-    unread = {left.profile for left in collected.left} | collected.unfinished
+    unread = {skipped.profile for skipped in collected.skipped} | collected.unfinished
     named = {
         (profile, change.task_id)
         for profile, changes in collected.changes.items()
@@ -57,9 +57,9 @@ def _expired(
             continue
         if any(board.watermark(profile)[0] and not collector.is_there(profile) for profile in profiles):
             continue  # the shard is lost, and with it the signs of life
-        signs = [collector.last_sign_ms(profile, run_id) for profile in profiles]
-        if None not in signs and max(*signs, relied_on_since_ms) + lease_s * 1000 < now_ms:
-            yield task_id, Expire(run_id=run_id, last_sign_ms=max(signs))
+        heartbeats = [collector.last_heartbeat_ms(profile, run_id) for profile in profiles]
+        if None not in heartbeats and max(*heartbeats, relied_on_since_ms) + lease_s * 1000 < now_ms:
+            yield task_id, Expire(run_id=run_id, last_sign_ms=max(heartbeats))
 
 
 def _due(board: BoardState, now_ms: int) -> Iterator[tuple[str, Body]]:

@@ -13,7 +13,7 @@ from kanban_shards import wording
 from kanban_shards.bell import Ringer
 from kanban_shards.board import Board
 from kanban_shards.coordinator.merge import coordinator_lock as locks
-from kanban_shards.coordinator.merge.collector import LOST_SHARD, MISSING, Collected, Left, look
+from kanban_shards.coordinator.merge.collector import LOST_SHARD, MISSING, Collected, Skipped, look
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON
 from kanban_shards.coordinator.rules.decide import Decision
@@ -33,13 +33,13 @@ Found = TypeVar("Found", Report, Collected)
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeReport:
     """What was merged: how many changes of each profile, the refused ones, the shards left, and through which daemon,
     if not here."""
 
     changes: dict[str, int]
     refused: list[dict[str, Any]]
-    left: list[Left]
+    skipped: list[Skipped]
     daemon: str | None = None
 
 
@@ -47,7 +47,7 @@ class _NoDaemon(Exception):
     """There is none, or it ended before it was through."""
 
 
-def merge_once(paths: BoardPaths) -> Merged:
+def merge_once(paths: BoardPaths) -> MergeReport:
     """Merge everything that is there now; here if there is no daemon, or if it ends meanwhile. A shard that is busy is
     waited for, BUSY_S seconds, and then is among those left.
 
@@ -60,11 +60,11 @@ def merge_once(paths: BoardPaths) -> Merged:
     except _NoDaemon:
         merged = _pass_here(paths)
     with Board(paths) as board:
-        merged.left.extend(_missing(paths, board))
+        merged.skipped.extend(_missing(paths, board))
     return merged
 
 
-def _pass_here(paths: BoardPaths) -> Merged:
+def _pass_here(paths: BoardPaths) -> MergeReport:
     decisions: list[Decision] = []
 
     def make_passes() -> Report:
@@ -73,34 +73,34 @@ def _pass_here(paths: BoardPaths) -> Merged:
         return report
 
     with locks.holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
-        left = _while_busy(make_passes).left
+        skipped = _while_busy(make_passes).skipped
     merged = Counter(decision.entry.profile for decision in decisions)
     refused = [
         {**{name: getattr(each.entry, name) for name in _NAMED}, "reason": each.reason, "sentence": each.sentence}
         for each in decisions
         if not each.applied
     ]
-    return Merged(dict(merged), refused, left)
+    return MergeReport(dict(merged), refused, skipped)
 
 
-def _ask_daemon(paths: BoardPaths) -> Merged:
+def _ask_daemon(paths: BoardPaths) -> MergeReport:
     """Ring, and wait until every shard's present head has its verdict."""
     daemon = _daemon(paths)
     with Board(paths) as board:
-        before, marks = board.position(), board.watermarks()
+        before, watermarks = board.position(), board.watermarks()
         there = _while_busy(lambda: look(paths, board.watermarks))
         heads = {profile: changes[-1].seq for profile, changes in there.changes.items()}
         _wait_for(paths, board, heads)
         changes = {
-            profile: seq - marks.get(profile, (0, ""))[0]
+            profile: seq - watermarks.get(profile, (0, ""))[0]
             for profile, (seq, _) in board.watermarks().items()
-            if seq > marks.get(profile, (0, ""))[0]
+            if seq > watermarks.get(profile, (0, ""))[0]
         }
         refused = [
             {name: getattr(each, name) for name in _SHOWN}
             for each in reversed(board.refusals(after=before, limit=sum(changes.values()) or 1))
         ]
-    return Merged(changes, refused, there.left, str(daemon))
+    return MergeReport(changes, refused, there.skipped, str(daemon))
 
 
 def _while_busy(act: Callable[[], Found]) -> Found:
@@ -114,12 +114,14 @@ def _while_busy(act: Callable[[], Found]) -> Found:
     return attempts(act)
 
 
-def _missing(paths: BoardPaths, board: Board) -> Iterator[Left]:
+def _missing(paths: BoardPaths, board: Board) -> Iterator[Skipped]:
     """Shards of which something was merged, and that are gone."""
     for profile, (seq, _) in board.watermarks().items():
         path = paths.folder / f"kanban.{profile}.db"
         if profile != COORDINATOR and not path.exists():
-            yield Left(profile, path, MISSING, LOST_SHARD.format(changes=wording.many(seq, "change"), profile=profile))
+            yield Skipped(
+                profile, path, MISSING, LOST_SHARD.format(changes=wording.many(seq, "change"), profile=profile)
+            )
 
 
 def _wait_for(paths: BoardPaths, board: Board, heads: dict[str, int]) -> None:

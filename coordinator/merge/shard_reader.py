@@ -47,19 +47,19 @@ class Quarantine(Exception):
 
 
 @dataclass(frozen=True)
-class Share:
+class Budget:
     """How much of one shard a pass takes: plain changes, or what costs as much, and bytes. At least one change."""
 
     changes: int
     size_bytes: int
 
     @classmethod
-    def of_each(cls, shards: int) -> Share:
+    def of_each(cls, shards: int) -> Budget:
         return cls(max(LEAST_SHARE, CHANGES_PER_PASS // shards), max(LEAST_BYTES, BYTES_PER_PASS // shards))
 
 
 @dataclass
-class Taken:
+class NewChanges:
     """What was taken of one shard; kept even if a later change breaks a law. ``unfinished``: there is more."""
 
     changes: list[Change] = field(default_factory=list)
@@ -67,16 +67,16 @@ class Taken:
     unfinished: bool = False
 
 
-def take_all(shard: sqlite3.Connection, profile: str, watermark: Watermark, changes: list[Change]) -> str | None:
+def read_all(shard: sqlite3.Connection, profile: str, watermark: Watermark, changes: list[Change]) -> str | None:
     """Append to ``changes`` all that passes would take of an open shard; returns why they would stop, or None."""
 
     def reached(other: str) -> tuple[int, str]:
         return (changes[-1].seq, changes[-1].digest) if other == profile and changes else watermark(other)
 
     while True:
-        taken = Taken()
+        taken = NewChanges()
         try:
-            take(shard, profile, reached, Share.of_each(1), taken)
+            read_new(shard, profile, reached, Budget.of_each(1), taken)
         except Quarantine as trouble:
             return trouble.why
         finally:
@@ -85,7 +85,7 @@ def take_all(shard: sqlite3.Connection, profile: str, watermark: Watermark, chan
             return None
 
 
-def take(shard: sqlite3.Connection, profile: str, watermark: Watermark, share: Share, into: Taken) -> None:
+def read_new(shard: sqlite3.Connection, profile: str, watermark: Watermark, share: Budget, into: NewChanges) -> None:
     """Take at most the ``share`` of what is new in an open shard. ``watermark``: how far that profile's shard, or
     another one, is merged, and its digest there. Raises Quarantine at the first change that breaks a law."""
     author = shard.execute("SELECT profile FROM meta").fetchone()
@@ -128,7 +128,7 @@ def base_of(shard: sqlite3.Connection) -> tuple[int, str]:
     return base
 
 
-def sign_ms(shard: sqlite3.Connection, run_id: int) -> int | None:
+def heartbeat_ms(shard: sqlite3.Connection, run_id: int) -> int | None:
     """When the run last gave a sign of life in an open shard; 0 if never, None if what it says is no time."""
     row = shard.execute("SELECT at_ms FROM liveness WHERE run_id = ?", (run_id,)).fetchone()
     if row is None:

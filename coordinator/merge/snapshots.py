@@ -20,7 +20,7 @@ class Start:
 
     position: int
     digest: str
-    marks: dict[str, tuple[int, str]]
+    watermarks: dict[str, tuple[int, str]]
 
 
 def start_of(paths: BoardPaths, ledger: FileLedger, onto: sqlite3.Connection | None = None) -> Start:

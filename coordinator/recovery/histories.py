@@ -60,7 +60,7 @@ def shard_id_of(shard: sqlite3.Connection, profile: str) -> str | None:
 
 
 @contextmanager
-def until_damage() -> Iterator[None]:
+def stop_at_damage() -> Iterator[None]:
     """Reading a damaged file ends where it cannot be read."""
     try:
         yield
@@ -71,7 +71,7 @@ def until_damage() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Merged:
+class LedgerHistory:
     """What the ledger holds of a profile where a replay starts, and behind that: seq and digest there, and changes."""
 
     start: tuple[int, str]
@@ -79,7 +79,7 @@ class Merged:
 
 
 @dataclass
-class Held:
+class ShardHistory:
     """What a shard holds: the seq and digest up to which changes were dropped, and the changes behind, unchecked."""
 
     base: tuple[int, str] = (0, "")
@@ -93,7 +93,7 @@ class Held:
                     self.base = base_of(shard)
             self.changes.extend(Change(*row) for row in shard.execute(_CHANGES, (profile,)))
 
-    def differs_at(self, merged: Merged) -> int | None:
+    def differs_at(self, merged: LedgerHistory) -> int | None:
         """The first change that was merged and is not here as it was; None if all are, or were dropped."""
         held = {change.seq: change for change in self.changes}
         digests = {change.seq: change.digest for change in merged.changes}
@@ -103,10 +103,10 @@ class Held:
         return next((change.seq for change in behind if held.get(change.seq) != change), None)
 
 
-def held_of(paths: BoardPaths, profile: str, whole: bool = False) -> Held:
+def history_of(paths: BoardPaths, profile: str, whole: bool = False) -> ShardHistory:
     """What the profile's shard holds. Raises FileBusy, and what a shard that cannot be read raises; Damaged, if it is
     to be ``whole``, for anything that SQLite finds fault with."""
-    path, held = paths.shard(profile), Held()
+    path, held = paths.shard(profile), ShardHistory()
     with locked_shard(paths, profile) as shard:
         held.read(shard, path, profile)
         problem = connections.integrity(shard, path) if whole else "ok"
@@ -115,7 +115,7 @@ def held_of(paths: BoardPaths, profile: str, whole: bool = False) -> Held:
     return held
 
 
-def merged_of(paths: BoardPaths, profile: str) -> Merged:
+def merged_of(paths: BoardPaths, profile: str) -> LedgerHistory:
     """What the ledger holds of the profile. Raises SnapshotMissing, and what files that cannot be read raise."""
     with closing(FileLedger(paths.ledger)) as ledger:
         start = start_of(paths, ledger)
@@ -124,7 +124,7 @@ def merged_of(paths: BoardPaths, profile: str) -> Merged:
             for entry in ledger.after(start.position)
             if entry.profile == profile
         ]
-    return Merged(start.marks.get(profile, (0, "")), changes)
+    return LedgerHistory(start.watermarks.get(profile, (0, "")), changes)
 
 
 def differing_change(paths: BoardPaths, profile: str) -> int | None:
@@ -133,4 +133,4 @@ def differing_change(paths: BoardPaths, profile: str) -> int | None:
     Raises FileBusy, Damaged if SQLite finds fault with the shard, and the StorageErrors of a ledger or a shard that
     cannot be read.
     """
-    return held_of(paths, profile, whole=True).differs_at(merged_of(paths, profile))
+    return history_of(paths, profile, whole=True).differs_at(merged_of(paths, profile))

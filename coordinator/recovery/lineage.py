@@ -18,9 +18,9 @@ from typing import NamedTuple
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.errors import AnotherBoard
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards.coordinator.merge.shard_reader import LATEST_MS, Quarantine, base_of, take_all
+from kanban_shards.coordinator.merge.shard_reader import LATEST_MS, Quarantine, base_of, read_all
 from kanban_shards.coordinator.merge.snapshots import read_start
-from kanban_shards.coordinator.recovery.histories import locked_shard, shard_id_of, until_damage
+from kanban_shards.coordinator.recovery.histories import locked_shard, shard_id_of, stop_at_damage
 from kanban_shards.errors import InvalidName
 from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.storage import connections, sqlite
@@ -35,7 +35,7 @@ def check_same_board(paths: BoardPaths, copy: BoardPaths) -> None:
     """Raise AnotherBoard if what is sound at ``paths`` is of another history than the backup ``copy``, a sound one: its
     ledger; where that does not tell, its board; where neither does, its shards. Raises LegacyBoard for a board that
     Hermes writes."""
-    with until_damage():
+    with stop_at_damage():
         sqlite.open_reader(paths.board, sqlite.BOARD).close()
     with ExitStack() as opened:
         ledger = opened.enter_context(closing(FileLedger(copy.ledger)))
@@ -101,7 +101,7 @@ class _History:
 
 def _ledger_differs(path: Path, copied: _History) -> bool | None:
     """Whether the ledger is of another history; None if there is no sound one, or one that does not tell."""
-    with until_damage(), closing(FileLedger(path)) as ledger:
+    with stop_at_damage(), closing(FileLedger(path)) as ledger:
         ledger.check_whole()
         return _History(ledger).differs(copied)
     return None
@@ -109,7 +109,7 @@ def _ledger_differs(path: Path, copied: _History) -> bool | None:
 
 def _board_differs(path: Path, copied: _History) -> bool | None:
     """Whether the board is of another history; None if there is no sound one, or one that does not tell."""
-    with until_damage(), closing(sqlite.open_reader(path, sqlite.BOARD)) as board, connections.explained(path):
+    with stop_at_damage(), closing(sqlite.open_reader(path, sqlite.BOARD)) as board, connections.explained(path):
         if connections.integrity(board, path) == "ok":
             return _History(None, board).differs(copied)
     return None
@@ -135,9 +135,9 @@ class _Digests(NamedTuple):
 def _digests(paths: BoardPaths, profile: str) -> _Digests | None:
     """Those of a shard that is sound by itself, whatever was merged of it; None for any other."""
     changes: list[Change] = []
-    with suppress(InvalidName, Quarantine), until_damage(), locked_shard(paths, check_profile(profile)) as shard:
+    with suppress(InvalidName, Quarantine), stop_at_damage(), locked_shard(paths, check_profile(profile)) as shard:
         base = base_of(shard)
-        why = take_all(shard, profile, lambda other: base if other == profile else (LATEST_MS, ""), changes)
+        why = read_all(shard, profile, lambda other: base if other == profile else (LATEST_MS, ""), changes)
         if why is None and connections.integrity(shard, paths.shard(profile)) == "ok":
             digests = dict([base, *((change.seq, change.digest) for change in changes)])
             return _Digests(shard_id_of(shard, profile), digests)

@@ -20,17 +20,17 @@ from kanban_shards.changes.codec import Change, chain, genesis
 from kanban_shards.coordinator.errors import BeyondRepair, NothingToRepair, ShardMissing
 from kanban_shards.coordinator.ledger import GENESIS, FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator
-from kanban_shards.coordinator.merge.shard_reader import take_all
+from kanban_shards.coordinator.merge.shard_reader import read_all
 from kanban_shards.coordinator.merge.snapshots import Start, read_start, start_of
 from kanban_shards.coordinator.recovery.histories import (
     SHARD_LOCK_WAIT_S,
-    Held,
-    Merged,
-    held_of,
+    LedgerHistory,
+    ShardHistory,
+    history_of,
     merged_of,
     opened_shard,
     shard_id_of,
-    until_damage,
+    stop_at_damage,
 )
 from kanban_shards.errors import Damaged
 from kanban_shards.paths import BoardPaths
@@ -98,7 +98,7 @@ def repair_snapshot(paths: BoardPaths, lock: FileLock) -> Repaired:
 
 def is_sound_snapshot(paths: BoardPaths, ledger: FileLedger) -> bool:
     """Whether a replay of the ledger can start where it must: at the snapshot, or at nothing."""
-    with until_damage():
+    with stop_at_damage():
         start_of(paths, ledger)
         return True
     return False
@@ -117,12 +117,12 @@ def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
     path = paths.shard(profile)
     Coordinator(paths, lock).close()  # catches up, or says that the ledger is the one to be repaired
     merged = merged_of(paths, profile)
-    if merged == Merged((0, ""), []) and not path.exists():
+    if merged == LedgerHistory((0, ""), []) and not path.exists():
         raise ShardMissing(path=path, profile=profile)
     with closing(FileLock(paths.shard_lock(profile))) as shard_lock, Board(paths) as board:
         shard_lock.acquire(SHARD_LOCK_WAIT_S)
-        marks = board.watermarks()
-        old = _examine(path, profile, merged, marks, shard_lock)
+        watermarks = board.watermarks()
+        old = _examine(path, profile, merged, watermarks, shard_lock)
         if old.sound:
             raise NothingToRepair(path=path)
         with board.reading() as connection:
@@ -166,7 +166,7 @@ def _ledger_made_again(paths: BoardPaths, lock: FileLock) -> Repaired:
 
 def _is_whole(path: Path) -> bool:
     """Whether a board can be made of the ledger."""
-    with until_damage(), closing(FileLedger(path)) as ledger:
+    with stop_at_damage(), closing(FileLedger(path)) as ledger:
         ledger.check_whole()
         return True
     return False
@@ -174,7 +174,7 @@ def _is_whole(path: Path) -> bool:
 
 def _is_sound(path: Path, shown: int, digest: str) -> bool:
     """Whether the ledger is whole and leads to where the board stands."""
-    with until_damage(), closing(FileLedger(path)) as ledger:
+    with stop_at_damage(), closing(FileLedger(path)) as ledger:
         base = ledger.base()
         found = base == (shown, digest)
         for entry in ledger.after(base[0]):
@@ -211,8 +211,8 @@ def _entries(paths: BoardPaths, board: sqlite3.Connection, start: Start) -> Iter
 
 def _merged_changes(paths: BoardPaths, profile: str) -> dict[int, Change]:
     """The shard's changes by their seq, without those that were rewritten; none if there is no such shard."""
-    with until_damage():
-        held = held_of(paths, profile)
+    with stop_at_damage():
+        held = history_of(paths, profile)
         digests = dict([held.base, *((change.seq, change.digest) for change in held.changes)])
         # Behind a repair, the first change continues a shard that is no more; the ledger's own chain covers it.
         return {
@@ -242,18 +242,18 @@ class _Old:
     ``sound``: neither they nor what was merged nor the file gives cause for a repair. ``shard_id``: None if it cannot
     be read; the first change continues from it, so while nothing is merged it must stay."""
 
-    held: Held
+    held: ShardHistory
     rest: list[Change]
     sound: bool = False
     shard_id: str | None = None
 
 
-def _examine(path: Path, profile: str, merged: Merged, marks: dict, lock: FileLock) -> _Old:
-    old = _Old(Held(), [])
-    with until_damage(), opened_shard(path, lock) as shard:
-        with until_damage(), connections.explained(path):
+def _examine(path: Path, profile: str, merged: LedgerHistory, watermarks: dict, lock: FileLock) -> _Old:
+    old = _Old(ShardHistory(), [])
+    with stop_at_damage(), opened_shard(path, lock) as shard:
+        with stop_at_damage(), connections.explained(path):
             old.shard_id = shard_id_of(shard, profile)
-            why = take_all(shard, profile, lambda other: marks.get(other, (0, "")), old.rest)
+            why = read_all(shard, profile, lambda other: watermarks.get(other, (0, "")), old.rest)
             old.sound = why is None and connections.integrity(shard, path) == "ok"
         old.held.read(shard, path, profile)
     old.sound = old.sound and old.held.differs_at(merged) is None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.collector import QUARANTINED, look
-from kanban_shards.coordinator.merge.coordinator import Coordinator, Progress, catch_up, replayed
+from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback, catch_up, replayed
 from kanban_shards.coordinator.merge.snapshots import read_start, sound_snapshot, start_of
 from kanban_shards.coordinator.recovery.histories import differing_change
 from kanban_shards.coordinator.state.board_state import BoardState
@@ -29,7 +29,7 @@ _NOT_REPLAYED = ("_sqlite_migrations",)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Discrepancy:
     """Something that is not as it must be. ``where``: a file's name or a table's."""
 
     where: str
@@ -44,7 +44,7 @@ class Verification:
     rows: int = 0
     shards: int = 0
     seconds: float = 0.0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Discrepancy] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
@@ -52,7 +52,7 @@ class Verification:
         return not self.findings
 
 
-def verify(paths: BoardPaths, progress: Progress = lambda done, total: None) -> Verification:
+def verify(paths: BoardPaths, progress: ProgressCallback = lambda done, total: None) -> Verification:
     """Check every file by itself, every shard against what was merged of it, and the board against its ledger.
 
     Reads only; works beside a running daemon. ``progress(done, total)`` is told of replayed entries. Raises
@@ -86,7 +86,7 @@ class Rebuilt:
     set_aside: Path | None
 
 
-def rebuild(paths: BoardPaths, lock: FileLock, progress: Progress = lambda done, total: None) -> Rebuilt:
+def rebuild(paths: BoardPaths, lock: FileLock, progress: ProgressCallback = lambda done, total: None) -> Rebuilt:
     """Make the board again from the ledger, in one transaction of the board's file; if both are gone, from the snapshot
     and what the shards hold since.
 
@@ -134,11 +134,11 @@ def _copy_onto(scratch: sqlite3.Connection, path: Path, lock: FileLock) -> None:
 
 def _check_file(found: Verification, path: Path, answer: str) -> None:
     if answer != "ok":
-        found.findings.append(Finding(path.name, answer))
+        found.findings.append(Discrepancy(path.name, answer))
 
 
 def _check_replay(
-    found: Verification, board: sqlite3.Connection, ledger: FileLedger, paths: BoardPaths, progress: Progress
+    found: Verification, board: sqlite3.Connection, ledger: FileLedger, paths: BoardPaths, progress: ProgressCallback
 ) -> None:
     """Replay the ledger as far as the board shows it, and compare every table."""
     scratch = sqlite.open_scratch(sqlite.BOARD)
@@ -149,13 +149,17 @@ def _check_replay(
         raise
     except KanbanError as error:
         file = paths.snapshot if _is_of_snapshot(error, paths) else paths.ledger
-        found.findings.append(Finding(file.name, str(error)))
+        found.findings.append(Discrepancy(file.name, str(error)))
     finally:
         scratch.close()
 
 
 def compare_with_replay(
-    found: Verification, board: sqlite3.Connection, ledger: FileLedger, scratch: sqlite3.Connection, progress: Progress
+    found: Verification,
+    board: sqlite3.Connection,
+    ledger: FileLedger,
+    scratch: sqlite3.Connection,
+    progress: ProgressCallback,
 ) -> None:
     """Replay on from where ``scratch`` stands to where the board does, and compare every table.
 
@@ -169,7 +173,7 @@ def compare_with_replay(
     if state.position() != (shown, digest):
         end = state.position()[0]
         problem = f"replayed, it ends at position {end} with another digest than the board's, {shown}"
-        found.findings.append(Finding(ledger.path.name, problem))
+        found.findings.append(Discrepancy(ledger.path.name, problem))
     for table, key in _tables(scratch):
         _compare(found, table, key, scratch, board)
 
@@ -197,24 +201,24 @@ def _compare(
             if want != have:
                 differences += 1
                 if differences <= DIFFERENCES_SHOWN:
-                    found.findings.append(Finding(table, f"the ledger gives {want}, the board shows {have}"))
+                    found.findings.append(Discrepancy(table, f"the ledger gives {want}, the board shows {have}"))
     except sqlite3.DatabaseError as error:
-        found.findings.append(Finding(table, f"cannot be read: {error}"))
+        found.findings.append(Discrepancy(table, f"cannot be read: {error}"))
     if differences > DIFFERENCES_SHOWN:
-        found.findings.append(Finding(table, f"and {differences - DIFFERENCES_SHOWN} more rows differ"))
+        found.findings.append(Discrepancy(table, f"and {differences - DIFFERENCES_SHOWN} more rows differ"))
 
 
 def _check_shards(found: Verification, board: sqlite3.Connection, paths: BoardPaths) -> None:
     def watermarks() -> dict[str, tuple[int, str]]:
-        return read_start(board).marks
+        return read_start(board).watermarks
 
     collected = look(paths, watermarks)
     present = {profile for profile, _ in paths.shards()}
     found.shards = len(present)
-    quarantined = {left.profile for left in collected.left if left.state == QUARANTINED}
-    for left in collected.left:
-        if left.state == QUARANTINED:
-            found.findings.append(Finding(left.file, left.why))
+    quarantined = {skipped.profile for skipped in collected.skipped if skipped.state == QUARANTINED}
+    for skipped in collected.skipped:
+        if skipped.state == QUARANTINED:
+            found.findings.append(Discrepancy(skipped.file, skipped.why))
     for profile, (seq, _) in watermarks().items():
         if profile in quarantined or profile.startswith("@"):
             continue
@@ -222,7 +226,7 @@ def _check_shards(found: Verification, board: sqlite3.Connection, paths: BoardPa
         if profile in present:
             problem = _what_differs(paths, profile)
         if problem:
-            found.findings.append(Finding(paths.shard(profile).name, problem))
+            found.findings.append(Discrepancy(paths.shard(profile).name, problem))
 
 
 def _what_differs(paths: BoardPaths, profile: str) -> str | None:

@@ -10,11 +10,11 @@ from kanban_shards.coordinator.rules.links import demote_children, promote_child
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.rules.runs import end_run
 from kanban_shards.coordinator.rules.tasks import refuse_duplicate
-from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 from kanban_shards.records import TERMINAL
 
 
-def archive(board: BoardState, entry: Entry, body: Archive, task: Task) -> dict[str, Any]:
+def archive(board: BoardState, entry: Entry, body: Archive, task: TaskState) -> dict[str, Any]:
     """Out of sight; an open run ends. Whoever waited for the task waits no longer."""
     if task["status"] == "archived":
         raise Refusal("wrong_status", f"{task.id} is archived already", status="archived")
@@ -27,7 +27,7 @@ def archive(board: BoardState, entry: Entry, body: Archive, task: Task) -> dict[
     return {"status": "archived"}
 
 
-def reopen(board: BoardState, entry: Entry, body: Reopen, task: Task) -> dict[str, Any]:
+def reopen(board: BoardState, entry: Entry, body: Reopen, task: TaskState) -> dict[str, Any]:
     """Back to where work can begin; tasks that relied on it being finished wait again."""
     if body.to == "ready" and board.has_open_parent(task.id):
         raise Refusal("parents_open", f"{task.id} waits for tasks that are not done; reopen it to todo instead")
@@ -52,7 +52,7 @@ def reopen(board: BoardState, entry: Entry, body: Reopen, task: Task) -> dict[st
     return {"status": task["status"]}
 
 
-def delete(board: BoardState, entry: Entry, body: Delete, task: Task) -> dict[str, Any]:
+def delete(board: BoardState, entry: Entry, body: Delete, task: TaskState) -> dict[str, Any]:
     """Everything of the task goes; its id is never used again, and a late change to it is refused."""
     if body.archived_only and task["status"] != "archived":
         raise Refusal("wrong_status", f"{task.id} is {task['status']}; archive it before", status=task["status"])

@@ -6,10 +6,10 @@ from typing import Any
 
 from kanban_shards.changes.kinds import Attach, Detach
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 
 
-def attach(board: BoardState, entry: Entry, body: Attach, task: Task) -> dict[str, Any]:
+def attach(board: BoardState, entry: Entry, body: Attach, task: TaskState) -> dict[str, Any]:
     """The file belongs to the task."""
     by = body.uploaded_by or entry.profile
     attachment_id = board.add_attachment(
@@ -27,7 +27,7 @@ def attach(board: BoardState, entry: Entry, body: Attach, task: Task) -> dict[st
     return {"attachment_id": attachment_id}
 
 
-def detach(board: BoardState, entry: Entry, body: Detach, task: Task) -> dict[str, Any]:
+def detach(board: BoardState, entry: Entry, body: Detach, task: TaskState) -> dict[str, Any]:
     """The file no longer belongs to the task. Detaching twice changes nothing."""
     found = board.remove_attachment(task.id, body.attachment_id)
     if found is None:

@@ -17,7 +17,7 @@ from kanban_shards.changes.fields import DECIDING, Body
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules import NO_TASK_YET, RULES
 from kanban_shards.coordinator.rules.refusal import Refusal
-from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 from kanban_shards.paths import COORDINATOR
 
 # What a worker may have to say; kept where a person finds it when it comes too late.
@@ -59,17 +59,17 @@ def _apply(board: BoardState, entry: Entry, body: Body) -> dict[str, Any] | None
         task, answer = rule(board, entry, body)
     else:
         task = _task(board, entry.task_id)
-        if body.law == DECIDING:
+        if body.rule == DECIDING:
             _check_may_decide(entry, body, task)
         answer = rule(board, entry, body, task)
     if task is not None:
-        if body.law == DECIDING:
+        if body.rule == DECIDING:
             board.stamp(task, entry)
         board.save(task)
     return answer
 
 
-def _task(board: BoardState, task_id: str) -> Task:
+def _task(board: BoardState, task_id: str) -> TaskState:
     task = board.task(task_id)
     if task is None and board.is_deleted(task_id):
         raise Refusal("gone", f"task {task_id} was deleted")
@@ -78,7 +78,7 @@ def _task(board: BoardState, task_id: str) -> Task:
     return task
 
 
-def _check_may_decide(entry: Entry, body: Body, task: Task) -> None:
+def _check_may_decide(entry: Entry, body: Body, task: TaskState) -> None:
     """Rules 2 and 3 of "The rule"."""
     if body.run_id is not None:
         _check_run(entry, body.run_id, task)
@@ -88,7 +88,7 @@ def _check_may_decide(entry: Entry, body: Body, task: Task) -> None:
             raise Refusal("stale", _stale_sentence(task, missed), missed=missed, **_standing(task))
 
 
-def _check_run(entry: Entry, run_id: int, task: Task) -> None:
+def _check_run(entry: Entry, run_id: int, task: TaskState) -> None:
     """Rule 3: only while that run is open, and only from the profile it runs as or the one that claimed it."""
     if task["current_run_id"] != run_id:
         raise Refusal("late", f"run {run_id} of {task.id} is over; {_whereabouts(task)}", **_standing(task))
@@ -113,16 +113,16 @@ def _keep_what_it_leaves(board: BoardState, entry: Entry, body: Body, refusal: R
         board.wait_for_room(refusal.facts["waiting"])
 
 
-def _stale_sentence(task: Task, missed: dict[str, int]) -> str:
+def _stale_sentence(task: TaskState, missed: dict[str, int]) -> str:
     who = ", ".join(f"{profile} (change {seq})" for profile, seq in sorted(missed.items()))
     return f"{task.id} was changed meanwhile by {who}; {_whereabouts(task)}"
 
 
-def _whereabouts(task: Task) -> str:
+def _whereabouts(task: TaskState) -> str:
     if task["current_run_id"]:
         return f"it is running, run {task['current_run_id']} by {task['run_profile']}"
     return f"it is {task['status']}, owned by {task['owner']}"
 
 
-def _standing(task: Task) -> dict[str, Any]:
+def _standing(task: TaskState) -> dict[str, Any]:
     return {"status": task["status"], "owner": task["owner"], "run_id": task["current_run_id"]}

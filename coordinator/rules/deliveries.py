@@ -7,11 +7,11 @@ from typing import Any
 from kanban_shards.changes.kinds import Adopt, Delivered, Resend
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules.refusal import Refusal
-from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 from kanban_shards.coordinator.state.chats import Chat
 
 
-def adopt(board: BoardState, entry: Entry, body: Adopt, task: Task) -> dict[str, Any]:
+def adopt(board: BoardState, entry: Entry, body: Adopt, task: TaskState) -> dict[str, Any]:
     """A subscription without a profile that delivers it gets its first and only one."""
     chat = (task.id, body.platform, body.chat_id, body.thread_id)
     deliverer = board.deliverer(chat)
@@ -23,7 +23,7 @@ def adopt(board: BoardState, entry: Entry, body: Adopt, task: Task) -> dict[str,
     return {"notifier_profile": entry.profile}
 
 
-def delivered(board: BoardState, entry: Entry, body: Delivered, task: Task) -> dict[str, Any]:
+def delivered(board: BoardState, entry: Entry, body: Delivered, task: TaskState) -> dict[str, Any]:
     """The chat was told, or telling it was given up; either way its cursor moves."""
     chat = (task.id, body.platform, body.chat_id, body.thread_id)
     deliverer = board.deliverer(chat)
@@ -43,7 +43,7 @@ def delivered(board: BoardState, entry: Entry, body: Delivered, task: Task) -> d
     return answer
 
 
-def resend(board: BoardState, entry: Entry, body: Resend, task: Task) -> dict[str, Any]:
+def resend(board: BoardState, entry: Entry, body: Resend, task: TaskState) -> dict[str, Any]:
     """A dead letter is to be delivered again, by the profile that delivers to its chat."""
     found = board.letter(task.id, body.letter_id)
     if found is None:
@@ -55,13 +55,13 @@ def resend(board: BoardState, entry: Entry, body: Resend, task: Task) -> dict[st
     if deliverer != profile:
         sentence = f"{deliverer or 'nobody yet'} delivers to that chat by now, and the letter is {profile}'s"
         raise Refusal("not_your_chat", sentence, notifier_profile=deliverer)
-    board.revive_letter(body.letter_id)
+    board.requeue_letter(body.letter_id)
     return {"letter_id": body.letter_id}
 
 
 def _letter_again(board: BoardState, body: Delivered, chat: Chat) -> dict[str, Any]:
     """A dead letter that was sent again is buried, or, if that failed too, rests until somebody asks once more."""
     if body.error is None:
-        return {"buried": board.bury_letter(chat, body.letter_id)}
-    board.rest_letter(chat, body.letter_id, body.error, body.attempts)
+        return {"buried": board.delete_letter(chat, body.letter_id)}
+    board.keep_letter(chat, body.letter_id, body.error, body.attempts)
     return {"buried": False}

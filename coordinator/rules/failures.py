@@ -7,14 +7,14 @@ from typing import Any
 from kanban_shards.changes.kinds import FAILURE_LIMIT, Fail
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules.runs import before_claim, end_run
-from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 
 # A worker that ends cleanly without saying what came of its task is given this many tries, whatever the limit.
 PROTOCOL_VIOLATION_LIMIT = 3
 RATE_LIMIT_COOLDOWN_S = 300
 
 
-def fail(board: BoardState, entry: Entry, body: Fail, task: Task) -> dict[str, Any]:
+def fail(board: BoardState, entry: Entry, body: Fail, task: TaskState) -> dict[str, Any]:
     """End the run with its outcome; the task is ready again, or blocked if the breaker trips."""
     violated = body.outcome == "protocol_violation"
     outcome = "crashed" if violated else body.outcome
@@ -42,7 +42,7 @@ def fail(board: BoardState, entry: Entry, body: Fail, task: Task) -> dict[str, A
     return {"status": task["status"], "failures": task["consecutive_failures"]}
 
 
-def _trip_breaker(board: BoardState, task: Task, body: Fail, run_id: int | None) -> None:
+def _trip_breaker(board: BoardState, task: TaskState, body: Fail, run_id: int | None) -> None:
     limit, source = _limit(board, task, body)
     if task["consecutive_failures"] < limit:
         return
@@ -63,7 +63,7 @@ def _trip_breaker(board: BoardState, task: Task, body: Fail, run_id: int | None)
     )
 
 
-def _limit(board: BoardState, task: Task, body: Fail) -> tuple[int, str]:
+def _limit(board: BoardState, task: TaskState, body: Fail) -> tuple[int, str]:
     if task["max_retries"] is not None:
         return max(1, task["max_retries"]), "task"
     if body.outcome == "protocol_violation":

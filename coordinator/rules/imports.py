@@ -16,7 +16,7 @@ from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules.links import ready_or_waiting
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.rules.tasks import refuse_duplicate
-from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 
 # A run that is open when it is imported is believed alive as long as its lease still says, if that is this long at
 # least, and else for one lease.
@@ -29,7 +29,7 @@ def begin(board: BoardState, entry: Entry, body: Import) -> tuple[None, dict[str
     return None, {"digest": body.digest}
 
 
-def bring_task(board: BoardState, entry: Entry, body: ImportTask) -> tuple[Task, dict[str, Any]]:
+def bring_task(board: BoardState, entry: Entry, body: ImportTask) -> tuple[TaskState, dict[str, Any]]:
     """A task as it stands elsewhere, with its parents and its open run."""
     _check_new(board, entry, body)
     columns = msgspec.structs.asdict(body.task)
@@ -47,7 +47,7 @@ def bring_task(board: BoardState, entry: Entry, body: ImportTask) -> tuple[Task,
     return task, {"task_id": task.id, "run_id": task["current_run_id"]}
 
 
-def bring_rows(board: BoardState, entry: Entry, body: ImportRows, task: Task) -> None:
+def bring_rows(board: BoardState, entry: Entry, body: ImportRows, task: TaskState) -> None:
     """What belongs to an imported task."""
     for table in ROWS:
         rows = [{"task_id": task.id, **msgspec.structs.asdict(row)} for row in getattr(body, table)]
@@ -79,7 +79,7 @@ def _check_ids(board: BoardState, table: str, ids: list[int]) -> None:
         raise Refusal("taken_id", f"{table} has {taken[0]} already, or keeps it for somebody else", ids=taken[:10])
 
 
-def _go_on_running(board: BoardState, body: ImportTask, task: Task) -> None:
+def _go_on_running(board: BoardState, body: ImportTask, task: TaskState) -> None:
     """The run stays open, and expires by itself if nobody goes on with it."""
     expires = lease_end(body.task.claim_expires, board.now_s)
     profile = body.run_profile or body.creator
@@ -101,7 +101,7 @@ def _go_on_running(board: BoardState, body: ImportTask, task: Task) -> None:
     task["reviewing"] = int(body.reviewing) or None
 
 
-def _settle(board: BoardState, task: Task) -> None:
+def _settle(board: BoardState, task: TaskState) -> None:
     """A task that waits for nobody is ready, and one that waits for somebody is not."""
     was, task["status"] = task["status"], ready_or_waiting(board, task)
     if was == "todo" and task["status"] == "ready":

@@ -7,11 +7,11 @@ from typing import Any
 from kanban_shards.changes.kinds import Link, Unlink
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules.refusal import Refusal
-from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 from kanban_shards.records import TERMINAL
 
 
-def link(board: BoardState, entry: Entry, body: Link, task: Task) -> dict[str, Any]:
+def link(board: BoardState, entry: Entry, body: Link, task: TaskState) -> dict[str, Any]:
     """The task waits for the parent. Linking twice is linking once."""
     parent = board.task(body.parent)
     if parent is None:
@@ -31,7 +31,7 @@ def link(board: BoardState, entry: Entry, body: Link, task: Task) -> dict[str, A
     return {"linked": True}
 
 
-def unlink(board: BoardState, entry: Entry, body: Unlink, task: Task) -> dict[str, Any]:
+def unlink(board: BoardState, entry: Entry, body: Unlink, task: TaskState) -> dict[str, Any]:
     """The task no longer waits for the parent. Unlinking what is not linked changes nothing."""
     if not board.is_linked(body.parent, task.id):
         return {"unlinked": False}
@@ -65,13 +65,13 @@ def demote_children(board: BoardState, task_id: str) -> None:
             board.save(child)
 
 
-def settle_waiting(board: BoardState, task: Task) -> None:
+def settle_waiting(board: BoardState, task: TaskState) -> None:
     """A waiting task whose parents are all terminal, or that was forced, is ready."""
     if task["status"] == "todo" and ready_or_waiting(board, task) == "ready":
         task["status"] = "ready"
         board.add_event(task.id, "promoted")
 
 
-def ready_or_waiting(board: BoardState, task: Task) -> str:
+def ready_or_waiting(board: BoardState, task: TaskState) -> str:
     """Where a task without a run stands: a parent may have been linked to it while it was running or blocked."""
     return "todo" if not task["forced"] and board.has_open_parent(task.id) else "ready"

@@ -9,7 +9,7 @@ from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules.links import promote_children, ready_or_waiting, settle_waiting
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.rules.runs import end_run, require
-from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 
 CAN_COMPLETE = ("running", "ready", "blocked", "review")
 CAN_REVIEW = ("running", "ready")
@@ -21,7 +21,7 @@ BLOCK_RECURRENCE_LIMIT = 2
 SUMMARY_SHOWN = 400
 
 
-def complete(board: BoardState, entry: Entry, body: Complete, task: Task) -> dict[str, Any]:
+def complete(board: BoardState, entry: Entry, body: Complete, task: TaskState) -> dict[str, Any]:
     """The task is done, and whoever waits for it may go on."""
     require(task, CAN_COMPLETE, "completed")
     _check_cards(board, entry, body, task)
@@ -49,7 +49,7 @@ def complete(board: BoardState, entry: Entry, body: Complete, task: Task) -> dic
     return {"status": "done", "run_id": run_id}
 
 
-def review(board: BoardState, entry: Entry, body: Review, task: Task) -> dict[str, Any]:
+def review(board: BoardState, entry: Entry, body: Review, task: TaskState) -> dict[str, Any]:
     """The work is finished; somebody should look at it."""
     require(task, CAN_REVIEW, "handed in for review")
     run_id = end_run(board, task, "done", "review", summary=body.summary, metadata=body.metadata)
@@ -58,7 +58,7 @@ def review(board: BoardState, entry: Entry, body: Review, task: Task) -> dict[st
     return {"status": "review", "run_id": run_id}
 
 
-def block(board: BoardState, entry: Entry, body: Block, task: Task) -> dict[str, Any]:
+def block(board: BoardState, entry: Entry, body: Block, task: TaskState) -> dict[str, Any]:
     """The task cannot go on: it is blocked, waits for its parents (``dependency``), or, when it was blocked for the
     same kind of reason before, goes to triage."""
     require(task, CAN_BLOCK, "blocked")
@@ -87,7 +87,7 @@ def block(board: BoardState, entry: Entry, body: Block, task: Task) -> dict[str,
     return {"status": task["status"], "run_id": run_id}
 
 
-def schedule(board: BoardState, entry: Entry, body: Schedule, task: Task) -> dict[str, Any]:
+def schedule(board: BoardState, entry: Entry, body: Schedule, task: TaskState) -> dict[str, Any]:
     """The task waits for a time, or for somebody to unblock it."""
     require(task, CAN_SCHEDULE, "scheduled")
     synthesize = body.reason is not None
@@ -98,14 +98,14 @@ def schedule(board: BoardState, entry: Entry, body: Schedule, task: Task) -> dic
     return {"status": "scheduled", "run_id": run_id}
 
 
-def due(board: BoardState, entry: Entry, body: Due, task: Task) -> None:
+def due(board: BoardState, entry: Entry, body: Due, task: TaskState) -> None:
     """The time has come."""
     if task["status"] != "scheduled" or task["due_s"] != body.due_s:
         raise Refusal("wrong_status", f"{task.id} does not wait for that time any more", status=task["status"])
     _go_on(board, task, {"reason": "due"})
 
 
-def unblock(board: BoardState, entry: Entry, body: Unblock, task: Task) -> dict[str, Any]:
+def unblock(board: BoardState, entry: Entry, body: Unblock, task: TaskState) -> dict[str, Any]:
     """A blocked or scheduled task may go on: ready, or todo while a parent is open."""
     require(task, CAN_UNBLOCK, "unblocked")
     task["consecutive_failures"] = 0
@@ -114,7 +114,7 @@ def unblock(board: BoardState, entry: Entry, body: Unblock, task: Task) -> dict[
     return {"status": task["status"]}
 
 
-def promote(board: BoardState, entry: Entry, body: Promote, task: Task) -> dict[str, Any]:
+def promote(board: BoardState, entry: Entry, body: Promote, task: TaskState) -> dict[str, Any]:
     """A waiting or blocked task is ready now. A forced gate stays open: the task can be claimed."""
     require(task, Promote.statuses, "promoted")
     waits = board.has_open_parent(task.id)
@@ -127,7 +127,7 @@ def promote(board: BoardState, entry: Entry, body: Promote, task: Task) -> dict[
     return {"status": "ready", "forced": waits}
 
 
-def _go_on(board: BoardState, task: Task, payload: dict[str, Any]) -> None:
+def _go_on(board: BoardState, task: TaskState, payload: dict[str, Any]) -> None:
     task["status"] = ready_or_waiting(board, task)
     task["due_s"] = None
     payload = {key: value for key, value in payload.items() if value}
@@ -136,7 +136,7 @@ def _go_on(board: BoardState, task: Task, payload: dict[str, Any]) -> None:
     board.add_event(task.id, "unblocked", payload)
 
 
-def _check_cards(board: BoardState, entry: Entry, body: Complete, task: Task) -> None:
+def _check_cards(board: BoardState, entry: Entry, body: Complete, task: TaskState) -> None:
     """The tasks that a worker says it made must exist, and be made by the run's profile or its claimer."""
     authors = {entry.profile, task["run_profile"], task["run_claimer"]}
     phantom = [card for card in body.created_cards if board.creator(card) not in authors]

@@ -12,11 +12,11 @@ from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules.links import settle_children, settle_waiting
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.rules.runs import require
-from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 from kanban_shards.coordinator.state.session import json_text
 
 
-def specify(board: BoardState, entry: Entry, body: Specify, task: Task) -> dict[str, Any]:
+def specify(board: BoardState, entry: Entry, body: Specify, task: TaskState) -> dict[str, Any]:
     """The task says now what is to be done, and leaves triage."""
     require(task, ("triage",), "specified")
     fields = {name: getattr(body, name) for name in ("title", "body", "assignee")}
@@ -31,7 +31,7 @@ def specify(board: BoardState, entry: Entry, body: Specify, task: Task) -> dict[
     return {"status": task["status"], "changed_fields": changed}
 
 
-def decompose(board: BoardState, entry: Entry, body: Decompose, task: Task) -> dict[str, Any]:
+def decompose(board: BoardState, entry: Entry, body: Decompose, task: TaskState) -> dict[str, Any]:
     """The task waits for a graph of new ones, which are made in the same change."""
     require(task, ("triage",), "decomposed")
     _check_plan(board, body)
@@ -71,7 +71,7 @@ def _check_plan(board: BoardState, body: Decompose) -> None:
         raise Refusal("cycle", "tasks of the plan would wait for each other") from error
 
 
-def _add_child(board: BoardState, entry: Entry, root: Task, child: PlannedChild) -> None:
+def _add_child(board: BoardState, entry: Entry, root: TaskState, child: PlannedChild) -> None:
     board.add_task(
         {
             "id": child.id,

@@ -9,7 +9,7 @@ from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules.capacity import check_capacity
 from kanban_shards.coordinator.rules.links import ready_or_waiting
 from kanban_shards.coordinator.rules.refusal import Refusal
-from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 from kanban_shards.coordinator.state.session import json_text
 
 CAN_CLAIM = ("ready", "review")
@@ -19,7 +19,7 @@ _OF_AN_OPEN_RUN = (
 )  # fmt: skip
 
 
-def claim(board: BoardState, entry: Entry, body: Claim, task: Task) -> dict[str, Any]:
+def claim(board: BoardState, entry: Entry, body: Claim, task: TaskState) -> dict[str, Any]:
     """Open a run on a task that is ready, or waits for review."""
     if task["current_run_id"]:
         raise Refusal(
@@ -39,7 +39,7 @@ def claim(board: BoardState, entry: Entry, body: Claim, task: Task) -> dict[str,
     return _open_run(board, entry, body, task)
 
 
-def claim_next(board: BoardState, entry: Entry, body: ClaimNext) -> tuple[Task, dict[str, Any]]:
+def claim_next(board: BoardState, entry: Entry, body: ClaimNext) -> tuple[TaskState, dict[str, Any]]:
     """Open a run on the best ready task. The coordinator looks on the author's behalf, at this very position, so
     there is nothing the author could have missed."""
     profile = body.runs_as or entry.profile
@@ -51,14 +51,14 @@ def claim_next(board: BoardState, entry: Entry, body: ClaimNext) -> tuple[Task, 
     return task, _open_run(board, entry, body, task)
 
 
-def spawned(board: BoardState, entry: Entry, body: Spawned, task: Task) -> None:
+def spawned(board: BoardState, entry: Entry, body: Spawned, task: TaskState) -> None:
     """The worker is started."""
     task["worker_pid"] = body.pid
     board.update_run(body.run_id, {"worker_pid": body.pid})
     board.add_event(task.id, "spawned", {"pid": body.pid}, body.run_id)
 
 
-def progress(board: BoardState, entry: Entry, body: Progress, task: Task) -> None:
+def progress(board: BoardState, entry: Entry, body: Progress, task: TaskState) -> None:
     """The worker says where it is, which is also a sign of life."""
     task["last_heartbeat_at"] = board.now_s
     task["claim_expires"] = board.now_s + task["lease_s"]
@@ -66,13 +66,13 @@ def progress(board: BoardState, entry: Entry, body: Progress, task: Task) -> Non
     board.add_event(task.id, "heartbeat", {"note": body.note}, body.run_id)
 
 
-def release(board: BoardState, entry: Entry, body: Release, task: Task) -> dict[str, Any]:
+def release(board: BoardState, entry: Entry, body: Release, task: TaskState) -> dict[str, Any]:
     """The worker gives the task back without a result: ready, or todo while a parent is open."""
     give_back(board, task, {"manual": True, "reason": body.reason, "by": entry.profile}, body.reason)
     return {"status": task["status"]}
 
 
-def reclaim(board: BoardState, entry: Entry, body: Reclaim, task: Task) -> dict[str, Any]:
+def reclaim(board: BoardState, entry: Entry, body: Reclaim, task: TaskState) -> dict[str, Any]:
     """An operator takes the task away from its run."""
     if not task["current_run_id"]:
         raise Refusal("wrong_status", f"{task.id} is {task['status']} and has no open run", status=task["status"])
@@ -83,13 +83,13 @@ def reclaim(board: BoardState, entry: Entry, body: Reclaim, task: Task) -> dict[
     return {"status": task["status"]}
 
 
-def expire(board: BoardState, entry: Entry, body: Expire, task: Task) -> None:
+def expire(board: BoardState, entry: Entry, body: Expire, task: TaskState) -> None:
     """The lease ran out without a sign of life: the task is ready again, or todo while a parent is open."""
     error = f"no sign of life for {task['lease_s']} s"
     give_back(board, task, {"reason": error, "last_heartbeat_at": body.last_sign_ms // 1000}, error)
 
 
-def give_back(board: BoardState, task: Task, payload: dict[str, Any], error: str | None) -> None:
+def give_back(board: BoardState, task: TaskState, payload: dict[str, Any], error: str | None) -> None:
     """End the run without a result; the task is where it was before the claim."""
     payload["prev_lock"] = task["claim_lock"]
     status = before_claim(board, task)
@@ -98,14 +98,14 @@ def give_back(board: BoardState, task: Task, payload: dict[str, Any], error: str
     board.add_event(task.id, "reclaimed", payload, run_id)
 
 
-def before_claim(board: BoardState, task: Task) -> str:
+def before_claim(board: BoardState, task: TaskState) -> str:
     """The status that a running task goes back to."""
     return "review" if task["reviewing"] else ready_or_waiting(board, task)
 
 
 def end_run(
     board: BoardState,
-    task: Task,
+    task: TaskState,
     status: str,
     outcome: str,
     *,
@@ -133,7 +133,7 @@ def end_run(
     return run_id
 
 
-def require(task: Task, statuses: tuple[str, ...], verb: str) -> None:
+def require(task: TaskState, statuses: tuple[str, ...], verb: str) -> None:
     """Refuse unless the task has one of ``statuses``."""
     if task["status"] not in statuses:
         raise Refusal(
@@ -143,7 +143,7 @@ def require(task: Task, statuses: tuple[str, ...], verb: str) -> None:
         )
 
 
-def _open_run(board: BoardState, entry: Entry, body: Claim, task: Task) -> dict[str, Any]:
+def _open_run(board: BoardState, entry: Entry, body: Claim, task: TaskState) -> dict[str, Any]:
     runs_as = body.runs_as or entry.profile
     claim_lock = body.claimer or entry.profile
     expires = board.now_s + body.lease_s

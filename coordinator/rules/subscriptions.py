@@ -6,11 +6,11 @@ from typing import Any
 
 from kanban_shards.changes.kinds import Subscribe, Unsubscribe
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 from kanban_shards.coordinator.state.session import json_text
 
 
-def subscribe(board: BoardState, entry: Entry, body: Subscribe, task: Task) -> dict[str, Any]:
+def subscribe(board: BoardState, entry: Entry, body: Subscribe, task: TaskState) -> dict[str, Any]:
     """A chat hears of the task from now on, or ``from_start``. Subscribing twice is subscribing once."""
     is_new = board.add_subscription(
         {
@@ -29,6 +29,6 @@ def subscribe(board: BoardState, entry: Entry, body: Subscribe, task: Task) -> d
     return {"subscribed": is_new}
 
 
-def unsubscribe(board: BoardState, entry: Entry, body: Unsubscribe, task: Task) -> dict[str, Any]:
+def unsubscribe(board: BoardState, entry: Entry, body: Unsubscribe, task: TaskState) -> dict[str, Any]:
     """The chat no longer hears of the task. Unsubscribing twice changes nothing."""
     return {"unsubscribed": board.remove_subscription((task.id, body.platform, body.chat_id, body.thread_id))}

@@ -10,13 +10,13 @@ from kanban_shards.changes.kinds import Assign, Create, Edit
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules.links import settle_waiting
 from kanban_shards.coordinator.rules.refusal import Refusal
-from kanban_shards.coordinator.state.board_state import BoardState, Task
+from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 from kanban_shards.coordinator.state.session import json_text
 
 _RESULT_FIELDS = ("result", "summary", "metadata")
 
 
-def create(board: BoardState, entry: Entry, body: Create) -> tuple[Task, dict[str, Any]]:
+def create(board: BoardState, entry: Entry, body: Create) -> tuple[TaskState, dict[str, Any]]:
     """A new task: where it was told to start, else ready, or todo while a parent is open."""
     _check_new(board, entry, body)
     parents = sorted(set(body.parents))
@@ -77,7 +77,7 @@ def create(board: BoardState, entry: Entry, body: Create) -> tuple[Task, dict[st
     return task, {"task_id": task.id}
 
 
-def assign(board: BoardState, entry: Entry, body: Assign, task: Task) -> None:
+def assign(board: BoardState, entry: Entry, body: Assign, task: TaskState) -> None:
     """Hand the task to somebody else. A running one stays with its run."""
     if task["current_run_id"]:
         raise Refusal(
@@ -97,7 +97,7 @@ def assign(board: BoardState, entry: Entry, body: Assign, task: Task) -> None:
         settle_waiting(board, task)
 
 
-def edit(board: BoardState, entry: Entry, body: Edit, task: Task) -> None:
+def edit(board: BoardState, entry: Entry, body: Edit, task: TaskState) -> None:
     """New values for some fields; those of the result only on a task that is done."""
     given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
     if task["status"] != "done" and any(name in given for name in _RESULT_FIELDS):
@@ -129,7 +129,7 @@ def _check_new(board: BoardState, entry: Entry, body: Create) -> None:
     refuse_duplicate(board, body.idempotency_key)
 
 
-def _edit_run(board: BoardState, given: dict[str, Any], task: Task) -> None:
+def _edit_run(board: BoardState, given: dict[str, Any], task: TaskState) -> None:
     columns = {name: given[name] for name in ("summary", "metadata") if name in given}
     run_id = board.latest_completed_run(task.id) if columns else None
     if run_id is None:

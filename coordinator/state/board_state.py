@@ -14,10 +14,10 @@ from kanban_shards.coordinator.state.imports import ImportedRows
 from kanban_shards.coordinator.state.links import LinkRows
 from kanban_shards.coordinator.state.runs import RunRows
 from kanban_shards.coordinator.state.session import ALL_COUNTED, json_text
-from kanban_shards.coordinator.state.tasks import Task, TaskRows
+from kanban_shards.coordinator.state.tasks import TaskRows, TaskState
 from kanban_shards.paths import COORDINATOR
 
-__all__ = ["BoardState", "Task"]
+__all__ = ["BoardState", "TaskState"]
 
 # A trigger costs as much for each row as the row itself; taking all of them down and up, as much as so many entries.
 WORTH_UNGUARDING = 300

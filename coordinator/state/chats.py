@@ -99,16 +99,16 @@ class ChatRows(Rows):
         ).fetchone()
         return None if row is None else (tuple(row[:4]), row[4])
 
-    def revive_letter(self, letter_id: int) -> None:
+    def requeue_letter(self, letter_id: int) -> None:
         """Mark a dead letter to be sent again."""
         self._execute("UPDATE merge_dead_letters SET resend = 1 WHERE id = ?", (letter_id,))
 
-    def rest_letter(self, chat: Chat, letter_id: int, error: str, attempts: int) -> None:
+    def keep_letter(self, chat: Chat, letter_id: int, error: str, attempts: int) -> None:
         """A dead letter of the chat could not be delivered again."""
         rest = "UPDATE merge_dead_letters SET resend = 0, error = ?, attempts = attempts + ?"
         self._execute(f"{rest} WHERE id = ? AND {_THIS_CHAT}", (error, attempts, letter_id, *chat))
 
-    def bury_letter(self, chat: Chat, letter_id: int) -> bool:
+    def delete_letter(self, chat: Chat, letter_id: int) -> bool:
         """Remove a dead letter of the chat that was delivered after all; returns whether there was one."""
         sql = f"DELETE FROM merge_dead_letters WHERE id = ? AND {_THIS_CHAT}"
         return self._execute(sql, (letter_id, *chat)).rowcount == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from kanban_shards.coordinator.state.write_buffer import HeldLog, HeldTable, Row
+from kanban_shards.coordinator.state.write_buffer import HeldLog, HeldTable, RowValues
 
 _encode = msgspec.json.Encoder().encode
 # Hermes's tables whose rows are numbered, and with them our own.
@@ -70,7 +70,7 @@ class Rows:
         self._write_through()
         return self._connection.execute(sql, given)
 
-    def _insert_many(self, table: str, rows: list[Row]) -> None:
+    def _insert_many(self, table: str, rows: list[RowValues]) -> None:
         """Insert rows that all have the same columns; undone if the entry is refused."""
         self._write_through()
         self._connection.executemany(insert_sql(table, rows[0]), [tuple(row.values()) for row in rows])
@@ -97,7 +97,7 @@ class Rows:
         """The values that ``_look`` finds."""
         return [value for (value,) in self._look(sql, given).fetchall()]
 
-    def _insert_counted(self, table: str, columns: Row) -> int:
+    def _insert_counted(self, table: str, columns: RowValues) -> int:
         given = self._count(table)
         columns = {"id": given, **columns}
         self._execute(insert_sql(table, columns), tuple(columns.values()))
@@ -109,7 +109,7 @@ class Rows:
         self._next_id[table] = given + 1
         return given
 
-    def _new_row(self, table: str, columns: Row) -> Row:
+    def _new_row(self, table: str, columns: RowValues) -> RowValues:
         """A row of ``table`` with every column, as SQLite would fill it."""
         return {**self._defaults[table], **columns}
 
@@ -168,25 +168,25 @@ class Rows:
             sql = f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})"
             self._connection.executemany(sql, map(itemgetter(*columns), rows))
 
-    def _update(self, table: str, key: tuple[str, ...], values: tuple, columns: Row) -> None:
+    def _update(self, table: str, key: tuple[str, ...], values: tuple, columns: RowValues) -> None:
         if columns:
             assignments = ", ".join(f"{column} = ?" for column in columns)
             where = " AND ".join(f"{column} = ?" for column in key)
             self._connection.execute(f"UPDATE {table} SET {assignments} WHERE {where}", (*columns.values(), *values))
 
-    def _empty_row(self, table: str) -> Row:
+    def _empty_row(self, table: str) -> RowValues:
         """Every column of ``table`` in order, with its default."""
         columns = self._look(f"PRAGMA table_info({table})").fetchall()
         defaults = self._look(f"SELECT {', '.join(column[4] or 'NULL' for column in columns)}").fetchone()
         return {column[1]: value for column, value in zip(columns, defaults, strict=True)}
 
-    def _stored_task(self, task_id: str) -> Row | None:
+    def _stored_task(self, task_id: str) -> RowValues | None:
         return self._stored("tasks t JOIN merge_tasks m ON m.task_id = t.id WHERE t.id = ?", (task_id,))
 
-    def _stored_subscription(self, chat: tuple) -> Row | None:
+    def _stored_subscription(self, chat: tuple) -> RowValues | None:
         return self._stored(f"kanban_notify_subs WHERE {' AND '.join(f'{column} = ?' for column in CHAT)}", chat)
 
-    def _stored(self, where: str, given: tuple) -> Row | None:
+    def _stored(self, where: str, given: tuple) -> RowValues | None:
         cursor = self._look(f"SELECT * FROM {where}", given)
         row = cursor.fetchone()
         return None if row is None else dict(zip([column[0] for column in cursor.description], row, strict=True))

@@ -8,7 +8,7 @@ from typing import Any
 from kanban_shards.changes.vectors import decode, encode
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.state.session import Rows
-from kanban_shards.coordinator.state.write_buffer import Row
+from kanban_shards.coordinator.state.write_buffer import RowValues
 
 OF_A_TASK = (
     "task_comments", "task_events", "task_runs", "task_attachments", "kanban_notify_subs", "merge_dead_letters",
@@ -16,12 +16,12 @@ OF_A_TASK = (
 )  # fmt: skip
 
 
-class Task:
+class TaskState:
     """Where a task stands, as a rule may change it: ``task["status"] = "done"``. ``save`` keeps what changed."""
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: RowValues) -> None:
         self._row = row
-        self._changed: Row = {}
+        self._changed: RowValues = {}
         self.id: str = row["id"]
 
     def __getitem__(self, column: str) -> Any:
@@ -36,7 +36,7 @@ class Task:
         """Whose deciding changes were applied to the task, up to which seq."""
         return decode(self["vector"])
 
-    def take_changes(self) -> Row:
+    def take_changes(self) -> RowValues:
         """What changed since the last call, by column."""
         changed, self._changed = self._changed, {}
         self._row = {**self._row, **changed}
@@ -46,18 +46,18 @@ class Task:
 class TaskRows(Rows):
     """Reads and writes of tasks."""
 
-    def task(self, task_id: str) -> Task | None:
+    def task(self, task_id: str) -> TaskState | None:
         """Where the task stands; None if there is none."""
         row = self._tasks.get(task_id)
-        return None if row is None else Task(row)
+        return None if row is None else TaskState(row)
 
-    def add_task(self, columns: Row, creator: str, owner: str) -> None:
+    def add_task(self, columns: RowValues, creator: str, owner: str) -> None:
         """A new task, with the first epoch of its first owner."""
         ours = {"task_id": columns["id"], "creator": creator, "owner": owner, "epoch": 1, "vector": "{}"}
         row = {**self._new_row("tasks", columns), **self._new_row("merge_tasks", ours)}
         self._tasks.add(columns["id"], row)
 
-    def save(self, task: Task) -> None:
+    def save(self, task: TaskState) -> None:
         """Keep what changed of the task, and move its ownership if the change moved it.
 
         A task is owned by the profile of its open run; without one, by its assignee; without one, by its creator.
@@ -68,7 +68,7 @@ class TaskRows(Rows):
             task["epoch"] += 1
         self._tasks.change(task.id, task.take_changes())
 
-    def stamp(self, task: Task, entry: Entry) -> None:
+    def stamp(self, task: TaskState, entry: Entry) -> None:
         """Enter an applied deciding change into the task's vector."""
         task["vector"] = encode({**task.vector, entry.profile: entry.seq})
 

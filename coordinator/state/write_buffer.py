@@ -11,21 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-Row = dict[str, Any]
+RowValues = dict[str, Any]
 
 
 class HeldTable:
     """Rows of a table by their key. ``read`` finds one that is not in memory; without it, rows are only written."""
 
-    def __init__(self, read: Callable[[Any], Row | None] = lambda key: None) -> None:
+    def __init__(self, read: Callable[[Any], RowValues | None] = lambda key: None) -> None:
         self._read = read
-        self._known: dict[Any, Row] = {}
-        self._new: dict[Any, Row] = {}
-        self._changed: dict[Any, Row] = {}
-        self._entry_new: dict[Any, Row] = {}
-        self._entry_changed: dict[Any, Row] = {}
+        self._known: dict[Any, RowValues] = {}
+        self._new: dict[Any, RowValues] = {}
+        self._changed: dict[Any, RowValues] = {}
+        self._entry_new: dict[Any, RowValues] = {}
+        self._entry_changed: dict[Any, RowValues] = {}
 
-    def get(self, key: Any) -> Row | None:
+    def get(self, key: Any) -> RowValues | None:
         """The row as the present entry sees it, or None. It is not to be changed: see ``change``."""
         row = self.held(key)
         if row is None:
@@ -34,17 +34,17 @@ class HeldTable:
                 self._known[key] = row
         return row
 
-    def held(self, key: Any) -> Row | None:
+    def held(self, key: Any) -> RowValues | None:
         """The same, of a row that is in memory; None for any other."""
         row = self._entry_new.get(key) or self._known.get(key)
         changes = self._entry_changed.get(key)
         return {**row, **changes} if row is not None and changes else row
 
-    def add(self, key: Any, row: Row) -> None:
+    def add(self, key: Any, row: RowValues) -> None:
         """A new row, with all its columns."""
         self._entry_new[key] = row
 
-    def change(self, key: Any, columns: Row) -> None:
+    def change(self, key: Any, columns: RowValues) -> None:
         """New values for ``columns`` of a row."""
         if key in self._entry_new:
             self._entry_new[key].update(columns)
@@ -70,7 +70,7 @@ class HeldTable:
         self._entry_new.clear()
         self._entry_changed.clear()
 
-    def take(self) -> tuple[Iterable[Row], dict[Any, Row]]:
+    def take(self) -> tuple[Iterable[RowValues], dict[Any, RowValues]]:
         """What is settled and not written yet, to be written now: new rows, and changed columns by key."""
         new, changed = self._new, self._changed
         self._new, self._changed = {}, {}

@@ -32,12 +32,12 @@ DECIDING = "deciding"
 
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one change says. ``law``: whether it adds or decides (docs/design.md, "The rule").
+    """What one change says. ``rule``: whether it adds or decides (docs/design.md, "The rule").
 
     A body with a ``run_id`` that is not None is run-bound.
     """
 
-    law: ClassVar[str] = DECIDING
+    rule: ClassVar[str] = DECIDING
     run_id: ClassVar[int | None] = None
     # In plain changes, if it names nothing: what has to look at a part of the board that grows costs more than one.
     costs: ClassVar[int] = 1

@@ -257,7 +257,7 @@ class Edit(Body):
 class Comment(Body):
     """Something said about the task. ``author`` is what is shown; the profile that wrote it is always kept."""
 
-    law = ADDING
+    rule = ADDING
     text: Annotated[str, Meta(min_length=1, max_length=LIMIT_BYTES)]
     author: Line | None = None
 
@@ -265,7 +265,7 @@ class Comment(Body):
 class Link(Body):
     """The task waits for ``parent``."""
 
-    law = ADDING
+    rule = ADDING
     costs = 50  # whatever waits for the task is looked through for a circle
     parent: TaskId
 
@@ -273,7 +273,7 @@ class Link(Body):
 class Unlink(Body):
     """The task no longer waits for ``parent``."""
 
-    law = ADDING
+    rule = ADDING
     parent: TaskId
 
 
@@ -281,7 +281,7 @@ class Subscribe(Body):
     """Tell this chat what becomes of the task. Only ``notifier_profile``'s gateway delivers. ``kinds``: of which
     events; None leaves it to that gateway."""
 
-    law = ADDING
+    rule = ADDING
     platform: Line
     chat_id: Line
     thread_id: Annotated[str, Meta(max_length=1_000)] = ""
@@ -295,7 +295,7 @@ class Subscribe(Body):
 class Unsubscribe(Body):
     """No longer tell this chat."""
 
-    law = ADDING
+    rule = ADDING
     platform: Line
     chat_id: Line
     thread_id: Annotated[str, Meta(max_length=1_000)] = ""
@@ -304,7 +304,7 @@ class Unsubscribe(Body):
 class Adopt(Body):
     """A subscription that no profile's gateway delivers (an imported one) becomes this profile's."""
 
-    law = ADDING
+    rule = ADDING
     platform: Line
     chat_id: Line
     thread_id: Annotated[str, Meta(max_length=1_000)] = ""
@@ -314,7 +314,7 @@ class Delivered(Body):
     """A chat was told of the task's events up to ``upto``; with an ``error``, telling it was given up after
     ``attempts``, and the events are kept as a dead letter. ``letter_id``: it was this dead letter that was told."""
 
-    law = ADDING
+    rule = ADDING
     platform: Line
     chat_id: Line
     upto: Id
@@ -331,14 +331,14 @@ class Delivered(Body):
 class Resend(Body):
     """A dead letter shall be delivered after all."""
 
-    law = ADDING
+    rule = ADDING
     letter_id: Id
 
 
 class Attach(Body):
     """A file belongs to the task. It lies at ``stored_path`` already."""
 
-    law = ADDING
+    rule = ADDING
     filename: Line
     stored_path: Line
     size: Count
@@ -349,7 +349,7 @@ class Attach(Body):
 class Detach(Body):
     """A file no longer belongs to the task."""
 
-    law = ADDING
+    rule = ADDING
     attachment_id: Id
 
 

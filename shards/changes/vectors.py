@@ -13,7 +13,7 @@ COMPONENTS_LIMIT = 10_000
 
 
 @dataclass(frozen=True)
-class Eyes:
+class View:
     """What a process knows from one read of the board: whether the task is there, the task's vector, and how far the
     process's own shard was merged then. ``exactly``: it decides by that vector, and by nothing that it wrote since."""
 

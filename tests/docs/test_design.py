@@ -58,7 +58,7 @@ def test_every_law_that_the_code_refers_to_exists() -> None:
 def test_the_kinds_of_changes_are_those_of_the_rule() -> None:
     bound = {kind for kind, body in KINDS.items() if "run_id" in body.__struct_fields__}
     for words, kinds in {
-        r"\*\*Adding\*\* changes": {kind for kind, body in KINDS.items() if body.law == ADDING},
+        r"\*\*Adding\*\* changes": {kind for kind, body in KINDS.items() if body.rule == ADDING},
         r"\*\*Run-bound\*\* changes": bound,
         r"Changes \*\*without a task\*\*": NO_TASK_YET,
         r"\*\*coordinator's\s+own\*\* changes": COORDINATOR_KINDS,

@@ -106,7 +106,7 @@ def test_nearly_valid_changes(mine: list, others: list) -> None:
         profiles = {decision.entry.profile for decision in report.decisions}
         assert {"amy", "bob"} <= profiles, "what is before the trouble is taken"
         assert all(decision.entry.kind not in COORDINATOR_KINDS for decision in report.decisions)
-        for left in report.left:
+        for left in report.skipped:
             assert left.state == QUARANTINED and left.seq and left.why
         found = verify(paths)
         assert not [each for each in found.findings if "shard" not in str(each)], found.findings
@@ -131,7 +131,7 @@ def test_a_shard_with_flipped_bytes(noise: bytes, place: int, cut: bool) -> None
 def _collected(paths: BoardPaths) -> list:
     with closing(Collector(paths)) as collector:
         found = collector.collect(lambda profile: (0, ""))
-    assert all(left.why for left in found.left)
+    assert all(left.why for left in found.skipped)
     return found.changes.get("amy", [])
 
 

@@ -105,8 +105,8 @@ def _schema(path: Path) -> dict:
 
     with closing(sqlite3.connect(path)) as connection:
         made = connection.execute("SELECT type, name FROM sqlite_schema ORDER BY 1, 2").fetchall()
-        marks = [connection.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "application_id")]
-        marks += [connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "page_size")]
+        watermarks = [connection.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "application_id")]
+        watermarks += [connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "page_size")]
         columns = {
             name: [row[1:] for row in connection.execute(f"PRAGMA table_info({name})")]
             for kind, name in made
@@ -115,4 +115,4 @@ def _schema(path: Path) -> dict:
         indexed = {
             name: connection.execute(f"PRAGMA index_info({name})").fetchall() for kind, name in made if kind == "index"
         }
-    return {"made": made, "marks": marks, "columns": columns, "indexed": indexed}
+    return {"made": made, "marks": watermarks, "columns": columns, "indexed": indexed}

@@ -19,7 +19,7 @@ TASK_ID = re.compile(rb"t_[0-9a-f]{8}")
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_board_is_sound(fixtures: Path, tmp_path: Path, name: str) -> None:
     report = _salvaged(fixtures / name, tmp_path)
-    assert (report.rung, report.complete) == ("sound", True)
+    assert (report.stage, report.complete) == ("sound", True)
     assert report.copy.read_bytes() == (fixtures / name).read_bytes()
 
 

@@ -49,7 +49,7 @@ class BoardMachine(RuleBasedStateMachine):
     def give_a_sign_of_life(self, writer: int, chance: random.Random) -> None:
         """A worker says that it is alive."""
         if self.pool.runs:
-            self.world.writers[writer].sign_of_life(chance.choice(self.pool.runs)[0])
+            self.world.writers[writer].heartbeat(chance.choice(self.pool.runs)[0])
 
     @rule(writer=writers)
     def restart(self, writer: int) -> None:

@@ -91,7 +91,7 @@ def test_contiguous_a_break_in_a_shard(world: World, damage: str) -> None:
     world.write(bob, OTHER, Create(title="t"))
     _execute(world, "ann", damage)
     report = world.make_pass()
-    assert [(left.profile, left.state, left.seq) for left in report.left] == [("ann", QUARANTINED, 3)]
+    assert [(left.profile, left.state, left.seq) for left in report.skipped] == [("ann", QUARANTINED, 3)]
     assert _merged(world) == {"ann": 2, "bob": 1}
     with pytest.raises(AssertionError):
         world.check()
@@ -180,7 +180,7 @@ def test_isolation_of_every_text_of_a_schema(tmp_path: Path) -> None:
     original = (tmp_path / "kanban.ann.db").read_bytes()
     places = [original.index(b"CREATE TABLE") + 20, original.index(b"liveness") + 2]
     places += [at - 1 for at in range(len(original)) if original[at : at + 10] == TASK.encode()]
-    marks = Evidence.read(BoardPaths(tmp_path)).watermarks
+    watermarks = Evidence.read(BoardPaths(tmp_path)).watermarks
     states = set()
     for at in places:
         for flipped in (at, at - 1, at - 2, at - 3):
@@ -190,8 +190,8 @@ def test_isolation_of_every_text_of_a_schema(tmp_path: Path) -> None:
                 (tmp_path / "kanban.ann.db").write_bytes(data)
                 collector = Collector(BoardPaths(tmp_path))
                 try:
-                    states.add(tuple(left.state for left in collector.collect(lambda name: marks[name]).left))
-                    collector.last_sign_ms("ann", 1)
+                    states.add(tuple(left.state for left in collector.collect(lambda name: watermarks[name]).skipped))
+                    collector.last_heartbeat_ms("ann", 1)
                 finally:
                     collector.close()
     assert (QUARANTINED,) in states
@@ -216,7 +216,7 @@ def test_isolation_of_a_forged_row(world: World, seen: str) -> None:
     world.write(world.writers[0], TASK, Create(title="t"))
     _forge(world, "eve", (1, TASK, "comment", '{"text":"a"}', seen, 1))
     report = world.make_pass()
-    assert [(left.profile, left.state, left.seq) for left in report.left] == [("eve", QUARANTINED, 1)]
+    assert [(left.profile, left.state, left.seq) for left in report.skipped] == [("eve", QUARANTINED, 1)]
     assert _merged(world) == {"ann": 1}
 
 
@@ -261,7 +261,7 @@ def _work_apart(world: World) -> None:
         world.write(writer, task_id, Claim(lease_s=1))
         world.make_pass()
     for run_id in range(1, 4):
-        ann.sign_of_life(run_id)
+        ann.heartbeat(run_id)
     for _ in range(8):
         world.write(ann, TASK, Progress(run_id=1, note="on it"))
         world.write(bob, OTHER, Comment(text="on it"))

@@ -15,7 +15,7 @@ from kanban_shards.board import Board
 from kanban_shards.coordinator.demo.check import Account, check
 from kanban_shards.coordinator.errors import LedgerBehind
 from kanban_shards.coordinator.merge import coordinator_lock as locks
-from kanban_shards.coordinator.merge.collector import Left
+from kanban_shards.coordinator.merge.collector import Skipped
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
 from kanban_shards.errors import KanbanError
@@ -158,6 +158,6 @@ def _merge(paths: BoardPaths, losing: set[str]) -> None:
                 repair_shard(paths, lock, profile)
 
 
-def _make_passes(paths: BoardPaths, lock: FileLock) -> list[Left]:
+def _make_passes(paths: BoardPaths, lock: FileLock) -> list[Skipped]:
     with Coordinator(paths, lock) as coordinator:
-        return coordinator.make_passes().left
+        return coordinator.make_passes().skipped

@@ -1,7 +1,7 @@
 """What is recorded: two profiles at work, passes, checkpoints, closings, a new board, an attachment, and repairs.
 
-``workload.py ROOT [SYNCHRONOUS]``: one process of one thread. Each thing that it is told goes to the file ``marks``
-beside ROOT at once, so that the recording says what had been acknowledged when.
+``workload.py ROOT [SYNCHRONOUS]``: one process of one thread. Each thing that it is told goes to the file
+``watermarks`` beside ROOT at once, so that the recording says what had been acknowledged when.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def claimed(paths: BoardPaths, home: str, clock: Clock) -> tuple[str, int]:
         return task_id, bingge.claim(task_id, runs_as="pixiel", lease_s=60).id
 
 
-def sign_of_life(home: str, profile: str, run_id: int) -> None:
+def heartbeat(home: str, profile: str, run_id: int) -> None:
     with Gateway(profile, home=home) as gateway:
         gateway.heartbeat(gateway.board.run(run_id))
 
@@ -105,7 +105,7 @@ def test_a_sign_of_life_counts_from_when_it_was_given(home, claimed, coordinator
     """By the worker or by the dispatcher; it is in a shard, and no entry of the ledger."""
     task_id, run_id = claimed
     clock.now_s += 50
-    sign_of_life(home, profile, run_id)
+    heartbeat(home, profile, run_id)
     position = coordinator._ledger.head()[0]
     clock.now_s += 60
     assert expired(coordinator) == []
@@ -117,7 +117,7 @@ def test_a_sign_of_life_counts_from_when_it_was_given(home, claimed, coordinator
 def test_a_stranger_s_sign_of_life_does_not_count(home, claimed, coordinator, clock) -> None:
     task_id, run_id = claimed
     clock.now_s += 50
-    sign_of_life(home, "mafei", run_id)
+    heartbeat(home, "mafei", run_id)
     clock.now_s += 11
     assert expired(coordinator) == [task_id]
 
@@ -130,7 +130,7 @@ def test_never_while_a_shard_of_the_run_is_busy(
     """Somebody may be writing a sign of life this very moment, also where nothing new was to be collected; a
     stranger's busy shard holds up nothing."""
     task_id, run_id = claimed
-    sign_of_life(home, "pixiel", run_id)
+    heartbeat(home, "pixiel", run_id)
     if is_known:
         for each in ("pixiel", "bingge"):
             os.utime(paths.shard(each), (0, 0))  # so long unchanged that no pass reads it again
@@ -147,7 +147,7 @@ def test_never_while_a_shard_of_the_run_is_busy(
 def test_never_while_a_shard_of_the_run_is_quarantined(home, paths, claimed, coordinator, clock, profile: str) -> None:
     """What it holds cannot be read; a person can still reclaim the task."""
     task_id, run_id = claimed
-    sign_of_life(home, "pixiel", run_id)
+    heartbeat(home, "pixiel", run_id)
     with busy(paths, profile) as lock:
         connection = sqlite.open_writer(paths.shard(profile), sqlite.SHARD, lock)
         forged = (9, task_id, "nonsense", "{}", "{}", 0, "")

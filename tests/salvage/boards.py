@@ -93,11 +93,11 @@ def pages_of_rows(path: Path) -> dict[str, dict[tuple, set[int]]]:
     """On which pages each row of a sound board lies, by the same keys as ``rows_of`` gives."""
     from kanban_shards.coordinator.hermes.salvage.pages import record
     from kanban_shards.coordinator.hermes.salvage.schema import read_schema
-    from kanban_shards.coordinator.hermes.salvage.trees import Marks, TableTree
+    from kanban_shards.coordinator.hermes.salvage.trees import TableTree, VisitedPages
 
     found: dict[str, dict[tuple, set[int]]] = {}
     with Pages(path, Form(PAGE_BYTES)) as pages:
-        schema = read_schema(pages, Marks(pages))
+        schema = read_schema(pages, VisitedPages(pages))
         for table in HERMES_TABLES:
             layout = schema.layouts[table]
             overflow = {
@@ -106,7 +106,7 @@ def pages_of_rows(path: Path) -> dict[str, dict[tuple, set[int]]]:
                 if page is not None and page.kind == TABLE_LEAF
                 for cell in page.cells
             }
-            for row in TableTree(pages, schema.roots[table], layout, Marks(pages), ()).rows():
+            for row in TableTree(pages, schema.roots[table], layout, VisitedPages(pages), ()).rows():
                 named = layout.row(row.key, record(row.payload, "utf-8"))
                 keys = [column.name for column in KNOWN[table].columns if column.rowid] or _KEYS[table]
                 found.setdefault(table, {})[tuple(named[key] for key in keys)] = {

@@ -123,7 +123,7 @@ def test_the_whole_schema_is_lost(original: Original, salvaged: Callable[[bytes]
     for number in pages:
         content[_span(number)] = bytes(PAGE_BYTES)
     report = salvaged(bytes(content))
-    assert report.rung == "tables"
+    assert report.stage == "tables"
     assert "the schema does not say" in report.notes[0]
     assert rows_of(report.copy)["tasks"] == original.rows["tasks"]
     check(original, pages, report)
@@ -140,7 +140,7 @@ def test_a_file_cut_within_its_first_page(
 
 def test_a_sound_board_is_copied(original: Original, salvaged: Callable[[bytes], Salvage]) -> None:
     report = salvaged(original.content)
-    assert (report.rung, report.complete, report.lost_tasks) == ("sound", True, [])
+    assert (report.stage, report.complete, report.lost_tasks) == ("sound", True, [])
     assert report.copy.read_bytes() == original.content
 
 
@@ -154,7 +154,7 @@ def test_a_table_that_an_older_release_has_not(original: Original, tmp_path: Pat
     board.close()
     content = path.read_bytes()
     report = salvaged(content[:36] + (1).to_bytes(4) + content[40:])  # another number of free pages
-    assert (report.rung, report.notes) == ("indexes", [])
+    assert (report.stage, report.notes) == ("indexes", [])
     assert "task_attachments" not in report.tables
     saved = rows_of(report.copy)
     assert saved == {**original.rows, "task_attachments": {}}
@@ -183,7 +183,7 @@ def check(original: Original, damaged: set[int], report: Salvage) -> None:
         places = original.places.get(table, {})
         for key, row in rows.items():
             if not places[key] & damaged:
-                assert saved[table].get(key) == row, (table, key, report.rung)
+                assert saved[table].get(key) == row, (table, key, report.stage)
         # A bit that was flipped within a row's text is nobody's to see; such a row lies on a damaged page.
         invented = [row for key, row in saved[table].items() if rows.get(key) != row]
         on_damaged = [key for key, where in places.items() if where & damaged]

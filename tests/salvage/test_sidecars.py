@@ -63,7 +63,7 @@ def ids(count: int) -> set[str]:
 
 def test_a_wal_is_brought_in(in_wal: tuple[bytes, bytes], original: Original, salvaged: Callable[..., Salvage]) -> None:
     report = salvaged(in_wal[0], wal=in_wal[1])
-    assert (report.rung, report.complete) == ("sound", True)
+    assert (report.stage, report.complete) == ("sound", True)
     assert later(report) == ids(12)
     assert rows_of(report.copy)["task_events"] == original.rows["task_events"]
     assert report.notes == [
@@ -86,7 +86,7 @@ def test_a_wal_that_was_begun_anew_is_whole(
     pair = path.read_bytes(), wal.read_bytes()
     board.close()
     report = salvaged(pair[0], wal=pair[1])
-    assert (report.rung, report.complete) == ("sound", True)
+    assert (report.stage, report.complete) == ("sound", True)
     assert rows_of(report.copy)["tasks"][("t_00000000",)][1] == "at last"
 
 
@@ -120,7 +120,7 @@ def test_a_wal_without_its_database(in_wal: tuple[bytes, bytes], original: Origi
     (tmp_path / "kanban.db-wal").write_bytes(in_wal[1])
     (tmp_path / "made").mkdir()
     report = salvage(tmp_path / "kanban.db", tmp_path / "made")
-    assert report.rung in ("tables", "indexes")
+    assert report.stage in ("tables", "indexes")
     assert later(report) == ids(12)
     tasks = rows_of(report.copy)["tasks"]
     assert all(original.rows["tasks"][key] == row for key, row in tasks.items() if key[0] not in ids(12))
@@ -143,7 +143,7 @@ def test_a_wal_of_another_board_is_left_out(
     other = make_board(tmp_path / "other.db", tasks=200, seed=9)
     killed(other, "wal", 12)
     report = salvaged(original.content, wal=other.with_name("other.db-wal").read_bytes())
-    assert report.rung == "sidecar"
+    assert report.stage == "sidecar"
     assert rows_of(report.copy) == original.rows
     assert "left out" in report.notes[-1]
 
@@ -160,14 +160,14 @@ def test_a_wal_of_an_older_time_is_noticed(
     wal = path.with_name("older.db-wal").read_bytes()
     board.close()
     report = salvaged(original.content, wal=wal)
-    assert report.rung == "sound"
+    assert report.stage == "sound"
     assert any("takes away 1 tasks" in warning for warning in report.warnings)
 
 
 @pytest.mark.parametrize("wal", [b"no WAL at all", b"x" * 5000])
 def test_what_is_no_wal(original: Original, salvaged: Callable[..., Salvage], wal: bytes) -> None:
     report = salvaged(original.content, wal=wal)
-    assert (report.rung, rows_of(report.copy)) == ("sound", original.rows)
+    assert (report.stage, rows_of(report.copy)) == ("sound", original.rows)
     assert "could not be used" in report.notes[0]
 
 
@@ -179,7 +179,7 @@ def test_a_journal_that_was_left_hot(original: Original, tmp_path: Path, salvage
     content, journal = path.read_bytes(), path.with_name("killed.db-journal").read_bytes()
     assert content != original.content
     report = salvaged(content, journal=journal)
-    assert (report.rung, rows_of(report.copy)) == ("sound", original.rows)
+    assert (report.stage, rows_of(report.copy)) == ("sound", original.rows)
 
 
 def test_an_empty_file_with_an_empty_wal(salvaged: Callable[..., Salvage]) -> None:
@@ -213,7 +213,7 @@ def test_a_task_on_a_page_that_the_wal_replaced(
     damaged = max(number for places in where.values() for number in places)
     content[(damaged - 1) * PAGE_BYTES : damaged * PAGE_BYTES] = bytes(PAGE_BYTES)
     report = salvaged(bytes(content), wal=wal)
-    assert report.rung == "tables"
+    assert report.stage == "tables"
     saved, row = rows_of(report.copy)["tasks"], original.rows["tasks"][(task,)]
     assert saved.get((task,)) == (row if mentioned else None)
     assert len(saved) == len(original.rows["tasks"]) - (not mentioned)

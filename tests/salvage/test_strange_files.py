@@ -104,7 +104,7 @@ def test_a_schema_that_would_do_harm(
     if damaged:
         content = content[:28] + bytes(4) + (1).to_bytes(4) + content[36:]
     report = salvaged(content)
-    assert report.rung == "tables"
+    assert report.stage == "tables"
     board = sqlite3.connect(report.copy)
     assert board.execute("SELECT DISTINCT type FROM sqlite_schema ORDER BY 1").fetchall() == [("index",), ("table",)]
     assert board.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'harm%' OR name = 'stranger'").fetchall() == []
@@ -134,7 +134,7 @@ def test_a_statement_in_place_of_a_schema(original: Original, tmp_path: Path, sa
 def test_an_empty_board_is_suspicious(tmp_path: Path, salvaged: Callable[[bytes], Salvage]) -> None:
     """A schema without a row: a WAL that held the tasks may have been removed."""
     report = salvaged(make_board(tmp_path / "none.db", tasks=0).read_bytes())
-    assert report.rung == "sound" and not report.complete
+    assert report.stage == "sound" and not report.complete
     assert "was a WAL removed" in report.warnings[0]
 
 

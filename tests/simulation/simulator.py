@@ -151,7 +151,7 @@ class Simulation:
 
     def _live(self) -> None:
         if self._pool.runs:
-            self._writer().sign_of_life(self._chance.choice(self._pool.runs[-4:])[0])
+            self._writer().heartbeat(self._chance.choice(self._pool.runs[-4:])[0])
 
     def _move_clock(self) -> None:
         if self._chance.random() < 0.8:

@@ -19,7 +19,7 @@ from unittest.mock import patch
 from kanban_shards import shard as shard_file
 from kanban_shards.board import Board
 from kanban_shards.changes.fields import Body
-from kanban_shards.changes.vectors import Eyes
+from kanban_shards.changes.vectors import View
 from kanban_shards.coordinator.backup import compact as compacting
 from kanban_shards.coordinator.backup.backup import backups_in, limit_backups, make_backup
 from kanban_shards.coordinator.backup.compact import compact
@@ -78,7 +78,7 @@ class Writer:
         self._world = world
         self._shard = Shard(world.paths, profile)
         self.own: set[Dot] = set()
-        self._looks: dict[str, tuple[Eyes, int]] = {}
+        self._looks: dict[str, tuple[View, int]] = {}
 
     def look(self, task_id: str) -> None:
         """Read the task, as ``kanban show`` does."""
@@ -88,8 +88,8 @@ class Writer:
         """Append a change, by what the board shows now or (not ``fresh``) by what was read last; returns its seq."""
         if fresh or task_id not in self._looks:
             self.look(task_id)
-        eyes, position = self._looks[task_id]
-        seq = self._shard.append(task_id, body, eyes).seq
+        view, position = self._looks[task_id]
+        seq = self._shard.append(task_id, body, view).seq
         self._world.known[self.profile, seq] = Known(position, frozenset(self.own))
         self.own.add((self.profile, seq))
         return seq
@@ -103,17 +103,17 @@ class Writer:
                 return False
         return True
 
-    def sign_of_life(self, run_id: int) -> None:
+    def heartbeat(self, run_id: int) -> None:
         """Say that the worker of the run is alive."""
-        self._shard.sign_of_life(run_id, self._look("")[0])
+        self._shard.heartbeat(run_id, self._look("")[0])
 
     def end(self) -> None:
         """The process exits, or is killed between two calls."""
         self._shard.close()
 
-    def _look(self, task_id: str) -> tuple[Eyes, int]:
-        eyes = self._world.board.eyes(task_id, self.profile)
-        return eyes, self._world.position()
+    def _look(self, task_id: str) -> tuple[View, int]:
+        view = self._world.board.view(task_id, self.profile)
+        return view, self._world.position()
 
 
 class World:

@@ -49,13 +49,13 @@ def taken_for() -> Callable[[Path, float], AbstractContextManager[None]]:
 
     @contextmanager
     def begin(path: Path, seconds: float) -> Iterator[None]:
-        taken, let_go = threading.Event(), threading.Event()
+        taken, release = threading.Event(), threading.Event()
 
         def hold() -> None:
             with closing(FileLock(path)) as lock:
                 lock.acquire(5)
                 taken.set()
-                let_go.wait(seconds)
+                release.wait(seconds)
 
         holding = threading.Thread(target=hold)
         holding.start()
@@ -63,7 +63,7 @@ def taken_for() -> Callable[[Path, float], AbstractContextManager[None]]:
         try:
             yield
         finally:
-            let_go.set()
+            release.set()
             holding.join()
 
     return begin

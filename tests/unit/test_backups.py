@@ -17,7 +17,7 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards.coordinator.backup import backup as backups
-from kanban_shards.coordinator.backup.backup import RETRY_S, Schedule, backups_in, limit_backups, make_backup
+from kanban_shards.coordinator.backup.backup import RETRY_S, BackupSchedule, backups_in, limit_backups, make_backup
 from kanban_shards.coordinator.backup.restore import REPAIRED, RESTORED, STAYED, restore
 from kanban_shards.coordinator.errors import (
     AnotherBoard,
@@ -644,12 +644,12 @@ def test_into_a_folder_elsewhere_and_back_into_an_empty_home(
 def test_a_schedule(paths: BoardPaths, store: Path, task: str) -> None:
     """It makes one at once if there is none, the next when its time has come, and says what went wrong until it is
     over."""
-    schedule = Schedule(paths, 3600.0)
+    schedule = BackupSchedule(paths, 3600.0)
     _awaited(schedule)
     assert len(backups_in(store)) == 1
     _awaited(schedule)
     assert len(backups_in(store)) == 1
-    soon = Schedule(paths, 0.01)
+    soon = BackupSchedule(paths, 0.01)
     _plainly(paths.ledger, "UPDATE entries SET body = '{}' WHERE position = 1")
     (trouble,) = _awaited(soon)
     assert trouble.startswith("backup: ") and "chain breaks" in trouble
@@ -661,14 +661,14 @@ def test_a_schedule_beside_a_folder_of_that_name(paths, store, task, tmp_path, m
     (tmp_path / "work" / "kanban_shards").mkdir(parents=True)
     (tmp_path / "work" / "kanban_shards" / "__init__.py").write_text("raise SystemExit('not ours')")
     monkeypatch.chdir(tmp_path / "work")
-    assert _awaited(Schedule(paths, 3600.0)) == set()
+    assert _awaited(BackupSchedule(paths, 3600.0)) == set()
     assert len(backups_in(store)) == 1
 
 
 def test_a_schedule_goes_on_behind_a_board_that_was_given_up(paths: BoardPaths, store: Path, task: str) -> None:
     """A daemon closes the board while a backup runs, perhaps at each sweep, and opens it again when that is possible:
     the backup that was ended is tried again before a whole period is over."""
-    schedule = Schedule(paths, 3600.0)
+    schedule = BackupSchedule(paths, 3600.0)
     schedule.run_if_due()
     schedule.close()
     schedule.close()
@@ -679,7 +679,7 @@ def test_a_schedule_goes_on_behind_a_board_that_was_given_up(paths: BoardPaths, 
     assert len(backups_in(store)) == 1
 
 
-def _awaited(schedule: Schedule) -> set[str]:
+def _awaited(schedule: BackupSchedule) -> set[str]:
     try:
         schedule.run_if_due()
         if schedule._child is not None:

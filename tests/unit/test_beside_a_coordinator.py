@@ -19,7 +19,7 @@ def test_a_change_that_saw_more_than_the_onlooker_read_is_no_quarantine(home: st
         mafei.claim(task_id)
 
         watermarks = iter([read_before, board.watermarks()])
-        assert look(paths, lambda: next(watermarks)).left == []
+        assert look(paths, lambda: next(watermarks)).skipped == []
 
 
 def test_a_change_that_saw_what_nobody_wrote_is_quarantined_for_an_onlooker_too(home: str, paths: BoardPaths) -> None:
@@ -28,23 +28,23 @@ def test_a_change_that_saw_what_nobody_wrote_is_quarantined_for_an_onlooker_too(
         bingge.sync()
         nothing_merged = {"bingge": (0, "")}
         mafei.claim(task_id)
-        (left,) = look(paths, lambda: nothing_merged).left
+        (left,) = look(paths, lambda: nothing_merged).skipped
 
     assert (left.profile, left.state) == ("mafei", QUARANTINED)
 
 
 @pytest.mark.parametrize(("lease_s", "later_s", "signs"), [(3, 1.5, 2), (900, 1.5, 1), (900, 6, 2)])
 def test_signs_of_life_are_dense_enough_for_the_lease(
-    home: str, monkeypatch: pytest.MonkeyPatch, lease_s: int, later_s: float, signs: int
+    home: str, monkeypatch: pytest.MonkeyPatch, lease_s: int, later_s: float, heartbeats: int
 ) -> None:
     written = []
     with Gateway("bingge", home=home) as kanban:
         run = kanban.claim(kanban.create("mine"), lease_s=lease_s)
-        monkeypatch.setattr(kanban._shard, "sign_of_life", lambda run_id, eyes: written.append(run_id))
+        monkeypatch.setattr(kanban._shard, "sign_of_life", lambda run_id, view: written.append(run_id))
         now = gateways.time.monotonic()
         for at in (now, now + later_s):
             monkeypatch.setattr(gateways.time, "monotonic", lambda at=at: at)
             kanban.heartbeat(run)
         monkeypatch.undo()
 
-    assert written == [run.id] * signs
+    assert written == [run.id] * heartbeats

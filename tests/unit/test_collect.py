@@ -14,7 +14,7 @@ import pytest
 
 from kanban_shards import Gateway
 from kanban_shards.changes.kinds import Comment, Create
-from kanban_shards.changes.vectors import Eyes
+from kanban_shards.changes.vectors import View
 from kanban_shards.coordinator.errors import FileReplaced, NotCoordinator
 from kanban_shards.coordinator.merge import collector as collect
 from kanban_shards.coordinator.merge import shard_reader
@@ -26,7 +26,7 @@ from kanban_shards.paths import BoardPaths, new_task_id
 from kanban_shards.shard import Shard
 from kanban_shards.storage.locks import FileLock
 
-NOTHING = Eyes()
+NOTHING = View()
 # A process that is killed inside its transaction leaves a journal that must be rolled back.
 DIE_WRITING = """
 import os, sqlite3, sys
@@ -75,7 +75,7 @@ def test_everything_new_once(paths: BoardPaths, collected) -> None:
         "amy": [1, 2],
         "bob": [1],
     }
-    assert (found.left, found.more) == ([], False)
+    assert (found.skipped, found.more) == ([], False)
     assert collected().changes == {}
     _append(paths, "bob", 1)
     assert [change.seq for change in collected().changes["bob"]] == [2]
@@ -107,7 +107,7 @@ def test_a_pass_holds_so_many_bytes_of_all_shards_together(
     while True:
         found = collected()
         assert found.size_bytes <= 5_000 + 3_100, "one change more at most"
-        assert not found.left, "a shard that waits for room is not a busy one"
+        assert not found.skipped, "a shard that waits for room is not a busy one"
         passes.append(found.changes)
         if not found.more:
             break
@@ -182,7 +182,7 @@ def test_a_busy_shard_is_left(paths: BoardPaths, collected) -> None:
     lock.acquire(0)
     found = collected()
     assert set(found.changes) == {"bob"}
-    assert [(left.profile, left.state) for left in found.left] == [("amy", BUSY)]
+    assert [(left.profile, left.state) for left in found.skipped] == [("amy", BUSY)]
     lock.close()
     assert set(collected().changes) == {"amy"}
 
@@ -227,7 +227,7 @@ def test_a_killed_writers_journal_is_rolled_back(paths: BoardPaths, collected) -
     assert ended.returncode == 9
     assert b"0" * 1_000 in paths.shard("amy").read_bytes(), "the half change is in the file"
     found = collected()
-    assert found.left == []
+    assert found.skipped == []
     assert len(found.changes["amy"]) == 40
 
 
@@ -254,7 +254,7 @@ def test_a_file_that_is_no_shard(paths: BoardPaths, collected) -> None:
     paths.shard("amy").write_bytes(b"no database" * 1_000)
     assert "is damaged" in _why(collected(), "amy")
     paths.shard("bob").mkdir()
-    assert "bob" in {left.profile for left in collected().left}
+    assert "bob" in {left.profile for left in collected().skipped}
 
 
 def test_trouble_that_is_not_in_the_file_passes(paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +288,7 @@ def test_an_older_copy(paths: BoardPaths, collected) -> None:
     shutil.copyfile(paths.folder / "newest", paths.shard("amy"))
     _append(paths, "amy", 1)
     found = collected()
-    assert (found.left, [change.seq for change in found.changes["amy"]]) == ([], [3])
+    assert (found.skipped, [change.seq for change in found.changes["amy"]]) == ([], [3])
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_a_broken_law_stops_the_shard_there(paths: BoardPaths, collected, damage
     assert why in _why(found, "amy")
     assert [change.seq for change in found.changes["amy"]] == list(range(1, seq))
     assert len(found.changes["bob"]) == 1
-    assert [left.seq for left in found.left] == [seq]
+    assert [left.seq for left in found.skipped] == [seq]
     _append(paths, "bob", 1)
     again = collected()
     assert set(again.changes) == {"bob"}
@@ -326,15 +326,15 @@ def test_a_broken_law_stops_the_shard_there(paths: BoardPaths, collected, damage
 
 
 def test_signs_of_life(paths: BoardPaths, collector: Collector) -> None:
-    assert collector.last_sign_ms("amy", 1) == 0
+    assert collector.last_heartbeat_ms("amy", 1) == 0
     shard = Shard(paths, "amy")
-    shard.sign_of_life(1, NOTHING)
+    shard.heartbeat(1, NOTHING)
     shard.close()
-    assert collector.last_sign_ms("amy", 1) > 0
-    assert collector.last_sign_ms("amy", 2) == 0
+    assert collector.last_heartbeat_ms("amy", 1) > 0
+    assert collector.last_heartbeat_ms("amy", 2) == 0
     with closing(FileLock(paths.shard_lock("amy"))) as held:
         held.acquire(0)
-        assert collector.last_sign_ms("amy", 1) is None
+        assert collector.last_heartbeat_ms("amy", 1) is None
         held.close()
 
 
@@ -346,7 +346,7 @@ def _append(paths: BoardPaths, profile: str, count: int, text: str = "x") -> Non
 
 
 def _why(found: Collected, profile: str) -> str:
-    (left,) = [left for left in found.left if left.profile == profile]
+    (left,) = [left for left in found.skipped if left.profile == profile]
     assert left.state == QUARANTINED
     return left.why
 
@@ -363,7 +363,7 @@ def test_a_pipe_in_a_shards_place_stops_nobody(paths: BoardPaths) -> None:
         amy.create("goes on")
         amy.sync()
     found = collect.look(paths, dict)
-    assert [(left.profile, left.state) for left in found.left] == [("bob", collect.QUARANTINED)]
+    assert [(left.profile, left.state) for left in found.skipped] == [("bob", collect.QUARANTINED)]
 
 
 @pytest.mark.parametrize("gone", ["board", "ledger", "coordinator_lock"])

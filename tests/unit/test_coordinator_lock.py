@@ -7,7 +7,15 @@ import socket
 
 import pytest
 
-from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON, LATEST_MS, Holder, announce, holder, take
+from kanban_shards.coordinator.merge.coordinator_lock import (
+    COMMAND,
+    DAEMON,
+    LATEST_MS,
+    Holder,
+    holder,
+    take,
+    write_note,
+)
 from kanban_shards.errors import CannotOpen, CoordinatorRunning
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import NOTE_BYTES, FileLock
@@ -111,6 +119,6 @@ def test_what_is_no_lock_file_stops_no_command(paths, gateway, kanban_merge, tar
 
 def test_announcing_again(paths: BoardPaths) -> None:
     lock = take(paths, DAEMON, 0)
-    announce(lock, COMMAND)
+    write_note(lock, COMMAND)
     assert holder(paths).role == COMMAND
     lock.close()

@@ -17,9 +17,9 @@ from kanban_shards import Gateway
 from kanban_shards.boards import create_board
 from kanban_shards.coordinator.daemon import daemon as daemons
 from kanban_shards.coordinator.daemon.daemon import Daemon, HomeDaemon
-from kanban_shards.coordinator.daemon.served_board import Served, Troubles
+from kanban_shards.coordinator.daemon.served_board import ServedBoard, Troubles
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
-from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, announce, holder, take
+from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, holder, take, write_note
 from kanban_shards.errors import Damaged, DiskFull, LegacyBoard
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
@@ -147,9 +147,9 @@ def test_daemons_that_cannot_use_a_board_say_so_once(home, paths, said, monkeypa
     monkeypatch.setattr(daemons, "SWEEP_S", 0.001)
     monkeypatch.setattr(HomeDaemon, "lock_wait_s", 0)
     write_legacy(paths.board, {})
-    daemon, sweeps, true_sweep = HomeDaemon(paths.folder, stands_by), 0, Served.sweep
+    daemon, sweeps, true_sweep = HomeDaemon(paths.folder, stands_by), 0, ServedBoard.sweep
 
-    def sweep(served: Served) -> None:
+    def sweep(served: ServedBoard) -> None:
         nonlocal sweeps
         sweeps += 1
         if sweeps % 2:
@@ -160,7 +160,7 @@ def test_daemons_that_cannot_use_a_board_say_so_once(home, paths, said, monkeypa
         if sweeps == 10:
             daemon.stop()
 
-    monkeypatch.setattr(Served, "sweep", sweep)
+    monkeypatch.setattr(ServedBoard, "sweep", sweep)
     daemon.run()
     assert [line for line in said() if "board default" in line] == [f"board default: {LegacyBoard(path=paths.board)}"]
 
@@ -172,20 +172,20 @@ def test_a_coordinator_that_stays_is_said_beside_a_trouble(home, paths, said, mo
     monkeypatch.setattr(daemons, "SWEEP_S", 0.001)
     monkeypatch.setattr(HomeDaemon, "lock_wait_s", 0)
     write_legacy(paths.board, {})
-    daemon, sweeps, true_sweep = HomeDaemon(paths.folder, stands_by), 0, Served.sweep
+    daemon, sweeps, true_sweep = HomeDaemon(paths.folder, stands_by), 0, ServedBoard.sweep
     with closing(FileLock(paths.coordinator_lock)) as lock:
 
-        def sweep(served: Served) -> None:
+        def sweep(served: ServedBoard) -> None:
             nonlocal sweeps
             sweeps += 1
             if sweeps == 3:
                 lock.acquire(5)
-                announce(lock, DAEMON) if is_named else lock.write_note("")
+                write_note(lock, DAEMON) if is_named else lock.write_note("")
             true_sweep(served)
             if sweeps == 6:
                 daemon.stop()
 
-        monkeypatch.setattr(Served, "sweep", sweep)
+        monkeypatch.setattr(ServedBoard, "sweep", sweep)
         daemon.run()
     legacy = f"board default: {LegacyBoard(path=paths.board)}"
     other = f"the daemon process {os.getpid()} on " if is_named else "a process that did not say which"
@@ -211,11 +211,11 @@ def test_nothing_is_healed_by_whoever_lost_the_lock(home, paths, said, monkeypat
 
 
 def _run_until_let_go(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    true_let_go = Served.let_go
+    true_let_go = ServedBoard.release
 
-    def let_go(served: Served) -> None:
+    def release(served: ServedBoard) -> None:
         true_let_go(served)
         daemon.stop()
 
-    monkeypatch.setattr(Served, "let_go", let_go)
+    monkeypatch.setattr(ServedBoard, "let_go", release)
     daemon.run()

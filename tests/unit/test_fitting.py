@@ -17,7 +17,7 @@ from kanban_shards.coordinator.hermes import legacy as hermes
 from kanban_shards.coordinator.hermes.importer import import_board
 from kanban_shards.coordinator.hermes.legacy import Legacy
 from kanban_shards.coordinator.hermes.plan import Plan, plan
-from kanban_shards.coordinator.hermes.target import EmptyGround
+from kanban_shards.coordinator.hermes.target import EmptyTarget
 from kanban_shards.migrations.board import HERMES_TABLES
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
@@ -41,7 +41,7 @@ def event(number: Any, kind: Any = "created", task_id: str = A, **values: Any) -
 
 
 def planned(**tables: list[dict[str, Any]]) -> Plan:
-    return plan(legacy(**tables), "old.db", EmptyGround(), NOW_S)
+    return plan(legacy(**tables), "old.db", EmptyTarget(), NOW_S)
 
 
 def brought(found: Plan, task_id: str = A) -> ImportTask:

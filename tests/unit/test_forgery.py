@@ -192,13 +192,13 @@ def test_a_forged_shard(forge: Forger, forgery: Callable[[Forger], None], seq: i
     """Quarantined at that change, named, nobody is delayed, and the command that is named mends it."""
     forgery(forge)
     assert _work_of("bob", forge.paths) < 5, "the others go on at once"
-    (left,) = look(forge.paths, _marks(forge.paths)).left
+    (left,) = look(forge.paths, _marks(forge.paths)).skipped
     assert (left.profile, left.state, left.seq) == ("amy", QUARANTINED, seq)
     assert why in left.why and len(left.why) < 600
     said = _merge(forge.paths, "status", code=6)
     (command,) = set(re.findall(r"`kanban-merge (repair amy)`", said))
     _merge(forge.paths, *command.split())
-    assert look(forge.paths, _marks(forge.paths)).left == []
+    assert look(forge.paths, _marks(forge.paths)).skipped == []
     _work_of("amy", forge.paths)
     assert verify(forge.paths).clean
     assert list(forge.paths.folder.glob("kanban.amy.db.damaged-*")), "what was there is kept"
@@ -243,7 +243,7 @@ def test_what_is_no_file_is_not_opened(forge: Forger, make: Callable[[Path], Non
     path.unlink(missing_ok=True)
     make(path)
     assert _work_of("bob", forge.paths) < 5
-    (left,) = look(forge.paths, _marks(forge.paths)).left
+    (left,) = look(forge.paths, _marks(forge.paths)).skipped
     assert (left.profile, left.state) == ("amy", QUARANTINED)
     assert "move it away, then `kanban-merge repair amy`" in left.why
 
@@ -261,7 +261,7 @@ def test_a_run_that_is_not_its_own(forge: Forger) -> None:
         assert reasons == ["not_your_run", "late"]
         bob.complete(run, result="bob's own")
         assert bob.board.task(run.task_id).result == "bob's own"
-    assert look(forge.paths, _marks(forge.paths)).left == []
+    assert look(forge.paths, _marks(forge.paths)).skipped == []
 
 
 def test_a_change_is_its_files_and_not_whom_it_names(forge: Forger) -> None:
@@ -291,11 +291,11 @@ def _work_of(profile: str, paths: BoardPaths) -> float:
 
 
 def _marks(paths: BoardPaths) -> Callable[[], dict]:
-    def marks() -> dict:
+    def watermarks() -> dict:
         with Board(paths) as board:
             return board.watermarks()
 
-    return marks
+    return watermarks
 
 
 def _merge(paths: BoardPaths, *words: str, code: int = 0) -> str:

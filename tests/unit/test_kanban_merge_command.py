@@ -177,9 +177,9 @@ def test_once_tells_what_it_had_to_leave(paths: BoardPaths, home: str, monkeypat
     monkeypatch.setattr(once, "BUSY_S", 0.01)
     paths.shard("bob").unlink()
     with Gateway("amy", home=home) as amy, closing(FileLock(paths.shard_lock("amy"))) as held:
-        amy._shard.append(new_task_id(), Create(title="x"), amy._eyes())
+        amy._shard.append(new_task_id(), Create(title="x"), amy._view())
         held.acquire(5)
-        left = {each.profile: each.state for each in once.merge_once(paths).left}
+        left = {each.profile: each.state for each in once.merge_once(paths).skipped}
         held.close()
     assert left == {"amy": "busy", "bob": "missing"}
 

@@ -34,10 +34,10 @@ def test_signs_of_life_come_at_half_the_interval(tmp_path: Path, monkeypatch: py
         listening.setblocking(False)
         supervisor = Supervisor({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "10000000", "WATCHDOG_PID": str(os.getpid())})
         assert supervisor.interval_s == 5
-        for now, signs in ((100.0, 1), (104.9, 0), (105.0, 1), (300.0, 1)):
+        for now, heartbeats in ((100.0, 1), (104.9, 0), (105.0, 1), (300.0, 1)):
             monkeypatch.setattr("time.monotonic", lambda now=now: now)
             supervisor.alive()
-            for _ in range(signs):
+            for _ in range(heartbeats):
                 assert listening.recv(100) == b"WATCHDOG=1"
             with pytest.raises(BlockingIOError):
                 listening.recv(100)

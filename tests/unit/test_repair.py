@@ -336,7 +336,7 @@ def test_copies_are_kept_within_so_many_bytes(
 def test_an_empty_shard_is_not_taken_for_a_new_one(paths: BoardPaths, home: str, tasks: list[str]) -> None:
     paths.shard("amy").write_bytes(b"")
     with Board(paths) as board:
-        (left,) = look(paths, board.watermarks).left
+        (left,) = look(paths, board.watermarks).skipped
     assert left.why.startswith("it is empty, but 3 changes of it were merged")
     with Gateway("amy", home=home) as amy, pytest.raises(ShardBehind, match="repair amy"):
         amy.comment(tasks[0], "no")

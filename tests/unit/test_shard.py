@@ -16,7 +16,7 @@ import pytest
 from kanban_shards import Board, Gateway, pending
 from kanban_shards.changes.codec import chain, genesis
 from kanban_shards.changes.kinds import Assign, Comment, Create
-from kanban_shards.changes.vectors import Eyes
+from kanban_shards.changes.vectors import View
 from kanban_shards.errors import (
     Damaged,
     Forked,
@@ -34,7 +34,7 @@ from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
 from tests.untyped import write_untyped
 
-NOTHING = Eyes()
+NOTHING = View()
 # Files may grow no further: what a full disk does, without one.
 FULL = """
 import resource, sys
@@ -232,7 +232,7 @@ def test_a_full_disk_leaves_nothing_half_written(home: str, paths: BoardPaths) -
 def test_signs_of_life_are_overwritten(paths: BoardPaths, shard: Shard) -> None:
     """State, not history: a run's newest sign of life replaces the one before, and is no change."""
     for _ in range(3):
-        shard.sign_of_life(7, NOTHING)
+        shard.heartbeat(7, NOTHING)
     assert shard.head(NOTHING) == 0
     shard.close()
     assert _plainly(paths, "amy")[2] == [[7]]
@@ -244,12 +244,12 @@ def test_a_second_process_has_eyes_of_its_own(home: str) -> None:
         task_id = planner.create("a task")
         planner.sync()
     with Board.open(home=home) as board:
-        eyes = board.eyes(task_id, "amy")
+        view = board.view(task_id, "amy")
         paths = board.paths
     first, second = Shard(paths, "amy"), Shard(paths, "amy")
-    first.append(task_id, Assign(assignee="bob"), eyes)
-    first.append(task_id, Assign(assignee="cleo"), eyes)
-    second.append(task_id, Assign(assignee="dora"), eyes)
+    first.append(task_id, Assign(assignee="bob"), view)
+    first.append(task_id, Assign(assignee="cleo"), view)
+    second.append(task_id, Assign(assignee="dora"), view)
     first.close()
     second.close()
     rows, _, _ = _plainly(paths, "amy")
@@ -277,19 +277,19 @@ def test_what_a_vector_from_an_older_read_says(paths: BoardPaths, monkeypatch: p
     claims nothing that came behind them."""
     shard = Shard(paths, "amy")
     task_id = new_task_id()
-    first = shard.append(task_id, Create(title="x"), Eyes()).seq
-    shard.append(task_id, Assign(assignee="bob"), Eyes())
+    first = shard.append(task_id, Create(title="x"), View()).seq
+    shard.append(task_id, Assign(assignee="bob"), View())
     assert _seen(paths) == {"amy": first}
     digest = _digest(paths, 2)
-    shard.append(task_id, Assign(assignee="eve"), Eyes(True, {"amy": 2}, 2, digest))
+    shard.append(task_id, Assign(assignee="eve"), View(True, {"amy": 2}, 2, digest))
     assert _seen(paths) == {"amy": 2}
-    shard.append(task_id, Assign(assignee="bob"), Eyes(True, {"amy": 2}, 2, digest, exactly=True))
+    shard.append(task_id, Assign(assignee="bob"), View(True, {"amy": 2}, 2, digest, exactly=True))
     assert _seen(paths) == {"amy": 2}
-    shard.append(task_id, Assign(assignee="dan"), Eyes(True, {"amy": 1}, 1, _digest(paths, 1)))
+    shard.append(task_id, Assign(assignee="dan"), View(True, {"amy": 1}, 1, _digest(paths, 1)))
     assert _seen(paths) == {"amy": 4}
     monkeypatch.setattr(pending, "KEPT_BEHIND", 0)
-    shard.append(task_id, Assign(assignee="eve"), Eyes(True, {"amy": 5}, 5, _digest(paths, 5)))
-    shard.append(task_id, Assign(assignee="dan"), Eyes(True, {"amy": 1}, 1, _digest(paths, 1)))
+    shard.append(task_id, Assign(assignee="eve"), View(True, {"amy": 5}, 5, _digest(paths, 5)))
+    shard.append(task_id, Assign(assignee="dan"), View(True, {"amy": 1}, 1, _digest(paths, 1)))
     assert _seen(paths) == {"amy": 1}
     shard.close()
 
@@ -298,11 +298,11 @@ def test_threads_that_looked_at_different_times_share_a_commit(paths: BoardPaths
     """Nobody's vector falls behind what the board showed it, and nobody forgets its own changes for another's sake."""
     amy, other = Shard(paths, "amy"), Shard(paths, "amy")
     mine, theirs = new_task_id(), new_task_id()
-    amy.append(mine, Create(title="x"), Eyes())
-    other.append(theirs, Create(title="y"), Eyes())
-    late = Eyes(True, {"amy": 2}, 2, _digest(paths, 2))
-    changes = [(mine, Eyes(True, {})), (theirs, late), (theirs, late)]
-    amy._append_all([Request(_Appended(task_id, "assign", '{"assignee":"bob"}', eyes)) for task_id, eyes in changes])
+    amy.append(mine, Create(title="x"), View())
+    other.append(theirs, Create(title="y"), View())
+    late = View(True, {"amy": 2}, 2, _digest(paths, 2))
+    changes = [(mine, View(True, {})), (theirs, late), (theirs, late)]
+    amy._append_all([Request(_Appended(task_id, "assign", '{"assignee":"bob"}', view)) for task_id, view in changes])
     seen = [json.loads(text) for (text,) in _rows(paths, "SELECT seen FROM changes ORDER BY seq LIMIT 3 OFFSET 2")]
     assert seen == [{"amy": 1}, {"amy": 2}, {"amy": 4}]
     amy.close()
@@ -312,9 +312,9 @@ def test_threads_that_looked_at_different_times_share_a_commit(paths: BoardPaths
 def test_one_that_saw_more_than_the_shard_holds_fails_alone(paths: BoardPaths) -> None:
     shard = Shard(paths, "amy")
     task_id = new_task_id()
-    shard.append(task_id, Create(title="x"), Eyes())
-    eyes = (Eyes(True, {}), Eyes(True, {"amy": 7}, 7, "a digest"), Eyes(True, {"amy": 1}, 1, _digest(paths, 1)))
-    requests = [Request(_Appended(task_id, "assign", '{"assignee":"bob"}', each)) for each in eyes]
+    shard.append(task_id, Create(title="x"), View())
+    view = (View(True, {}), View(True, {"amy": 7}, 7, "a digest"), View(True, {"amy": 1}, 1, _digest(paths, 1)))
+    requests = [Request(_Appended(task_id, "assign", '{"assignee":"bob"}', each)) for each in view]
     shard._append_all(requests)
     assert [request.answer and request.answer.seq for request in requests] == [2, None, 3]
     assert [type(request.error) for request in requests] == [type(None), ShardBehind, type(None)]

@@ -11,7 +11,7 @@ from itertools import chain
 import pytest
 
 from kanban_shards.errors import Reentered, StorageError
-from kanban_shards.group_commit import Request, Together
+from kanban_shards.group_commit import GroupCommit, Request
 
 PATIENCE_S = 30.0
 
@@ -23,7 +23,7 @@ class Desk:
     def __init__(self, most: int = 100) -> None:
         self.batches: list[list[int]] = []
         self.begun, self.go = threading.Event(), threading.Event()
-        self.together: Together[int, str] = Together(self._act, most)
+        self.commits: GroupCommit[int, str] = GroupCommit(self._act, most)
         self.trouble: BaseException | None = None
         self.after_answering: Callable[[], None] = lambda: None
 
@@ -45,9 +45,9 @@ class Desk:
         pool = ThreadPoolExecutor(len(numbers))
         asked = []
         for count, number in enumerate(numbers):
-            asked.append(pool.submit(self.together.ask, number))
+            asked.append(pool.submit(self.commits.submit, number))
             assert self.begun.wait(PATIENCE_S)
-            while count and len(self.together._waiting) < count:
+            while count and len(self.commits._waiting) < count:
                 pass
         self.go.set()
         pool.shutdown()
@@ -57,7 +57,7 @@ class Desk:
 def test_one_after_the_other() -> None:
     desk = Desk()
     desk.go.set()
-    assert [desk.together.ask(number) for number in (1, 2)] == ["answer 1", "answer 2"]
+    assert [desk.commits.submit(number) for number in (1, 2)] == ["answer 1", "answer 2"]
     assert desk.batches == [[1], [2]]
 
 
@@ -103,14 +103,14 @@ def test_a_fault_is_told_to_the_thread_at_work_alone() -> None:
     desk = Desk()
     desk.trouble = ZeroDivisionError()
 
-    def no_more(true_act=desk.together._act) -> None:
+    def no_more(true_act=desk.commits._act) -> None:
         def act(requests: list[Request[int, str]]) -> None:
             try:
                 true_act(requests)
             finally:
                 desk.trouble = None
 
-        desk.together._act = act
+        desk.commits._act = act
 
     no_more()
     first, *others = desk.ask_at_once(1, 2, 3)
@@ -128,31 +128,31 @@ def test_a_handler_that_interrupts_its_own_thread() -> None:
     def interrupt() -> None:
         desk.after_answering = lambda: None
         with pytest.raises(Reentered):
-            desk.together.ask(2)
+            desk.commits.submit(2)
         told.append(True)
 
     desk.after_answering = interrupt
-    assert desk.together.ask(1) == "answer 1"
+    assert desk.commits.submit(1) == "answer 1"
     assert told
-    assert desk.together.ask(3) == "answer 3"
+    assert desk.commits.submit(3) == "answer 3"
 
 
 def test_what_nobody_waits_for_any_more_is_not_done() -> None:
     """Ctrl-C while another thread is at work: the change must not be written behind its author's back."""
     desk = Desk()
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(desk.together.ask, 1)
+        first = pool.submit(desk.commits.submit, 1)
         assert desk.begun.wait(PATIENCE_S)
         interrupted = signal.signal(signal.SIGALRM, signal.default_int_handler)
         try:
             with pytest.raises(KeyboardInterrupt):
                 signal.setitimer(signal.ITIMER_REAL, 0.05)
-                desk.together.ask(2)
+                desk.commits.submit(2)
         finally:
             signal.signal(signal.SIGALRM, interrupted)
             desk.go.set()
         assert first.result() == "answer 1"
-    assert desk.together.ask(3) == "answer 3"
+    assert desk.commits.submit(3) == "answer 3"
     assert desk.batches == [[1], [3]]
 
 
@@ -174,15 +174,15 @@ def test_whoever_is_interrupted_keeps_nobody_waiting() -> None:
 
 def test_an_interruption_before_anything_is_done() -> None:
     desk = Desk()
-    act = desk.together._act
+    act = desk.commits._act
 
     def interrupted(requests: list[Request[int, str]]) -> None:
-        desk.together._act = act
+        desk.commits._act = act
         desk.begun.set()
         assert desk.go.wait(PATIENCE_S)
         raise KeyboardInterrupt
 
-    desk.together._act = interrupted
+    desk.commits._act = interrupted
     asked = desk.ask_at_once(1, 2, 3)
     with pytest.raises(KeyboardInterrupt):
         asked[0].result()

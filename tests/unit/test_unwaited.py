@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from kanban_shards import Board, Gateway, background, writer
-from kanban_shards.background import Later
+from kanban_shards.background import BackgroundRetry
 from kanban_shards.bell import Bell
 from kanban_shards.changes.kinds import Comment
 from kanban_shards.coordinator.merge import coordinator as passes
@@ -86,7 +86,7 @@ def test_a_change_that_a_repair_gave_up_gets_no_other_ones_verdict(home: str, pa
     with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
         task_id = amy.create("amy's")
         amy.sync()
-        written = amy._shard.append(task_id, Comment(text="first"), amy._eyes(task_id))
+        written = amy._shard.append(task_id, Comment(text="first"), amy._view(task_id))
         with closing(sqlite3.connect(paths.shard("amy"))) as shard, shard:
             shard.execute("UPDATE changes SET digest = 'another' WHERE seq = ?", (written.seq,))
         with closing(locks.take(paths, locks.COMMAND, 1)) as lock:
@@ -118,7 +118,7 @@ def test_pauses_grow_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
         return started(0, *given)
 
     monkeypatch.setattr(background.threading, "Timer", timer)
-    trying = Later(act)
+    trying = BackgroundRetry(act)
     trying.soon()
     assert done.wait(10)
     trying.close()
@@ -139,7 +139,7 @@ def test_an_attempt_that_fails_by_a_fault_is_not_the_last_one(monkeypatch: pytes
         return True
 
     monkeypatch.setattr(threading, "excepthook", lambda failed: None)
-    trying = Later(act)
+    trying = BackgroundRetry(act)
     trying.soon()
     assert done.wait(10)
     trying.close()

@@ -70,7 +70,7 @@ class Shell:
 def append_unmerged(paths: BoardPaths, profile: str, task_id: str, change: Body) -> None:
     """Write ``change`` as a process of ``profile`` that sees the board, and dies before anybody merges it."""
     with Board(paths) as board:
-        eyes = board.eyes(task_id, profile)
+        view = board.view(task_id, profile)
     shard = Shard(paths, profile)
-    shard.append(task_id, change, eyes)
+    shard.append(task_id, change, view)
     shard.close()

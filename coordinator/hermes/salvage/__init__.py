@@ -1,6 +1,6 @@
 """Salvage: a sound copy of a Hermes board, whatever happened to the original (docs/design.md, "Salvage")."""
 
-from kanban_shards.coordinator.hermes.salvage.report import RUNGS, LostTask, Replaced, Salvage, TableReport
+from kanban_shards.coordinator.hermes.salvage.report import STAGES, LostTask, Replaced, Salvage, TableReport
 from kanban_shards.coordinator.hermes.salvage.stages import salvage
 
-__all__ = ["RUNGS", "LostTask", "Replaced", "Salvage", "TableReport", "salvage"]
+__all__ = ["STAGES", "LostTask", "Replaced", "Salvage", "TableReport", "salvage"]

@@ -12,7 +12,7 @@ from kanban_shards.coordinator.hermes.salvage.layouts import IDENTITY, KNOWN
 from kanban_shards.coordinator.hermes.salvage.pages import INDEX_LEAF, Page, Pages, Value, leaves, record
 from kanban_shards.coordinator.hermes.salvage.report import LostTask, Salvage, TableReport
 from kanban_shards.coordinator.hermes.salvage.schema import Schema
-from kanban_shards.coordinator.hermes.salvage.trees import IndexTree, Marks, entries_of
+from kanban_shards.coordinator.hermes.salvage.trees import IndexTree, VisitedPages, entries_of
 
 # Where other tables name a task.
 _NAMING = {
@@ -39,7 +39,7 @@ class Witnesses:
     schema: Schema
     connection: sqlite3.Connection
     scratch: sqlite3.Connection
-    marks: Marks
+    visited: VisitedPages
     loose: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Witnesses:
                 continue
             (rows,) = self.connection.execute(f"SELECT count(*) FROM {table}").fetchone()
             for _, columns, root in self.schema.indexes(table):
-                tree = IndexTree(self.pages, root, columns, layout, self.marks)
+                tree = IndexTree(self.pages, root, columns, layout, self.visited)
                 hits = sum(self._hear(table, key, said) for key, said in tree.entries())
                 if hits == rows and not tree.faulty:
                     whole.add(table)
@@ -92,7 +92,7 @@ class Witnesses:
     def _hear_strays(self) -> None:
         """Index pages that no tree leads to: they belong to the index whose rows they name best."""
         free, _ = self.pages.free()
-        for page in leaves(self.pages, self.marks, INDEX_LEAF):
+        for page in leaves(self.pages, self.visited, INDEX_LEAF):
             if page.number in free:
                 continue
             best, table, entries = 0, "", []

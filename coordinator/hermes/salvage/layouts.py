@@ -38,7 +38,7 @@ IDENTITY = {
 
 
 @dataclass(frozen=True)
-class Column:
+class StoredColumn:
     """A column that records hold. ``required``: never NULL and without a default; ``default``: what NULL cannot be."""
 
     name: str
@@ -78,7 +78,7 @@ class Layout:
     """How the records of ``table`` are laid out."""
 
     table: str
-    columns: tuple[Column, ...]
+    columns: tuple[StoredColumn, ...]
     indexes: tuple[Index, ...] = ()
     least: int = field(init=False)
 
@@ -110,7 +110,7 @@ class Layout:
         return any(column.rowid for column in self.columns)
 
     @property
-    def unusual(self) -> tuple[Column, ...]:
+    def unusual(self) -> tuple[StoredColumn, ...]:
         """Columns that no release known to this program makes, with names that can be kept."""
         known = {column.name for column in KNOWN[self.table].columns}
         return tuple(
@@ -164,7 +164,7 @@ def _known() -> dict[str, Layout]:
 
 def _layout(connection: sqlite3.Connection, table: str) -> Layout | None:
     columns = [
-        Column(name, kind.upper(), bool(not_null or key), _literal(default))
+        StoredColumn(name, kind.upper(), bool(not_null or key), _literal(default))
         for _, name, kind, not_null, default, key, hidden in connection.execute(
             'SELECT cid, name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?)', (table,)
         )
@@ -174,7 +174,9 @@ def _layout(connection: sqlite3.Connection, table: str) -> Layout | None:
         return None
     keys = connection.execute("SELECT name, upper(type) FROM pragma_table_info(?) WHERE pk", (table,)).fetchall()
     if len(keys) == 1 and keys[0][1] == "INTEGER":
-        columns = [Column(each.name, each.type, rowid=True) if each.name == keys[0][0] else each for each in columns]
+        columns = [
+            StoredColumn(each.name, each.type, rowid=True) if each.name == keys[0][0] else each for each in columns
+        ]
     indexes = [
         Index(name, tuple(column for (column,) in found))
         for (name,) in connection.execute("SELECT name FROM pragma_index_list(?) WHERE NOT partial", (table,))

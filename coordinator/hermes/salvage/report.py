@@ -11,7 +11,7 @@ SIDECAR = "sidecar"
 HEADER = "header"
 INDEXES = "indexes"
 TABLES = "tables"
-RUNGS = {
+STAGES = {
     SOUND: "the file is sound",
     SIDECAR: "the file is sound without what lay beside it",
     HEADER: "its header was mended, the rest is sound",
@@ -68,14 +68,14 @@ class Replaced:
 
 @dataclass
 class Salvage:
-    """What came of it. ``copy``: the sound copy; ``rung``: one of RUNGS; ``digest``: the SHA-256 of the original;
+    """What came of it. ``copy``: the sound copy; ``stage``: one of RUNGS; ``digest``: the SHA-256 of the original;
     ``before`` and ``after``: what SQLite's integrity check said; ``loose``: task ids on index pages of no known index
     and on pages that the WAL replaced, and how often; ``notes``: what was found and done; ``warnings``: what a person
     should look at."""
 
     source: Path
     copy: Path
-    rung: str = SOUND
+    stage: str = SOUND
     digest: str = ""
     before: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)

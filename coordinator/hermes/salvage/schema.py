@@ -9,21 +9,23 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from kanban_shards.coordinator.hermes.salvage.layouts import KNOWN, Column, Layout, alternatives, parsed
+from kanban_shards.coordinator.hermes.salvage.layouts import KNOWN, Layout, StoredColumn, alternatives, parsed
 from kanban_shards.coordinator.hermes.salvage.pages import Pages, Value, leaves, record
-from kanban_shards.coordinator.hermes.salvage.trees import Marks, TableTree
+from kanban_shards.coordinator.hermes.salvage.trees import TableTree, VisitedPages
 
 _SCHEMA = Layout(
     "sqlite_schema",
     (
-        Column("type", "TEXT", not_null=True),
-        Column("name", "TEXT", not_null=True),
-        Column("tbl_name", "TEXT", not_null=True),
-        Column("rootpage", "INTEGER", not_null=True),
-        Column("sql", "TEXT"),
+        StoredColumn("type", "TEXT", not_null=True),
+        StoredColumn("name", "TEXT", not_null=True),
+        StoredColumn("tbl_name", "TEXT", not_null=True),
+        StoredColumn("rootpage", "INTEGER", not_null=True),
+        StoredColumn("sql", "TEXT"),
     ),
 )
-SEQUENCE = Layout("sqlite_sequence", (Column("name", "TEXT", not_null=True), Column("seq", "INTEGER", not_null=True)))
+SEQUENCE = Layout(
+    "sqlite_sequence", (StoredColumn("name", "TEXT", not_null=True), StoredColumn("seq", "INTEGER", not_null=True))
+)
 _AUTOMATIC = re.compile(r"sqlite_autoindex_(.+)_\d+")
 # A schema has some forty entries; more is not read.
 _MOST_ENTRIES = 10_000
@@ -51,9 +53,9 @@ class Schema:
         ]
 
 
-def read_schema(pages: Pages, marks: Marks) -> Schema:
-    """Read the schema of a private copy; ``marks`` gets its pages."""
-    entries, is_whole = _entries(pages, marks)
+def read_schema(pages: Pages, visited: VisitedPages) -> Schema:
+    """Read the schema of a private copy; ``visited`` gets its pages."""
+    entries, is_whole = _entries(pages, visited)
     found = Schema()
     tables: dict[str, str] = {}
     indexes: dict[str, dict[str, str]] = {}
@@ -73,23 +75,23 @@ def read_schema(pages: Pages, marks: Marks) -> Schema:
         layout = parsed(table, tables[table], indexes.get(table, {})) if table in tables else None
         if layout is None:
             found.missing.append(table)
-            layout = _likeliest(pages, marks, table)
+            layout = _likeliest(pages, visited, table)
         found.layouts[table] = layout
     found.others = [name for name in tables if name not in KNOWN and name != SEQUENCE.table]
     return found
 
 
-def _entries(pages: Pages, marks: Marks) -> tuple[list[tuple], bool]:
+def _entries(pages: Pages, visited: VisitedPages) -> tuple[list[tuple], bool]:
     """The rows of the schema, and whether they are all there."""
-    tree = TableTree(pages, 1, _SCHEMA, marks, ())
+    tree = TableTree(pages, 1, _SCHEMA, visited, ())
     rows = [tuple(row.values) for row in tree.rows() if len(row.values) == 5]
     if tree.gaps:  # a part of the schema is lost: its other pages still say what they are
-        for page in leaves(pages, marks):
+        for page in leaves(pages, visited):
             values = [record(cell.payload, pages.encoding) for cell in page.cells]
             fitting = [each for each in values if each is not None and len(each) == 5 and _SCHEMA.fits(each)]
             if fitting and len(fitting) == len(values) and all(_is_entry(each) for each in fitting):
                 rows += map(tuple, fitting)
-                marks.add(page.number)
+                visited.add(page.number)
     return list(dict.fromkeys(rows))[:_MOST_ENTRIES], not tree.gaps
 
 
@@ -97,13 +99,13 @@ def _is_entry(values: list[Value]) -> bool:
     return values[0] in ("table", "index", "view", "trigger") and 0 <= values[3] < 2**32
 
 
-def _likeliest(pages: Pages, marks: Marks, table: str) -> Layout:
+def _likeliest(pages: Pages, visited: VisitedPages, table: str) -> Layout:
     """Of the known layouts of ``table``, the one that most of the file's records fit."""
     layouts = alternatives(table)
     if len(layouts) == 1:
         return layouts[0]
     fitting: Counter[int] = Counter()
-    for page in leaves(pages, marks):
+    for page in leaves(pages, visited):
         for cell in page.cells:
             values = record(cell.payload, pages.encoding)
             fitting.update(place for place, each in enumerate(layouts) if values is not None and each.fits(values))

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from kanban_shards.coordinator.errors import BeyondSalvage, NotABoard
-from kanban_shards.coordinator.hermes.salvage import report as rungs
+from kanban_shards.coordinator.hermes.salvage import report as reports
 from kanban_shards.coordinator.hermes.salvage.evidence import Witnesses, lost_tasks
 from kanban_shards.coordinator.hermes.salvage.header import mend
 from kanban_shards.coordinator.hermes.salvage.pages import MAGIC, Form, Mended, Pages, as_text, form_of
@@ -17,7 +17,7 @@ from kanban_shards.coordinator.hermes.salvage.report import Replaced, Salvage, T
 from kanban_shards.coordinator.hermes.salvage.schema import read_schema
 from kanban_shards.coordinator.hermes.salvage.sidecars import Trial, bring_in, former_of
 from kanban_shards.coordinator.hermes.salvage.tables import save_tables
-from kanban_shards.coordinator.hermes.salvage.trees import Marks
+from kanban_shards.coordinator.hermes.salvage.trees import VisitedPages
 from kanban_shards.coordinator.processes import can_tell, file_holders, processes_of
 from kanban_shards.errors import FileMissing, StillWritten, StorageError, cannot_open
 from kanban_shards.migrations.board import HERMES_TABLES
@@ -86,12 +86,12 @@ def _climb(private: Path, report: Salvage) -> None:
     form = form_of(private)
     if form is None:
         raise _nothing_in(private, report.source)
-    for rung, change in ((rungs.HEADER, _mended), (rungs.INDEXES, _reindexed)):
+    for stage, change in ((reports.HEADER, _mended), (reports.INDEXES, _reindexed)):
         if report.before != SOUND and _try(private, form, change, report):
-            report.rung = rung
+            report.stage = stage
             return
     whole = save_tables(private, former_of(private), form, report.copy, report)
-    report.rung = rungs.INDEXES if whole else rungs.TABLES
+    report.stage = reports.INDEXES if whole else reports.TABLES
     if report.before != SOUND and not any(told.saved for told in report.tables.values()):
         raise BeyondSalvage(path=report.source, problem=report.before[0])
 
@@ -106,7 +106,7 @@ def _is_sound(trial: Trial, report: Salvage) -> bool:
     if _strange(trial.path):
         report.notes.append("the schema holds more than plain tables and indexes, so only rows are taken from it")
         return False
-    report.rung = rungs.SIDECAR if trial.left_out else rungs.SOUND
+    report.stage = reports.SIDECAR if trial.left_out else reports.SOUND
     report.notes += trial.left_out
     report.warnings += _vanished(trial)
     trial.path.replace(report.copy)
@@ -169,8 +169,8 @@ def _hear_witnesses(private: Path, form: Form, report: Salvage) -> None:
     connection, scratch = sqlite.open_private(report.copy), sqlite.open_scratch()
     try:
         with Pages(private, form) as pages:
-            marks = Marks(pages)
-            witnesses = Witnesses(pages, read_schema(pages, marks), connection, scratch, marks)
+            visited = VisitedPages(pages)
+            witnesses = Witnesses(pages, read_schema(pages, visited), connection, scratch, visited)
             witnesses.hear()
             for table in _tables(connection):
                 witnesses.tell(table, report.tables.setdefault(table, TableReport()))
@@ -216,7 +216,7 @@ def _mend_texts(connection: sqlite3.Connection, table: str, report: Salvage) -> 
 
 
 def _warn_of_nothing(report: Salvage, pages: int) -> None:
-    if report.rung == rungs.TABLES or any(told.saved for told in report.tables.values()):
+    if report.stage == reports.TABLES or any(told.saved for told in report.tables.values()):
         report.warnings.append("not one task is left, although other rows are: this is not the board it was")
     elif pages > FEW_PAGES:
         report.warnings.append(

@@ -18,7 +18,7 @@ from kanban_shards.coordinator.hermes.salvage.layouts import IDENTITY, KNOWN, La
 from kanban_shards.coordinator.hermes.salvage.pages import INDEX_LEAF, Form, Mended, Page, Pages, Value, leaves, record
 from kanban_shards.coordinator.hermes.salvage.report import Replaced, Salvage, TableReport
 from kanban_shards.coordinator.hermes.salvage.schema import SEQUENCE, read_schema
-from kanban_shards.coordinator.hermes.salvage.trees import Gaps, Marks, TableTree
+from kanban_shards.coordinator.hermes.salvage.trees import Gaps, TableTree, VisitedPages
 from kanban_shards.migrations.board import HERMES_INDEXES, HERMES_TABLES
 from kanban_shards.storage import connections, sqlite
 
@@ -53,8 +53,8 @@ class _Tables:
     loose: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.marks = Marks(self.pages)
-        self.schema = read_schema(self.pages, self.marks)
+        self.visited = VisitedPages(self.pages)
+        self.schema = read_schema(self.pages, self.visited)
 
     def save(self) -> bool:
         self._tell_of_the_schema()
@@ -66,7 +66,7 @@ class _Tables:
         sequences = self._sequences()
         self._mark_others()
         free_is_whole = self._collect_elsewhere()
-        witnesses = Witnesses(self.pages, self.schema, self.connection, self.scratch, self.marks)
+        witnesses = Witnesses(self.pages, self.schema, self.connection, self.scratch, self.visited)
         whole = witnesses.hear()
         for table in sorted(self.schema.layouts, key="tasks".__eq__):  # last, for the rows of the others name tasks
             if table == "tasks":
@@ -95,7 +95,7 @@ class _Tables:
     def _save_tree(self, layout: Layout) -> list[tuple[int, int]]:
         table, root = layout.table, self.schema.roots.get(layout.table, 0)
         others = [each for each in self.schema.layouts.values() if each is not layout]
-        tree = TableTree(self.pages, root, layout, self.marks, others)
+        tree = TableTree(self.pages, root, layout, self.visited, others)
         for row in tree.rows():
             if row.in_place:
                 self._insert(layout, row.key, row.values)
@@ -104,7 +104,7 @@ class _Tables:
         return tree.gaps
 
     def _sequences(self) -> list[tuple[str, int]]:
-        tree = TableTree(self.pages, self.schema.roots.get(SEQUENCE.table, 0), SEQUENCE, self.marks, ())
+        tree = TableTree(self.pages, self.schema.roots.get(SEQUENCE.table, 0), SEQUENCE, self.visited, ())
         return [(name, number) for name, number in (row.values for row in tree.rows()) if isinstance(number, int)]
 
     def _last(self, table: str, sequences: list[tuple[str, int]]) -> int:
@@ -114,13 +114,13 @@ class _Tables:
     def _mark_others(self) -> None:
         """Keep rows of strange tables, in their own trees, from being taken for rows of Hermes's."""
         for name in self.schema.others:
-            for _ in TableTree(self.pages, self.schema.roots[name], _Anything(), self.marks, ()).rows():
+            for _ in TableTree(self.pages, self.schema.roots[name], _Anything(), self.visited, ()).rows():
                 pass
 
     def _collect_elsewhere(self) -> bool:
         """Keep every row on a page that no tree leads to. Returns whether the list of free pages is whole."""
         free, whole = self.pages.free()
-        for page in leaves(self.pages, self.marks):
+        for page in leaves(self.pages, self.visited):
             self._collect(page, GIVEN_BACK if page.number in free else UNREACHED)
         if self.former.exists():
             with Pages(self.former, Form(self.pages.page_size)) as former:

@@ -27,7 +27,7 @@ LEAST, MOST = -(1 << 63) - 1, (1 << 63) - 1
 DEEPEST = 20
 
 
-class Marks:
+class VisitedPages:
     """Which pages some tree was seen to use, one byte each."""
 
     def __init__(self, pages: Pages) -> None:
@@ -49,7 +49,7 @@ class Marks:
 
 
 @dataclass(frozen=True)
-class Row:
+class StoredRow:
     """A row's record. ``in_place``: its rowid is where the tree would look for it."""
 
     key: int
@@ -69,11 +69,11 @@ class TableTree:
     pages: Pages
     root: int
     layout: Layout
-    marks: Marks
+    visited: VisitedPages
     others: Collection[Layout]
     gaps: list[tuple[int, int]] = field(default_factory=list)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[StoredRow]:
         """Each row that can be read, in the tree's order."""
         nodes: set[int] = set()
         stack = [(self.root, LEAST, MOST, 0)]
@@ -83,8 +83,8 @@ class TableTree:
             if page is not None and page.kind == TABLE_NODE and number not in nodes and depth < DEEPEST:
                 nodes.add(number)
                 stack += reversed([(*child, depth + 1) for child in self._children(page, above, up_to)])
-                self.marks.add(number)
-            elif page is not None and page.kind == TABLE_LEAF and number not in self.marks:
+                self.visited.add(number)
+            elif page is not None and page.kind == TABLE_LEAF and number not in self.visited:
                 yield from self._leaf(page, above, up_to)
             else:
                 self.gaps.append((above, up_to))
@@ -99,7 +99,7 @@ class TableTree:
             after = cell.key if in_order else after
         yield page.right, after, up_to
 
-    def _leaf(self, page: Page, above: int, up_to: int) -> Iterator[Row]:
+    def _leaf(self, page: Page, above: int, up_to: int) -> Iterator[StoredRow]:
         rows = []
         for cell in page.cells:
             values = record(cell.payload, self.pages.encoding)
@@ -110,7 +110,7 @@ class TableTree:
             return
         if page.broken or len(rows) < len(page.cells) or (not rows and page.number != self.root):
             self.gaps.append((above, up_to))
-        self.marks.take(page)
+        self.visited.take(page)
         last = above
         for cell, values in rows:
             in_place = last < cell.key <= up_to
@@ -118,7 +118,7 @@ class TableTree:
                 last = cell.key
             else:
                 self.gaps += [(above, up_to), (cell.key - 1, cell.key)]
-            yield Row(cell.key, values, cell.payload, page.number, in_place)
+            yield StoredRow(cell.key, values, cell.payload, page.number, in_place)
 
     def _is_ours(self, values: list[Value]) -> bool:
         if self.layout.fits(values):
@@ -136,7 +136,7 @@ class IndexTree:
     root: int
     columns: tuple[str, ...]
     layout: Layout
-    marks: Marks
+    visited: VisitedPages
     faulty: bool = False
 
     def entries(self) -> Iterator[tuple[int, dict[str, Value]]]:
@@ -156,7 +156,7 @@ class IndexTree:
             if page.broken or len(found) < len(page.cells):
                 self.faulty = True
             if found or not page.cells:  # else another index's page, which that one still wants
-                self.marks.take(page)
+                self.visited.take(page)
             yield from found
 
 

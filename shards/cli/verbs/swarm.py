@@ -24,7 +24,7 @@ ROOT_TITLE_LENGTH = 80
 
 
 @dataclass(frozen=True)
-class Worker:
+class SwarmWorker:
     """One of the workers: whose turn it is, what the task is called, and what it loads."""
 
     profile: str
@@ -35,11 +35,11 @@ class Worker:
 class _WorkerType(click.ParamType):
     name = "profile:title[:skill,skill]"
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Worker:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> SwarmWorker:
         profile, title, skills = (*(part.strip() for part in value.split(":", 2)), "", "")[:3]
         if not profile or not title:
             self.fail(f"{value!r} is not a worker; write PROFILE:TITLE or PROFILE:TITLE:SKILL,SKILL.", param, ctx)
-        return Worker(profile, title, listed(skills))
+        return SwarmWorker(profile, title, listed(skills))
 
 
 @click.command()
@@ -57,7 +57,7 @@ class _WorkerType(click.ParamType):
 def swarm(
     session: Session,
     goal: str,
-    workers: tuple[Worker, ...],
+    workers: tuple[SwarmWorker, ...],
     verifier: str,
     synthesizer: str,
     as_json: bool,
@@ -106,7 +106,7 @@ def _make(
     key: str | None,
     common: dict[str, Any],
     *,
-    workers: tuple[Worker, ...],
+    workers: tuple[SwarmWorker, ...],
     verifier: str,
     synthesizer: str,
 ) -> dict[str, Any]:
