@@ -25,18 +25,11 @@ _PAGE = 1_000
 
 
 class Entry(NamedTuple):
-    """A change with its position. ``at_ms`` is the coordinator's clock when it was appended, the only time that
-    deciding knows; ``written_ms`` the author's. ``digest`` chains the ledger, ``change_digest`` the shard."""
+    """A change with its position. ``at_ms`` is the coordinator's clock when it was appended, milliseconds since 1970,
+    the only time that deciding knows. ``digest`` chains the ledger, as the change's own chains its shard."""
 
     position: int
-    profile: str
-    seq: int
-    task_id: str
-    kind: str
-    body: str
-    seen: str
-    written_ms: int
-    change_digest: str
+    change: Change
     at_ms: int
     digest: str
 
@@ -72,8 +65,9 @@ class FileLedger:
             entries = []
             for position, change in enumerate(changes, position + 1):  # noqa: B020
                 digest = entry_digest(digest, position, change, at_ms)
-                entries.append(Entry(position, *change[:7], change.digest, at_ms, digest))
-            self._connection.executemany(_INSERT, entries)
+                entries.append(Entry(position, change, at_ms, digest))
+            rows = [(each.position, *each.change, each.at_ms, each.digest) for each in entries]
+            self._connection.executemany(_INSERT, rows)
         return entries
 
     def after(self, position: int) -> Iterator[Entry]:
@@ -83,9 +77,9 @@ class FileLedger:
                 page = self._connection.execute(
                     f"SELECT {_COLUMNS} FROM entries WHERE position > ? ORDER BY position LIMIT ?", (position, _PAGE)
                 ).fetchall()
-            for row in page:
-                entry = Entry(*row)
-                digest = entry_digest(digest, position + 1, entry[1:9], entry.at_ms)
+            for found, *change, at_ms, found_digest in page:
+                entry = Entry(found, Change(*change), at_ms, found_digest)
+                digest = entry_digest(digest, position + 1, entry.change, at_ms)
                 if entry.position != position + 1 or entry.digest != digest:
                     raise Damaged(path=self.path, problem=f"its chain breaks at position {position + 1}")
                 position = entry.position
@@ -161,7 +155,7 @@ class FileLedger:
         self._connection.close()
 
 
-def entry_digest(previous: str, position: int, change: Sequence, at_ms: int) -> str:
+def entry_digest(previous: str, position: int, change: Change, at_ms: int) -> str:
     """The digest of an entry, given the one of the entry before: it covers every column, so an edit of any shows.
 
     ``change``: the fields of shards/changes/codec.py, ``Change``, in their order.

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
-from kanban_shards.changes.codec import KIND_OF, chain, encode_body, genesis, is_beginning
+from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis, is_beginning
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.vectors import View, encode
 from kanban_shards.errors import Damaged, ShardBehind, ShardOfAnother
@@ -178,26 +178,27 @@ class Shard:
     def _append_all(self, requests: list[Request[_Appended, Written]]) -> None:
         """Append what is asked for, all or nothing but for those whose author saw more than this shard holds; an answer
         that is set says that it is durable."""
-        view = [request.asked.view for request in requests]
-        oldest, newest = min(view, key=_merged), max(view, key=_merged)
+        views = [request.asked.view for request in requests]
+        oldest, newest = min(views, key=_merged), max(views, key=_merged)
         with self._writing(newest) as connection:
-            rows: list[tuple] = []
+            changes: list[Change] = []
             able: list[Request[_Appended, Written]] = []
             try:
                 with connections.transaction(connection):
                     end, able = self._checked(connection, requests)
                     self._pending.read(connection, end[0], oldest)
                     for request in able:
-                        rows.append(self._row(end, request.asked))
-                        end = rows[-1][0], rows[-1][-1]
-                        self._pending.add_mine(*rows[-1][:3])
-                    connection.executemany(_INSERT, rows)
-                self._answer(able, rows)
+                        change = self._next(end, request.asked)
+                        end = change.seq, change.digest
+                        self._pending.add_mine(change.seq, change.task_id, change.kind)
+                        changes.append(change)
+                    connection.executemany(_INSERT, [change.row() for change in changes])
+                self._answer(able, changes)
             except BaseException:
-                if rows and self._reaches(connection, rows[0][0]):  # Ctrl-C came when it was committed
-                    self._answer(able, rows)
-                elif rows:
-                    self._pending.forget_from(rows[0][0])
+                if changes and self._reaches(connection, changes[0].seq):  # Ctrl-C came when it was committed
+                    self._answer(able, changes)
+                elif changes:
+                    self._pending.forget_from(changes[0].seq)
                 raise
 
     def _checked(
@@ -211,17 +212,17 @@ class Shard:
             request.error = behind[_merged(request.asked.view)]
         return end, [request for request in requests if request.error is None]
 
-    def _row(self, end: tuple[int, str], asked: _Appended) -> tuple:
-        """The row behind the one that ``end`` names."""
+    def _next(self, end: tuple[int, str], asked: _Appended) -> Change:
+        """The change after the one that ``end`` names."""
         seq, digest = end[0] + 1, end[1]
         seen = encode(self._seen(asked.task_id, asked.view))
-        at_ms = time.time_ns() // 1_000_000
-        digest = chain(digest, self.profile, seq, asked.task_id, asked.kind, asked.body, seen, at_ms)
-        return seq, asked.task_id, asked.kind, asked.body, seen, at_ms, digest
+        written_ms = time.time_ns() // 1_000_000
+        digest = chain(digest, self.profile, seq, asked.task_id, asked.kind, asked.body, seen, written_ms)
+        return Change(self.profile, seq, asked.task_id, asked.kind, asked.body, seen, written_ms, digest)
 
-    def _answer(self, requests: list[Request[_Appended, Written]], rows: list[tuple]) -> None:
-        for request, row in zip(requests, rows, strict=True):
-            request.answer = Written(row[0], row[-1], self._identity)
+    def _answer(self, requests: list[Request[_Appended, Written]], changes: list[Change]) -> None:
+        for request, change in zip(requests, changes, strict=True):
+            request.answer = Written(change.seq, change.digest, self._identity)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

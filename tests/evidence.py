@@ -39,7 +39,7 @@ class Known:
     own: frozenset[Dot]
 
     def covers(self, entry: Entry) -> bool:
-        return entry.position <= self.position or (entry.profile, entry.seq) in self.own
+        return entry.position <= self.position or (entry.change.profile, entry.change.seq) in self.own
 
 
 @dataclass
@@ -78,8 +78,17 @@ class Shown:
         return self.reason is None
 
     @property
+    def kind(self) -> str:
+        return self.entry.change.kind
+
+    @property
+    def profile(self) -> str:
+        """Its author."""
+        return self.entry.change.profile
+
+    @property
     def is_deciding(self) -> bool:
-        return KINDS[self.entry.kind].rule != ADDING
+        return KINDS[self.entry.change.kind].rule != ADDING
 
     @property
     def chat(self) -> Chat:
@@ -88,7 +97,7 @@ class Shown:
 
     def __str__(self) -> str:
         entry = self.entry
-        return f"{entry.kind} at {entry.position} by {entry.profile} on {self.task_id or 'no task'}"
+        return f"{entry.change.kind} at {entry.position} by {entry.change.profile} on {self.task_id or 'no task'}"
 
 
 @dataclass
@@ -150,12 +159,14 @@ class Evidence:
     def _read_shown(self) -> Iterable[Shown]:
         verdicts = self.verdicts
         for entry in self.entries[: self.position]:
-            verdict = verdicts.get((entry.profile, entry.seq))
-            assert verdict, f"entry {entry.position}, {entry.kind} by {entry.profile}, is shown without a verdict"
+            verdict = verdicts.get((entry.change.profile, entry.change.seq))
+            assert verdict, (
+                f"entry {entry.position}, {entry.change.kind} by {entry.change.profile}, is shown without a verdict"
+            )
             answer = json.loads(verdict["answer"]) if verdict["answer"] else {}
-            chosen = entry.kind == "claim_next" and verdict["reason"] is None
-            task_id = answer["task_id"] if chosen else entry.task_id
-            yield Shown(entry, verdict["reason"], answer, task_id, json.loads(entry.body))
+            chosen = entry.change.kind == "claim_next" and verdict["reason"] is None
+            task_id = answer["task_id"] if chosen else entry.change.task_id
+            yield Shown(entry, verdict["reason"], answer, task_id, json.loads(entry.change.body))
 
 
 def covers(seen: Mapping[str, int], vector: Mapping[str, int]) -> bool:
@@ -180,35 +191,35 @@ def final(evidence: Evidence) -> dict[str, Standing]:
 
 def made_by(shown: Shown) -> list[str]:
     """The tasks that an applied change made."""
-    if shown.entry.kind == "decompose":
+    if shown.kind == "decompose":
         return [child["id"] for child in shown.body["children"]]
-    return [shown.task_id] if shown.entry.kind in ("create", "import_task") else []
+    return [shown.task_id] if shown.kind in ("create", "import_task") else []
 
 
 def _follow(standings: dict[str, Standing], shown: Shown) -> None:
     entry, body = shown.entry, shown.body
     if not shown.applied or not shown.is_deciding or not shown.task_id:
         return
-    if entry.kind == "create":
-        standings[shown.task_id] = _made(entry.profile, body)
-    elif entry.kind == "import_task":
+    if entry.change.kind == "create":
+        standings[shown.task_id] = _made(entry.change.profile, body)
+    elif entry.change.kind == "import_task":
         standings[shown.task_id] = _brought(shown)
-    elif entry.kind == "decompose":
-        standings.update({child["id"]: _made(entry.profile, child) for child in body["children"]})
-    elif entry.kind == "delete":
+    elif entry.change.kind == "decompose":
+        standings.update({child["id"]: _made(entry.change.profile, child) for child in body["children"]})
+    elif entry.change.kind == "delete":
         del standings[shown.task_id]
         return
     task = standings[shown.task_id]
-    _follow_assignee(task, entry.kind, body)
-    if entry.kind in CLAIMS:
+    _follow_assignee(task, entry.change.kind, body)
+    if entry.change.kind in CLAIMS:
         task.run_id = shown.answer["run_id"]
-        task.run_profile, task.run_claimer = body.get("runs_as") or entry.profile, entry.profile
-    elif entry.kind in ENDS_RUN:
+        task.run_profile, task.run_claimer = body.get("runs_as") or entry.change.profile, entry.change.profile
+    elif entry.change.kind in ENDS_RUN:
         task.run_id = task.run_profile = task.run_claimer = None
-    if entry.kind in (*ENDS_RUN, "unblock", "due"):
-        task.due_s = body.get("due_s") if entry.kind == "schedule" else None
+    if entry.change.kind in (*ENDS_RUN, "unblock", "due"):
+        task.due_s = body.get("due_s") if entry.change.kind == "schedule" else None
     task.settle()
-    task.vector[entry.profile] = entry.seq
+    task.vector[entry.change.profile] = entry.change.seq
     task.applied.append(entry)
 
 

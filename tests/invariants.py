@@ -75,7 +75,7 @@ def single_owner(evidence: Evidence) -> None:
         if shown.applied:
             taken = set(made_by(shown)) & (standings.keys() | gone.keys())
             assert not taken, f"{shown}: applied, and there is or was {taken} already"
-        if shown.applied and shown.entry.kind == "delete":
+        if shown.applied and shown.kind == "delete":
             gone[shown.task_id] = shown.entry.position
         if (task := standings.get(shown.task_id)) is not None:
             _one_holder(holders, shown.task_id, task)
@@ -110,7 +110,7 @@ def _check_gone(evidence: Evidence, gone: Mapping[str, int]) -> None:
 def one_winner(evidence: Evidence) -> None:
     """Of all claims on one opening of a task (to do it, or to review it), exactly one is applied."""
     for shown, standings in walk(evidence):
-        if shown.applied and shown.entry.kind in CLAIMS:
+        if shown.applied and shown.kind in CLAIMS:
             task = standings[shown.task_id]
             assert task.run_id is None, f"{shown}: applied while run {task.run_id}, by {task.run_claimer}, is open"
     derived = {task_id: task.run_id for task_id, task in final(evidence).items() if task.run_id}
@@ -128,10 +128,10 @@ def capacity(evidence: Evidence) -> None:
     for shown, standings in walk(evidence):
         if not shown.applied:
             continue
-        if shown.entry.kind == "settings":
+        if shown.kind == "settings":
             limits = {name: limit for name, limit in {**limits, **shown.body}.items() if limit is not None}
-        elif shown.entry.kind in CLAIMS:
-            runs_as = shown.body.get("runs_as") or shown.entry.profile
+        elif shown.kind in CLAIMS:
+            runs_as = shown.body.get("runs_as") or shown.profile
             open_runs = Counter(task.run_profile for task in standings.values() if task.run_id)
             whole, own = limits.get("max_in_progress"), limits.get("max_in_progress_per_profile")
             assert whole is None or open_runs.total() < whole, f"{shown}: applied, {open_runs} are open of {whole}"
@@ -151,7 +151,7 @@ def no_lost_change(
     ``acknowledged``: each such change with its digest; ``remembered``: the verdicts of earlier calls, which this one
     adds to; ``everything``: whether all have their verdict by now.
     """
-    merged = {(entry.profile, entry.seq): entry.change_digest for entry in evidence.entries}
+    merged = {(entry.change.profile, entry.change.seq): entry.change.digest for entry in evidence.entries}
     kept = {(profile, row[0]): row[6] for profile, rows in evidence.shards.items() for row in rows}
     for dot, digest in acknowledged.items():
         for where, held in (("ledger", merged), ("shard", kept)):
@@ -170,12 +170,12 @@ def no_lost_change(
 def exactly_once(evidence: Evidence) -> None:
     """The watermark of a shard equals the number of its changes with a verdict."""
     counted = Counter(profile for profile, _ in evidence.verdicts)
-    merged = Counter(entry.profile for entry in evidence.entries[: evidence.position])
+    merged = Counter(entry.change.profile for entry in evidence.entries[: evidence.position])
     watermarks = {profile: seq for profile, (seq, _) in evidence.watermarks.items()}
     assert watermarks == dict(counted) == dict(merged), (
         f"watermarks {watermarks}, verdicts {counted}, entries shown {merged}"
     )
-    dots = Counter((entry.profile, entry.seq) for entry in evidence.entries)
+    dots = Counter((entry.change.profile, entry.change.seq) for entry in evidence.entries)
     assert all(count == 1 for count in dots.values()), f"merged twice: {[dot for dot in dots if dots[dot] > 1]}"
     keys = Counter(
         row["idempotency_key"] for row in evidence.rows("tasks")
@@ -206,10 +206,10 @@ def contiguous(evidence: Evidence) -> None:
     heads: dict[str, tuple[int, str]] = {}
     for position, entry in enumerate(evidence.entries, 1):
         assert entry.position == position, f"the ledger's entry {position} is missing"
-        seq = heads.get(entry.profile, (0, ""))[0] + 1
-        assert entry.seq == seq, f"at {position} the ledger skips {entry.profile}'s change {seq}"
-        heads[entry.profile] = (entry.seq, entry.change_digest)
-    begun = {entry.profile: entry.change_digest for entry in evidence.entries if entry.seq == 1}
+        seq = heads.get(entry.change.profile, (0, ""))[0] + 1
+        assert entry.change.seq == seq, f"at {position} the ledger skips {entry.change.profile}'s change {seq}"
+        heads[entry.change.profile] = (entry.change.seq, entry.change.digest)
+    begun = {entry.change.profile: entry.change.digest for entry in evidence.entries if entry.change.seq == 1}
     for profile, rows in evidence.shards.items():
         base, digest = evidence.bases[profile]
         assert base <= heads.get(profile, (0, ""))[0], f"{profile} dropped {base}, and the ledger has fewer of them"
@@ -221,9 +221,11 @@ def contiguous(evidence: Evidence) -> None:
             assert row[6] == digest, f"the chain of {profile} breaks at {seq}"
     by_dot = {(profile, row[0]): row for profile, rows in evidence.shards.items() for row in rows}
     for entry in evidence.entries:
-        row = by_dot.get((entry.profile, entry.seq))
+        row = by_dot.get((entry.change.profile, entry.change.seq))
         if row:
-            assert tuple(entry[2:9]) == row, f"entry {entry.position} is not {entry.profile}'s change {entry.seq}"
+            assert entry.change.row() == row, (
+                f"entry {entry.position} is not {entry.change.profile}'s change {entry.change.seq}"
+            )
     if evidence.position:
         shown = heads_at(evidence.entries, evidence.position)
         assert evidence.watermarks == shown, f"the board's watermarks are {evidence.watermarks}, not {shown}"
@@ -254,12 +256,14 @@ def owner_never_stale(evidence: Evidence) -> None:
         task = standings.get(shown.task_id)
         if task is None or shown.applied:
             continue
-        profile = shown.entry.profile
+        profile = shown.profile
         if task.run_id and shown.body.get("run_id") == task.run_id and profile in (task.run_profile, task.run_claimer):
             assert shown.reason not in CONCURRENCY, f"{shown}: {shown.reason} on the author's own open run"
         if shown.reason == "stale":
             assert profile != task.owner, f"{shown}: stale, and its author owned the task"
-            assert not covers(json.loads(shown.entry.seen), task.vector), f"{shown}: stale, and it had seen everything"
+            assert not covers(json.loads(shown.entry.change.seen), task.vector), (
+                f"{shown}: stale, and it had seen everything"
+            )
 
 
 def nothing_overwritten(evidence: Evidence, known: Mapping[Dot, Known] | None = None) -> None:
@@ -271,23 +275,23 @@ def nothing_overwritten(evidence: Evidence, known: Mapping[Dot, Known] | None = 
     """
     for shown, standings in walk(evidence):
         entry, task = shown.entry, standings.get(shown.task_id)
-        if task is None or not shown.applied or not shown.is_deciding or entry.kind == "claim_next":
+        if task is None or not shown.applied or not shown.is_deciding or entry.change.kind == "claim_next":
             continue
-        if entry.kind == "due":
+        if entry.change.kind == "due":
             assert shown.body["due_s"] == task.due_s, f"{shown}: applied, and the task waits for {task.due_s}"
         elif shown.body.get("run_id") is not None:
             assert shown.body["run_id"] == task.run_id, f"{shown}: applied, and its run was over"
             authors = (task.run_profile, task.run_claimer, COORDINATOR)
-            assert entry.profile in authors, f"{shown}: applied on the run of {authors[:2]}"
-        elif entry.profile != task.owner:
-            _had_seen(shown, task, (known or {}).get((entry.profile, entry.seq)))
+            assert entry.change.profile in authors, f"{shown}: applied on the run of {authors[:2]}"
+        elif entry.change.profile != task.owner:
+            _had_seen(shown, task, (known or {}).get((entry.change.profile, entry.change.seq)))
     standings = {task_id: task.vector for task_id, task in final(evidence).items()}
     found = {row["task_id"]: json.loads(row["vector"]) for row in evidence.rows("merge_tasks")}
     assert found == standings, f"task vectors on the board {found}, by the ledger {standings}"
 
 
 def _had_seen(shown: Shown, task: Standing, knew: Known | None) -> None:
-    seen = json.loads(shown.entry.seen)
+    seen = json.loads(shown.entry.change.seen)
     assert covers(seen, task.vector), f"{shown}: applied with {seen} seen of {task.vector}, owner {task.owner}"
     missed = [other for other in task.applied if knew is not None and not knew.covers(other)]
     assert not missed, f"{shown}: applied, and its author knew nothing of {missed[0]}"
@@ -303,7 +307,7 @@ def promotion(evidence: Evidence) -> None:
         parents[row["child_id"]].add(row["parent_id"])
     applied = [shown for shown in evidence.shown() if shown.applied]
     asked = {shown.task_id for shown in applied
-             if shown.body.get({"promote": "force", "import_task": "forced"}.get(shown.entry.kind, ""))}  # fmt: skip
+             if shown.body.get({"promote": "force", "import_task": "forced"}.get(shown.kind, ""))}  # fmt: skip
     assert forced <= asked, f"{forced - asked} are forced, and nobody asked for it"
     held = {task_id for shown in applied if not shown.body.get("auto_promote", True) for task_id in made_by(shown)}
     for task_id, now in status.items():
@@ -351,7 +355,7 @@ def _delivered(evidence: Evidence) -> tuple[dict[Chat, _Life], dict[int, Letter]
     chats: dict[Chat, _Life] = {}
     letters: dict[int, Letter] = {}
     for shown in evidence.shown():
-        kind, body, profile = shown.entry.kind, shown.body, shown.entry.profile
+        kind, body, profile = shown.kind, shown.body, shown.profile
         if not shown.applied:
             continue
         if kind == "subscribe":
@@ -414,8 +418,11 @@ def additions_commute(one: Evidence, other: Evidence) -> None:
 def isolation(damaged: Evidence, whole: Evidence, profile: str) -> None:
     """Whatever is done to the shard of ``profile`` changes nothing on tasks that it neither owns nor claims, and
     delays no other shard: ``damaged`` is the board beside ``whole``, where nothing was done to it."""
-    theirs = {task_id for task_id, task in final(whole).items()
-              if profile not in {entry.profile for entry in task.applied} | {task.owner, task.creator}}  # fmt: skip
+    theirs = {
+        task_id
+        for task_id, task in final(whole).items()
+        if profile not in {entry.change.profile for entry in task.applied} | {task.owner, task.creator}
+    }
     assert _marks_without(damaged, profile) == _marks_without(whole, profile), "another shard was held up"
     for name, key in (("tasks", "id"), ("merge_tasks", "task_id"), ("task_links", "child_id")):
         left, right = (
@@ -447,7 +454,7 @@ def _answered_ids(evidence: Evidence) -> dict[str, list[int]]:
     """The ids that changes were given, in the ledger's order."""
     given = defaultdict(list)
     for shown in evidence.shown():
-        if shown.applied and shown.entry.kind in (*CLAIMS, "comment", "attach", "delivered"):
+        if shown.applied and shown.kind in (*CLAIMS, "comment", "attach", "delivered"):
             for name in ("run_id", "comment_id", "attachment_id", "letter_id"):
                 if name in shown.answer:
                     given[name].append(shown.answer[name])
@@ -456,7 +463,7 @@ def _answered_ids(evidence: Evidence) -> dict[str, list[int]]:
 
 def heads_at(entries: Sequence[Entry], position: int) -> dict[str, tuple[int, str]]:
     """How far each profile is merged at ``position`` of the ledger: ``{profile: (seq, digest)}``."""
-    return {entry.profile: (entry.seq, entry.change_digest) for entry in entries[:position]}
+    return {entry.change.profile: (entry.change.seq, entry.change.digest) for entry in entries[:position]}
 
 
 def unordered(tables: Mapping[str, list[dict[str, Any]]]) -> dict[str, Counter]:

@@ -170,7 +170,7 @@ def _where_the_ledger_leads(path: Path, copy: BoardPaths) -> dict[str, Watermark
         if ledger.integrity() != "ok" or ledger.digest_at(position) != digest:
             return None
         for entry in ledger.after(position):
-            watermarks[entry.profile] = entry.seq, entry.change_digest
+            watermarks[entry.change.profile] = entry.change.seq, entry.change.digest
         return watermarks
     return None
 

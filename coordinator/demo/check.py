@@ -144,7 +144,7 @@ def _check_acknowledged(
     verdict, the one that its author was told."""
     ledger: dict[tuple[str, int], list[Entry]] = defaultdict(list)
     for entry in entries:
-        ledger[entry.profile, entry.seq].append(entry)
+        ledger[entry.change.profile, entry.change.seq].append(entry)
     verdicts: dict[tuple[str, int], list[str]] = defaultdict(list)
     for profile, seq, outcome in board.execute("SELECT profile, seq, coalesce(reason, verdict) FROM merge_verdicts"):
         verdicts[profile, seq].append(outcome)
@@ -153,7 +153,7 @@ def _check_acknowledged(
         problems = list(account.problems)
         checked.acknowledged += len(account.written)
         for seq, written in sorted(account.written.items()):
-            held = [(entry.kind, entry.task_id) for entry in ledger[profile, seq]]
+            held = [(entry.change.kind, entry.change.task_id) for entry in ledger[profile, seq]]
             if held != [written] or len(verdicts[profile, seq]) != 1:
                 problems.append(
                     f"change {seq}, {written[0]} of {written[1] or 'no task'}, was acknowledged; the ledger holds "
@@ -173,7 +173,9 @@ def _check_effects(checked: Checked, board: sqlite3.Connection, entries: list[En
         position for (position,) in board.execute("SELECT position FROM merge_verdicts WHERE verdict = 'applied'")
     }
     wanted = Counter(
-        (entry.kind, entry.task_id) for entry in entries if entry.kind in _EFFECTS and entry.position in applied
+        (entry.change.kind, entry.change.task_id)
+        for entry in entries
+        if entry.change.kind in _EFFECTS and entry.position in applied
     )
     found: Counter[tuple[str, str]] = Counter()
     for kind, sql in _EFFECTS.items():

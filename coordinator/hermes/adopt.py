@@ -154,7 +154,7 @@ def _check_alone(paths: BoardPaths) -> None:
 
 def _is_of_a_killed_attempt(path: Path) -> bool:
     with closing(FileLedger(path)) as ledger:
-        return all(entry.profile == COORDINATOR for entry in ledger.after(0))
+        return all(entry.change.profile == COORDINATOR for entry in ledger.after(0))
 
 
 def _build(paths: BoardPaths, building: BoardPaths, trust_closed: bool, progress: ProgressCallback) -> Imported:

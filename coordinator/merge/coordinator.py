@@ -194,7 +194,7 @@ def ordered(collected: Collected, own: list[Change]) -> list[Change]:
     Of the coordinator's ``own``, runs that are over come first, so that a claim of the same pass finds the task free;
     and what is due comes last, so that whoever planned otherwise meanwhile is not refused.
     """
-    merged = heapq.merge(*collected.changes.values(), key=lambda change: (change.at_ms, change.digest))
+    merged = heapq.merge(*collected.changes.values(), key=lambda change: (change.written_ms, change.digest))
     over = [change for change in own if change.kind == EXPIRE]
     return [*over, *merged, *own[len(over) :]]
 

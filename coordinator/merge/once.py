@@ -74,7 +74,7 @@ def _pass_here(paths: BoardPaths) -> MergeReport:
 
     with locks.holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
         skipped = _while_busy(make_passes).skipped
-    merged = Counter(decision.entry.profile for decision in decisions)
+    merged = Counter(decision.entry.change.profile for decision in decisions)
     refused = [
         {**{name: getattr(each.entry, name) for name in _NAMED}, "reason": each.reason, "sentence": each.sentence}
         for each in decisions

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kanban_shards.changes import vectors
-from kanban_shards.changes.codec import Change, chain, decode_body, is_beginning
+from kanban_shards.changes.codec import Change, decode_body, is_beginning
 from kanban_shards.changes.fields import LIMIT_BYTES
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS
 from kanban_shards.errors import InvalidChange
@@ -112,10 +112,11 @@ def read_new(shard: sqlite3.Connection, profile: str, watermark: Watermark, shar
             return
         seq += 1
         size_bytes = _check_shape(seq, row)
-        weight += _check_content(profile, seq, digest, row, watermark)
-        into.changes.append(Change(profile, *row))
+        change = Change(profile, *row)
+        weight += _check_content(change, digest, watermark)
+        into.changes.append(change)
         into.size_bytes += size_bytes
-        digest = row[-1]
+        digest = change.digest
     into.unfinished = rows.fetchone() is not None
 
 
@@ -159,27 +160,28 @@ def _check_shape(seq: int, row: tuple) -> int:
     return body_bytes + seen_bytes
 
 
-def _check_content(profile: str, seq: int, digest: str, row: tuple, watermark: Watermark) -> int:
-    """Raise Quarantine unless the row says what a change of its kind may say, its author can have seen what it claims,
+def _check_content(change: Change, digest: str, watermark: Watermark) -> int:
+    """Raise Quarantine unless the change says what one of its kind may say, its author can have seen what it claims,
     and it continues ``digest``; returns how many plain changes it costs."""
-    _, _, kind, text, seen_text, _, found_digest = row
+    seq = change.seq
     try:
-        body = decode_body(kind, text)
-        seen = vectors.decode(seen_text)
+        body = decode_body(change.kind, change.body)
+        seen = vectors.decode(change.seen)
     except (InvalidChange, ValueError) as error:
         raise Quarantine(f"change {seq} cannot be read: {error}", seq) from error
     for other, other_seq in seen.items():
-        if other_seq > (seq - 1 if other == profile else watermark(other)[0]):
+        if other_seq > (seq - 1 if other == change.profile else watermark(other)[0]):
             raise Quarantine(f"change {seq} claims to have seen {other}'s change {other_seq}; there is none", seq)
-    if found_digest != chain(digest, profile, *row[:-1]):
+    if not change.continues(digest):
         raise Quarantine(f"change {seq} was rewritten, or one before it was", seq)
     return body.weight()
 
 
 def _check_continues(row: tuple | None, merged_seq: int, digest: str) -> None:
-    if row is None or row[0] != merged_seq:
+    found_seq, *_, found_digest = row or (None, None)
+    if found_seq != merged_seq:
         raise Quarantine(f"it is an older copy: change {merged_seq} was merged, and it does not hold it", merged_seq)
-    if row[6] != digest:
+    if found_digest != digest:
         raise Quarantine(
             f"it is an older copy that was written again: its change {merged_seq} is not the one that was merged",
             merged_seq,

@@ -87,7 +87,7 @@ class _History:
             digest = self.ledger.digest_at(position)
         if self.ledger and position > self.ledger.base()[0]:
             found = next(self.ledger.after(position - 1))
-            entry = found.profile, found.seq, found.at_ms
+            entry = found.change.profile, found.change.seq, found.at_ms
         return _Point(digest, entry)
 
     def differs(self, other: _History) -> bool | None:

@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 
 from kanban_shards.board import Board
-from kanban_shards.changes.codec import Change, chain, genesis
+from kanban_shards.changes.codec import Change, genesis
 from kanban_shards.coordinator.errors import BeyondRepair, NothingToRepair, ShardMissing
 from kanban_shards.coordinator.ledger import GENESIS, FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator
@@ -218,7 +218,7 @@ def _merged_changes(paths: BoardPaths, profile: str) -> dict[int, Change]:
         return {
             change.seq: change
             for change in held.changes
-            if change.seq == 1 or change.digest == chain(digests.get(change.seq - 1, ""), *change[:7])
+            if change.seq == 1 or change.continues(digests.get(change.seq - 1, ""))
         }
     return {}
 
@@ -266,7 +266,7 @@ def _write_shard(path: Path, lock: FileLock, meta: tuple, changes: list[Change],
     shard = sqlite.open_writer(path, sqlite.SHARD, lock)
     with closing(shard), connections.explained(path), connections.transaction(shard):
         shard.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", meta)
-        shard.executemany("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", [change[1:] for change in changes])
+        shard.executemany("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", [change.row() for change in changes])
         shard.executemany("INSERT INTO liveness VALUES (?, ?)", [(run_id, now_ms) for run_id in runs])
 
 

@@ -42,7 +42,7 @@ def reopen(board: BoardState, entry: Entry, body: Reopen, task: TaskState) -> di
     task["due_s"] = None
     task["not_before_s"] = None
     task["forced"] = None
-    board.add_event(task.id, "status", {"status": body.to, "reason": body.reason, "by": entry.profile}, run_id)
+    board.add_event(task.id, "status", {"status": body.to, "reason": body.reason, "by": entry.change.profile}, run_id)
     if body.to == "todo" and not board.has_open_parent(task.id):
         task["status"] = "ready"
         board.add_event(task.id, "promoted")

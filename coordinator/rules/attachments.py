@@ -11,7 +11,7 @@ from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 
 def attach(board: BoardState, entry: Entry, body: Attach, task: TaskState) -> dict[str, Any]:
     """The file belongs to the task."""
-    by = body.uploaded_by or entry.profile
+    by = body.uploaded_by or entry.change.profile
     attachment_id = board.add_attachment(
         {
             "task_id": task.id,
@@ -33,5 +33,5 @@ def detach(board: BoardState, entry: Entry, body: Detach, task: TaskState) -> di
     if found is None:
         return {"detached": False}
     filename, stored_path = found
-    board.add_event(task.id, "attachment_removed", {"filename": filename, "by": entry.profile})
+    board.add_event(task.id, "attachment_removed", {"filename": filename, "by": entry.change.profile})
     return {"detached": True, "stored_path": stored_path}

@@ -41,7 +41,7 @@ class Decision(NamedTuple):
 def decide(board: BoardState, entry: Entry) -> Decision:
     """Apply ``entry`` to ``board`` or refuse it, and record the verdict. Inside the board's transaction."""
     board.begin_entry(entry)
-    body = decode_body(entry.kind, entry.body)
+    body = decode_body(entry.change.kind, entry.change.body)
     try:
         decision = Decision(entry, answer=_apply(board, entry, body))
     except Refusal as refusal:
@@ -54,11 +54,11 @@ def decide(board: BoardState, entry: Entry) -> Decision:
 
 
 def _apply(board: BoardState, entry: Entry, body: Body) -> dict[str, Any] | None:
-    rule = RULES[entry.kind]
-    if entry.kind in NO_TASK_YET:
+    rule = RULES[entry.change.kind]
+    if entry.change.kind in NO_TASK_YET:
         task, answer = rule(board, entry, body)
     else:
-        task = _task(board, entry.task_id)
+        task = _task(board, entry.change.task_id)
         if body.rule == DECIDING:
             _check_may_decide(entry, body, task)
         answer = rule(board, entry, body, task)
@@ -82,8 +82,11 @@ def _check_may_decide(entry: Entry, body: Body, task: TaskState) -> None:
     """Rules 2 and 3 of "The rule"."""
     if body.run_id is not None:
         _check_run(entry, body.run_id, task)
-    elif entry.profile not in (task["owner"], COORDINATOR):  # its own changes say what they rely on; rules check it
-        missed = vectors.unseen(vectors.decode(entry.seen), task.vector)
+    elif entry.change.profile not in (
+        task["owner"],
+        COORDINATOR,
+    ):  # its own changes say what they rely on; rules check it
+        missed = vectors.unseen(vectors.decode(entry.change.seen), task.vector)
         if missed:
             raise Refusal("stale", _stale_sentence(task, missed), missed=missed, **_standing(task))
 
@@ -92,7 +95,7 @@ def _check_run(entry: Entry, run_id: int, task: TaskState) -> None:
     """Rule 3: only while that run is open, and only from the profile it runs as or the one that claimed it."""
     if task["current_run_id"] != run_id:
         raise Refusal("late", f"run {run_id} of {task.id} is over; {_whereabouts(task)}", **_standing(task))
-    if entry.profile not in (task["run_profile"], task["run_claimer"], COORDINATOR):
+    if entry.change.profile not in (task["run_profile"], task["run_claimer"], COORDINATOR):
         raise Refusal(
             "not_your_run",
             f"run {run_id} of {task.id} belongs to {task['run_profile']}, claimed by {task['run_claimer']}",
@@ -105,10 +108,12 @@ def _keep_what_it_leaves(board: BoardState, entry: Entry, body: Body, refusal: R
     a person finds it (rule 3); and whoever asked for a run in vain has its turn next."""
     carried = {name: getattr(body, name) for name in _CARRIED if getattr(body, name, None) is not None}
     if refusal.reason == "phantom_cards":
-        board.add_event(entry.task_id, "completion_blocked_hallucination", {**refusal.facts, **carried}, body.run_id)
+        board.add_event(
+            entry.change.task_id, "completion_blocked_hallucination", {**refusal.facts, **carried}, body.run_id
+        )
     elif refusal.reason == "late" and carried:
-        payload = {"kind": entry.kind, "by": entry.profile, "refused": refusal.sentence, **carried}
-        board.add_event(entry.task_id, "late_refused", payload, body.run_id)
+        payload = {"kind": entry.change.kind, "by": entry.change.profile, "refused": refusal.sentence, **carried}
+        board.add_event(entry.change.task_id, "late_refused", payload, body.run_id)
     elif "waiting" in refusal.facts:
         board.wait_for_room(refusal.facts["waiting"])
 

@@ -19,8 +19,8 @@ def adopt(board: BoardState, entry: Entry, body: Adopt, task: TaskState) -> dict
         raise Refusal("not_your_chat", f"{deliverer} delivers to that chat already", notifier_profile=deliverer)
     if deliverer is None:
         raise Refusal("no_subscription", f"that chat is not subscribed to {task.id}")
-    board.set_deliverer(chat, entry.profile)
-    return {"notifier_profile": entry.profile}
+    board.set_deliverer(chat, entry.change.profile)
+    return {"notifier_profile": entry.change.profile}
 
 
 def delivered(board: BoardState, entry: Entry, body: Delivered, task: TaskState) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def delivered(board: BoardState, entry: Entry, body: Delivered, task: TaskState)
     deliverer = board.deliverer(chat)
     if deliverer is None:
         return {"last_event_id": None}  # unsubscribed meanwhile
-    if deliverer != entry.profile:
+    if deliverer != entry.change.profile:
         sentence = f"{deliverer or 'nobody yet'} delivers to that chat"
         raise Refusal("not_your_chat", sentence, notifier_profile=deliverer)
     if body.letter_id is not None:
@@ -38,7 +38,7 @@ def delivered(board: BoardState, entry: Entry, body: Delivered, task: TaskState)
     answer: dict[str, Any] = {"last_event_id": board.move_cursor(chat, upto)}
     if body.error is not None:
         answer["letter_id"] = board.add_dead_letter(
-            chat, entry.profile, body.events or (upto,), body.error, body.attempts
+            chat, entry.change.profile, body.events or (upto,), body.error, body.attempts
         )
     return answer
 

@@ -34,10 +34,10 @@ def bring_task(board: BoardState, entry: Entry, body: ImportTask) -> tuple[TaskS
     _check_new(board, entry, body)
     columns = msgspec.structs.asdict(body.task)
     owner = body.run_profile or body.task.assignee or body.creator
-    board.add_task({"id": entry.task_id, **columns}, creator=body.creator, owner=owner)
+    board.add_task({"id": entry.change.task_id, **columns}, creator=body.creator, owner=owner)
     for parent in body.parents:
-        board.add_link(parent, entry.task_id)
-    task = board.task(entry.task_id)
+        board.add_link(parent, entry.change.task_id)
+    task = board.task(entry.change.task_id)
     task["forced"] = int(body.forced) or None
     task["due_s"] = body.due_s
     if body.task.status == "running":
@@ -64,8 +64,8 @@ def lease_end(claim_expires: int | None, now_s: int) -> int:
 
 
 def _check_new(board: BoardState, entry: Entry, body: ImportTask) -> None:
-    if board.taken([entry.task_id]):
-        raise Refusal("taken_id", f"there is or was a task {entry.task_id} already")
+    if board.taken([entry.change.task_id]):
+        raise Refusal("taken_id", f"there is or was a task {entry.change.task_id} already")
     if body.task.status != "archived":
         refuse_duplicate(board, body.task.idempotency_key)
     missing = sorted(set(body.parents) - board.existing(body.parents))

@@ -39,8 +39,8 @@ def complete(board: BoardState, entry: Entry, body: Complete, task: TaskState) -
     task["last_failure_error"] = None
     first_line = (summary or "").split("\n", 1)[0][:SUMMARY_SHOWN]
     payload = {"result_len": len(body.result or ""), "summary": first_line or None}
-    if entry.profile != owner:
-        payload["by"] = entry.profile  # the run and the task are somebody else's
+    if entry.change.profile != owner:
+        payload["by"] = entry.change.profile  # the run and the task are somebody else's
     if body.created_cards:
         payload["verified_cards"] = list(body.created_cards)
     board.add_event(task.id, "completed", payload, run_id)
@@ -110,7 +110,7 @@ def unblock(board: BoardState, entry: Entry, body: Unblock, task: TaskState) -> 
     require(task, CAN_UNBLOCK, "unblocked")
     task["consecutive_failures"] = 0
     task["last_failure_error"] = None
-    _go_on(board, task, {"reason": body.reason, "by": entry.profile})
+    _go_on(board, task, {"reason": body.reason, "by": entry.change.profile})
     return {"status": task["status"]}
 
 
@@ -122,7 +122,7 @@ def promote(board: BoardState, entry: Entry, body: Promote, task: TaskState) -> 
         raise Refusal("parents_open", f"{task.id} waits for tasks that are not done; force it, or complete them")
     task["status"] = "ready"
     task["forced"] = 1 if waits else None
-    payload = {"actor": entry.profile, "reason": body.reason, "forced": waits}
+    payload = {"actor": entry.change.profile, "reason": body.reason, "forced": waits}
     board.add_event(task.id, "promoted_manual", payload)
     return {"status": "ready", "forced": waits}
 
@@ -138,8 +138,8 @@ def _go_on(board: BoardState, task: TaskState, payload: dict[str, Any]) -> None:
 
 def _check_cards(board: BoardState, entry: Entry, body: Complete, task: TaskState) -> None:
     """The tasks that a worker says it made must exist, and be made by the run's profile or its claimer."""
-    authors = {entry.profile, task["run_profile"], task["run_claimer"]}
+    authors = {entry.change.profile, task["run_profile"], task["run_claimer"]}
     phantom = [card for card in body.created_cards if board.creator(card) not in authors]
     if phantom:
-        sentence = f"{task.id} was not completed: {', '.join(phantom)} was not made by {entry.profile}"
+        sentence = f"{task.id} was not completed: {', '.join(phantom)} was not made by {entry.change.profile}"
         raise Refusal("phantom_cards", sentence, phantom_cards=phantom)

@@ -26,7 +26,7 @@ def specify(board: BoardState, entry: Entry, body: Specify, task: TaskState) -> 
     if changed and body.author:
         board.add_comment(task.id, body.author, f"Specified: {', '.join(changed)}")
     task["status"] = "todo"
-    board.add_event(task.id, "specified", {"changed_fields": changed, "by": entry.profile})
+    board.add_event(task.id, "specified", {"changed_fields": changed, "by": entry.change.profile})
     settle_waiting(board, task)
     return {"status": task["status"], "changed_fields": changed}
 
@@ -49,7 +49,7 @@ def decompose(board: BoardState, entry: Entry, body: Decompose, task: TaskState)
         task["assignee"] = body.root_assignee
     if body.author:
         board.add_comment(task.id, body.author, f"Decomposed into {', '.join(ids)}")
-    payload = {"child_ids": ids, "root_assignee": body.root_assignee, "by": entry.profile}
+    payload = {"child_ids": ids, "root_assignee": body.root_assignee, "by": entry.change.profile}
     board.add_event(task.id, "decomposed", payload)
     if body.auto_promote:
         settle_children(board, ids)
@@ -80,7 +80,7 @@ def _add_child(board: BoardState, entry: Entry, root: TaskState, child: PlannedC
             "assignee": child.assignee,
             "status": "todo",
             "priority": child.priority,
-            "created_by": entry.profile,
+            "created_by": entry.change.profile,
             "created_at": board.now_s,
             "workspace_kind": root["workspace_kind"],
             "workspace_path": root["workspace_path"],
@@ -89,7 +89,7 @@ def _add_child(board: BoardState, entry: Entry, root: TaskState, child: PlannedC
             "session_id": root["session_id"],
             "skills": json_text(child.skills),
         },
-        creator=entry.profile,
-        owner=child.assignee or entry.profile,
+        creator=entry.change.profile,
+        owner=child.assignee or entry.change.profile,
     )
-    board.add_event(child.id, "created", {"by": entry.profile, "from_decompose_of": root.id})
+    board.add_event(child.id, "created", {"by": entry.change.profile, "from_decompose_of": root.id})

@@ -35,14 +35,14 @@ def claim(board: BoardState, entry: Entry, body: Claim, task: TaskState) -> dict
     if (task["not_before_s"] or 0) > board.now_s:
         wait_s = task["not_before_s"] - board.now_s
         raise Refusal("cooling_down", f"{task.id} waits out a rate limit for {wait_s} s more", wait_s=wait_s)
-    check_capacity(board, body.runs_as or entry.profile)
+    check_capacity(board, body.runs_as or entry.change.profile)
     return _open_run(board, entry, body, task)
 
 
 def claim_next(board: BoardState, entry: Entry, body: ClaimNext) -> tuple[TaskState, dict[str, Any]]:
     """Open a run on the best ready task. The coordinator looks on the author's behalf, at this very position, so
     there is nothing the author could have missed."""
-    profile = body.runs_as or entry.profile
+    profile = body.runs_as or entry.change.profile
     check_capacity(board, profile)
     task_id = board.best_ready(profile)
     if task_id is None:
@@ -68,7 +68,7 @@ def progress(board: BoardState, entry: Entry, body: Progress, task: TaskState) -
 
 def release(board: BoardState, entry: Entry, body: Release, task: TaskState) -> dict[str, Any]:
     """The worker gives the task back without a result: ready, or todo while a parent is open."""
-    give_back(board, task, {"manual": True, "reason": body.reason, "by": entry.profile}, body.reason)
+    give_back(board, task, {"manual": True, "reason": body.reason, "by": entry.change.profile}, body.reason)
     return {"status": task["status"]}
 
 
@@ -77,7 +77,7 @@ def reclaim(board: BoardState, entry: Entry, body: Reclaim, task: TaskState) -> 
     if not task["current_run_id"]:
         raise Refusal("wrong_status", f"{task.id} is {task['status']} and has no open run", status=task["status"])
     reason = f"manual_reclaim: {body.reason or 'no reason given'}"
-    give_back(board, task, {"manual": True, "reason": body.reason, "by": entry.profile}, reason)
+    give_back(board, task, {"manual": True, "reason": body.reason, "by": entry.change.profile}, reason)
     task["consecutive_failures"] = 0
     task["last_failure_error"] = None
     return {"status": task["status"]}
@@ -144,8 +144,8 @@ def require(task: TaskState, statuses: tuple[str, ...], verb: str) -> None:
 
 
 def _open_run(board: BoardState, entry: Entry, body: Claim, task: TaskState) -> dict[str, Any]:
-    runs_as = body.runs_as or entry.profile
-    claim_lock = body.claimer or entry.profile
+    runs_as = body.runs_as or entry.change.profile
+    claim_lock = body.claimer or entry.change.profile
     expires = board.now_s + body.lease_s
     run_id = board.add_run(
         {
@@ -159,7 +159,7 @@ def _open_run(board: BoardState, entry: Entry, body: Claim, task: TaskState) -> 
             "started_at": board.now_s,
         }
     )
-    payload = {"lock": claim_lock, "expires": expires, "run_id": run_id, "profile": runs_as, "by": entry.profile}
+    payload = {"lock": claim_lock, "expires": expires, "run_id": run_id, "profile": runs_as, "by": entry.change.profile}
     if task["status"] == "review":
         payload["source_status"] = "review"
         task["reviewing"] = 1
@@ -170,7 +170,7 @@ def _open_run(board: BoardState, entry: Entry, body: Claim, task: TaskState) -> 
     task["started_at"] = task["started_at"] or board.now_s
     task["current_run_id"] = run_id
     task["run_profile"] = runs_as
-    task["run_claimer"] = entry.profile
+    task["run_claimer"] = entry.change.profile
     task["lease_s"] = body.lease_s
     task["not_before_s"] = None
     board.no_longer_waits(runs_as)

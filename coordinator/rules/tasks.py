@@ -26,13 +26,13 @@ def create(board: BoardState, entry: Entry, body: Create) -> tuple[TaskState, di
     assignee = body.assignee
     board.add_task(
         {
-            "id": entry.task_id,
+            "id": entry.change.task_id,
             "title": body.title,
             "body": body.body,
             "assignee": assignee,
             "status": body.starts or "ready",
             "priority": body.priority,
-            "created_by": body.created_by or entry.profile,
+            "created_by": body.created_by or entry.change.profile,
             "created_at": board.now_s,
             "workspace_kind": body.workspace_kind,
             "workspace_path": body.workspace_path,
@@ -50,12 +50,12 @@ def create(board: BoardState, entry: Entry, body: Create) -> tuple[TaskState, di
             "provider_override": body.provider_override,
             "reasoning_effort": body.reasoning_effort,
         },
-        creator=entry.profile,
-        owner=assignee or entry.profile,
+        creator=entry.change.profile,
+        owner=assignee or entry.change.profile,
     )
     for parent in parents:
-        board.add_link(parent, entry.task_id)
-    task = board.task(entry.task_id)
+        board.add_link(parent, entry.change.task_id)
+    task = board.task(entry.change.task_id)
     if body.starts is None and board.has_open_parent(task.id):
         task["status"] = "todo"
     board.add_event(
@@ -124,8 +124,8 @@ def refuse_duplicate(board: BoardState, key: str | None) -> None:
 
 
 def _check_new(board: BoardState, entry: Entry, body: Create) -> None:
-    if board.taken([entry.task_id]):
-        raise Refusal("taken_id", f"there is a task {entry.task_id} already")
+    if board.taken([entry.change.task_id]):
+        raise Refusal("taken_id", f"there is a task {entry.change.task_id} already")
     refuse_duplicate(board, body.idempotency_key)
 
 

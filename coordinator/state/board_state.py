@@ -91,10 +91,11 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows):
         self, entry: Entry, verdict: str, reason: str | None, sentence: str | None, answer: dict | None
     ) -> None:
         """Record the verdict, and move the shard's watermark to this change."""
+        change = entry.change
         self._verdicts.add(
-            (entry.profile, entry.seq, entry.position, entry.at_ms, verdict, reason, sentence, json_text(answer))
+            (change.profile, change.seq, entry.position, entry.at_ms, verdict, reason, sentence, json_text(answer))
         )
-        if verdict == "refused" or entry.profile == COORDINATOR:
-            self._kept.add(entry[:9])
-        self._reached[entry.profile] = (entry.profile, entry.seq, entry.change_digest)
+        if verdict == "refused" or change.profile == COORDINATOR:
+            self._kept.add((entry.position, *change))
+        self._reached[change.profile] = (change.profile, change.seq, change.digest)
         self._end()

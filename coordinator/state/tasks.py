@@ -70,7 +70,7 @@ class TaskRows(Rows):
 
     def stamp(self, task: TaskState, entry: Entry) -> None:
         """Enter an applied deciding change into the task's vector."""
-        task["vector"] = encode({**task.vector, entry.profile: entry.seq})
+        task["vector"] = encode({**task.vector, entry.change.profile: entry.change.seq})
 
     def live_task_with_key(self, key: str) -> str | None:
         """The task that has this idempotency key and is not archived."""

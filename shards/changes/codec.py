@@ -23,9 +23,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Change(NamedTuple):
-    """One row of a shard. ``profile``, ``seq``: its dot. ``body``, ``seen``: JSON text. ``at_ms``: its author's clock.
-
-    ``digest``: of the row before and this row, so that a rewritten or missing row shows.
+    """One row of a shard. ``profile`` and ``seq`` name it. ``body``, ``seen``: JSON text. ``written_ms``: by its
+    author's clock, milliseconds since 1970. ``digest``: of the row before and this row, so that a rewritten or missing
+    one shows.
     """
 
     profile: str
@@ -34,8 +34,18 @@ class Change(NamedTuple):
     kind: str
     body: str
     seen: str
-    at_ms: int
+    written_ms: int
     digest: str
+
+    def row(self) -> tuple[int, str, str, str, str, int, str]:
+        """The columns of ``changes`` in a shard, which does not repeat its profile."""
+        return self.seq, self.task_id, self.kind, self.body, self.seen, self.written_ms, self.digest
+
+    def continues(self, digest: str) -> bool:
+        """Whether this change, as it is, was written behind the one that has ``digest``."""
+        return self.digest == chain(
+            digest, self.profile, self.seq, self.task_id, self.kind, self.body, self.seen, self.written_ms
+        )
 
 
 def encode_body(body: Body) -> str:

@@ -103,9 +103,9 @@ def test_nearly_valid_changes(mine: list, others: list) -> None:
         _write(paths, "bob", [("t_0000000b", ("create", {"title": "bob's"}), "{}", 1), *others])
         with closing(take(paths, COMMAND, wait_s=1)) as lock, Coordinator(paths, lock) as coordinator:
             report = coordinator.make_passes()
-        profiles = {decision.entry.profile for decision in report.decisions}
+        profiles = {decision.entry.change.profile for decision in report.decisions}
         assert {"amy", "bob"} <= profiles, "what is before the trouble is taken"
-        assert all(decision.entry.kind not in COORDINATOR_KINDS for decision in report.decisions)
+        assert all(decision.entry.change.kind not in COORDINATOR_KINDS for decision in report.decisions)
         for left in report.skipped:
             assert left.state == QUARANTINED and left.seq and left.why
         found = verify(paths)

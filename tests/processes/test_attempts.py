@@ -75,7 +75,11 @@ def heartbeat(home: str, profile: str, run_id: int) -> None:
 
 def expired(coordinator: Coordinator) -> list[str]:
     """The tasks whose runs expire in this pass."""
-    return [it.entry.task_id for it in coordinator.make_pass().decisions if it.entry.kind == "expire" and it.applied]
+    return [
+        it.entry.change.task_id
+        for it in coordinator.make_pass().decisions
+        if it.entry.change.kind == "expire" and it.applied
+    ]
 
 
 @contextmanager
@@ -197,7 +201,7 @@ def test_a_claim_of_the_same_pass_finds_the_task_free(home, claimed, coordinator
     with Gateway("pixiel", home=home, patience_s=0.01) as pixiel, pytest.raises(Undecided):
         pixiel.claim(task_id)
     decisions = coordinator.make_pass().decisions
-    assert [(it.entry.kind, it.applied) for it in decisions] == [("expire", True), ("claim", True)]
+    assert [(it.entry.change.kind, it.applied) for it in decisions] == [("expire", True), ("claim", True)]
     assert decisions[1].answer == {"task_id": task_id, "run_id": run_id + 1}
 
 

@@ -53,9 +53,9 @@ def test_no_lost_change_and_exactly_once(home, paths, work, start_daemon, assert
 
 
 def _check_ledger(acknowledged: list[dict], entries: list[Entry]) -> None:
-    dots = Counter((entry.profile, entry.seq) for entry in entries)
+    dots = Counter((entry.change.profile, entry.change.seq) for entry in entries)
     assert set(dots.values()) == {1}
-    written = Counter((entry.profile, entry.kind, entry.task_id) for entry in entries)
+    written = Counter((entry.change.profile, entry.change.kind, entry.change.task_id) for entry in entries)
     for note in acknowledged:
         assert written[note["profile"], note["kind"], note["task"]] == 1, note
 

@@ -51,7 +51,7 @@ class Game:
         change = Change(profile, seq, task_id, kind, text, known, at_ms, digest)
         self._heads[profile] = (seq, digest)
         position, before = len(self.entries) + 1, self.entries[-1].digest if self.entries else GENESIS
-        entry = Entry(position, *change, at_ms, entry_digest(before, position, change, at_ms))
+        entry = Entry(position, change, at_ms, entry_digest(before, position, change, at_ms))
         self.entries.append(entry)
         (decision,) = replay(self._state, [entry])
         return decision
@@ -79,7 +79,7 @@ class Game:
         assert decision.reason == reason, decision
         assert decision.sentence
         after = dump(self._connection)
-        assert decision.entry[:9] in after["merge_kept"]
+        assert (decision.entry.position, *decision.entry.change) in after["merge_kept"]
         left = [row for row in after["task_events"] if row[0] not in known_events]
         assert [(row[1], row[3]) for row in left] == ([(task_id, leaves)] if leaves else [])
         forgiven = (*RECORDS, *(("task_events", "sqlite_sequence") if leaves else ()))

@@ -74,8 +74,8 @@ class Simulation:
         outcome.entries, outcome.passes, outcome.kills = len(evidence.entries), world.passes, world.kills
         outcome.damages = self.damages
         for entry in evidence.entries:
-            verdict = evidence.verdicts[entry.profile, entry.seq]
-            outcome.kinds[entry.kind] += 1
+            verdict = evidence.verdicts[entry.change.profile, entry.change.seq]
+            outcome.kinds[entry.change.kind] += 1
             outcome.verdicts[verdict["reason"] or "applied"] += 1
         return outcome
 

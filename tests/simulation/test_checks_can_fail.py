@@ -46,9 +46,9 @@ def owners_are_asked_too() -> Iterator[None]:
 
     def checked(entry, body, task) -> None:
         original(entry, body, task)
-        if entry.profile == COORDINATOR:
+        if entry.change.profile == COORDINATOR:
             return
-        missed = decide.vectors.unseen(decide.vectors.decode(entry.seen), task.vector)
+        missed = decide.vectors.unseen(decide.vectors.decode(entry.change.seen), task.vector)
         if missed:
             raise decide.Refusal("stale", "even the owner must have seen everything")
 
@@ -175,7 +175,7 @@ def anybody_may_say_that_a_chat_was_told() -> Iterator[None]:
 
 def _remembering_who(original: Callable) -> Callable:
     def begin_entry(self, entry) -> None:
-        self.saying = entry.profile
+        self.saying = entry.change.profile
         original(self, entry)
 
     return begin_entry

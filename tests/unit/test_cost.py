@@ -41,7 +41,7 @@ def test_what_many_wait_for_costs_as_much_as_they_do(paths: BoardPaths, coordina
             eve.write(parent, Reopen())
         amy.create("of another profile")
         report = coordinator.make_pass()
-        decided = [decision.entry.profile for decision in report.decisions]
+        decided = [decision.entry.change.profile for decision in report.decisions]
         assert "amy" in decided
         assert decided.count("eve") < 40
         assert report.more

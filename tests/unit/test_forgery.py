@@ -269,8 +269,8 @@ def test_a_change_is_its_files_and_not_whom_it_names(forge: Forger) -> None:
     forge.append("comment", encode_body(Comment(text="as bob", author="bob")))
     _work_of("bob", forge.paths)
     with closing(FileLedger(forge.paths.ledger)) as ledger:
-        (entry,) = [entry for entry in ledger.after(0) if "as bob" in entry.body]
-    assert (entry.profile, entry.seq) == ("amy", 4)
+        (entry,) = [entry for entry in ledger.after(0) if "as bob" in entry.change.body]
+    assert (entry.change.profile, entry.change.seq) == ("amy", 4)
 
 
 def test_a_time_from_the_future_costs_fairness_only(forge: Forger) -> None:

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from kanban_shards.boards import create_board, switch_board
 from kanban_shards.coordinator.cli import main
-from kanban_shards.coordinator.daemon.units import MARK, Service, quoted
+from kanban_shards.coordinator.daemon.units import SIGNATURE, Service, quoted
 from kanban_shards.coordinator.errors import NotOurService
 
 STRANGE = 'a b%c $x "q" \\ ü'
@@ -64,7 +64,7 @@ def test_backups_are_the_daemons(tmp_path: Path) -> None:
 
 def test_launchd_understands_it(tmp_path: Path) -> None:
     service = Service(tmp_path / STRANGE, None, None, "darwin")
-    assert MARK in service.text
+    assert SIGNATURE in service.text
     told = plistlib.loads(service.text.encode())
     assert told["ProgramArguments"][-4:] == [str(tmp_path / STRANGE), "daemon", "--standby", "--all-boards"]
     assert (told["Label"], "UserName" in told) == (service.name, False)
@@ -96,7 +96,7 @@ def test_install_and_uninstall(home: str, folder: Path, systemctl: Path) -> None
         assert (told["installed"], told["problem"]) == (True, None)
     path = Path(told["path"])
     assert os.listdir(folder) == [path.name]
-    assert path.read_text().startswith(f"# {MARK}\n")
+    assert path.read_text().startswith(f"# {SIGNATURE}\n")
     assert systemctl.read_text().splitlines()[:3] == [
         "--user daemon-reload",
         f"--user enable {path.name}",
@@ -193,7 +193,7 @@ def test_a_user_who_is_not_there(folder, tmp_path, monkeypatch, name: str, verb:
 
 def test_the_service_of_a_user_who_is_gone_can_be_removed(home: str, folder, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(Service, "path", tmp_path / "kanban-merge.service")
-    Service.path.write_text(f"# {MARK}\n")
+    Service.path.write_text(f"# {SIGNATURE}\n")
     assert "removed" in _merge(home, "uninstall", "--system", "--user", "nobody-of-that-name").output
     assert not Service.path.exists()
 

@@ -43,17 +43,17 @@ from kanban_shards.changes.kinds import Comment
 from kanban_shards.paths import BoardPaths
 from kanban_shards.shard import Shard, _Appended
 from kanban_shards.group_commit import Request
-from kanban_shards.changes.vectors import Eyes
+from kanban_shards.changes.vectors import View
 shard = Shard(BoardPaths.find(home=sys.argv[1]), "amy")
-before = shard.append(sys.argv[2], Comment(text="before"), Eyes()).seq
+before = shard.append(sys.argv[2], Comment(text="before"), View()).seq
 unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (shard.path.stat().st_size + 8192, unlimited[1]))
 try:
-    shard.append(sys.argv[2], Comment(text="x" * 500_000), Eyes())
+    shard.append(sys.argv[2], Comment(text="x" * 500_000), View())
 except StorageError as error:
     print(type(error).__name__, error.exit_code)
 resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-print(shard.append(sys.argv[2], Comment(text="after"), Eyes()).seq - before)
+print(shard.append(sys.argv[2], Comment(text="after"), View()).seq - before)
 shard.close()
 """
 
