@@ -25,6 +25,7 @@ from kanban_shards.errors import (
     KanbanError,
     StorageError,
 )
+from kanban_shards.inline_merge import holding_coordinator_lock, make_files
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, check_board
 from kanban_shards.storage.filesystems import read_small, sync_folder, write_whole
 from kanban_shards.storage.locks import FileLock
@@ -73,15 +74,6 @@ def create_board(root: Path, slug: str, **shown: str | None) -> bool:
         make_files(paths)
     write_metadata(paths, **shown)
     return is_new
-
-
-def make_files(paths: BoardPaths) -> None:
-    """Make the files of the board, if they are not there. Raises CoordinatorRunning, StorageError."""
-    from kanban_shards.coordinator.merge.coordinator import Coordinator
-    from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, holding
-
-    with holding(paths, COMMAND) as lock, Coordinator(paths, lock):
-        pass
 
 
 def read_metadata(paths: BoardPaths) -> dict[str, Any]:
@@ -160,10 +152,8 @@ def every_lock(paths: BoardPaths) -> Iterator[None]:
 
     Raises CoordinatorRunning, BoardInUse.
     """
-    from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, holding
-
     with ExitStack() as held:
-        held.enter_context(holding(paths, COMMAND))
+        held.enter_context(holding_coordinator_lock(paths))
         for profile, _ in paths.shards():
             with suppress(InvalidName):  # no profile writes such a file
                 held.callback(_shard_lock(paths, profile).close)

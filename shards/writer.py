@@ -18,6 +18,7 @@ from typing import Self
 
 import tenacity
 
+from kanban_shards import inline_merge
 from kanban_shards.background import BackgroundRetry
 from kanban_shards.bell import Bell, Ringer
 from kanban_shards.board import Board
@@ -299,11 +300,11 @@ class Writer:
 
     def _pass_or_ring(self) -> bool:
         """Make a pass, or ask the coordinator for one. Returns whether it was made here."""
-        from kanban_shards.coordinator.merge.coordinator import pass_if_free
-
         if not is_mine(self._passing):
             try:
-                if self._passing.acquire(blocking=False) and pass_if_free(self.paths, self._coordinator_lock):
+                if self._passing.acquire(blocking=False) and inline_merge.pass_if_free(
+                    self.paths, self._coordinator_lock
+                ):
                     self._last_pass = time.monotonic()
                     self._ringer.ring_next(self.paths.folder)
                     return True
@@ -327,19 +328,13 @@ class Writer:
 
     def _quarantine(self) -> str | None:
         """Why no pass takes anything from this profile's shard, and the cure, if it is quarantined."""
-        from kanban_shards.coordinator.merge.collector import QUARANTINED, look
-
         with contextlib.suppress(KanbanError):  # then that is what holds it up
-            for skipped in look(self.paths, self.board.watermarks).skipped:
-                if (skipped.profile, skipped.state) == (self.profile, QUARANTINED):
-                    return skipped.why
+            return inline_merge.why_quarantined(self.paths, self.profile, self.board.watermarks)
         return None
 
     def _why_undecided(self) -> str:
-        from kanban_shards.coordinator.merge.coordinator_lock import holder
-
-        found = holder(self.paths)
-        return f"the coordinator is the {found.told()}" if found else "no coordinator took it"
+        found = inline_merge.who_merges(self.paths)
+        return f"the coordinator is the {found}" if found else "no coordinator took it"
 
     @contextlib.contextmanager
     def _bell(self) -> Iterator[Bell]:

@@ -16,9 +16,8 @@ from kanban_shards.coordinator.backup.backup import backups_in
 from kanban_shards.coordinator.errors import NotVerified
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback, replayed
-from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of
+from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, opened_shard
 from kanban_shards.coordinator.merge.snapshots import Start, read_start, start_of
-from kanban_shards.coordinator.recovery.histories import opened_shard
 from kanban_shards.coordinator.recovery.verify import Verification, compare_with_replay
 from kanban_shards.errors import FileBusy, InvalidName, StorageError
 from kanban_shards.paths import BoardPaths, check_profile

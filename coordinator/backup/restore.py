@@ -20,15 +20,17 @@ from kanban_shards.coordinator.backup.backup import ATTACHMENTS, Backup, link_tr
 from kanban_shards.coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
-from kanban_shards.coordinator.merge.shard_reader import LATEST_MS, Quarantine, base_of, read_all
-from kanban_shards.coordinator.processes import file_holders, processes_of
-from kanban_shards.coordinator.recovery.histories import (
-    NO_DAMAGE,
+from kanban_shards.coordinator.merge.shard_reader import (
+    LATEST_MS,
     SHARD_LOCK_WAIT_S,
+    Quarantine,
+    base_of,
     locked_shard,
     opened_shard,
-    stop_at_damage,
+    read_all,
 )
+from kanban_shards.coordinator.processes import file_holders, processes_of
+from kanban_shards.coordinator.recovery.histories import NO_DAMAGE, stop_at_damage
 from kanban_shards.coordinator.recovery.lineage import check_same_board
 from kanban_shards.coordinator.recovery.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
 from kanban_shards.coordinator.recovery.verify import Discrepancy, verify

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
+from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
+from kanban_shards.coordinator.demo.screen import tell
 from kanban_shards.coordinator.demo.story import run_demo
 from kanban_shards.errors import NEEDS_ATTENTION
 
@@ -18,5 +22,10 @@ from kanban_shards.errors import NEEDS_ATTENTION
 @click.pass_context
 def demo(ctx: click.Context, seconds: float, profiles: str, keep: str | None, chaos: bool, as_json: bool) -> None:
     """Watch several profiles work on one board, on a board of its own, and see it checked."""
-    if not run_demo(profiles.split(","), seconds, keep, chaos, as_json):
+    outcome = run_demo(profiles.split(","), seconds, keep, chaos, quiet=as_json)
+    if as_json:
+        text.print_json({"clean": outcome.clean, **asdict(outcome)})
+    else:
+        tell(outcome)
+    if not outcome.clean:
         ctx.exit(NEEDS_ATTENTION)

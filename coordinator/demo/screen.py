@@ -18,7 +18,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from kanban_shards.coordinator.demo.check import Checked
-    from kanban_shards.coordinator.demo.story import Outcome, Picture
+    from kanban_shards.coordinator.demo.outcome import Outcome, Picture
 
 COLUMNS = {
     "profile": "profile",

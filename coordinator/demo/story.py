@@ -13,16 +13,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from kanban_shards.board import Board
-from kanban_shards.cli import text
-from kanban_shards.coordinator.demo.check import Account, Checked, check
+from kanban_shards.coordinator.demo.check import Account, check
 from kanban_shards.coordinator.demo.crew import DAEMON, LOOK_EVERY_S, Crew
+from kanban_shards.coordinator.demo.outcome import Outcome, Picture
 from kanban_shards.errors import BoardMissing, UsageError
 from kanban_shards.paths import BoardPaths, check_profile
 
@@ -37,43 +35,8 @@ class FolderInUse(UsageError):
     """{folder} is not an empty folder; name a new one with --keep."""
 
 
-@dataclass
-class Picture:
-    """What is to be seen at one moment. ``rates``: changes merged per second, the latest last."""
-
-    phase: str
-    seconds: float
-    elapsed_s: float = 0.0
-    merged: int = 0
-    expired: int = 0
-    rates: list[float] = field(default_factory=list)
-    median_ms: float | None = None
-    killed: Counter[str] = field(default_factory=Counter)
-    rows: list[dict] = field(default_factory=list)
-
-
-@dataclass
-class Outcome:
-    """How the demo went. ``seconds``: how long they worked; ``median_ms``, ``slowest_ms``: from call to verdict."""
-
-    seconds: float
-    merged_per_s: float
-    median_ms: float | None
-    slowest_ms: float | None
-    profiles: list[dict]
-    killed: dict[str, int]
-    checked: Checked
-    interrupted: bool
-    kept: str | None
-
-    @property
-    def clean(self) -> bool:
-        """Whether the checks found nothing wrong."""
-        return not self.checked.problems
-
-
-def run_demo(profiles: list[str], seconds: float, keep: str | None, chaos: bool, as_json: bool) -> bool:
-    """Play it, show it, and check it; returns whether everything was as it must be.
+def run_demo(profiles: list[str], seconds: float, keep: str | None, chaos: bool, quiet: bool) -> Outcome:
+    """Play it, show it unless ``quiet``, and check it.
 
     ``keep``: a new or empty folder that the board is left in; None leaves nothing behind. Raises InvalidName,
     FolderInUse, StorageError.
@@ -83,16 +46,9 @@ def run_demo(profiles: list[str], seconds: float, keep: str | None, chaos: bool,
         home = _new_folder(Path(keep)) if keep else Path(scratch, "board")
         crew = Crew(Path(scratch), home, team)
         try:
-            outcome = Demo(crew, seconds, chaos, keep).play(as_json)
+            return Demo(crew, seconds, chaos, keep).play(quiet)
         finally:
             crew.kill()
-    if as_json:
-        text.print_json({"clean": outcome.clean, **asdict(outcome)})
-    else:
-        from kanban_shards.coordinator.demo.screen import tell
-
-        tell(outcome)
-    return outcome.clean
 
 
 class Demo:
@@ -107,10 +63,10 @@ class Demo:
         self._merged_then = 0
         self._merged: list[tuple[float, int]] = []
 
-    def play(self, as_json: bool) -> Outcome:
+    def play(self, quiet: bool) -> Outcome:
         """Everything. Ctrl-C ends the work early; what was written is merged and checked all the same."""
         crew, interrupted = self._crew, False
-        with _screen(as_json, crew.team, self._chaos) as show, Board(crew.paths) as board:
+        with _screen(quiet, crew.team, self._chaos) as show, Board(crew.paths) as board:
             try:
                 self._begin(board, show)
                 self._work(board, show)
@@ -226,9 +182,9 @@ def _new_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def _screen(as_json: bool, team: list[str], chaos: bool):
+def _screen(quiet: bool, team: list[str], chaos: bool):
     """What shows a Picture: a live table, a line now and then where nobody watches, nothing for programs."""
-    if as_json:
+    if quiet:
         yield lambda picture: None
         return
     from kanban_shards.coordinator.demo import screen

@@ -6,6 +6,7 @@ any agent's process would, and notes in a journal, a text file of its own, what 
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import shutil
@@ -22,7 +23,7 @@ import tenacity
 from kanban_shards import Gateway
 from kanban_shards.changes.codec import KIND_OF
 from kanban_shards.errors import Refused
-from kanban_shards.paths import DEFAULT_BOARD
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 from kanban_shards.records import Run, Task, Verdict
 from kanban_shards.shard import Written
 
@@ -181,8 +182,9 @@ def work(home: str, journal_path: str, profile: str, *team: str) -> None:
 
 def serve(home: str, scratch: str) -> None:
     """Be the daemon until SIGTERM. If standard input ends first, the demo was killed: then clean up after it."""
-    from kanban_shards.coordinator.cli.main import main as kanban_merge
+    from kanban_shards.coordinator.daemon.daemon import Daemon
 
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     orphaned = threading.Event()
 
     def stop() -> None:
@@ -190,8 +192,7 @@ def serve(home: str, scratch: str) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     _at_end_of_input(stop)
-    command = ["--home", home, "--board", DEFAULT_BOARD, "daemon", "--quiet"]
-    kanban_merge(command, "kanban-merge", standalone_mode=False)
+    Daemon(BoardPaths.of(Path(home), DEFAULT_BOARD)).run()
     if orphaned.is_set():
         _remove(Path(scratch))
 

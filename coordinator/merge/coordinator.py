@@ -25,9 +25,8 @@ from kanban_shards.coordinator.merge.budget import leave_what_costs_too_much
 from kanban_shards.coordinator.merge.collector import Collected, Collector, Skipped
 from kanban_shards.coordinator.merge.coordinator_lock import GATEWAY, lost_place, write_note
 from kanban_shards.coordinator.merge.expiry import EXPIRE, Clock, overdue, own_changes
-from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of
+from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, locked_shard
 from kanban_shards.coordinator.merge.snapshots import start_of
-from kanban_shards.coordinator.recovery.histories import locked_shard
 from kanban_shards.coordinator.rules.decide import Decision, decide
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import HistoryLost, InvalidName, StorageError

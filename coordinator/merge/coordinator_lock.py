@@ -43,7 +43,7 @@ class Holder:
         since = datetime.fromtimestamp(self.since_ms / 1000).isoformat(sep=" ", timespec="seconds")
         return f"{self.role} process {self.pid} on {self.host}, since {since}"
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Who it is, and what hinders it from making passes if that can be seen from here."""
         if self.host != socket.gethostname():
             return f"{self} (another host or container than this one, {socket.gethostname()}; look for it there)"
@@ -98,7 +98,7 @@ def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
     except FileBusy as error:
         lock.close()
         found = holder(paths)
-        said = found.told() if found else "a process that did not say which"
+        said = found.describe() if found else "a process that did not say which"
         theirs = found.role if found and not found.is_gone() else None
         since_ms = found.since_ms if found else None
         raise CoordinatorRunning(holder=said, role=theirs, since_ms=since_ms) from error

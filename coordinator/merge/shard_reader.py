@@ -7,15 +7,22 @@ change that breaks a law ends the taking, and the shard is quarantined at it (do
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kanban_shards.changes import vectors
 from kanban_shards.changes.codec import Change, decode_body, is_beginning
 from kanban_shards.changes.fields import LIMIT_BYTES
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS
-from kanban_shards.errors import InvalidChange
-from kanban_shards.paths import is_task_id
+from kanban_shards.errors import (
+    InvalidChange,
+    StorageError,
+)
+from kanban_shards.paths import BoardPaths, is_task_id
+from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage.locks import FileLock
 
 # Of all shards in one pass, in equal shares; the rest comes in the next pass, so that no shard delays the others.
 CHANGES_PER_PASS = 5_000
@@ -186,3 +193,37 @@ def _check_continues(row: tuple | None, merged_seq: int, digest: str) -> None:
             f"it is an older copy that was written again: its change {merged_seq} is not the one that was merged",
             merged_seq,
         )
+
+
+SHARD_LOCK_WAIT_S = 10.0
+
+
+@contextmanager
+def opened_shard(path: Path, lock: FileLock) -> Iterator[sqlite3.Connection]:
+    """The shard for reading, once a killed writer's journal is rolled back. ``lock``: the shard's, held."""
+    try:
+        shard = sqlite.open_reader(path, sqlite.SHARD)
+    except StorageError as error:
+        if not connections.is_hot_journal(error.__cause__):
+            raise
+        sqlite.roll_back_hot_journal(path, lock)
+        shard = sqlite.open_reader(path, sqlite.SHARD)
+    with closing(shard):
+        yield shard
+
+
+@contextmanager
+def locked_shard(paths: BoardPaths, profile: str, wait_s: float = SHARD_LOCK_WAIT_S) -> Iterator[sqlite3.Connection]:
+    """The profile's shard for reading, under its lock. Raises InvalidName, FileBusy, and the StorageErrors of a shard
+    that cannot be read."""
+    path = paths.shard(profile)
+    with closing(FileLock(paths.shard_lock(profile))) as lock:
+        lock.acquire(wait_s)
+        with opened_shard(path, lock) as shard, connections.explained(path):
+            yield shard
+
+
+def shard_id_of(shard: sqlite3.Connection, profile: str) -> str | None:
+    """Which shard of the profile an open one is; None if it does not say, or is another profile's."""
+    row = shard.execute("SELECT shard_id FROM meta WHERE profile = ?", (profile,)).fetchone()
+    return row[0] if row and isinstance(row[0], str) else None

@@ -10,14 +10,11 @@ from pathlib import Path
 
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of
+from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, locked_shard
 from kanban_shards.coordinator.merge.snapshots import start_of
 from kanban_shards.errors import CannotOpen, Damaged, DiskFull, FileBusy, LegacyBoard, NewerSchema, StorageError
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, sqlite
-from kanban_shards.storage.locks import FileLock
-
-SHARD_LOCK_WAIT_S = 10.0
+from kanban_shards.storage import connections
 
 _IS_OF = "SELECT 1 FROM meta WHERE profile = ?"
 _CHANGES = (
@@ -26,37 +23,6 @@ _CHANGES = (
 )
 # What is the matter with a file's surroundings, or with this program, is no damage; nor is a board of Hermes's.
 NO_DAMAGE = (CannotOpen, DiskFull, FileBusy, LegacyBoard, NewerSchema)
-
-
-@contextmanager
-def opened_shard(path: Path, lock: FileLock) -> Iterator[sqlite3.Connection]:
-    """The shard for reading, once a killed writer's journal is rolled back. ``lock``: the shard's, held."""
-    try:
-        shard = sqlite.open_reader(path, sqlite.SHARD)
-    except StorageError as error:
-        if not connections.is_hot_journal(error.__cause__):
-            raise
-        sqlite.roll_back_hot_journal(path, lock)
-        shard = sqlite.open_reader(path, sqlite.SHARD)
-    with closing(shard):
-        yield shard
-
-
-@contextmanager
-def locked_shard(paths: BoardPaths, profile: str, wait_s: float = SHARD_LOCK_WAIT_S) -> Iterator[sqlite3.Connection]:
-    """The profile's shard for reading, under its lock. Raises InvalidName, FileBusy, and the StorageErrors of a shard
-    that cannot be read."""
-    path = paths.shard(profile)
-    with closing(FileLock(paths.shard_lock(profile))) as lock:
-        lock.acquire(wait_s)
-        with opened_shard(path, lock) as shard, connections.explained(path):
-            yield shard
-
-
-def shard_id_of(shard: sqlite3.Connection, profile: str) -> str | None:
-    """Which shard of the profile an open one is; None if it does not say, or is another profile's."""
-    row = shard.execute("SELECT shard_id FROM meta WHERE profile = ?", (profile,)).fetchone()
-    return row[0] if row and isinstance(row[0], str) else None
 
 
 @contextmanager

@@ -18,9 +18,16 @@ from typing import NamedTuple
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.errors import AnotherBoard
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards.coordinator.merge.shard_reader import LATEST_MS, Quarantine, base_of, read_all
+from kanban_shards.coordinator.merge.shard_reader import (
+    LATEST_MS,
+    Quarantine,
+    base_of,
+    locked_shard,
+    read_all,
+    shard_id_of,
+)
 from kanban_shards.coordinator.merge.snapshots import read_start
-from kanban_shards.coordinator.recovery.histories import locked_shard, shard_id_of, stop_at_damage
+from kanban_shards.coordinator.recovery.histories import stop_at_damage
 from kanban_shards.errors import InvalidName
 from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.storage import connections, sqlite

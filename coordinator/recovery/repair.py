@@ -20,16 +20,13 @@ from kanban_shards.changes.codec import Change, genesis
 from kanban_shards.coordinator.errors import BeyondRepair, NothingToRepair, ShardMissing
 from kanban_shards.coordinator.ledger import GENESIS, FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator
-from kanban_shards.coordinator.merge.shard_reader import read_all
+from kanban_shards.coordinator.merge.shard_reader import SHARD_LOCK_WAIT_S, opened_shard, read_all, shard_id_of
 from kanban_shards.coordinator.merge.snapshots import Start, read_start, start_of
 from kanban_shards.coordinator.recovery.histories import (
-    SHARD_LOCK_WAIT_S,
     LedgerHistory,
     ShardHistory,
     history_of,
     merged_of,
-    opened_shard,
-    shard_id_of,
     stop_at_damage,
 )
 from kanban_shards.errors import Damaged

@@ -149,9 +149,9 @@ def test_a_coordinator_that_was_stopped_notices_that_it_is_none(home, paths, dae
 
 def test_another_hosts_note(paths) -> None:
     """A pid of another host or container says nothing here."""
-    assert "another host or container than this one" in Holder(os.getpid(), "elsewhere", "daemon", 0).told()
+    assert "another host or container than this one" in Holder(os.getpid(), "elsewhere", "daemon", 0).describe()
     own = Holder(os.getpid(), socket.gethostname(), "daemon", 0)
-    assert own.told() == str(own)
+    assert own.describe() == str(own)
 
 
 def test_its_supervisor_is_told(home, paths, start, tmp_path_factory) -> None:

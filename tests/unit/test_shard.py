@@ -98,7 +98,7 @@ def test_threads_share_a_commit(shard: Shard, monkeypatch: pytest.MonkeyPatch) -
     with ThreadPoolExecutor(8) as pool:
         appended = [pool.submit(shard.append, task_id, Comment(text=str(number)), NOTHING) for number in range(8)]
         assert begun.wait(30)
-        while len(shard._together._waiting) < 7:
+        while len(shard._commits._waiting) < 7:
             pass
         go_on.set()
     assert sorted(each.result().seq for each in appended) == list(range(2, 10))
@@ -340,7 +340,7 @@ def test_closing_beside_threads_that_write(paths: BoardPaths, closers: int) -> N
 
 def test_a_fork_while_a_thread_appends(shard: Shard) -> None:
     """It is told so, whatever the other thread held at that moment."""
-    shard._together._changed.acquire()
+    shard._commits._changed.acquire()
     try:
         child = os.fork()
         if child == 0:
@@ -351,7 +351,7 @@ def test_a_fork_while_a_thread_appends(shard: Shard) -> None:
             finally:
                 os._exit(1)
     finally:
-        shard._together._changed.release()
+        shard._commits._changed.release()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

@@ -9,6 +9,7 @@ import click
 from kanban_shards import boards as home
 from kanban_shards.cli import text
 from kanban_shards.cli.session import Session, answer, json_option
+from kanban_shards.inline_merge import make_files
 from kanban_shards.paths import BoardPaths, root_folder
 
 
@@ -19,7 +20,7 @@ def init(session: Session, as_json: bool) -> None:
     """Make the board, if it is not there yet."""
     paths = BoardPaths.find(**session.where)
     paths.make_folder()
-    home.make_files(paths)
+    make_files(paths)
     answer(as_json, {"board": paths.slug, "path": str(paths.board)}, f"Board {paths.slug} is at {paths.board}")
 
 

@@ -1,0 +1,65 @@
+"""The one door from what a gateway imports to the coordinator.
+
+A process that only writes and reads never loads the coordinator: each function imports it when it is called, which
+costs some 20 ms once. What is here is all that ``shards`` asks of it: a pass where no daemon makes one, a board's
+files, the coordinator's lock, and who holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from kanban_shards.paths import BoardPaths
+from kanban_shards.storage.locks import FileLock
+
+
+def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
+    """Make passes for at most half a second, unless somebody else holds the coordinator's ``lock``.
+
+    Returns whether a pass was made. Raises the StorageErrors of a ledger or a board that cannot be used.
+    """
+    from kanban_shards.coordinator.merge.coordinator import pass_if_free
+
+    return pass_if_free(paths, lock)
+
+
+def make_files(paths: BoardPaths) -> None:
+    """Make the files of the board, if they are not there. Raises CoordinatorRunning, StorageError."""
+    from kanban_shards.coordinator.merge.coordinator import Coordinator
+
+    with holding_coordinator_lock(paths) as lock, Coordinator(paths, lock):
+        pass
+
+
+@contextmanager
+def holding_coordinator_lock(paths: BoardPaths) -> Iterator[FileLock]:
+    """Hold the board's coordinator lock, as a command does. Raises CoordinatorRunning."""
+    from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, holding
+
+    with holding(paths, COMMAND) as lock:
+        yield lock
+
+
+def who_merges(paths: BoardPaths) -> str | None:
+    """Who holds the coordinator's lock, in words; None if nobody does."""
+    from kanban_shards.coordinator.merge.coordinator_lock import holder
+
+    found = holder(paths)
+    return None if found is None else found.describe()
+
+
+def why_quarantined(
+    paths: BoardPaths, profile: str, watermarks: Callable[[], dict[str, tuple[int, str]]]
+) -> str | None:
+    """Why no pass takes anything from the profile's shard, and the cure; None if that is not so.
+
+    ``watermarks``: how far the board shows each shard merged, asked again where it moved meanwhile. Raises the
+    StorageErrors of files that cannot be read.
+    """
+    from kanban_shards.coordinator.merge.collector import QUARANTINED, look
+
+    for skipped in look(paths, watermarks).skipped:
+        if (skipped.profile, skipped.state) == (profile, QUARANTINED):
+            return skipped.why
+    return None
