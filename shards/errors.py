@@ -209,6 +209,15 @@ class NotAFile(StorageError):
         super().__init__(path=path, cure=cure_of(re.sub("-(journal|wal|shm)$", "", str(path))))
 
 
+class StrangeJournal(StorageError):
+    """{path}-journal {problem}, so nothing was rolled back or written; move that journal away, and if {path} is damaged
+    without it, {cure}."""
+
+    def __init__(self, *, path: object, problem: str) -> None:
+        cure = "`kanban-merge adopt` saves what can be read" if is_without_ledger(path) else cure_of(path)
+        super().__init__(path=path, problem=problem, cure=cure)
+
+
 class NewerSchema(StorageError):
     """{path} was made by a newer version of this program (schema {found}, this one knows {known}); update this
     program. Nothing was read or changed."""

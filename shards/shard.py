@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
+from kanban_shards import owners
 from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis, is_beginning
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.vectors import View, encode
@@ -236,7 +237,7 @@ class Shard:
 
     @contextmanager
     def _writing(self, view: View) -> Iterator[sqlite3.Connection]:
-        with self._locked(), connections.explained(self.path):
+        with self._locked(), connections.explained(self.path), owners.acting_for(self.path):
             yield self._open(view)
 
     def _open(self, view: View) -> sqlite3.Connection:
@@ -246,6 +247,8 @@ class Shard:
         if self._connection is not None and found != self._identity:
             self._close_connection()
             self._pending = PendingChanges()  # in another file the same seqs may be another process's
+        if self._connection is not None:  # SQLite looks for a journal anew in each transaction
+            sqlite.check_journal(self.path, sqlite.SHARD)
         if self._connection is not None and self._connection.in_transaction:  # Ctrl-C came where nobody could undo it
             self._connection.execute("ROLLBACK")
         if self._connection is None:

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kanban_shards import owners
 from kanban_shards.coordinator.backup.backup import backups_in
 from kanban_shards.coordinator.errors import NotVerified
 from kanban_shards.coordinator.ledger import FileLedger
@@ -130,7 +131,11 @@ def _drop_changes(path: Path, lock: FileLock, seq: int, digest: str, dry_run: bo
     if base_seq < seq and (at_seq is None or at_seq[0] != digest):
         return 0, f"its change {seq} is not the one that was merged"
     if not dry_run:
-        with closing(sqlite.open_writer(path, sqlite.SHARD, lock)) as shard, connections.explained(path):
+        with (
+            owners.acting_for(path),
+            closing(sqlite.open_writer(path, sqlite.SHARD, lock)) as shard,
+            connections.explained(path),
+        ):
             if base_seq < seq:
                 with connections.transaction(shard):
                     shard.execute("DELETE FROM changes WHERE seq <= ?", (seq,))

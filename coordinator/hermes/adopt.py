@@ -139,6 +139,10 @@ def _is_ours(path: Path) -> bool:
         return not is_legacy(path)
     except Damaged:  # a board of Hermes's so damaged that it is for salvage to read
         return False
+    except StorageError as error:
+        if connections.is_hot_journal(error.__cause__):  # for salvage, which rolls back a copy, and knows ours too
+            return False
+        raise
 
 
 def _check_alone(paths: BoardPaths) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kanban_shards import owners
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.merge import shard_reader
 from kanban_shards.coordinator.merge.shard_reader import (
@@ -114,9 +115,10 @@ class _OpenShard:
         except StorageError as error:
             if not connections.is_hot_journal(error.__cause__):
                 raise
-        if not os.access(self.path, os.W_OK):
-            raise _HalfWritten
-        sqlite.roll_back_hot_journal(self.path, self.lock)
+        with owners.acting_for(self.path):
+            if not owners.is_mine(self.path) or not os.access(self.path, os.W_OK, effective_ids=True):
+                raise _HalfWritten
+            sqlite.roll_back_hot_journal(self.path, sqlite.SHARD, self.lock)
         return self._read_once(read)
 
     def close(self) -> None:

@@ -200,13 +200,14 @@ SHARD_LOCK_WAIT_S = 10.0
 
 @contextmanager
 def opened_shard(path: Path, lock: FileLock) -> Iterator[sqlite3.Connection]:
-    """The shard for reading, once a killed writer's journal is rolled back. ``lock``: the shard's, held."""
+    """The shard for reading, once a killed writer's journal is rolled back. ``lock``: the shard's, held. Raises
+    StrangeJournal if that is not to be done, CannotOpen if another user has to do it."""
     try:
         shard = sqlite.open_reader(path, sqlite.SHARD)
     except StorageError as error:
         if not connections.is_hot_journal(error.__cause__):
             raise
-        sqlite.roll_back_hot_journal(path, lock)
+        sqlite.roll_back_hot_journal(path, sqlite.SHARD, lock)
         shard = sqlite.open_reader(path, sqlite.SHARD)
     with closing(shard):
         yield shard

@@ -29,7 +29,7 @@ from kanban_shards.coordinator.recovery.histories import (
     merged_of,
     stop_at_damage,
 )
-from kanban_shards.errors import Damaged
+from kanban_shards.errors import Damaged, StrangeJournal
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
@@ -130,7 +130,7 @@ def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
             shard_id = old.shard_id or secrets.token_hex(16)
             base = merged.start if merged.start[0] else (0, genesis(profile, shard_id))
             _write_shard(making, shard_lock, (profile, shard_id, *base), changes, runs)
-            aside = files.put_in_place(making, path, shard_lock)
+            aside = files.put_in_place(making, path, shard_lock, with_journal=True)
         finally:
             files.discard(making)
     kept = {change.digest for change in changes}
@@ -247,14 +247,25 @@ class _Old:
 
 def _examine(path: Path, profile: str, merged: LedgerHistory, watermarks: dict, lock: FileLock) -> _Old:
     old = _Old(ShardHistory(), [])
+    has_strange_journal = _set_strange_journal_aside(path, lock)
     with stop_at_damage(), opened_shard(path, lock) as shard:
         with stop_at_damage(), connections.explained(path):
             old.shard_id = shard_id_of(shard, profile)
             why = read_all(shard, profile, lambda other: watermarks.get(other, (0, "")), old.rest)
             old.sound = why is None and connections.integrity(shard, path) == "ok"
         old.held.read(shard, path, profile)
-    old.sound = old.sound and old.held.differs_at(merged) is None
+    old.sound = old.sound and not has_strange_journal and old.held.differs_at(merged) is None
     return old
+
+
+def _set_strange_journal_aside(path: Path, lock: FileLock) -> bool:
+    """Whether there was a journal that must not be rolled back; without it, the shard can be read as it lies there."""
+    try:
+        sqlite.check_journal(path)
+    except StrangeJournal:
+        files.move_sidecars(path, files.name_aside(path, lock))
+        return True
+    return False
 
 
 def _write_shard(path: Path, lock: FileLock, meta: tuple, changes: list[Change], runs: list[int]) -> None:

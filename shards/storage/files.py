@@ -13,8 +13,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from kanban_shards import journals, owners
 from kanban_shards.errors import AlreadyThere, DiskFull, StillWritten, cannot_open, is_full
-from kanban_shards.storage.filesystems import sync_folder
+from kanban_shards.storage.filesystems import open_plain, sync_folder
 from kanban_shards.storage.locks import FileLock
 
 # What SQLite puts beside a database file.
@@ -49,7 +50,7 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
     The one exception to law 1. Closing a file takes away the locks that this very process holds on it, and those of
     no other; so it is safe where this process has no connection to it, which is checked here. Bytes that somebody
     writes meanwhile are worthless, so the caller has seen that nobody has the file open for writing, and this sees
-    that neither size nor time changed. Raises StillWritten, CannotOpen, DiskFull.
+    that neither size nor time changed. Raises StillWritten, NotAFile, CannotOpen, DiskFull.
     """
     digest = hashlib.sha256()
     for suffix in ("", "-journal", "-wal"):
@@ -59,7 +60,8 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
         if before is None:
             continue
         try:
-            with original.open("rb") as reading, copy.open("xb") as writing:
+            descriptor = open_plain(original, os.O_RDONLY | os.O_NOFOLLOW)
+            with open(descriptor, "rb") as reading, copy.open("xb") as writing:
                 while block := reading.read(COPY_BLOCK_BYTES):
                     writing.write(block)
                     if not suffix:
@@ -96,14 +98,19 @@ def give_name(made: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
-def put_in_place(made: Path, path: Path, lock: FileLock) -> Path | None:
+def put_in_place(made: Path, path: Path, lock: FileLock, with_journal: bool = False) -> Path | None:
     """Give a closed database that was just made the name ``path``, durably, and set aside what lay there.
 
-    ``lock``: the lock of ``path``, held. Returns the former file's new name, if there was one. A kill on the way
-    leaves the former file at ``path`` or the new one, never none. Raises DiskFull.
+    It gets the former file's user, group and permissions; where that is gone, those of what lies beside it.
+    ``with_journal``: and so does an empty journal, which its user may not be able to make in that folder. ``lock``: the
+    lock of ``path``, held. Returns the former file's new name, if there was one. A kill on the way leaves the former
+    file at ``path`` or the new one, never none. Raises DiskFull, and CannotOpen where only another user may make it.
     """
     aside = name_aside(path, lock)
     require_whole(made)
+    like = owners.to_be_like(path, beside(path, journals.SUFFIX))
+    if like is not None:
+        owners.make_like(made, like)
     had_one = path.exists()
     if had_one:
         try:
@@ -111,6 +118,8 @@ def put_in_place(made: Path, path: Path, lock: FileLock) -> Path | None:
         except OSError:  # a filesystem without links: here alone, a kill leaves no file at ``path``
             path.rename(aside)
     move_sidecars(path, aside)
+    if with_journal:
+        journals.make_empty(path, os.stat(made))
     made.replace(path)
     discard(made)  # the emptied journal that it leaves
     sync_folder(path.parent)
@@ -124,6 +133,9 @@ def replace(made: Path, path: Path, lock: FileLock) -> None:
     ``lock``: the lock of ``path``, held. For a file that is made anew each time; ``put_in_place`` keeps the former.
     """
     assert lock.held, f"{path} is moved only under its lock"
+    like = owners.to_be_like(path)
+    if like is not None:
+        owners.make_like(made, like)
     for suffix in SIDECARS:
         beside(path, suffix).unlink(missing_ok=True)
     made.replace(path)
@@ -152,6 +164,11 @@ def discard_sidecars(path: Path) -> None:
     """Remove what lies beside a private database whose content has been brought into it."""
     for suffix in SIDECARS:
         beside(path, suffix).unlink(missing_ok=True)
+
+
+def discard_journal(path: Path) -> None:
+    """Remove the journal beside a private database, and leave the WAL."""
+    beside(path, journals.SUFFIX).unlink(missing_ok=True)
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:

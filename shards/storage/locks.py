@@ -18,6 +18,7 @@ import weakref
 from pathlib import Path
 
 from kanban_shards.errors import CannotOpen, FileBusy, NotAFile, Reentered, cannot_open
+from kanban_shards.owners import acting_for
 from kanban_shards.storage.filesystems import FOR_ITS_USER, GROUP_WRITES, file_mode, open_plain
 
 _every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
@@ -248,7 +249,8 @@ def _open_as_it_lies(path: Path, access: int) -> int:
 
 
 def _make(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FOR_ITS_USER)
+    with acting_for(path):  # a lock that only root can open would lock its user out
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FOR_ITS_USER)
     os.fchmod(descriptor, file_mode(path.parent, GROUP_WRITES))  # the umask may have narrowed it
     return descriptor
 

@@ -14,13 +14,16 @@ import os
 import sqlite3
 import stat
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from kanban_shards import journals, owners
 from kanban_shards.errors import (
     BoardLost,
     BoardMissing,
+    CannotOpen,
     FileMissing,
     ForeignFile,
     HistoryLost,
@@ -29,6 +32,8 @@ from kanban_shards.errors import (
     NewerSchema,
     NoSharedMemory,
     NotAFile,
+    StorageError,
+    StrangeJournal,
     StrangeSchema,
     cannot_open,
 )
@@ -56,6 +61,8 @@ from kanban_shards.storage.locks import FileLock
 LONGEST_VALUE_BYTES = 16 * 1024 * 1024
 # Steps of SQLite's machine in which the schema of a file that others write is read; a shard's takes some hundreds.
 SCHEMA_STEPS = 10_000
+# In WAL mode only the making of a file has a journal: while its first page is written. A board has far more of them.
+LARGEST_IN_THE_MAKING_BYTES = 16 * 1024
 STATEMENTS_KEPT = 256
 CACHE_KIB = 16 * 1024
 # Where SQLite keeps what has no name and becomes too large for memory.
@@ -94,20 +101,21 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
 
     ``lock``: the lock of this file, held by the caller from before this call until after the connection is closed.
     Raises the StorageErrors of a file that cannot be used: CannotOpen, Damaged, DiskFull, FileBusy, ForeignFile,
-    LegacyBoard, NewerSchema, NoSharedMemory, NotAFile, StrangeSchema, TooManyFiles.
+    LegacyBoard, NewerSchema, NoSharedMemory, NotAFile, StrangeJournal, StrangeSchema, TooManyFiles.
     """
     assert lock.held, f"{path} is opened for writing only under its lock"
     check_plain(path, role)
-    with connections.explained(path):
+    with connections.explained(path), owners.acting_for(path):
         if role.journal == "wal":
             _check_place(path, role, lock)
         is_new = _make_empty(path)
-        connection = _connect(path, "rwc")
+        connection = _connect(path, "rwc", role)
         try:
             if is_new:
                 os.chmod(path, file_mode(path.parent, role.group))
-            schema = _check_identity(connection, path, role)
-            _set_journal(connection, path, role)
+            with _keeping_journal(connection, role):
+                schema = _check_identity(connection, path, role)
+                _set_journal(connection, path, role)
             if schema < role.schema:
                 _migrate(connection, role)
         except BaseException:
@@ -129,9 +137,11 @@ def open_reader(path: Path, role: Role) -> sqlite3.Connection:
                 raise _missing(path, role)
         except BaseException as error:
             connection.close()
-            # In WAL mode only the making of a file has a journal, and it was cut short.
             if role.journal == "wal" and connections.is_hot_journal(error):
-                raise _missing(path, role) from error
+                journals.check(path)
+                if path.stat().st_size > LARGEST_IN_THE_MAKING_BYTES:
+                    raise _with_a_journal(path, role) from error
+                raise _missing(path, role) from error  # its making was cut short
             raise
     return connection
 
@@ -149,6 +159,15 @@ def check_plain(path: Path, role: Role) -> None:
             raise cannot_open(each, error) from error
         if not stat.S_ISREG(found.st_mode):
             raise NotAFile(path=each)
+
+
+def check_journal(path: Path, role: Role | None = None) -> None:
+    """Raise what forbids to write ``path``, or to roll back what is half done in it: StrangeJournal, NotAFile; and
+    CannotOpen for a file that its own user alone writes and that is another's, however wide its permissions are."""
+    of_one_user = role is not None and role.fingerprint is not None
+    if of_one_user and not owners.is_mine(path):
+        raise CannotOpen(path=path, problem=f"only {owners.owner_of(path)}, whose file it is, writes it")
+    journals.check(path, of_one_user)
 
 
 def open_foreign(path: Path) -> sqlite3.Connection:
@@ -191,14 +210,17 @@ def make_foreign(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def roll_back_hot_journal(path: Path, lock: FileLock) -> None:
-    """Undo the transaction that a killed writer left half done in ``path``. ``lock``: the file's lock, held."""
+def roll_back_hot_journal(path: Path, role: Role, lock: FileLock) -> None:
+    """Undo the transaction that a killed writer left half done in ``path``. ``lock``: the file's lock, held.
+
+    The journal stays: its user may not be able to make another one in that folder. Raises what ``check_journal`` does.
+    """
     assert lock.held, f"{path} is opened for writing only under its lock"
-    with connections.explained(path):
-        connection = _connect(path, "rw")
+    with connections.explained(path), owners.acting_for(path):
+        connection = _connect(path, "rw", role)
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
+            with _keeping_journal(connection, role), connections.one_state(connection):
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         finally:
             connection.close()
 
@@ -265,7 +287,7 @@ def put_copy(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock)
     making = path.with_name(f"{path.name}.making")
     try:
         write_copy(source, making, role)
-        return put_in_place(making, path, lock)
+        return put_in_place(making, path, lock, with_journal=role.journal == "persist")
     finally:
         discard(making)
 
@@ -288,7 +310,11 @@ def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock
     return aside
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, role: Role | None = None) -> sqlite3.Connection:
+    """Open ``path``, which is to be a file of ``role``, if of any; ``mode``: SQLite's, of which only ``ro`` never rolls
+    back what a journal says."""
+    if mode != "ro":
+        check_journal(path, role)
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -303,6 +329,25 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def _keeping_journal(connection: sqlite3.Connection, role: Role) -> Iterator[None]:
+    """Where ``role`` keeps a rollback journal: the first read, in the block, rolls back what a killed writer left half
+    done, and leaves the journal where it is, emptied.
+
+    By itself SQLite removes a journal that it rolled back, as a new connection knows nothing of PERSIST, and to tell it
+    takes a read. A connection that has the file for itself removes none.
+    """
+    if role.journal != "persist":
+        yield
+        return
+    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    yield
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
+        connection.execute("PRAGMA journal_mode=PERSIST")
+    connection.execute("PRAGMA locking_mode=NORMAL")
+    connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # lets go of the file
+
+
 def _make_empty(path: Path) -> bool:
     """Make an empty file, which is an empty database, for its user alone; what SQLite puts beside it gets the same
     permissions. ``mknod`` makes it without opening it (law 1); where only root may call that, SQLite makes the file,
@@ -311,7 +356,8 @@ def _make_empty(path: Path) -> bool:
         return False
     if sys.platform == "linux":
         try:
-            os.mknod(path, stat.S_IFREG | FOR_ITS_USER)
+            with owners.acting_for(path):
+                os.mknod(path, stat.S_IFREG | FOR_ITS_USER)
         except FileExistsError:
             return False
         except OSError as error:
@@ -332,8 +378,18 @@ def _check_place(path: Path, role: Role, lock: FileLock) -> None:
     except sqlite3.OperationalError as error:
         if not connections.is_hot_journal(error):
             raise
-        roll_back_hot_journal(path, lock)
+        if path.stat().st_size > LARGEST_IN_THE_MAKING_BYTES:
+            raise _with_a_journal(path, role) from error
+        roll_back_hot_journal(path, role, lock)
         _check_unwritten(path, role)
+
+
+def _with_a_journal(path: Path, role: Role) -> StorageError:
+    """What to say of a file with a hot journal where this program keeps a WAL: it is of another program, or somebody
+    put it there."""
+    if role is BOARD and is_empty(path.with_name("kanban-ledger.db")):
+        return LegacyBoard(path=path)
+    return StrangeJournal(path=path, problem=f"is none of this program's, which keeps a WAL for a {role.name}")
 
 
 def _check_unwritten(path: Path, role: Role) -> None:

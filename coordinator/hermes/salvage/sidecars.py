@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kanban_shards import journals
 from kanban_shards.coordinator.hermes.salvage.report import Salvage
 from kanban_shards.coordinator.hermes.salvage.wal import Replayed, replay
 from kanban_shards.storage import files, sqlite
@@ -35,6 +36,7 @@ def bring_in(private: Path, report: Salvage) -> Iterator[Trial]:
 
     When the iteration ends, ``private`` has them, unless it holds nothing of itself.
     """
+    left_out = _leave_strange_journal_out(private, report)
     sidecars = [suffix for suffix in (JOURNAL, WAL) if _content(private, suffix)]
     alone = private.with_name(private.name + ".alone")
     try:
@@ -44,9 +46,9 @@ def bring_in(private: Path, report: Salvage) -> Iterator[Trial]:
             _roll_back(private, report)
         if WAL in sidecars:
             _replay(private, report)
-        yield Trial(private, [], alone if alone.exists() else None)
+        yield Trial(private, left_out, alone if alone.exists() else None)
         if alone.exists():
-            yield Trial(alone, [LEFT_OUT[suffix] for suffix in sidecars])
+            yield Trial(alone, left_out + [LEFT_OUT[suffix] for suffix in sidecars])
     finally:
         files.discard(alone)
 
@@ -54,6 +56,19 @@ def bring_in(private: Path, report: Salvage) -> Iterator[Trial]:
 def former_of(private: Path) -> Path:
     """Where the pages are that the WAL of ``private`` replaced, if it had one."""
     return private.with_name(private.name + ".former")
+
+
+def _leave_strange_journal_out(private: Path, report: Salvage) -> list[str]:
+    """Discard the copied journal if SQLite would delete the file that it names; returns what was left out, in words."""
+    name = journals.named_in(private)
+    if name is None:
+        return []
+    files.discard_journal(private)
+    report.warnings.append(
+        f"the journal beside it ends with the name of another file ({name}), which SQLite would delete; nothing was "
+        "rolled back, and what it says was half done is in the copy"
+    )
+    return ["the journal beside it was left out"]
 
 
 def _roll_back(private: Path, report: Salvage) -> None:

@@ -1,0 +1,125 @@
+"""Journals: what lies beside a database says what SQLite deletes, so it is looked at before anything is rolled back.
+
+The last bytes of a rollback journal may name a file, the super-journal of a transaction over several databases. Who
+rolls that journal back, or undoes a transaction of its own in a file that has one, deletes the file, whichever it is.
+Nothing here ever writes such a name, so one is nobody's whom this process should trust (docs/design.md, law 8).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from kanban_shards.errors import NotAFile, StrangeJournal, cannot_open
+from kanban_shards.owners import make_like, name_of
+from kanban_shards.paths import printable_name
+from kanban_shards.storage.filesystems import FOR_ITS_USER
+
+SUFFIX = "-journal"
+# What SQLite ends the name of a super-journal with, and begins a journal with.
+_MAGIC = bytes.fromhex("d9d505f920a163d7")
+# Behind the name: its length and its checksum, four bytes each, and the magic.
+_TRAILER_BYTES = 16
+# The longest name that SQLite takes, here only to be shown.
+_LONGEST_NAME_BYTES = 512
+
+
+def check(path: Path, of_one_user: bool = False) -> None:
+    """Raise StrangeJournal if the journal beside the database at ``path`` must not be rolled back or written.
+
+    ``of_one_user``: it is a file that one user alone writes, so the journal must be that user's, too. Where there is
+    no journal this costs two ``stat``. Raises NotAFile for a link, a pipe or a device in its place, CannotOpen.
+    """
+    try:
+        database = os.lstat(path)
+        if stat.S_ISLNK(database.st_mode):  # SQLite looks beside the file itself
+            path = Path(os.path.realpath(path))
+            database = os.lstat(path)
+    except OSError:
+        database = None
+    journal = f"{path}{SUFFIX}"
+    try:
+        found = os.lstat(journal)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise cannot_open(journal, error) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise NotAFile(path=journal)
+    if of_one_user and database is not None and found.st_uid != database.st_uid:
+        whose = f"belongs to {name_of(found.st_uid)}, and the file to {name_of(database.st_uid)}"
+        raise StrangeJournal(path=path, problem=whose)
+    if found.st_nlink != 1:
+        raise StrangeJournal(path=path, problem="is a second name of another file")
+    name = _named(journal, found)
+    if name is not None:
+        raise StrangeJournal(
+            path=path, problem=f"ends with the name of another file ({name}), which SQLite would delete"
+        )
+
+
+def named_in(path: Path) -> str | None:
+    """The name that the journal beside a private copy ends with, as it can be printed; None if with none."""
+    journal = f"{path}{SUFFIX}"
+    try:
+        return _named(journal, os.lstat(journal))
+    except FileNotFoundError:
+        return None
+
+
+def make_empty(path: Path, like: os.stat_result) -> None:
+    """Make an empty journal, which says nothing, beside the database at ``path``, with the user, group and permissions
+    of ``like``; leave one that is there. Raises CannotOpen."""
+    journal = Path(f"{path}{SUFFIX}")
+    try:
+        os.close(os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FOR_ITS_USER))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise cannot_open(journal, error) from error
+    make_like(journal, like)
+
+
+def _named(journal: str, found: os.stat_result) -> str | None:
+    """The name at the end of ``journal``, which ``found`` describes. What SQLite would not take for a name, because its
+    length or checksum is wrong, counts as one all the same."""
+    if found.st_size < _TRAILER_BYTES:
+        return None
+    end = _end_of(journal, found)
+    if not end.endswith(_MAGIC):
+        return None
+    length = int.from_bytes(end[-_TRAILER_BYTES:][:4])
+    name = end[:-_TRAILER_BYTES][-length:] if 0 < length <= _LONGEST_NAME_BYTES else b""
+    return printable_name(os.fsdecode(name))
+
+
+def _end_of(journal: str, found: os.stat_result) -> bytes:
+    """The last bytes of the journal, by a descriptor.
+
+    SQLite takes no locks on a journal, so closing it takes none away; but it would on a database that somebody gave the
+    journal's name. One that is open here is not opened, and if another file than ``found`` was, it is not closed.
+    """
+    if _is_open_here(found):
+        raise StrangeJournal(path=journal.removesuffix(SUFFIX), problem="is another file, which this process has open")
+    try:
+        descriptor = os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise cannot_open(journal, error) from error
+    now = os.fstat(descriptor)
+    if not os.path.samestat(now, found):
+        raise StrangeJournal(path=journal.removesuffix(SUFFIX), problem="was replaced while it was looked at")
+    try:
+        wanted = _TRAILER_BYTES + _LONGEST_NAME_BYTES
+        return os.pread(descriptor, wanted, max(0, now.st_size - wanted))
+    finally:
+        os.close(descriptor)
+
+
+def _is_open_here(wanted: os.stat_result) -> bool:
+    for number in os.listdir("/dev/fd"):
+        with suppress(OSError):  # the descriptor of this very listing is closed by now
+            if os.path.samestat(os.fstat(int(number)), wanted):
+                return True
+    return False
