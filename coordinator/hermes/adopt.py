@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from kanban_shards import owners
 from kanban_shards.boards import every_lock
 from kanban_shards.coordinator.errors import (
     NotAdopted,
@@ -279,7 +280,7 @@ def _put_back(paths: BoardPaths, original: bool, aside: Path) -> int | None:
     if not original:
         legacy = aside / _RESTORING
         position = export(paths, legacy).position
-        legacy.chmod(paths.board.stat().st_mode & 0o777)  # for whoever used the board until now
+        owners.make_like(legacy, paths.board.stat())  # for whoever used the board until now
     files.move_sidecars(paths.board, aside / paths.board.name)  # empty: whoever wrote the board closed it
     _link(paths.board, aside / paths.board.name)
     legacy.rename(paths.board)

@@ -105,8 +105,8 @@ def rebuild(paths: BoardPaths, lock: FileLock, progress: ProgressCallback = lamb
             _copy_onto(scratch, paths.board, lock)
             return Rebuilt(entries, None)
         except Damaged:
-            aside = files.set_aside(paths.board, lock)
-            _copy_onto(scratch, paths.board, lock)
+            aside = sqlite.put_copy(scratch, paths.board, sqlite.BOARD, lock)
+            sqlite.open_writer(paths.board, sqlite.BOARD, lock).close()  # gives it its WAL
             return Rebuilt(entries, aside)
 
 

@@ -20,6 +20,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 
 from kanban_shards.errors import NotAFile, StorageError
+from kanban_shards.owners import acting_for
 
 MOUNTS = Path("/proc/self/mountinfo")
 NOT_SHARED = re.compile(
@@ -103,12 +104,13 @@ def write_whole(path: Path, text: str) -> None:
         raise StorageError(path=path, problem="that names no file")
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        sync_folder(path.parent)
+        with acting_for(path.parent):
+            with fresh.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+            sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
@@ -119,10 +121,11 @@ def make_folder(folder: Path) -> None:
     """Make ``folder`` and those above it that are missing, each like the one it lies in and durable. Raises OSError."""
     for new in reversed(list(takewhile(_may_be_new, (folder, *folder.parents)))):
         if not new.is_dir():
-            new.mkdir(mode=0o700, exist_ok=True)
-            group = _group_permissions(new.parent)
-            if group:  # not by mkdir, which the umask narrows
-                new.chmod(stat.S_ISGID | 0o700 | group)
+            with acting_for(new):
+                new.mkdir(mode=0o700, exist_ok=True)
+                group = _group_permissions(new.parent)
+                if group:  # not by mkdir, which the umask narrows
+                    new.chmod(stat.S_ISGID | 0o700 | group)
         sync_folder(new.parent)
 
 
