@@ -18,6 +18,8 @@ from kanban_shards.paths import printable_name
 from kanban_shards.storage.filesystems import FOR_ITS_USER
 
 SUFFIX = "-journal"
+# Which journal it is: device and inode.
+Journal = tuple[int, int]
 # What SQLite ends the name of a super-journal with, and begins a journal with.
 _MAGIC = bytes.fromhex("d9d505f920a163d7")
 # Behind the name: its length and its checksum, four bytes each, and the magic.
@@ -26,11 +28,13 @@ _TRAILER_BYTES = 16
 _LONGEST_NAME_BYTES = 512
 
 
-def check(path: Path, of_one_user: bool = False) -> None:
-    """Raise StrangeJournal if the journal beside the database at ``path`` must not be rolled back or written.
+def check(path: Path, of_one_user: bool = False, known: Journal | None = None) -> Journal | None:
+    """Raise StrangeJournal if the journal beside the database at ``path`` must not be rolled back or written; returns
+    which one it is, if there is one.
 
-    ``of_one_user``: it is a file that one user alone writes, so the journal must be that user's, too. Where there is
-    no journal this costs two ``stat``. Raises NotAFile for a link, a pipe or a device in its place, CannotOpen.
+    ``of_one_user``: it is a file that one user alone writes, so the journal must be that user's, too. ``known``: the
+    one that was looked at before, and is not read again while its user alone writes it; then, and where there is no
+    journal, this costs two ``stat``. Raises NotAFile for a link, a pipe or a device in its place, CannotOpen.
     """
     try:
         database = os.lstat(path)
@@ -43,7 +47,7 @@ def check(path: Path, of_one_user: bool = False) -> None:
     try:
         found = os.lstat(journal)
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return None
     except OSError as error:
         raise cannot_open(journal, error) from error
     if not stat.S_ISREG(found.st_mode):
@@ -53,11 +57,14 @@ def check(path: Path, of_one_user: bool = False) -> None:
         raise StrangeJournal(path=path, problem=whose)
     if found.st_nlink != 1:
         raise StrangeJournal(path=path, problem="is a second name of another file")
+    identity = found.st_dev, found.st_ino
+    if of_one_user and identity == known:
+        return identity
     name = _named(journal, found)
     if name is not None:
-        raise StrangeJournal(
-            path=path, problem=f"ends with the name of another file ({name}), which SQLite would delete"
-        )
+        problem = f"ends with the name of another file ({name}), which SQLite would delete"
+        raise StrangeJournal(path=path, problem=problem)
+    return identity
 
 
 def named_in(path: Path) -> str | None:

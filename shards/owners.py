@@ -83,7 +83,7 @@ def to_be_like(*paths: Path) -> os.stat_result | None:
             continue
         if found.st_uid != os.geteuid() != 0 and not found.st_mode & stat.S_IWGRP:
             whose = f"only {name_of(found.st_uid)}, whose file it is, or root may make it again"
-            raise CannotOpen(path=path, problem=whose)
+            raise CannotOpen(path=paths[0], problem=whose)
         return found
     return None
 
@@ -103,10 +103,19 @@ def make_like(path: Path, like: os.stat_result) -> None:
             raise CannotOpen(path=path, problem="another file was put in the place of the one just made")
         with _name_only(path, found) as itself:
             if (found.st_uid, found.st_gid) != (uid, like.st_gid):
-                os.chown(itself, uid, like.st_gid)
+                _give(itself, uid, like.st_gid)
             os.chmod(itself, mode)
     except OSError as error:
         raise cannot_open(path, error) from error
+
+
+def _give(path: str, uid: int, gid: int) -> None:
+    """Who is not root may not give a file to a group that is not their own, and keeps it."""
+    try:
+        os.chown(path, uid, gid)
+    except PermissionError:
+        if os.geteuid() == 0:
+            raise
 
 
 @contextmanager
@@ -139,11 +148,11 @@ def _may_change() -> bool:
 
 def _set_user(uid: int) -> int:
     """Act for ``uid`` if that is allowed; returns whom this thread acted for until now."""
-    return _libc().setfsuid(uid)
+    return int(_libc().setfsuid(uid))
 
 
 def _set_group(gid: int) -> int:
-    return _libc().setfsgid(gid)
+    return int(_libc().setfsgid(gid))
 
 
 @cache

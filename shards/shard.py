@@ -22,6 +22,7 @@ from kanban_shards.changes.fields import Body
 from kanban_shards.changes.vectors import View, encode
 from kanban_shards.errors import Damaged, ShardBehind, ShardOfAnother
 from kanban_shards.group_commit import GroupCommit, Request
+from kanban_shards.journals import Journal
 from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.pending import PendingChanges
 from kanban_shards.storage import connections, files, sqlite
@@ -89,6 +90,7 @@ class Shard:
         self._lock = FileLock(paths.shard_lock(profile))
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._journal: Journal | None = None
         self._was_used = False
         self._pid = os.getpid()
         self._pending = PendingChanges()
@@ -248,7 +250,7 @@ class Shard:
             self._close_connection()
             self._pending = PendingChanges()  # in another file the same seqs may be another process's
         if self._connection is not None:  # SQLite looks for a journal anew in each transaction
-            sqlite.check_journal(self.path, sqlite.SHARD)
+            self._journal = sqlite.check_journal(self.path, sqlite.SHARD, self._journal)
         if self._connection is not None and self._connection.in_transaction:  # Ctrl-C came where nobody could undo it
             self._connection.execute("ROLLBACK")
         if self._connection is None:
@@ -275,6 +277,7 @@ class Shard:
     def _close_connection(self) -> None:
         self._connection.close()
         self._connection = None
+        self._journal = None
 
     def _check_meta(self, connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT profile FROM meta").fetchone()

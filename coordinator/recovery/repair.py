@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from kanban_shards import owners
 from kanban_shards.board import Board
 from kanban_shards.changes.codec import Change, genesis
 from kanban_shards.coordinator.errors import BeyondRepair, NothingToRepair, ShardMissing
@@ -29,7 +30,7 @@ from kanban_shards.coordinator.recovery.histories import (
     merged_of,
     stop_at_damage,
 )
-from kanban_shards.errors import Damaged, StrangeJournal
+from kanban_shards.errors import Damaged, NotAFile, StrangeJournal
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
@@ -259,10 +260,12 @@ def _examine(path: Path, profile: str, merged: LedgerHistory, watermarks: dict, 
 
 
 def _set_strange_journal_aside(path: Path, lock: FileLock) -> bool:
-    """Whether there was a journal that must not be rolled back; without it, the shard can be read as it lies there."""
+    """Whether there was a journal that must not be rolled back; without it, the shard can be read as it lies there.
+    Raises CannotOpen where the shard is another user's."""
     try:
-        sqlite.check_journal(path)
-    except StrangeJournal:
+        with owners.acting_for(path):
+            sqlite.check_journal(path, sqlite.SHARD)
+    except (StrangeJournal, NotAFile):
         files.move_sidecars(path, files.name_aside(path, lock))
         return True
     return False

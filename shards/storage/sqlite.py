@@ -6,6 +6,7 @@ Law 2. Every open-for-write happens under that file's lock, and so do the writes
 Law 3. Shards use a rollback journal (PERSIST) with ``synchronous=FULL``; ledger and board use WAL.
 Law 4. Readers of the board open ``mode=ro`` with ``query_only``.
 Law 7. Files are opened with ``trusted_schema=OFF`` and ``cell_size_check=ON``, and read within bounds.
+Law 8. A journal that names a file is not rolled back, and a shard is opened for writing by its own user only.
 """
 
 from __future__ import annotations
@@ -161,13 +162,18 @@ def check_plain(path: Path, role: Role) -> None:
             raise NotAFile(path=each)
 
 
-def check_journal(path: Path, role: Role | None = None) -> None:
-    """Raise what forbids to write ``path``, or to roll back what is half done in it: StrangeJournal, NotAFile; and
-    CannotOpen for a file that its own user alone writes and that is another's, however wide its permissions are."""
+def check_journal(
+    path: Path, role: Role | None = None, known: journals.Journal | None = None
+) -> journals.Journal | None:
+    """Which journal lies beside ``path``, if one does; ``known``: see ``journals.check``.
+
+    Raises what forbids to write ``path``, or to roll back what is half done in it: StrangeJournal, NotAFile; and
+    CannotOpen for a file that its own user alone writes and that is another's, however wide its permissions are.
+    """
     of_one_user = role is not None and role.fingerprint is not None
     if of_one_user and not owners.is_mine(path):
         raise CannotOpen(path=path, problem=f"only {owners.owner_of(path)}, whose file it is, writes it")
-    journals.check(path, of_one_user)
+    return journals.check(path, of_one_user, known)
 
 
 def open_foreign(path: Path) -> sqlite3.Connection:

@@ -1,5 +1,4 @@
-"""A folder in which profiles make and remove no file: kills, root at work, and a profile that is hostile, as real
-users.
+"""A folder in which profiles make and remove no file: kills, root at work, and a hostile profile, with real users.
 
 docs/security.md, "Several users".
 """
@@ -177,9 +176,11 @@ def test_another_user_makes_no_shard_again(closed: BoardPaths, run: Run, home: s
     """Its profile could not write it; nor is it touched."""
     with closed.shard("bob").open("r+b") as file:
         file.write(b"damaged" * 1000)
+    journal = name_in_journal(closed.shard("bob"), closed.board)
+    os.chown(journal, BOB, GROUP)
     content, before = closed.shard("bob").read_bytes(), owners(closed)
     said = run(OPERATOR, MERGES.format(home=home, words=["repair", "bob"]), ends=3)
-    assert f"only user {BOB}, whose file it is, or root may make it again" in said
+    assert f"only user {BOB}, whose file it is, writes it" in said
     assert closed.shard("bob").read_bytes() == content and owners(closed) == before
 
 

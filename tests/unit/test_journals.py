@@ -125,9 +125,8 @@ def test_repair_sets_it_aside_and_keeps_what_was_not_merged(
     assert victim.exists()
     assert merge("--once")[0] == 0 and merge("verify")[0] == 0
     with Gateway("bob", home=str(paths.folder)) as gateway:
-        assert [each.body for each in gateway.board.comments(gateway.board.tasks()[0].id)] == [
-            "written, and not merged"
-        ]
+        said = [each.body for each in gateway.board.comments(gateway.board.tasks()[0].id)]
+    assert said == ["written, and not merged"]
     assert any(name.endswith("-journal") and ".damaged-" in name for name in os.listdir(paths.folder))
 
 
