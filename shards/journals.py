@@ -108,9 +108,10 @@ def _end_of(journal: str, found: os.stat_result) -> bytes:
     SQLite takes no locks on a journal, so closing it takes none away; but it would on a database that somebody gave the
     journal's name. One that is open here is not opened, and if another file than ``found`` was, it is not closed.
     """
-    if _is_open_here(found):
-        raise StrangeJournal(path=journal.removesuffix(SUFFIX), problem="is another file, which this process has open")
     try:
+        if _is_open_here(found):
+            problem = "is another file, which this process has open"
+            raise StrangeJournal(path=journal.removesuffix(SUFFIX), problem=problem)
         descriptor = os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise cannot_open(journal, error) from error

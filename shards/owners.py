@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from kanban_shards.errors import CannotOpen, cannot_open
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or os.geteuid() == 0:  # not when it is needed: there may be no descriptor left to load it with
     import ctypes
 
 # What asks for the present one and changes nothing: no user or group has this number.
@@ -157,6 +157,4 @@ def _set_group(gid: int) -> int:
 
 @cache
 def _libc() -> ctypes.CDLL:
-    import ctypes  # only root needs it
-
     return ctypes.CDLL(None)

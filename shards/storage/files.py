@@ -199,9 +199,14 @@ def name_aside(path: Path, lock: FileLock) -> Path:
 
 
 def move_sidecars(path: Path, target: Path) -> None:
-    """Rename what lies beside ``path`` to what would lie beside ``target``: a journal fits no other database."""
+    """Rename what lies beside ``path`` to what would lie beside ``target``: a journal fits no other database. An empty
+    one says nothing, and is removed."""
     for suffix in SIDECARS:
-        if beside(path, suffix).exists():
+        if not beside(path, suffix).exists():
+            continue
+        if is_empty(beside(path, suffix)):
+            beside(path, suffix).unlink()
+        else:
             beside(path, suffix).rename(beside(target, suffix))
 
 
