@@ -55,7 +55,8 @@ class ShardCopy(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """What a backup says of itself, as JSON.
 
-    ``position``, ``digest``: where its board stands in the ledger. ``schemas``: of each role of file. ``size_bytes``:
+    ``number``: counted up with each backup of the board in its folder. ``position``, ``digest``: where its board stands
+    in the ledger. ``schemas``: of each role of file. ``size_bytes``:
     of each database file. ``problems``: what was not sound when it was made; empty for a good backup.
     """
 
@@ -68,6 +69,7 @@ class Manifest(msgspec.Struct, frozen=True):
     size_bytes: dict[str, int]
     attachments: int
     problems: list[str]
+    number: int = 0
 
 
 class Backup(msgspec.Struct, frozen=True):
@@ -129,15 +131,16 @@ def store_of(paths: BoardPaths, into: str | None) -> Path:
 
 
 def backups_in(store: Path) -> list[Backup]:
-    """Every complete backup, the oldest first. A folder whose manifest cannot be read is none."""
+    """Every complete backup, the oldest first: those of one board by their numbers, whatever the clock said. A folder
+    whose manifest cannot be read is none."""
     found = []
-    for folder in sorted(store.iterdir()) if store.is_dir() else []:
+    for folder in store.iterdir() if store.is_dir() else []:
         if not folder.name.startswith("."):
             try:
                 found.append(read_backup(folder))
             except NoBackup:
                 continue
-    return found
+    return sorted(found, key=lambda each: (each.manifest.number, each.manifest.position, each.folder.name))
 
 
 def read_backup(folder: Path) -> Backup:
@@ -163,7 +166,8 @@ def make_backup(paths: BoardPaths, store: Path, progress: ProgressCallback = lam
         making = store / f"{_MAKING}{_mark(paths)}-{name}"
         making.mkdir(mode=0o700)
         try:
-            _fill(making, paths, progress)
+            earlier = [each.manifest.number for each in backups_in(store) if each.is_of(paths)]
+            _fill(making, paths, max(earlier, default=0) + 1, progress)
             manifest = read_backup(making).manifest  # what cannot be read again gets no name
         except BaseException:
             shutil.rmtree(making)
@@ -230,7 +234,7 @@ class BackupSchedule:
         self._every_s = every_s
         self._child: subprocess.Popen | None = None
         self._trouble: set[str] = set()
-        newest = backups_in(paths.backups)[-1:]
+        newest = [backup for backup in backups_in(paths.backups) if backup.is_of(paths)][-1:]
         age_s = time.time() - newest[0].manifest.made_ms / 1000 if newest else every_s
         self._next_s = time.monotonic() + max(0.0, every_s - max(0.0, age_s))
 
@@ -273,13 +277,13 @@ class BackupSchedule:
 # --- making one ----------------------------------------------------------------------------------------------------
 
 
-def _fill(making: Path, paths: BoardPaths, progress: ProgressCallback) -> None:
+def _fill(making: Path, paths: BoardPaths, number: int, progress: ProgressCallback) -> None:
     copy = BoardPaths(making, paths.slug)
     problems = _copy_databases(paths, copy)
     linked = link_tree(paths.attachments, making / ATTACHMENTS)
     problems += _lost_attachments(paths, copy, making / ATTACHMENTS)
     problems += _prove(copy, progress)
-    _write_manifest(making, paths, copy, linked, problems)
+    _write_manifest(making, paths, copy, number, linked, problems)
 
 
 def _lost_attachments(paths: BoardPaths, copy: BoardPaths, linked: Path) -> list[str]:
@@ -343,7 +347,9 @@ def shard_findings(paths: BoardPaths, findings: list[Discrepancy]) -> list[Discr
     return [each for each in findings if each.where.startswith("kanban.") and each.where not in others]
 
 
-def _write_manifest(making: Path, paths: BoardPaths, copy: BoardPaths, attachments: int, problems: list[str]) -> None:
+def _write_manifest(
+    making: Path, paths: BoardPaths, copy: BoardPaths, number: int, attachments: int, problems: list[str]
+) -> None:
     with Board(copy) as board, board.reading() as connection:
         position, digest = connection.execute("SELECT position, digest FROM merge_state").fetchone()
     heads, unreadable = _heads(copy)
@@ -357,6 +363,7 @@ def _write_manifest(making: Path, paths: BoardPaths, copy: BoardPaths, attachmen
         size_bytes={path.name: path.stat().st_size for path in sorted(making.glob("*.db"))},
         attachments=attachments,
         problems=problems + unreadable,
+        number=number,
     )
     with (making / MANIFEST).open("wb") as file:
         os.fchmod(file.fileno(), FOR_ITS_USER)
@@ -388,7 +395,7 @@ def _head(path: Path) -> ShardCopy:
 
 
 def _fresh_name() -> str:
-    """One that sorts behind the earlier ones."""
+    """For people; what counts is the number in the manifest."""
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{rest // 1_000:06}"
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kanban_shards import owners
+from kanban_shards import numbered, owners
 from kanban_shards.boards import every_lock
 from kanban_shards.coordinator.errors import (
     NotAdopted,
@@ -309,7 +308,8 @@ def _ours(paths: BoardPaths) -> list[Path]:
 
 def _filled_in_part(paths: BoardPaths) -> Path | None:
     """The folder in which a killed attempt began to set aside what is ours."""
-    folders = sorted(path for path in (paths.folder / ASIDE).glob("*") if path.is_dir())
+    folders = [path for path in (paths.folder / ASIDE).glob("*") if path.is_dir()]
+    folders.sort(key=lambda path: numbered.order("", path.name))
     if folders and not any((folders[-1] / path.name).exists() for path in _ours(paths)):
         return folders[-1]
     return None
@@ -347,12 +347,9 @@ def _move(path: Path, folder: Path) -> None:
 
 
 def _new_folder_aside(paths: BoardPaths) -> Path:
-    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    number = 0
-    while True:
-        folder = paths.folder / ASIDE / (f"{moment}-{number}" if number else moment)
-        try:
-            folder.mkdir(parents=True, mode=0o700)
-            return folder
-        except FileExistsError:
-            number += 1
+    """The coordinator's lock is held, so nobody else makes one."""
+    store = paths.folder / ASIDE
+    store.mkdir(exist_ok=True, mode=0o700)
+    folder = store / numbered.next_name("", os.listdir(store))
+    folder.mkdir(mode=0o700)
+    return folder

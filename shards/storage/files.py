@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import time
 from contextlib import suppress
 from pathlib import Path
 
-from kanban_shards import journals, owners
+from kanban_shards import journals, numbered, owners
 from kanban_shards.errors import AlreadyThere, DiskFull, StillWritten, cannot_open, is_full
 from kanban_shards.storage.filesystems import open_plain, sync_folder
 from kanban_shards.storage.locks import FileLock
@@ -192,10 +191,9 @@ def _open_here(path: Path) -> bool:
 
 
 def name_aside(path: Path, lock: FileLock) -> Path:
-    """A new name that sorts behind the earlier ones."""
+    """A new name that sorts behind the earlier ones, whatever the clock says."""
     assert lock.held, f"{path} is moved only under its lock"
-    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
-    return path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{rest:09}")
+    return path.with_name(numbered.next_name(f"{path.name}.damaged-", os.listdir(path.parent)))
 
 
 def move_sidecars(path: Path, target: Path) -> None:
@@ -219,7 +217,8 @@ def forget_oldest(path: Path) -> None:
             name = re.sub("-(wal|shm|journal)$", "", file.name)
             families[name] = families.get(name, 0) + file.stat().st_size
     size = 0
-    for number, name in enumerate(sorted(families, reverse=True)):
+    newest_first = sorted(families, key=lambda name: numbered.order(beginning, name), reverse=True)
+    for number, name in enumerate(newest_first):
         size += families[name]
         if number and (number >= ASIDE_KEPT or size > ASIDE_KEPT_BYTES):
             discard(path.with_name(name))
