@@ -94,6 +94,12 @@ class LedgerBehind(StorageError):
     board and shards with `kanban-merge repair --ledger`."""
 
 
+class BoardAhead(StorageError):
+    """{path} shows {shown} entries, and no such point is in its ledger, so a rebuild would take from it what it alone
+    has. Nothing was changed; `kanban-merge repair --ledger` makes the ledger fit the board. If the ledger is right and
+    the board is not, move {path} away, and the next pass makes it again."""
+
+
 class NothingToRepair(StorageError):
     """{path} is sound, so nothing was changed; `kanban-merge verify` checks everything."""
 
@@ -106,8 +112,14 @@ class SnapshotMissing(StorageError):
 
 
 class SnapshotStrange(StorageError):
-    """{path} shows the board at {shown}, and no such point is in the ledger: it is another board's, or older than the
-    ledger. Nothing was changed; `kanban-merge repair --snapshot` makes a new one of the board as it stands."""
+    """{path} shows the board at {shown}, and no such point is in the ledger: one of them is another board's, or an
+    older copy. Nothing was changed; {cure}."""
+
+    def __init__(self, *, path: object, shown: int, has_board: bool) -> None:
+        cure = "`kanban-merge repair --snapshot` makes a new one of the board as it stands"
+        if not has_board:
+            cure = "`kanban-merge rebuild` makes the board of the one that leads further, and keeps the other"
+        super().__init__(path=path, shown=shown, has_board=has_board, cure=cure)
 
 
 class BoardBehind(StorageError):
@@ -147,6 +159,19 @@ class BeyondRepair(StorageError):
     """{path} cannot be made again: {problem}. Put the newest copy of that file back and repeat the repair, or put a
     backup back (`kanban-merge backups` shows those there are, `kanban-merge restore BACKUP` does it); nothing was
     changed."""
+
+
+class LedgerBeyondRepair(BeyondRepair):
+    """{path} cannot be made again of board and shards: {problem}. Put the newest copy of that file back and repeat the
+    repair, or put a backup back (`kanban-merge backups` shows those there are, `kanban-merge restore BACKUP` does it).
+    Without either, `kanban-merge repair --ledger --from-board` begins a new ledger behind the board as it stands: the
+    board keeps every task, and a replay begins there. Nothing was changed."""
+
+
+class NoneOfThree(BeyondRepair):
+    """{path} cannot be made again: {problem}, and there is no board. Put a backup back (`kanban-merge backups` shows
+    those there are, `kanban-merge restore BACKUP` does it); without one, `kanban-merge rebuild` keeps this file under
+    another name and begins with what snapshot and shards hold. Nothing was changed."""
 
 
 class NotABoard(StorageError):

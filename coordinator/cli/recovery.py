@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import click
 
 from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.cli.output import ProgressBar
+from kanban_shards.coordinator.former import Tasks
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.coordinator.recovery import repair as repairs
+from kanban_shards.coordinator.recovery.verify import Discrepancy
 from kanban_shards.coordinator.recovery.verify import rebuild as replay
 from kanban_shards.coordinator.recovery.verify import verify as check
-from kanban_shards.errors import NEEDS_ATTENTION
+from kanban_shards.errors import NEEDS_ATTENTION, cure_of
 from kanban_shards.paths import BoardPaths
 
 
@@ -34,11 +39,20 @@ def verify(ctx: click.Context, as_json: bool) -> None:
             f"{found.shards} shards read, {found.seconds:.1f} s"
         )
         if not found.clean:
-            click.echo(
-                "`kanban-merge rebuild` makes the board again from its ledger, `kanban-merge repair` the other files."
-            )
+            for cure in _cures(ctx.obj, found.findings):
+                click.echo(text.printable(cure))
     if not found.clean:
         ctx.exit(NEEDS_ATTENTION)
+
+
+def _cures(paths: BoardPaths, findings: list[Discrepancy]) -> list[str]:
+    """What to do, a line for each file that is to be made again; a finding may say it itself. By the ledger all others
+    are judged, and by the snapshot those but the ledger, so these come first, and alone."""
+    files = {each.where if each.where.endswith(".db") else paths.board.name: each.problem for each in findings}
+    for path in (paths.ledger, paths.snapshot):
+        if path.name in files:
+            return [f"first {path.name}: {cure_of(path)}; then verify again"]
+    return [f"{file}: {cure_of(paths.folder / file)}" for file, problem in files.items() if "`kanban-" not in problem]
 
 
 @click.command()
@@ -52,20 +66,34 @@ def rebuild(paths: BoardPaths, as_json: bool) -> None:
     """
     with locks.holding(paths, COMMAND) as lock, ProgressBar("replaying", as_json) as progress:
         done = replay(paths, lock, progress)
-    aside = "" if done.set_aside is None else f"; the damaged one is kept as {done.set_aside}"
     if as_json:
-        text.print_json({"entries": done.entries, "set_aside": done.set_aside and str(done.set_aside)})
-    else:
-        click.echo(f"{paths.board} is made again from {done.entries} ledger entries{aside}")
+        asides = [str(each) for each in done.set_aside]
+        text.print_json({"entries": done.entries, "set_aside": asides, "lacking": done.lacking})
+        return
+    click.echo(f"{paths.board} is made again from {done.entries} ledger entries")
+    _tell_of_former(done.set_aside, done.lacking)
+
+
+def _tell_of_former(asides: Iterable[Path | None], lacking: Tasks) -> None:
+    """Where former files lie, and the tasks that are nowhere else."""
+    for aside in asides:
+        if aside:
+            click.echo(f"the former file is kept as {aside}")
+    for task_id, title in lacking.items():
+        click.secho(text.printable(f"  there alone, and not on the board: {task_id} {title}"), fg="yellow")
 
 
 @click.command()
 @click.argument("profile", required=False)
 @click.option("--ledger", is_flag=True, help="The ledger, in place of a profile's shard.")
+@click.option("--from-board", is_flag=True, help="With --ledger: where shards lack what was merged, keep the board and "
+              "begin behind it.")  # fmt: skip
 @click.option("--snapshot", is_flag=True, help="The snapshot that old entries were dropped behind.")
 @json_option
 @click.pass_obj
-def repair(paths: BoardPaths, profile: str | None, ledger: bool, snapshot: bool, as_json: bool) -> None:
+def repair(
+    paths: BoardPaths, profile: str | None, ledger: bool, from_board: bool, snapshot: bool, as_json: bool
+) -> None:
     """Make a lost or damaged file again: the shard of PROFILE from the ledger, the ledger from board and shards, or
     the snapshot from the board as it stands.
 
@@ -73,8 +101,12 @@ def repair(paths: BoardPaths, profile: str | None, ledger: bool, snapshot: bool,
     """
     if (profile is not None) + ledger + snapshot != 1:
         raise click.UsageError("Name a profile whose shard is to be repaired, or say --ledger or --snapshot.")
+    if from_board and not ledger:
+        raise click.UsageError("--from-board goes with --ledger.")
     with locks.holding(paths, COMMAND) as lock:
-        if ledger:
+        if from_board:
+            done = repairs.begin_behind_board(paths, lock)
+        elif ledger:
             done = repairs.repair_ledger(paths, lock)
         elif snapshot:
             done = repairs.repair_snapshot(paths, lock)
@@ -84,10 +116,11 @@ def repair(paths: BoardPaths, profile: str | None, ledger: bool, snapshot: bool,
     unmerged = [{name: getattr(each, name) for name in shown} for each in done.unmerged]
     aside = done.set_aside and str(done.set_aside)
     if as_json:
-        text.print_json({"path": str(done.path), "rows": done.rows, "set_aside": aside, "unmerged": unmerged})
+        also = [str(each) for each in done.also_aside]
+        found = {"path": str(done.path), "rows": done.rows, "set_aside": aside, "unmerged": unmerged}
+        text.print_json({**found, "also_set_aside": also, "lacking": done.lacking})
         return
     click.echo(f"{done.path} is made again, with {done.rows} {'changes' if profile else 'entries'}")
-    if aside:
-        click.echo(f"the former file is kept as {aside}")
+    _tell_of_former((done.set_aside, *done.also_aside), done.lacking)
     for each in unmerged:
         click.secho(f"  never merged: change {each['seq']}, {each['kind']} {each['task_id']}", fg="yellow")

@@ -125,12 +125,14 @@ class Coordinator:
         return report
 
     def make_passes(self) -> Report:
-        """Passes until nothing more is there, as one report."""
+        """Passes until nothing more is there, as one report. A change that had seen what the same pass merged first is
+        quarantined in that one, and merged by the next."""
         whole = Report(more=True)
         while whole.more:
             report = self.make_pass()
             whole.decisions += report.decisions
-            whole.skipped, whole.more, whole.busy = report.skipped, report.more, report.busy
+            whole.skipped, whole.busy = report.skipped, report.busy
+            whole.more = report.more or bool(report.decisions and report.skipped)
         return whole
 
     def write(self, bodies: Iterable[tuple[str, Body]]) -> list[Decision]:

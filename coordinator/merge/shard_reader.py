@@ -36,7 +36,8 @@ _TYPES = (int, str, str, str, str, int, str)
 
 OTHER_BOARD = (
     "its board or ledger is not the one that it belongs to: put those back, from a backup if need be "
-    "(`kanban-merge backups`)"
+    "(`kanban-merge backups`); without one, `kanban-merge repair {profile}` makes the shard again from what was "
+    "merged, and keeps this file beside it"
 )
 REPAIR = "`kanban-merge repair {profile}` makes the shard again from what was merged, and keeps this file beside it"
 

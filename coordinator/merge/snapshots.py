@@ -11,7 +11,7 @@ from kanban_shards.coordinator.errors import BeyondRepair, SnapshotMissing, Snap
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.errors import Damaged
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage import connections, files, sqlite
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def start_of(paths: BoardPaths, ledger: FileLedger, onto: sqlite3.Connection | N
     """
     base, digest = ledger.base()
     if not paths.snapshot.exists():
-        if base and not paths.board.exists():
+        if base and files.is_empty(paths.board):
             problem = f"its ledger begins behind entry {base}, and the snapshot with what was before is gone as well"
             raise BeyondRepair(path=paths.board, problem=problem)
         if base:
@@ -40,7 +40,8 @@ def start_of(paths: BoardPaths, ledger: FileLedger, onto: sqlite3.Connection | N
     with sound_snapshot(paths) as snapshot:
         start = read_start(snapshot)
         if not _is_in(ledger, start):
-            raise SnapshotStrange(path=paths.snapshot, shown=start.position)
+            has_board = not files.is_empty(paths.board)
+            raise SnapshotStrange(path=paths.snapshot, shown=start.position, has_board=has_board)
         if onto is not None:
             sqlite.copy_over(snapshot, onto)
     return start

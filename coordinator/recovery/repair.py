@@ -11,18 +11,26 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
 from kanban_shards import owners
 from kanban_shards.board import Board
 from kanban_shards.changes.codec import Change, genesis
-from kanban_shards.coordinator.errors import BeyondRepair, NothingToRepair, ShardMissing
+from kanban_shards.coordinator.errors import (
+    BeyondRepair,
+    BoardBehind,
+    LedgerBeyondRepair,
+    NoneOfThree,
+    NothingToRepair,
+    ShardMissing,
+)
+from kanban_shards.coordinator.former import Tasks, lacking, replace_board, tasks_in
 from kanban_shards.coordinator.ledger import GENESIS, FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.shard_reader import SHARD_LOCK_WAIT_S, opened_shard, read_all, shard_id_of
-from kanban_shards.coordinator.merge.snapshots import Start, read_start, start_of
+from kanban_shards.coordinator.merge.snapshots import Start, read_start, sound_snapshot, start_of
 from kanban_shards.coordinator.recovery.histories import (
     LedgerHistory,
     ShardHistory,
@@ -30,7 +38,7 @@ from kanban_shards.coordinator.recovery.histories import (
     merged_of,
     stop_at_damage,
 )
-from kanban_shards.errors import Damaged, NotAFile, StrangeJournal
+from kanban_shards.errors import BoardLost, Damaged, NotAFile, StrangeJournal
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
@@ -39,6 +47,7 @@ _ORDER = (
     "SELECT v.profile, v.seq, v.at_ms, k.task_id, k.kind, k.body, k.seen, k.written_ms, k.change_digest "
     "FROM merge_verdicts v LEFT JOIN merge_kept k USING (profile, seq) WHERE v.position > ? ORDER BY v.position"
 )
+_LAST = "SELECT profile, seq, at_ms FROM merge_verdicts WHERE position = ?"
 _OPEN_RUNS = (
     "SELECT t.current_run_id FROM merge_tasks m JOIN tasks t ON t.id = m.task_id "
     "WHERE t.current_run_id IS NOT NULL AND ? IN (m.run_profile, m.run_claimer)"
@@ -50,22 +59,25 @@ class Repaired:
     """What a repair did: the file made again, how many rows it holds, and where the former one lies.
 
     ``unmerged``: changes of a shard that were never merged and never will be; they are in the file that was set aside,
-    and nowhere else.
+    and nowhere else. ``lacking``: tasks that a former file tells of, and the board does not. ``also_aside``: where the
+    former board or snapshot lies, if another took its place as well.
     """
 
     path: Path
     rows: int
     set_aside: Path | None
     unmerged: tuple[Change, ...] = ()
+    lacking: Tasks = field(default_factory=dict)
+    also_aside: tuple[Path, ...] = ()
 
 
 def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
     """Make the ledger again from the board, which keeps the order, and the shards, which keep the changes; from where
     the snapshot stands, if there is one.
 
-    ``lock``: the coordinator's, held. Raises NothingToRepair if the ledger is as the board needs it, BeyondRepair if a
-    shard lacks a change that was merged or the board is as damaged as the ledger, and the StorageErrors of a board that
-    cannot be read.
+    ``lock``: the coordinator's, held. Raises NothingToRepair if the ledger is as the board needs it, LedgerBeyondRepair
+    if a shard lacks a change that was merged, BeyondRepair if the board is as damaged as the ledger, NoneOfThree if
+    there is none, and the StorageErrors of a board that cannot be read.
     """
     try:
         return _ledger_made_again(paths, lock)
@@ -74,18 +86,66 @@ def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
             raise
         problem = f"{paths.board}, of which it would be made, is damaged as well ({error.problem})"
         raise BeyondRepair(path=paths.ledger, problem=problem) from error
+    except BoardLost as error:
+        try:
+            with closing(FileLedger(paths.ledger)) as ledger:
+                ledger.check_whole()
+        except Damaged as damage:
+            raise NoneOfThree(path=paths.ledger, problem=f"it is damaged ({damage.problem})") from error
+        raise
+
+
+def begin_behind_board(paths: BoardPaths, lock: FileLock) -> Repaired:
+    """Make the ledger again as ``repair_ledger`` does; where it cannot, because the shards lack what was merged, begin
+    a new one behind the board as it stands, of which the snapshot is made; or behind the snapshot, if the board is an
+    older copy of the same history.
+
+    Nothing that the further one shows is lost. What cannot be compared any more is that it was what its entries gave.
+    Killed on the way, it is continued by ``repair_ledger``. ``lock``: the coordinator's, held. Raises what
+    ``repair_ledger`` raises but for LedgerBeyondRepair, and Damaged for a board that is not sound.
+    """
+    try:
+        return repair_ledger(paths, lock)
+    except LedgerBeyondRepair:
+        former = tasks_in(paths.snapshot, sqlite.SNAPSHOT)
+        aside = _board_of_snapshot(paths, lock) or _snapshot_of_board(paths, lock).set_aside
+        done = repair_ledger(paths, lock)
+        lost = {**done.lacking, **lacking(paths, former)}
+        return replace(done, lacking=lost, also_aside=(aside,) if aside else ())
+
+
+def _board_of_snapshot(paths: BoardPaths, lock: FileLock) -> Path | None:
+    """Put the snapshot in the place of the board if that is an older copy of the same history; returns where the board
+    lies then, and None if it stays."""
+    with stop_at_damage(), sound_snapshot(paths) as snapshot:
+        with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board, connections.explained(paths.board):
+            position = read_start(board).position
+            is_older = position < read_start(snapshot).position
+            is_same = board.execute(_LAST, (position,)).fetchall() == snapshot.execute(_LAST, (position,)).fetchall()
+        if is_older and is_same:
+            return replace_board(paths, snapshot, lock)
+    return None
 
 
 def repair_snapshot(paths: BoardPaths, lock: FileLock) -> Repaired:
     """Make the snapshot again, of the board as it stands: from here on, a replay starts there.
 
     What the board shows now can no longer be compared with what its dropped entries gave. ``lock``: the coordinator's,
-    held. Raises NothingToRepair if the snapshot is sound or none is needed, and Damaged for a board that is not sound.
+    held. Raises NothingToRepair if the snapshot is sound or none is needed, Damaged for a board that is not sound, and
+    LedgerBeyondRepair if it lacks what only the snapshot had.
     """
-    Coordinator(paths, lock).close()  # catches up, or says that another file is the one to be repaired
+    try:
+        Coordinator(paths, lock).close()  # catches up, or says that another file is the one to be repaired
+    except BoardBehind as error:
+        problem = f"{paths.snapshot} is lost, and it alone had what was merged from {error.shown + 1} to {error.base}"
+        raise LedgerBeyondRepair(path=paths.ledger, problem=problem) from error
     with closing(FileLedger(paths.ledger)) as ledger:
         if is_sound_snapshot(paths, ledger):
             raise NothingToRepair(path=paths.snapshot)
+    return _snapshot_of_board(paths, lock)
+
+
+def _snapshot_of_board(paths: BoardPaths, lock: FileLock) -> Repaired:
     with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board, connections.explained(paths.board):
         problem = connections.integrity(board, paths.board)
         if problem != "ok":
@@ -155,8 +215,10 @@ def _ledger_made_again(paths: BoardPaths, lock: FileLock) -> Repaired:
             start = _start(paths)
             if _write_ledger(making, lock, start, _entries(paths, board, start)) != (shown, digest):
                 problem = f"{paths.board} and the shards do not lead to the digest that the board shows"
-                raise BeyondRepair(path=paths.ledger, problem=problem)
-        return Repaired(paths.ledger, shown - start.position, files.put_in_place(making, paths.ledger, lock))
+                raise LedgerBeyondRepair(path=paths.ledger, problem=problem)
+        lost = lacking(paths, tasks_in(paths.ledger, sqlite.LEDGER))
+        aside = files.put_in_place(making, paths.ledger, lock)
+        return Repaired(paths.ledger, shown - start.position, aside, lacking=lost)
     finally:
         board.close()
         files.discard(making)
@@ -203,7 +265,7 @@ def _entries(paths: BoardPaths, board: sqlite3.Connection, start: Start) -> Iter
             shards[profile] = _merged_changes(paths, profile)
         if seq not in shards[profile]:
             problem = f"{paths.shard(profile)} lacks change {seq}, which was merged"
-            raise BeyondRepair(path=paths.ledger, problem=problem)
+            raise LedgerBeyondRepair(path=paths.ledger, problem=problem)
         yield at_ms, shards[profile][seq]
 
 

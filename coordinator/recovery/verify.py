@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
+from kanban_shards.coordinator.errors import SnapshotStrange
+from kanban_shards.coordinator.former import Tasks, check_not_ahead, lacking, replace_board, tables, tasks_in
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.collector import QUARANTINED, look
 from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback, catch_up, replayed
@@ -25,7 +27,6 @@ from kanban_shards.storage.locks import FileLock
 
 # Enough differences of one table to see what is wrong.
 DIFFERENCES_SHOWN = 5
-_NOT_REPLAYED = ("_sqlite_migrations",)
 
 
 @dataclass(frozen=True)
@@ -78,58 +79,84 @@ def verify(paths: BoardPaths, progress: ProgressCallback = lambda done, total: N
     return found
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rebuilt:
-    """What a rebuild did: entries replayed, and where the former board lies if it was too damaged to be written."""
+    """What a rebuild did: entries replayed, and where the former files lie, if they were other than what was made.
 
-    entries: int
-    set_aside: Path | None
+    ``lacking``: the tasks that the former files tell of, and the new board does not.
+    """
+
+    entries: int = 0
+    set_aside: list[Path] = field(default_factory=list)
+    lacking: Tasks = field(default_factory=dict)
 
 
 def rebuild(paths: BoardPaths, lock: FileLock, progress: ProgressCallback = lambda done, total: None) -> Rebuilt:
-    """Make the board again from the ledger, in one transaction of the board's file; if both are gone, from the snapshot
-    and what the shards hold since.
+    """Make the board again from the ledger, in one transaction of the board's file; without a board, from whatever of
+    ledger and snapshot leads further, and what the shards hold since. What lay there and was another is kept beside it.
 
-    ``lock``: the coordinator's, held. Raises FileMissing or Damaged for a ledger that cannot be replayed, and leaves
-    the board as it is then. Without a ledger, a board that is none of ours, or that is damaged, is what is told of.
+    ``lock``: the coordinator's, held. Raises BoardAhead for a sound board that stands where the ledger does not lead,
+    FileMissing or Damaged for a ledger that cannot be replayed, and leaves the board as it is then. Without a ledger,
+    a board that is none of ours, or that is damaged, is what is told of.
     """
-    if files.is_empty(paths.ledger):
-        if files.is_empty(paths.board) and paths.snapshot.exists():
-            return _begun_again(paths, lock)
+    done = Rebuilt()
+    former = tasks_in(paths.board, sqlite.BOARD)
+    if files.is_empty(paths.board) and (stray := _stray(paths)):
+        former |= tasks_in(*stray)
+        done.set_aside.append(files.set_aside(stray[0], lock))
+    if not files.is_empty(paths.ledger):
+        done.entries = _replay(paths, lock, done, progress)
+    elif files.is_empty(paths.board) and (paths.snapshot.exists() or done.set_aside):
+        done.entries = _begin_again(paths, lock)
+    else:
         sqlite.open_reader(paths.board, sqlite.BOARD).close()
-    with (
-        closing(FileLedger(paths.ledger)) as ledger,
-        replayed(paths, ledger, progress=progress) as (scratch, entries),
-    ):
-        try:
-            _copy_onto(scratch, paths.board, lock)
-            return Rebuilt(entries, None)
-        except Damaged:
-            aside = sqlite.put_copy(scratch, paths.board, sqlite.BOARD, lock)
-            sqlite.open_writer(paths.board, sqlite.BOARD, lock).close()  # gives it its WAL
-            return Rebuilt(entries, aside)
+        FileLedger(paths.ledger).close()
+    done.lacking = lacking(paths, former)
+    return done
 
 
-def _begun_again(paths: BoardPaths, lock: FileLock) -> Rebuilt:
-    """Board and ledger of what is left when both are gone: the snapshot, and in the shards all that came since, which
-    is decided anew. Killed on the way, it leaves a board whose ledger `repair --ledger` makes."""
-    with sound_snapshot(paths) as snapshot:
-        start = read_start(snapshot)
-        aside = sqlite.put_copy(snapshot, paths.board, sqlite.BOARD, lock)
-    files.discard(paths.ledger)
-    with closing(FileLedger(paths.ledger, lock)) as ledger:
-        ledger.begin_behind(start.position, start.digest)
-    with Coordinator(paths, lock) as coordinator:
-        return Rebuilt(len(coordinator.make_passes().decisions), aside)
+def _replay(paths: BoardPaths, lock: FileLock, done: Rebuilt, progress: ProgressCallback) -> int:
+    with closing(FileLedger(paths.ledger)) as ledger:
+        check_not_ahead(paths, ledger)
+        with replayed(paths, ledger, progress=progress) as (scratch, entries):
+            aside = replace_board(paths, scratch, lock)
+    done.set_aside += [aside] if aside else []
+    return entries
 
 
-def _copy_onto(scratch: sqlite3.Connection, path: Path, lock: FileLock) -> None:
-    board = sqlite.open_writer(path, sqlite.BOARD, lock)
+def _stray(paths: BoardPaths) -> tuple[Path, sqlite.Role] | None:
+    """There is no board: which of ledger and snapshot leads nowhere, or less far than the other. None if they fit.
+    Raises BeyondRepair if the ledger needs a snapshot that is gone, and Damaged for a snapshot."""
+    if files.is_empty(paths.ledger):
+        return None
     try:
-        with connections.explained(path):
-            sqlite.copy_over(scratch, board)
-    finally:
-        board.close()
+        with closing(FileLedger(paths.ledger)) as ledger:
+            ledger.check_whole()
+            start_of(paths, ledger)
+    except SnapshotStrange as strange:
+        with closing(FileLedger(paths.ledger)) as ledger:
+            is_whole = not ledger.base()[0] and ledger.head()[0] >= strange.shown
+        return (paths.snapshot, sqlite.SNAPSHOT) if is_whole else (paths.ledger, sqlite.LEDGER)
+    except Damaged as error:
+        if error.path == paths.ledger:
+            return paths.ledger, sqlite.LEDGER
+        raise
+    return None
+
+
+def _begin_again(paths: BoardPaths, lock: FileLock) -> int:
+    """Board and ledger of what is left when both are gone: the snapshot, if there is one, and in the shards all that
+    came since, which is decided anew; returns how many changes. Killed on the way, it leaves a board whose ledger
+    `repair --ledger` makes."""
+    if paths.snapshot.exists():
+        with sound_snapshot(paths) as snapshot:
+            start = read_start(snapshot)
+            sqlite.put_copy(snapshot, paths.board, sqlite.BOARD, lock)
+        files.discard(paths.ledger)
+        with closing(FileLedger(paths.ledger, lock)) as ledger:
+            ledger.begin_behind(start.position, start.digest)
+    with Coordinator(paths, lock) as coordinator:
+        return len(coordinator.make_passes().decisions)
 
 
 def _check_file(found: Verification, path: Path, answer: str) -> None:
@@ -174,20 +201,8 @@ def compare_with_replay(
         end = state.position()[0]
         problem = f"replayed, it ends at position {end} with another digest than the board's, {shown}"
         found.findings.append(Discrepancy(ledger.path.name, problem))
-    for table, key in _tables(scratch):
+    for table, key in tables(scratch):
         _compare(found, table, key, scratch, board)
-
-
-def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Every table with the columns of its primary key, to order by."""
-    names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
-    keys = []
-    for (name,) in names:
-        if name in _NOT_REPLAYED:
-            continue
-        columns = connection.execute(f"PRAGMA table_info({name})").fetchall()
-        keys.append((name, ", ".join(column[1] for column in columns if column[5]) or "1"))
-    return keys
 
 
 def _compare(

@@ -310,6 +310,9 @@ def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock
         try:
             write_copy(target, aside, role)
             source.backup(target)
+        except BaseException:
+            discard(aside)  # half a copy, or one of what is still in place
+            raise
         finally:
             target.close()
     forget_oldest(path)
