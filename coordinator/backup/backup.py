@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -27,6 +27,7 @@ from kanban_shards.coordinator.errors import BackupFailed, NoBackup, UpkeepRunni
 from kanban_shards.coordinator.merge.coordinator import ProgressCallback
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, locked_shard
 from kanban_shards.coordinator.recovery.verify import Discrepancy, verify
+from kanban_shards.coordinator.trimming import leave_out_what_came_later
 from kanban_shards.errors import NEEDS_ATTENTION, FileBusy, InvalidName, KanbanError, NotAFile, StorageError
 from kanban_shards.paths import BoardPaths, expanded
 from kanban_shards.records import Attachment
@@ -324,6 +325,10 @@ def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:
         except (StorageError, InvalidName) as error:
             files.discard(copy.folder / path.name)
             problems.append(str(error))
+    with Board(paths) as board:
+        watermarks = board.watermarks()
+    with suppress(StorageError):  # of a copy that is not sound, which is what the proof says
+        leave_out_what_came_later(copy, lambda profile: watermarks.get(profile, (0, "")))
     return problems
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from kanban_shards.board import Board
@@ -86,9 +87,8 @@ def restore(
         _put_into(copy.ledger, sqlite.LEDGER, paths.ledger, lock, done)
         done.ledger = RESTORED
     _restore_snapshot(paths, copy, lock, done)
-    _put_into(copy.board, sqlite.BOARD, paths.board, lock, done)
     done.attachments = link_tree(copy.folder / ATTACHMENTS, paths.attachments)
-    _go_on(paths, lock, done)
+    _restore_board(paths, copy, lock, done)
     done.findings = verify(paths, progress).findings
     return done
 
@@ -161,6 +161,28 @@ def _restore_snapshot(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done:
             done.set_aside.append(files.set_aside(paths.snapshot, lock))
         else:  # its board is one too, and with a later one the backup could not be put back again
             _put(copy.board, sqlite.SNAPSHOT, paths.snapshot, lock, done)
+
+
+class _Apart(BoardPaths):
+    """The same files, but for a board that nobody reads."""
+
+    @cached_property
+    def board(self) -> Path:
+        return self.folder / ".kanban-restoring.making"
+
+
+def _restore_board(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done: Restored) -> None:
+    """The backup's board catches up where nobody reads it, and takes the place of the former in one step: whoever read
+    the past would take a run for over that is open."""
+    apart = _Apart(paths.folder, paths.slug)
+    try:
+        with closing(sqlite.open_reader(copy.board, sqlite.BOARD)) as reader:
+            sqlite.write_copy(reader, apart.board, sqlite.BOARD)
+        _go_on(apart, lock, done)
+        _put_into(apart.board, sqlite.BOARD, paths.board, lock, done)
+    finally:
+        files.discard(apart.board)
+    _merge(paths, lock, done)  # what was written meanwhile
 
 
 def _where_the_ledger_leads(path: Path, copy: BoardPaths) -> dict[str, Watermark] | None:
@@ -254,6 +276,10 @@ def _go_on(paths: BoardPaths, lock: FileLock, done: Restored) -> None:
             done.set_aside += [aside] if aside else []
         except NothingToRepair:  # its own gateway put it right meanwhile
             done.shards[profile] = STAYED
+    _merge(paths, lock, done)
+
+
+def _merge(paths: BoardPaths, lock: FileLock, done: Restored) -> None:
     with Coordinator(paths, lock) as coordinator:
         while merged := len(coordinator.make_passes().decisions):
             done.merged += merged

@@ -58,13 +58,15 @@ HALF_WRITTEN = (
 
 @dataclass(frozen=True)
 class Skipped:
-    """A shard that was not read to its end. ``state`` is BUSY or QUARANTINED; ``seq``: the change it stands at."""
+    """A shard that was not read to its end. ``state`` is BUSY or QUARANTINED; ``seq``: the change it stands at;
+    ``saw``: whose change, and which, its author claims to have seen, and nobody merged."""
 
     profile: str
     path: Path
     state: str
     why: str
     seq: int | None = None
+    saw: tuple[str, int] | None = None
 
     @property
     def file(self) -> str:
@@ -303,8 +305,8 @@ def _look_once(paths: BoardPaths, watermarks: dict[str, tuple[int, str]]) -> Col
                 whole.changes.setdefault(profile, []).extend(changes)
                 reached[profile] = (changes[-1].seq, changes[-1].digest)
             whole.skipped, whole.locked = part.skipped, part.locked
-            if not part.more:
-                return whole
+            if not part.more and not (part.changes and any(skipped.saw for skipped in part.skipped)):
+                return whole  # else what was seen may be among what this part would have merged
     finally:
         collector.close()
 
@@ -312,7 +314,7 @@ def _look_once(paths: BoardPaths, watermarks: dict[str, tuple[int, str]]) -> Col
 def _left(profile: str, path: Path, trouble: Exception) -> Skipped:
     if isinstance(trouble, Quarantine):
         cure = trouble.cure.format(profile=profile)
-        return Skipped(profile, path, QUARANTINED, f"{trouble.why}; {cure}", trouble.seq)
+        return Skipped(profile, path, QUARANTINED, f"{trouble.why}; {cure}", trouble.seq, trouble.saw)
     if isinstance(trouble, InvalidName):
         shown = path.with_name(printable_name(path.name))
         return Skipped(profile, path, QUARANTINED, NO_PROFILE.format(profile=profile, path=shown))

@@ -132,7 +132,7 @@ class Coordinator:
             report = self.make_pass()
             whole.decisions += report.decisions
             whole.skipped, whole.busy = report.skipped, report.busy
-            whole.more = report.more or bool(report.decisions and report.skipped)
+            whole.more = report.more or bool(report.decisions and any(skipped.saw for skipped in report.skipped))
         return whole
 
     def write(self, bodies: Iterable[tuple[str, Body]]) -> list[Decision]:

@@ -45,13 +45,17 @@ Watermark = Callable[[str], tuple[int, str]]
 
 
 class Quarantine(Exception):
-    """Why nothing more is taken of a shard, at which change, and what cures that."""
+    """Why nothing more is taken of a shard, at which change, and what cures that. ``saw``: the profile and seq of a
+    change that its author claims to have seen, and that was not merged."""
 
-    def __init__(self, why: str, seq: int | None = None, cure: str = REPAIR) -> None:
+    def __init__(
+        self, why: str, seq: int | None = None, cure: str = REPAIR, saw: tuple[str, int] | None = None
+    ) -> None:
         super().__init__(why)
         self.why = why
         self.seq = seq
         self.cure = cure
+        self.saw = saw
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,8 @@ def _check_content(change: Change, digest: str, watermark: Watermark) -> int:
         raise Quarantine(f"change {seq} cannot be read: {error}", seq) from error
     for other, other_seq in seen.items():
         if other_seq > (seq - 1 if other == change.profile else watermark(other)[0]):
-            raise Quarantine(f"change {seq} claims to have seen {other}'s change {other_seq}; there is none", seq)
+            why = f"change {seq} claims to have seen {other}'s change {other_seq}; there is none"
+            raise Quarantine(why, seq, saw=(other, other_seq))
     if not change.continues(digest):
         raise Quarantine(f"change {seq} was rewritten, or one before it was", seq)
     return body.weight()
