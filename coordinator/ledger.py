@@ -138,6 +138,11 @@ class FileLedger:
         with connections.explained(self.path):
             connections.shrink(self._connection)
 
+    def check_schema(self) -> None:
+        """Raise SchemaMoved if a newer program has migrated the file meanwhile."""
+        with connections.explained(self.path):
+            sqlite.check_schema(self._connection, self.path, sqlite.LEDGER)
+
     def integrity(self) -> str:
         """SQLite's own ``integrity_check``: ``ok``, or what is wrong."""
         return connections.integrity(self._connection, self.path)

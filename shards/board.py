@@ -344,7 +344,9 @@ class Board:
         present = self._present_files()
         if self._connection is not None and present != self._present:
             self.close()
-        if self._connection is None:
+        if self._connection is not None:
+            sqlite.check_schema(self._connection, self.paths.board, sqlite.BOARD)
+        else:
             connection = sqlite.open_reader(self.paths.board, sqlite.BOARD)
             connection.row_factory = sqlite3.Row
             self._connection = connection

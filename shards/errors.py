@@ -223,6 +223,11 @@ class NewerSchema(StorageError):
     program. Nothing was read or changed."""
 
 
+class SchemaMoved(NewerSchema):
+    """{path} was brought to schema {found} by a newer version of this program while this process, which knows {known},
+    had it open; restart this process, with the newer version. Nothing was read or changed."""
+
+
 class Damaged(StorageError):
     """{path} is damaged ({problem}). Nothing was changed; {cure}."""
 

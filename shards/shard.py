@@ -253,6 +253,8 @@ class Shard:
             self._journal = sqlite.check_journal(self.path, sqlite.SHARD, self._journal)
         if self._connection is not None and self._connection.in_transaction:  # Ctrl-C came where nobody could undo it
             self._connection.execute("ROLLBACK")
+        if self._connection is not None:
+            sqlite.check_schema(self._connection, self.path, sqlite.SHARD)
         if self._connection is None:
             connection = sqlite.open_writer(self.path, sqlite.SHARD, self._lock)
             try:

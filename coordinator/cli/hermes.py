@@ -91,11 +91,18 @@ def adopt(ctx: click.Context, all_boards: bool, trust_closed: bool, as_json: boo
         def show() -> None:
             _show_import(done.imported)
             click.echo(f"{paths.board} is a board of this program now; Hermes's file is kept as {done.legacy}")
+            if done.limits:
+                click.echo(f"the limits of before hold again: {_limits(done.limits)}")
 
         value = {**_import_value(done.imported), "board": str(paths.board), "legacy": str(done.legacy)}
+        value["limits"] = done.limits
         return Result(value, show, not done.imported.complete)
 
     report(ctx, adopted, all_boards, as_json)
+
+
+def _limits(limits: dict[str, int]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in limits.items())
 
 
 @click.command("restore-legacy")
@@ -117,8 +124,11 @@ def restore_legacy(ctx: click.Context, original: bool, all_boards: bool, trust_c
         def show() -> None:
             click.echo(f"{done.path} is Hermes's again, {what}")
             click.echo(f"what this program made is set aside in {done.set_aside}")
+            if done.limits:
+                click.echo(f"so are its limits, until it is adopted again: {_limits(done.limits)}")
 
         value = {"board": str(done.path), "set_aside": str(done.set_aside), "position": done.position}
+        value["limits"] = done.limits
         return Result(value, show, False)
 
     report(ctx, restored, all_boards, as_json)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from kanban_shards import numbered, owners
+from kanban_shards.board import Board
 from kanban_shards.boards import every_lock
+from kanban_shards.changes.kinds import Settings
 from kanban_shards.coordinator.errors import (
     NotAdopted,
     NothingAdopted,
@@ -33,7 +35,7 @@ from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
-from kanban_shards.paths import COORDINATOR, BoardPaths, printable_name
+from kanban_shards.paths import COORDINATOR, DEFAULT_BOARD, BoardPaths, printable_name
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.filesystems import sync_folder
 
@@ -49,20 +51,24 @@ _LOGS = ("-wal", "-journal")
 
 @dataclass(frozen=True)
 class Adopted:
-    """What ``adopt`` did: the import, and where the former file lies."""
+    """What ``adopt`` did: the import, and where the former file lies. ``limits``: those of the board that was set aside
+    here last, which hold again."""
 
     imported: Imported
     legacy: Path
+    limits: dict[str, int]
 
 
 @dataclass(frozen=True)
 class GivenBack:
     """What ``restore_legacy`` did: the folder with what was set aside, and the ledger position that Hermes's board
-    shows; None if the original is back as it was."""
+    shows; None if the original is back as it was. ``limits``: of the board that was set aside. Hermes has no place for
+    them, and they hold again when the board is adopted again."""
 
     path: Path
     set_aside: Path
     position: int | None
+    limits: dict[str, int]
 
 
 def adopt(
@@ -123,7 +129,8 @@ def _adopt(paths: BoardPaths, trust_closed: bool, progress: ProgressCallback) ->
         _check_alone(paths)
         check_closed(paths.board, trust_closed)
         try:
-            done = _build(paths, building, trust_closed, progress)
+            limits = _limits_aside(paths)
+            done = _build(paths, building, limits, trust_closed, progress)
         except BaseException:
             shutil.rmtree(building.folder, ignore_errors=True)  # it may be what fills the disk
             raise
@@ -131,7 +138,7 @@ def _adopt(paths: BoardPaths, trust_closed: bool, progress: ProgressCallback) ->
         with Coordinator(paths, lock):  # opening it says whether the two files fit each other
             pass
         shutil.rmtree(building.folder)
-    return Adopted(done, legacy)
+    return Adopted(done, legacy, limits)
 
 
 def _is_ours(path: Path) -> bool:
@@ -161,7 +168,9 @@ def _is_of_a_killed_attempt(path: Path) -> bool:
         return all(entry.change.profile == COORDINATOR for entry in ledger.after(0))
 
 
-def _build(paths: BoardPaths, building: BoardPaths, trust_closed: bool, progress: ProgressCallback) -> Imported:
+def _build(
+    paths: BoardPaths, building: BoardPaths, limits: dict[str, int], trust_closed: bool, progress: ProgressCallback
+) -> Imported:
     """The new board and its ledger, in a folder of their own, and a copy of the former without a WAL: all of them
     whole, and of the board as it still lies there."""
     before = stamp(paths.board)
@@ -169,6 +178,9 @@ def _build(paths: BoardPaths, building: BoardPaths, trust_closed: bool, progress
         shutil.rmtree(building.folder)
     building.make_folder()
     done = import_board(paths.board, building, trust_closed=trust_closed, copy_files=False, progress=progress)
+    if limits:
+        with locks.holding(building, COMMAND) as lock, Coordinator(building, lock) as coordinator:
+            coordinator.write([("", Settings(**limits))])
     if _logs(paths.board):
         whole = building.folder / "whole"
         whole.mkdir()
@@ -240,7 +252,7 @@ def _restore(paths: BoardPaths, original: bool, trust_closed: bool) -> GivenBack
         else:
             raise NotAdopted(path=paths.board)
         _clear(paths, aside)
-    return GivenBack(paths.board, aside, position)
+    return GivenBack(paths.board, aside, position, _limits_in(aside / paths.board.name))
 
 
 def _is_back(paths: BoardPaths, original: bool) -> bool:
@@ -306,10 +318,27 @@ def _ours(paths: BoardPaths) -> list[Path]:
     return [path for path in (*legacy, *shards, paths.ledger, paths.snapshot) if path.exists()]
 
 
+def _folders_aside(paths: BoardPaths) -> list[Path]:
+    """What ``restore_legacy`` set aside, the oldest first."""
+    folders = [path for path in (paths.folder / ASIDE).glob("*") if path.is_dir()]
+    return sorted(folders, key=lambda path: numbered.order("", path.name))
+
+
+def _limits_aside(paths: BoardPaths) -> dict[str, int]:
+    """The limits of the board that was set aside here last; none if there was none, or it cannot be read."""
+    boards = [folder / paths.board.name for folder in _folders_aside(paths)]
+    return next((_limits_in(board) for board in reversed(boards) if board.exists()), {})
+
+
+def _limits_in(board: Path) -> dict[str, int]:
+    with suppress(StorageError), Board(BoardPaths(board.parent, DEFAULT_BOARD)) as opened:
+        return {name: value for name, value in opened.settings().items() if name in Settings.__struct_fields__}
+    return {}
+
+
 def _filled_in_part(paths: BoardPaths) -> Path | None:
     """The folder in which a killed attempt began to set aside what is ours."""
-    folders = [path for path in (paths.folder / ASIDE).glob("*") if path.is_dir()]
-    folders.sort(key=lambda path: numbered.order("", path.name))
+    folders = _folders_aside(paths)
     if folders and not any((folders[-1] / path.name).exists() for path in _ours(paths)):
         return folders[-1]
     return None

@@ -143,6 +143,8 @@ class _OpenShard:
             self._close_connection()
             self._connection = sqlite.open_reader(self.path, sqlite.SHARD)
             self._identity = identity
+        else:
+            sqlite.check_schema(self._connection, self.path, sqlite.SHARD)
         return self._connection
 
     def _close_connection(self) -> None:

@@ -183,6 +183,9 @@ class Coordinator:
         for path, identity in self._opened.items():
             if files.identity(path) != identity:
                 raise FileReplaced(path=path)
+        with connections.explained(self.paths.board):
+            sqlite.check_schema(self._connection, self.paths.board, sqlite.BOARD)
+        self._ledger.check_schema()
 
     def _read_data_version(self) -> int:
         with connections.explained(self.paths.board):

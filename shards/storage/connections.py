@@ -98,7 +98,8 @@ def check_same_process(path: Path, opened_by: int) -> None:
 
 def schema_of(connection: sqlite3.Connection) -> int:
     """The number of the schema of an open file (``user_version``)."""
-    return connection.execute("PRAGMA user_version").fetchone()[0]
+    (schema,) = connection.execute("PRAGMA user_version").fetchone()
+    return schema
 
 
 def schema_fingerprint(connection: sqlite3.Connection) -> str:

@@ -33,6 +33,7 @@ from kanban_shards.errors import (
     NewerSchema,
     NoSharedMemory,
     NotAFile,
+    SchemaMoved,
     StorageError,
     StrangeJournal,
     StrangeSchema,
@@ -145,6 +146,13 @@ def open_reader(path: Path, role: Role) -> sqlite3.Connection:
                 raise _missing(path, role) from error  # its making was cut short
             raise
     return connection
+
+
+def check_schema(connection: sqlite3.Connection, path: Path, role: Role) -> None:
+    """Raise SchemaMoved if a file that was kept open has been migrated by a newer program meanwhile."""
+    schema = connections.schema_of(connection)
+    if schema > role.schema:
+        raise SchemaMoved(path=path, found=schema, known=role.schema)
 
 
 def check_plain(path: Path, role: Role) -> None:
