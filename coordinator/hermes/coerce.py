@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
-from kanban_shards.changes.imported import LAST_MOMENT_S, Row
+from kanban_shards.changes.imported import Row
 from kanban_shards.coordinator.hermes.legacy import Column, Legacy, columns_of
+from kanban_shards.coordinator.moments import moment_s
 from kanban_shards.coordinator.state.session import json_text
 from kanban_shards.paths import is_task_id
 
@@ -115,9 +116,8 @@ def truncate(row: Row, limit_bytes: int, table: str, row_id: Any, notes: Notes) 
 
 def _fit_value(column: Column, value: Any) -> Any:
     if column.is_integer:
-        number = _integer(value)
-        least, most = (0, LAST_MOMENT_S) if column.is_moment else (-LARGEST, LARGEST)
-        if number is None or not least <= number <= most:
+        number = moment_s(value) if column.is_moment else _integer(value)
+        if number is not None and abs(number) > LARGEST:
             number = None
         return (column.default or 0) if number is None and column.required else number
     text = _text(value)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from kanban_shards.changes.imported import EventRow
-from kanban_shards.coordinator.hermes.coerce import LARGEST
+from kanban_shards.coordinator.moments import moment_s
 
 # After these, a task that was once forced waits for its parents again.
 _ENDS_FORCE = {"linked", "dependency_wait", "block_loop_detected", "claim_rejected", "status", "completed"}
@@ -32,5 +32,4 @@ def was_in_review(events: list[EventRow], run_id: int) -> bool:
 def due(events: list[EventRow]) -> int | None:
     """Until when a scheduled task waits, in seconds since 1970; None for somebody to unblock it."""
     last = next((each for each in reversed(events) if each.kind == "scheduled"), None)
-    told = payload_of(last.payload).get("due") if last is not None else None
-    return told if isinstance(told, int) and 0 <= told <= LARGEST else None
+    return moment_s(payload_of(last.payload).get("due")) if last is not None else None

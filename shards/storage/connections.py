@@ -24,8 +24,13 @@ from kanban_shards.errors import (
 )
 from kanban_shards.storage.locks import descriptors_left
 
+# What reading a damaged file may raise: SQLite's errors, and one of the sqlite3 module for an error whose message, or a
+# statement whose column, has a name that is no text.
+FAULTS = (sqlite3.Error, UnicodeDecodeError)
 # How long a writer waits for a foreign reader (the sqlite3 shell, say) that is inside a read of the same file.
 BUSY_MS = 5_000
+# How the sqlite3 module begins to say that a text in a file is none, for which SQLite has no error.
+_NO_TEXT = "Could not decode to UTF-8"
 # A database, its -wal and its -shm, and its folder while it is made durable.
 FILES_OF_A_DATABASE = 4
 # A file is rewritten when more than one in so many of its pages is free.
@@ -40,8 +45,15 @@ def explained(path: Path, written: Path | None = None) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise explanation(path, error, written) from error
-    except UnicodeDecodeError as error:  # the sqlite3 module's own for some texts, where a page is damaged
-        raise Damaged(path=path, problem=str(error)) from error
+    except UnicodeDecodeError as error:
+        raise Damaged(path=path, problem=told(error)) from error
+
+
+def told(error: Exception) -> str:
+    """What is wrong, as one of FAULTS says it; of a message that is no text, what can be read."""
+    if isinstance(error, UnicodeDecodeError):
+        return error.object.decode("utf-8", "replace")
+    return str(error)
 
 
 def explanation(path: Path, error: sqlite3.Error, written: Path | None = None) -> KanbanError:
@@ -50,6 +62,8 @@ def explanation(path: Path, error: sqlite3.Error, written: Path | None = None) -
     primary = None if code is None else code & 0xFF
     if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
         return DiskFull(path=written or path)
+    if code is None and str(error).startswith(_NO_TEXT):
+        return Damaged(path=path, problem=str(error))
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
         return Damaged(path=path, problem=str(error))
     if primary == sqlite3.SQLITE_CANTOPEN and descriptors_left() < FILES_OF_A_DATABASE:

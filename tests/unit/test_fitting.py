@@ -68,7 +68,19 @@ def lost(found: Plan) -> list[tuple[Any, str]]:
         ("priority", "high", None),
         ("created_at", None, 0),
         ("created_at", "soon", 0),
-        ("started_at", 1_700_000_000_000, None),  # milliseconds
+        ("created_at", "soon 1700000000", 0),
+        ("created_at", -5, 0),
+        ("created_at", 1_700_000_000.75, 1_700_000_000),
+        ("created_at", 1_700_000_000_250, 1_700_000_000),  # milliseconds
+        ("started_at", 1_700_000_000_000_000, 1_700_000_000),  # microseconds
+        ("started_at", 1_700_000_000_000_000_000, 1_700_000_000),  # nanoseconds
+        ("created_at", "1700000000.5", 1_700_000_000),
+        ("created_at", "2023-11-14T22:13:20Z", 1_700_000_000),
+        ("created_at", "2023-11-14 22:13:20", 1_700_000_000),  # as SQLite writes it, which means UTC
+        ("completed_at", "2023-11-14T23:13:20.250+01:00", 1_700_000_000),
+        ("completed_at", "9" * 400, None),
+        ("completed_at", float("inf"), None),
+        ("completed_at", b"2023", None),
         ("consecutive_failures", None, 0),
         ("title", None, "(no title)"),
         ("title", "  ", "(no title)"),

@@ -253,6 +253,14 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
+def form_said(path: Path) -> Form:
+    """How the sound database ``path`` is divided, as its header says."""
+    with path.open("rb") as file:
+        header = file.read(HEADER_BYTES)
+    page_size = int.from_bytes(header[16:18])
+    return Form(65536 if page_size == 1 else page_size, header[20])
+
+
 def form_of(path: Path) -> Form | None:
     """How the private copy ``path`` is divided: the way in which most pages have the form of b-tree pages; as its
     header says, if that is as good as any. None if there is no such page in any way."""

@@ -25,8 +25,8 @@ class TableReport:
     """What became of one table. ``saved``: rows in the copy; ``outside``: those of them that its tree did not lead to;
     ``stale``: older or deleted copies of rows on other pages, left out; ``collided``: rows that are left out, whole,
     because another row has their id; ``lost``: rows that an index names and no page holds, each with its rowid and
-    what the index says of it; ``former``: rows of tasks on pages that the
-    WAL replaced, deleted or lost since; ``gaps``: ranges of rowids, first and last, of pages that cannot be read;
+    what the index says of it; ``former``: rows of tasks on pages that the WAL replaced, or that were given back where
+    the tree has a gap, deleted or lost since; ``gaps``: ranges of rowids, first and last, of pages that cannot be read;
     ``contradicted``: saved rows of which an index says otherwise."""
 
     saved: int = 0

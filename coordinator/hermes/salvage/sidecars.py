@@ -4,7 +4,6 @@ may be of another file or an older time."""
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from kanban_shards import journals
 from kanban_shards.coordinator.hermes.salvage.report import Salvage
 from kanban_shards.coordinator.hermes.salvage.wal import Replayed, replay
-from kanban_shards.storage import files, sqlite
+from kanban_shards.storage import connections, files, sqlite
 
 JOURNAL, WAL = "-journal", "-wal"
 LEFT_OUT = {
@@ -83,8 +82,8 @@ def _roll_back(private: Path, report: Salvage) -> None:
             report.notes.append("a journal lay beside it; what it says was half done was undone")
         finally:
             connection.close()
-    except sqlite3.Error as error:
-        report.notes.append(f"a journal lay beside it, and could not be rolled back ({error})")
+    except connections.FAULTS as error:
+        report.notes.append(f"a journal lay beside it, and could not be rolled back ({connections.told(error)})")
     files.discard_sidecars(private)
     if aside.exists():
         aside.rename(wal)

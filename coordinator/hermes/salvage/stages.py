@@ -12,14 +12,23 @@ from kanban_shards.coordinator.errors import BeyondSalvage, NotABoard
 from kanban_shards.coordinator.hermes.salvage import report as reports
 from kanban_shards.coordinator.hermes.salvage.evidence import Witnesses, lost_tasks
 from kanban_shards.coordinator.hermes.salvage.header import mend
-from kanban_shards.coordinator.hermes.salvage.pages import MAGIC, Form, Mended, Pages, as_text, form_of
+from kanban_shards.coordinator.hermes.salvage.pages import (
+    HEADER_BYTES,
+    MAGIC,
+    Form,
+    Mended,
+    Pages,
+    as_text,
+    form_of,
+    form_said,
+)
 from kanban_shards.coordinator.hermes.salvage.report import Replaced, Salvage, TableReport
 from kanban_shards.coordinator.hermes.salvage.schema import read_schema
 from kanban_shards.coordinator.hermes.salvage.sidecars import Trial, bring_in, former_of
 from kanban_shards.coordinator.hermes.salvage.tables import save_tables
 from kanban_shards.coordinator.hermes.salvage.trees import VisitedPages
 from kanban_shards.coordinator.processes import can_tell, file_holders, processes_of
-from kanban_shards.errors import FileMissing, StillWritten, StorageError, cannot_open
+from kanban_shards.errors import Damaged, FileMissing, StillWritten, StorageError, cannot_open
 from kanban_shards.migrations.board import HERMES_TABLES
 from kanban_shards.storage import connections, files, sqlite
 
@@ -53,6 +62,9 @@ def salvage(source: Path, folder: Path) -> Salvage:
         with connections.explained(source, private):
             _climb(private, report)
             _check(report)
+    except Damaged as error:  # no other salvage would read more
+        _discard(private, former_of(private), copy)
+        raise BeyondSalvage(path=source, problem=str(error.facts["problem"])) from error
     except OSError as error:
         _discard(private, former_of(private), copy)
         raise cannot_open(folder, error) from error
@@ -102,6 +114,9 @@ def _is_sound(trial: Trial, report: Salvage) -> bool:
     report.before = report.before or findings
     if findings != SOUND:
         return False
+    if said := _misread(trial.path):
+        report.notes += said
+        return False
     _refuse_others(trial.path, report.source)
     if _strange(trial.path):
         report.notes.append("the schema holds more than plain tables and indexes, so only rows are taken from it")
@@ -111,6 +126,14 @@ def _is_sound(trial: Trial, report: Salvage) -> bool:
     report.warnings += _vanished(trial)
     trial.path.replace(report.copy)
     return True
+
+
+def _misread(path: Path) -> list[str]:
+    """What SQLite would read otherwise than it was written, in the schema of the sound database ``path``, in words."""
+    if path.stat().st_size < HEADER_BYTES:  # a file without a page is as sound as a database without a table
+        return []
+    with Pages(path, form_said(path)) as pages:
+        return read_schema(pages, VisitedPages(pages)).misread
 
 
 def _vanished(trial: Trial) -> list[str]:
@@ -125,10 +148,10 @@ def _vanished(trial: Trial) -> list[str]:
 
 
 def _task_ids(path: Path) -> set[str]:
-    connection = sqlite.open_private(path)
+    connection = _open(path)
     try:
         return {task_id for (task_id,) in connection.execute("SELECT id FROM tasks")}
-    except sqlite3.Error:  # the file alone had no such table yet
+    except connections.FAULTS:  # the file alone had no such table yet
         return set()
     finally:
         connection.close()
@@ -140,11 +163,11 @@ def _try(private: Path, form: Form, change: Callable[[Path, Form, Salvage], None
     shutil.copyfile(private, report.copy)
     try:
         change(report.copy, form, report)
-        if _findings(report.copy) == SOUND and not _strange(report.copy):
+        if _findings(report.copy) == SOUND and not _misread(report.copy) and not _strange(report.copy):
             _refuse_others(report.copy, report.source)
             _hear_witnesses(private, form, report)
             return True
-    except sqlite3.Error:
+    except connections.FAULTS:
         pass  # a damaged tree cannot be emptied, and two rows of one key cannot be indexed: the next rung
     files.discard(report.copy)
     report.notes = notes
@@ -166,7 +189,7 @@ def _reindexed(copy: Path, form: Form, report: Salvage) -> None:
 
 def _hear_witnesses(private: Path, form: Form, report: Salvage) -> None:
     """What the damaged file's indexes still say of rows that its tables do not have."""
-    connection, scratch = sqlite.open_private(report.copy), sqlite.open_scratch()
+    connection, scratch = _open(report.copy), sqlite.open_scratch()
     try:
         with Pages(private, form) as pages:
             visited = VisitedPages(pages)
@@ -184,7 +207,7 @@ def _check(report: Salvage) -> None:
     """Count what is in the copy, name what is lost, and say what is suspicious."""
     report.after = _findings(report.copy)
     assert report.after == SOUND, report.after
-    connection = sqlite.open_private(report.copy)
+    connection = _open(report.copy)
     try:
         connection.execute("PRAGMA journal_mode=PERSIST")  # whoever takes the copy finds one file
         for table in _tables(connection):
@@ -204,11 +227,9 @@ def _mend_texts(connection: sqlite3.Connection, table: str, report: Salvage) -> 
     rows ``table`` has."""
     names = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
     rows, found = 0, []
-    connection.text_factory = as_text
     for key, *values in connection.execute(f"SELECT rowid, * FROM {table}"):
         rows += 1
         found += [(key, name, str(text)) for name, text in zip(names, values, strict=True) if isinstance(text, Mended)]
-    connection.text_factory = str
     for key, name, text in found:
         connection.execute(f'UPDATE {table} SET "{name}" = ? WHERE rowid = ?', (text, key))
         report.replaced.append(Replaced(table, key, name, "no text", text))
@@ -229,13 +250,13 @@ def _warn_of_nothing(report: Salvage, pages: int) -> None:
 def _findings(path: Path) -> list[str]:
     """What SQLite's integrity check says: ["ok"] of a sound file."""
     try:
-        connection = sqlite.open_private(path)
-    except sqlite3.Error as error:
-        return [str(error)]
+        connection = _open(path)
+    except connections.FAULTS as error:
+        return [connections.told(error)]
     try:
         return [line for (line,) in connection.execute(f"PRAGMA integrity_check({FINDINGS_KEPT})")]
-    except sqlite3.Error as error:
-        return [str(error)]
+    except connections.FAULTS as error:
+        return [connections.told(error)]
     finally:
         connection.close()
 
@@ -253,7 +274,7 @@ def _refuse_ours(private: Path, source: Path) -> None:
 def _refuse_others(path: Path, source: Path) -> None:
     """Raise NotABoard if the sound database ``path`` is of another kind than a board of Hermes."""
     _refuse_ours(path, source)
-    connection = sqlite.open_private(path)
+    connection = _open(path)
     try:
         kinds = dict(connection.execute("SELECT name, type FROM sqlite_schema LIMIT 1000"))
         columns = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('tasks')")}
@@ -272,7 +293,7 @@ def _refuse_others(path: Path, source: Path) -> None:
 
 def _strange(path: Path) -> bool:
     """Whether a sound database holds anything but ordinary tables and indexes."""
-    connection = sqlite.open_private(path)
+    connection = _open(path)
     try:
         asked = "SELECT type NOT IN ('table', 'index') OR ifnull(rootpage, 0) = 0, type, name FROM sqlite_schema"
         entries = connection.execute(asked).fetchall()
@@ -283,6 +304,13 @@ def _strange(path: Path) -> bool:
         )
     finally:
         connection.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open a private copy whose texts may be none; those come as the nearest ones."""
+    connection = sqlite.open_private(path)
+    connection.text_factory = as_text
+    return connection
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kanban_shards.coordinator.hermes.salvage.evidence import Witnesses, task_ids
-from kanban_shards.coordinator.hermes.salvage.layouts import IDENTITY, KNOWN, Layout
+from kanban_shards.coordinator.hermes.salvage.layouts import ANYTHING, IDENTITY, KNOWN, Layout
 from kanban_shards.coordinator.hermes.salvage.pages import INDEX_LEAF, Form, Mended, Page, Pages, Value, leaves, record
 from kanban_shards.coordinator.hermes.salvage.report import Replaced, Salvage, TableReport
 from kanban_shards.coordinator.hermes.salvage.schema import SEQUENCE, read_schema
@@ -114,7 +114,7 @@ class _Tables:
     def _mark_others(self) -> None:
         """Keep rows of strange tables, in their own trees, from being taken for rows of Hermes's."""
         for name in self.schema.others:
-            for _ in TableTree(self.pages, self.schema.roots[name], _Anything(), self.visited, ()).rows():
+            for _ in TableTree(self.pages, self.schema.roots[name], ANYTHING, self.visited, ()).rows():
                 pass
 
     def _collect_elsewhere(self) -> bool:
@@ -160,9 +160,10 @@ class _Tables:
             for named, rank, values in self._copies(layout, key):
                 if named or (current and rank < GIVEN_BACK) or self._is_mentioned(layout, values):
                     told.outside += self._insert(layout, key, values)
-                elif rank < REPLACED:
-                    told.stale += 1
-                elif table == "tasks":
+                    continue
+                told.stale += rank < REPLACED
+                # Where the tree has a gap, this may be a deleted row, or all that is left of one that was there.
+                if table == "tasks" and (rank == REPLACED or (key in gaps and not silent)):
                     self._tell_of_former(layout.row(key, values))
 
     def _tell_of_former(self, row: dict[str, Value]) -> None:
@@ -252,16 +253,6 @@ class _Tables:
                 "'%AUTOINCREMENT%') AND ?1 NOT IN (SELECT name FROM sqlite_sequence)",
                 (name, number),
             )
-
-
-class _Anything(Layout):
-    """The layout of a table that is not Hermes's."""
-
-    def __init__(self) -> None:
-        super().__init__("", ())
-
-    def fits(self, values: list[Value]) -> bool:
-        return True
 
 
 def _create(table: str, layout: Layout) -> str:
