@@ -132,11 +132,12 @@ class Shard:
         another than ``acknowledged``, so that another process told it meanwhile."""
         with self._writing(view) as connection, connections.transaction(connection):
             known = self._attempt(connection, key)
-            waits_ms = max(known.leased_until_ms, known.next_try_ms) - now_ms
-            if 0 < waits_ms <= LONGEST_WAIT_MS or known.acknowledged != acknowledged:
+            # Each by itself: one that is of a clock that was ahead says nothing of the other.
+            waits_ms = [until_ms - now_ms for until_ms in (known.leased_until_ms, known.next_try_ms)]
+            if any(0 < each <= LONGEST_WAIT_MS for each in waits_ms) or known.acknowledged != acknowledged:
                 return 0
             attempts = known.attempts + 1 if known.upto == upto else 1
-            taken = replace(known, upto=upto, leased_until_ms=until_ms, attempts=attempts)
+            taken = replace(known, upto=upto, leased_until_ms=until_ms, attempts=attempts, next_try_ms=0)
             self._save_attempt(connection, key, taken)
         return taken.attempts
 

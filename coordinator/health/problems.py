@@ -127,7 +127,17 @@ def clock(health: Health) -> Iterator[Finding]:
             "right (`timedatectl` shows it). Until then leases end late.",
         )
     else:
-        yield Finding("clock", OK, "No entry of the ledger is in the future of this clock.")
+        yield Finding("clock", OK, "The newest entry of the ledger is not in the future of this clock.")
+    runs_ahead = [run for run in health.stamped_ahead if run.ahead_s > CLOCK_S]
+    if runs_ahead:
+        furthest = max(runs_ahead, key=lambda run: run.ahead_s)
+        yield Finding(
+            "clock",
+            WARNING,
+            f"{text.many(len(runs_ahead), 'open run')} claimed, or last alive, in the future of this clock, run "
+            f"{furthest.run_id} of {furthest.task_id} by {text.age(furthest.ahead_s)}. A daemon ends such a run when "
+            f"it sees no other sign of life for a lease; `kanban reclaim {furthest.task_id}` ends one by hand.",
+        )
 
 
 CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (coordinator, ledger, shards, runs, refusals, clock)

@@ -21,6 +21,7 @@ from kanban_shards.board import Board
 from kanban_shards.coordinator.merge.collector import BUSY, MISSING, QUARANTINED, Collected, Skipped, look
 from kanban_shards.coordinator.merge.coordinator_lock import Holder, holder, is_stopped
 from kanban_shards.coordinator.merge.shard_reader import heartbeat_ms
+from kanban_shards.coordinator.state.runs import STAMPED_AHEAD
 from kanban_shards.deliveries import DELIVERED_KINDS
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
 from kanban_shards.paths import BoardPaths
@@ -96,6 +97,15 @@ class PastLease:
 
 
 @dataclass(frozen=True)
+class StampedAhead:
+    """An open run that was claimed, or last gave a sign of life, ``ahead_s`` in the future of the clock."""
+
+    task_id: str
+    run_id: int
+    ahead_s: float
+
+
+@dataclass(frozen=True)
 class Health:
     """A board at ``at_ms``.
 
@@ -116,6 +126,7 @@ class Health:
     coordinator_unknown: StorageError | None
     open_runs: int
     past_lease: list[PastLease]
+    stamped_ahead: list[StampedAhead]
     shards: list[ShardHealth]
     refused: dict[str, int]
 
@@ -147,6 +158,7 @@ def read_health(paths: BoardPaths) -> Health:
         with board.reading() as connection:
             refused = connection.execute(_REFUSED, (KEPT_READ, now_ms - LATELY_S * 1_000)).fetchall()
             overdue = connection.execute(_OVERDUE, (now_ms // 1_000, RUNS_READ)).fetchall()
+            ahead = connection.execute(f"{STAMPED_AHEAD} LIMIT ?2", (now_ms // 1_000, RUNS_READ)).fetchall()
         before = board.watermarks()
         # First, because it takes back what a killed writer skipped half done.
         collected = look(paths, lambda: _reached(paths, board))
@@ -171,6 +183,7 @@ def read_health(paths: BoardPaths) -> Health:
         coordinator_unknown=unknown,
         open_runs=open_runs,
         past_lease=list(_past_lease(overdue, peeks, now_ms)),
+        stamped_ahead=list(_stamped_ahead(ahead, overdue, peeks, now_ms)),
         shards=_shards(paths, watermarks, collected, peeks, ledger.rates, last_refusals, now_ms),
         refused=dict(Counter(row["reason"] for row in refused)),
     )
@@ -319,6 +332,16 @@ def _past_lease(overdue: Iterable, peeks: dict[str, _Peek], now_ms: int) -> Iter
         over_s = now_ms / 1_000 - max(expires_s, max(heartbeats) / 1_000 + lease_s)
         if over_s > 0:
             yield PastLease(task_id, run_id, over_s)
+
+
+def _stamped_ahead(claims: Iterable, overdue: Iterable, peeks: dict[str, _Peek], now_ms: int) -> Iterable[StampedAhead]:
+    """Runs of ``claims`` that were stamped ahead, and those past their lease whose sign of life was."""
+    for task_id, run_id, *_, stamped_s in claims:
+        yield StampedAhead(task_id, run_id, stamped_s - now_ms / 1_000)
+    for task_id, run_id, run_profile, run_claimer, *_ in overdue:
+        heartbeats = [peeks.get(profile, _Peek()).signs_ms.get(run_id, 0) for profile in {run_profile, run_claimer}]
+        if max(heartbeats) > now_ms:
+            yield StampedAhead(task_id, run_id, (max(heartbeats) - now_ms) / 1_000)
 
 
 def _shards(

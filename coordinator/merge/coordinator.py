@@ -115,7 +115,7 @@ class Coordinator:
             collected = self._collector.collect(self._board.watermark, patient)
             leave_what_costs_too_much(collected, self._board)
             at_ms = self._clock.now_ms()
-            own = overdue(self._board, self._collector, collected, at_ms, self._clock.relied_on_since_ms)
+            own = overdue(self._board, self._collector, collected, at_ms, self._clock)
             changes = ordered(collected, list(own))
             report = Report(skipped=collected.skipped, more=collected.more, busy=collected.busy)
             if changes:

@@ -1,7 +1,8 @@
 """Overdue: what the coordinator decides by itself because time passed, each in an entry of its own.
 
 A run whose lease ran out without a sign of life ends, and its task is ready again; never while a shard of the run's
-two profiles may still hold a sign of life that was not read. A scheduled task whose time has come goes on.
+two profiles may still hold a sign of life that was not read. A run that was claimed, or last gave a sign, at a time
+that has not come yet ends a lease after that was first seen. A scheduled task whose time has come goes on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Claim, Due, Expire
+from kanban_shards.coordinator.merge.clock import DRIFT_MS, Clock
 from kanban_shards.coordinator.merge.collector import Collected, Collector
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.paths import COORDINATOR
@@ -20,13 +22,11 @@ CLAIM, EXPIRE = KIND_OF[Claim], KIND_OF[Expire]
 
 
 def overdue(
-    board: BoardState, collector: Collector, collected: Collected, now_ms: int, relied_on_since_ms: int
+    board: BoardState, collector: Collector, collected: Collected, now_ms: int, clock: Clock
 ) -> Iterator[Change]:
-    """The coordinator's own changes of this pass: runs that are over, then what is due.
-
-    ``relied_on_since_ms``: older signs of life, or their absence, say nothing (``Clock``).
-    """
-    bodies = [*_expired(board, collector, collected, now_ms, relied_on_since_ms), *_due(board, now_ms)]
+    """The coordinator's own changes of this pass: runs that are over, then what is due. ``clock``: which signs of life,
+    or which absence of any, says nothing."""
+    bodies = [*_expired(board, collector, collected, now_ms, clock), *_due(board, now_ms)]
     yield from own_changes(board, bodies, now_ms)
 
 
@@ -42,8 +42,9 @@ def own_changes(board: BoardState, bodies: Iterable[tuple[str, Body]], now_ms: i
 
 
 def _expired(
-    board: BoardState, collector: Collector, collected: Collected, now_ms: int, relied_on_since_ms: int
+    board: BoardState, collector: Collector, collected: Collected, now_ms: int, clock: Clock
 ) -> Iterator[tuple[str, Body]]:
+    ahead = list(board.stamped_ahead(now_ms // 1000)) if clock.is_time_to_look() else []
     unread = {skipped.profile for skipped in collected.skipped} | collected.unfinished
     named = {
         (profile, change.task_id)
@@ -51,15 +52,25 @@ def _expired(
         for change in changes
         if change.kind != CLAIM  # the one thing that says nothing of the run that is open
     }
-    for task_id, run_id, run_profile, run_claimer, lease_s in board.running_out(now_ms // 1000):
+    for task_id, run_id, run_profile, run_claimer, lease_s, stamped_s in [*board.running_out(now_ms // 1000), *ahead]:
         profiles = {run_profile, run_claimer}
         if profiles & unread or any((profile, task_id) in named for profile in profiles):
             continue
         if any(board.watermark(profile)[0] and not collector.is_there(profile) for profile in profiles):
             continue  # the shard is lost, and with it the signs of life
         heartbeats = [collector.last_heartbeat_ms(profile, run_id) for profile in profiles]
-        if None not in heartbeats and max(*heartbeats, relied_on_since_ms) + lease_s * 1000 < now_ms:
+        if None not in heartbeats and _is_over(clock, run_id, [*heartbeats, stamped_s * 1000], lease_s * 1000, now_ms):
             yield task_id, Expire(run_id=run_id, last_sign_ms=max(heartbeats))
+
+
+def _is_over(clock: Clock, run_id: int, signs_ms: list[int], lease_ms: int, now_ms: int) -> bool:
+    """Whether the run gave no sign of life for a lease. Of those that are in the future, it counts how long they are
+    known."""
+    ahead = max(signs_ms) > now_ms + DRIFT_MS
+    if ahead and clock.seen_for_ms(run_id, max(signs_ms)) <= lease_ms:
+        return False
+    past = [heartbeat_ms for heartbeat_ms in signs_ms if heartbeat_ms <= now_ms + DRIFT_MS]
+    return max(*past, 0, clock.relied_on_since_ms) + lease_ms < now_ms
 
 
 def _due(board: BoardState, now_ms: int) -> Iterator[tuple[str, Body]]:
@@ -72,24 +83,47 @@ DRIFT_MS = 5_000
 
 
 class Clock:
-    """Notices that the machine slept, or that its clock was set forward, between two looks.
+    """Notices that the machine slept, or that its clock was set, between two looks.
 
     A worker on this machine could give no sign of life meanwhile, or gave it by a clock that was behind; so nobody is
     declared dead by what is older than ``relied_on_since_ms``. Sleep shows as the steady clock standing still, which
     it does on Linux and macOS. A coordinator that begins now knows of nothing before.
+
+    What was stamped while the clock was ahead says nothing until that time comes, which may take years. How long this
+    coordinator has seen it unchanged counts in its place, by the steady clock.
     """
 
     def __init__(self) -> None:
         self._looked_ms, self._steady_ms = _now_ms(), _steady_ms()
         self.relied_on_since_ms = 0
+        self._seen_ms: dict[tuple[int, int], tuple[int, int]] = {}
+        self._look_again_ms = 0
 
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
         now_ms, steady_ms = _now_ms(), _steady_ms()
-        if (now_ms - self._looked_ms) - (steady_ms - self._steady_ms) > DRIFT_MS:
+        if abs((now_ms - self._looked_ms) - (steady_ms - self._steady_ms)) > DRIFT_MS:
             self.relied_on_since_ms = now_ms
+        self.relied_on_since_ms = min(self.relied_on_since_ms, now_ms)  # it may be set back little by little, too
         self._looked_ms, self._steady_ms = now_ms, steady_ms
         return now_ms
+
+    def is_time_to_look(self) -> bool:
+        """Whether to look again for runs whose times have not come yet; true once in LOOK_MS."""
+        steady_ms = _steady_ms()
+        if steady_ms < self._look_again_ms:
+            return False
+        self._look_again_ms = steady_ms + LOOK_MS
+        self._seen_ms = {key: seen for key, seen in self._seen_ms.items() if steady_ms - seen[1] < FORGET_MS}
+        return True
+
+    def seen_for_ms(self, run_id: int, stamped_ms: int) -> int:
+        """For how long, by the steady clock, this coordinator has known that the newest sign of life of the run is of
+        ``stamped_ms``; 0 if it hears of it for the first time."""
+        steady_ms = _steady_ms()
+        since_ms, _ = self._seen_ms.get((run_id, stamped_ms), (steady_ms, steady_ms))
+        self._seen_ms[run_id, stamped_ms] = since_ms, steady_ms
+        return steady_ms - since_ms
 
 
 def _now_ms() -> int:

@@ -7,6 +7,15 @@ from typing import Any
 
 from kanban_shards.coordinator.state.session import Rows
 
+# Open runs whose claim, or whose newest sign of life that is an entry, is of a time that has not come yet.
+STAMPED_AHEAD = (
+    "SELECT * FROM (SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, m.lease_s, "
+    "max(r.started_at, coalesce(t.last_heartbeat_at, 0)) AS stamped_s "
+    "FROM tasks t INDEXED BY merge_running JOIN merge_tasks m ON m.task_id = t.id "
+    "JOIN task_runs r ON r.id = t.current_run_id WHERE t.status = 'running' AND t.claim_expires > ?1) "
+    "WHERE stamped_s > ?1"
+)
+
 
 class RunRows(Rows):
     """Reads and writes of runs."""
@@ -27,14 +36,20 @@ class RunRows(Rows):
         row = self._execute(sql, (task_id,)).fetchone()
         return row[0] if row else None
 
-    def running_out(self, before_s: int) -> Iterator[tuple[str, int, str, str, int]]:
-        """Open runs whose lease ends before ``before_s``: ``(task_id, run_id, run_profile, run_claimer, lease_s)``."""
+    def running_out(self, before_s: int) -> Iterator[tuple[str, int, str, str, int, int]]:
+        """Open runs whose lease ends before ``before_s``: ``(task_id, run_id, run_profile, run_claimer, lease_s,
+        0)``."""
         return self._execute(
-            "SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, m.lease_s "
+            "SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, m.lease_s, 0 "
             "FROM tasks t INDEXED BY merge_running JOIN merge_tasks m ON m.task_id = t.id "
             "WHERE t.status = 'running' AND t.claim_expires < ? ORDER BY t.claim_expires",
             (before_s,),
         )
+
+    def stamped_ahead(self, now_s: int) -> Iterator[tuple[str, int, str, str, int, int]]:
+        """Open runs that were claimed, or gave a sign of life, at a time after ``now_s``: as ``running_out``, and that
+        time, in seconds, at the end."""
+        return self._execute(STAMPED_AHEAD, (now_s,))
 
     def open_runs(self) -> dict[str, int]:
         """How many runs each profile has open."""

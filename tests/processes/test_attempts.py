@@ -316,3 +316,80 @@ def refuse_late(home: str, task_id: str, run_id: int) -> None:
         kept = amy.board.events(task_id=task_id, kinds=("late_refused",))
         assert [(event.payload["result"], event.run_id) for event in kept] == [("too late", run_id)]
         assert amy.board.task(task_id).status == "ready"
+
+
+def set_clock(clock: Clock, by_s: int) -> None:
+    """Somebody sets the clock; the steady one goes on as it was."""
+    clock.now_s += by_s
+    clock.slept_s += by_s
+
+
+YEARS_S = 3 * 365 * 86_400
+
+
+def test_a_run_that_was_claimed_while_the_clock_was_ahead(paths: BoardPaths, home: str, clock: Clock) -> None:
+    """A coordinator that stays ends it a lease after it saw it, and not before."""
+    set_clock(clock, YEARS_S)
+    with Gateway("bingge", home=home) as bingge:
+        task_id = bingge.create("work", assignee="pixiel")
+        bingge.claim(task_id, runs_as="pixiel", lease_s=60)
+    set_clock(clock, -YEARS_S)
+    with staying(paths) as coordinator:
+        assert expired(coordinator) == []
+        clock.now_s += 60
+        assert expired(coordinator) == []
+        clock.now_s += 1
+        assert expired(coordinator) == [task_id]
+
+
+def test_its_worker_is_alive_all_the_same(paths: BoardPaths, home: str, clock: Clock) -> None:
+    """Signs of life by the right clock keep the run open as they do any other."""
+    set_clock(clock, YEARS_S)
+    with Gateway("bingge", home=home) as bingge:
+        task_id = bingge.create("work", assignee="pixiel")
+        run_id = bingge.claim(task_id, runs_as="pixiel", lease_s=60).id
+    set_clock(clock, -YEARS_S)
+    with staying(paths) as coordinator:
+        for _ in range(5):
+            heartbeat(home, "pixiel", run_id)
+            clock.now_s += 40
+            assert expired(coordinator) == []
+        clock.now_s += 21
+        assert expired(coordinator) == [task_id]
+
+
+def test_a_sign_of_life_while_the_clock_was_ahead(home, claimed, coordinator, clock) -> None:
+    """The worker died behind it, and the clock was put right."""
+    task_id, run_id = claimed
+    set_clock(clock, YEARS_S)
+    heartbeat(home, "pixiel", run_id)
+    set_clock(clock, -YEARS_S)
+    clock.now_s += 61
+    assert expired(coordinator) == []
+    clock.now_s += 60
+    assert expired(coordinator) == []
+    clock.now_s += 1
+    assert expired(coordinator) == [task_id]
+
+
+def test_a_clock_that_went_ahead_and_back_beside_a_coordinator(claimed, coordinator, clock) -> None:
+    """What it noticed while it was ahead keeps no run open until then."""
+    task_id, _ = claimed
+    set_clock(clock, YEARS_S)
+    assert expired(coordinator) == []
+    set_clock(clock, -YEARS_S)
+    assert expired(coordinator) == []
+    clock.now_s += 61
+    assert expired(coordinator) == [task_id]
+
+
+@contextmanager
+def staying(paths: BoardPaths) -> Iterator[Coordinator]:
+    """A coordinator that begins now and stays, as a daemon does."""
+    lock = FileLock(paths.coordinator_lock)
+    lock.acquire(10)
+    try:
+        with Coordinator(paths, lock) as opened:
+            yield opened
+    finally:
+        lock.close()

@@ -187,6 +187,28 @@ def test_a_lease_of_a_clock_that_was_ahead(amy: Gateway, open_as, clock: Clock) 
     assert sent(open_as("amy")) == [[event]]
 
 
+@pytest.mark.parametrize("is_letter", [False, True])
+def test_a_pause_of_a_clock_that_was_ahead_hides_no_lease(amy: Gateway, open_as, clock: Clock, is_letter: bool) -> None:
+    """It failed once, and the clock went back by more than the longest pause: one process sends it, not all at once."""
+    if is_letter:
+        letter = dead_letter(amy, clock)
+        amy.resend(letter)
+        (event,) = letter.event_ids
+    else:
+        (event,) = happen(amy, subscribed(amy), 1)
+    clock.later(2 * 3_600)
+    (failed,) = amy.deliveries(lease_s=LEASE_S)
+    assert failed.fail("no route")
+    clock.later(-2 * 3_600)
+    (again,) = amy.deliveries(lease_s=LEASE_S)
+    assert [each.id for each in again.events] == [event]
+    second = open_as("amy")
+    assert list(second.deliveries(lease_s=LEASE_S)) == []
+    assert list(amy.deliveries(lease_s=LEASE_S)) == []
+    clock.later(LEASE_S)
+    assert len(list(second.deliveries(lease_s=LEASE_S))) == 1, "its lease ran out, and the former pause is over"
+
+
 @pytest.mark.parametrize("lease_s", [-1, 3_601])
 def test_a_lease_that_is_none(amy: Gateway, lease_s: int) -> None:
     with pytest.raises(ValueError, match="leased for 0 to 3600 seconds"):

@@ -212,6 +212,33 @@ def test_a_clock_that_went_back(paths: BoardPaths, gateway: Gateway, later) -> N
     assert "59 min" in sentences(paths)
 
 
+def test_a_run_that_was_claimed_while_the_clock_was_ahead(paths: BoardPaths, gateway: Gateway, later) -> None:
+    """Named while it lasts, also when newer entries are of the right time."""
+    later(3 * 365 * 86_400)
+    task_id = gateway.create("a task")
+    run = gateway.claim(task_id)
+    later(0)
+    gateway.create("later")
+    gateway.sync()
+    assert levels(paths)["clock"] == WARNING
+    assert f"run {run.id} of {task_id}" in sentences(paths)
+    assert f"`kanban reclaim {task_id}`" in sentences(paths)
+    gateway.reclaim(task_id)
+    assert levels(paths)["clock"] == OK
+
+
+def test_a_sign_of_life_of_a_clock_that_was_ahead(paths: BoardPaths, gateway: Gateway, later) -> None:
+    later(-3_600)
+    task_id = gateway.create("a task")
+    run = gateway.claim(task_id, lease_s=60)
+    with nobody_merges(paths):
+        later(86_400)
+        gateway.heartbeat(run)
+        later(0)
+        assert levels(paths)["clock"] == WARNING
+        assert f"run {run.id} of {task_id} by 23 h" in sentences(paths)
+
+
 def test_a_coordinator_of_another_host(paths: BoardPaths, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     gateway.claim(gateway.create("a task"))
     with nobody_merges(paths, locks.DAEMON):
