@@ -251,6 +251,21 @@ class DiskFull(StorageError):
     """The disk that holds {path} is full. What was being written is not in the file; free some space and repeat it."""
 
 
+class NoRoom(DiskFull):
+    """A copy of {path} takes {size_bytes} bytes, and of the {free_bytes} that are free in {folder}, {spare_bytes} must
+    stay free. It was not made; free some space and repeat it."""
+
+
+class FileHollow(StorageError):
+    """{path} says that it has {size_bytes} bytes, and holds {held_bytes} of them on the disk: something else than this
+    program made it so long, and no copy of it is made. {cure}."""
+
+    def __init__(self, *, path: object, size_bytes: int, held_bytes: int) -> None:
+        cure = cure_of(path)
+        cure = cure[:1].upper() + cure[1:]
+        super().__init__(path=path, size_bytes=size_bytes, held_bytes=held_bytes, cure=cure)
+
+
 class FileBusy(StorageError):
     """{path} stayed locked by another process for {waited_s:g} seconds; repeat the command, and if that does not
     help, look for a stopped process that holds {lock}."""

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from kanban_shards import wording
+from kanban_shards import attachments, wording
 from kanban_shards.board import Board
 from kanban_shards.coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
 from kanban_shards.coordinator.merge.coordinator import ProgressCallback
@@ -419,6 +419,8 @@ def _link_or_copy(source: Path, kept: Path) -> None:
     except FileNotFoundError:  # detached at this moment
         return
     except OSError:
+        if source.stat().st_size > attachments.LIMIT_BYTES:  # not one that this program put there
+            return
         shutil.copyfile(source, kept)
         with kept.open("rb") as file:
             os.fsync(file.fileno())

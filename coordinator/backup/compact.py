@@ -22,6 +22,7 @@ from kanban_shards.coordinator.merge.snapshots import Start, read_start, start_o
 from kanban_shards.coordinator.recovery.verify import Verification, compare_with_replay
 from kanban_shards.errors import FileBusy, InvalidName, StorageError
 from kanban_shards.paths import BoardPaths, check_profile
+from kanban_shards.room import require_room
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 
@@ -131,6 +132,7 @@ def _drop_changes(path: Path, lock: FileLock, seq: int, digest: str, dry_run: bo
     if base_seq < seq and (at_seq is None or at_seq[0] != digest):
         return 0, f"its change {seq} is not the one that was merged"
     if not dry_run:
+        require_room(path, path.stat().st_size, path.parent)  # for the journal of shrinking it
         with (
             owners.acting_for(path),
             closing(sqlite.open_writer(path, sqlite.SHARD, lock)) as shard,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kanban_shards import journals, numbered, owners
 from kanban_shards.errors import AlreadyThere, DiskFull, StillWritten, cannot_open, is_full
+from kanban_shards.room import require_room
 from kanban_shards.storage.filesystems import open_plain, sync_folder
 from kanban_shards.storage.locks import FileLock
 
@@ -49,7 +50,7 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
     The one exception to law 1. Closing a file takes away the locks that this very process holds on it, and those of
     no other; so it is safe where this process has no connection to it, which is checked here. Bytes that somebody
     writes meanwhile are worthless, so the caller has seen that nobody has the file open for writing, and this sees
-    that neither size nor time changed. Raises StillWritten, NotAFile, CannotOpen, DiskFull.
+    that neither size nor time changed. Raises StillWritten, NotAFile, CannotOpen, DiskFull, FileHollow.
     """
     digest = hashlib.sha256()
     for suffix in ("", "-journal", "-wal"):
@@ -58,6 +59,7 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
         before = stamp(original)
         if before is None:
             continue
+        require_room(original, before[1], folder)
         try:
             descriptor = open_plain(original, os.O_RDONLY | os.O_NOFOLLOW)
             with open(descriptor, "rb") as reading, copy.open("xb") as writing:

@@ -39,6 +39,7 @@ from kanban_shards.errors import (
     StrangeSchema,
     cannot_open,
 )
+from kanban_shards.room import require_room_for
 from kanban_shards.storage import connections
 from kanban_shards.storage.files import (
     SIDECARS,
@@ -205,13 +206,11 @@ def open_foreign(path: Path) -> sqlite3.Connection:
 def copy_foreign(source: Path, target: Path) -> None:
     """Copy a database that is not one of ours, WAL and all, into the new file ``target``, which nobody else knows.
     Raises what ``open_foreign`` raises, and DiskFull of ``target``."""
-    _make_empty(target)
-    with (
-        closing(open_foreign(source)) as original,
-        closing(_connect(target, "rwc")) as copy,
-        connections.explained(source, target),
-    ):
-        original.backup(copy)
+    with closing(open_foreign(source)) as original, connections.explained(source, target):
+        require_room_for(original, target.parent)
+        _make_empty(target)
+        with closing(_connect(target, "rwc")) as copy:
+            original.backup(copy)
 
 
 def make_foreign(path: Path) -> sqlite3.Connection:
@@ -278,10 +277,12 @@ def write_copy(source: sqlite3.Connection, path: Path, role: Role) -> None:
     it, by those who may read such a file in that folder.
 
     The copy shows one state, however long it takes to make. A source in WAL mode may be written meanwhile; of one with
-    a rollback journal the caller holds the lock. Nobody else knows ``path`` yet. Raises the StorageErrors of ``path``.
+    a rollback journal the caller holds the lock. Nobody else knows ``path`` yet. Raises the StorageErrors of ``path``,
+    FileHollow, and NoRoom.
     """
     discard(path)
     with connections.explained(path):
+        require_room_for(source, path.parent)
         _make_empty(path)
         target = _connect(path, "rwc")
         try:
@@ -314,6 +315,7 @@ def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock
     """
     aside = name_aside(path, lock)
     with connections.explained(path):
+        require_room_for(source, path.parent)
         target = open_writer(path, role, lock)
         try:
             write_copy(target, aside, role)
