@@ -112,6 +112,12 @@ class FileLedger:
             raise Damaged(path=self.path, problem=f"it holds no entry at position {position}")
         return row[0]
 
+    def newest_ms(self) -> int | None:
+        """When the last entry was appended; None if there is none."""
+        with connections.explained(self.path):
+            row = self._connection.execute("SELECT at_ms FROM entries ORDER BY position DESC LIMIT 1").fetchone()
+        return row[0] if row else None
+
     def first_since(self, at_ms: int) -> int:
         """The first position that was appended at or after ``at_ms``; the one behind the last if none was."""
         with connections.explained(self.path):

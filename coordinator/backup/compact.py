@@ -80,6 +80,14 @@ def compact(
     return done
 
 
+def latest_ms(paths: BoardPaths, now_ms: int) -> int:
+    """From when ages count: ``now_ms``, but not from long after the last entry, for the clock may be years ahead, and
+    what is dropped then does not come back when it is set right. Raises the StorageErrors of a ledger."""
+    with closing(FileLedger(paths.ledger)) as ledger:
+        newest_ms = ledger.newest_ms()
+    return now_ms if newest_ms is None else min(now_ms, newest_ms + 1)
+
+
 def _target(paths: BoardPaths, ledger: FileLedger, before_ms: int) -> int:
     """The last entry that may be dropped: a backup is continued by what is behind its own last one."""
     needed = (backup.manifest.position for backup in backups_in(paths.backups))

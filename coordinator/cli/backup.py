@@ -154,10 +154,11 @@ def compact(ctx: click.Context, keep_days: int, dry_run: bool, as_json: bool) ->
     own folder needs. A daemon must be stopped first; gateways may go on. Killed, it is continued by repeating it.
     """
     from kanban_shards.coordinator.backup.compact import compact as shorten
+    from kanban_shards.coordinator.backup.compact import latest_ms
 
     paths: BoardPaths = ctx.obj
-    before_ms = time.time_ns() // 1_000_000 - keep_days * DAY_MS
     with locks.holding(paths, COMMAND) as lock, store.upkeep(paths), ProgressBar("replaying", as_json) as progress:
+        before_ms = latest_ms(paths, time.time_ns() // 1_000_000) - keep_days * DAY_MS
         done = shorten(paths, lock, before_ms, dry_run, progress)
     if as_json:
         files = [{**vars(each), "path": str(each.path)} for each in done.files]

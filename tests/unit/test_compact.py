@@ -12,7 +12,7 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards.coordinator.backup.backup import make_backup
-from kanban_shards.coordinator.backup.compact import Compacted, compact
+from kanban_shards.coordinator.backup.compact import Compacted, compact, latest_ms
 from kanban_shards.coordinator.backup.restore import RESTORED, STAYED, restore
 from kanban_shards.coordinator.errors import (
     BackupUnsound,
@@ -467,3 +467,12 @@ def test_a_lost_snapshot_comes_from_the_backups_board(paths: BoardPaths, home: s
         repair_shard(paths, lock, "bob")
         assert restore(paths, backup, lock).findings == []
     assert verify(paths).clean
+
+
+def test_a_clock_that_is_years_ahead_makes_nothing_old(paths: BoardPaths, task: str) -> None:
+    """Ages count from the last entry then; by the right clock, from now."""
+    with closing(FileLedger(paths.ledger)) as ledger:
+        newest_ms = ledger.newest_ms()
+    assert newest_ms is not None
+    assert latest_ms(paths, newest_ms + 3 * 365 * 86_400_000) == newest_ms + 1
+    assert latest_ms(paths, newest_ms - 5) == newest_ms - 5

@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from kanban_shards import Gateway
+from kanban_shards.cli.main import main
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.recovery.verify import rebuild, verify
 from kanban_shards.paths import BoardPaths
@@ -58,6 +60,22 @@ def test_gc_of_logs(kanban, gateway: Gateway, paths: BoardPaths) -> None:
     answer = json.loads(kanban("-p", "amy", "gc", "--log-retention-days", "9", "--json").stdout)
     assert answer["logs"] == 2
     assert sorted(os.listdir(paths.logs)) == ["notes.txt", "t_11111111.log"]
+
+
+def test_gc_by_a_clock_that_is_years_ahead(
+    gateway: Gateway, paths: BoardPaths, home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is old because of it."""
+    finished = gateway.create("finished")
+    gateway.complete(finished)
+    paths.logs.mkdir(parents=True)
+    (paths.logs / "t_00000000.log").touch()
+    real = time.time
+    monkeypatch.setattr("kanban_shards.cli.verbs.maintenance.time.time", lambda: real() + 3 * 365 * 86_400)
+    done = CliRunner().invoke(main, ["--home", home, "--profile", "amy", "gc", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output) | {"ok": True} == {"ok": True, "workspaces": 0, "events": 0, "logs": 0}
+    assert len(gateway.board.events(task_id=finished)) == 2
 
 
 def test_gc_of_workspaces(kanban, gateway: Gateway, paths: BoardPaths, tmp_path) -> None:

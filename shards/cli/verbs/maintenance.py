@@ -13,8 +13,9 @@ from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
 from kanban_shards.cli.params import DAYS
-from kanban_shards.cli.session import Session, answer, json_option, table
-from kanban_shards.errors import NoLog
+from kanban_shards.cli.session import DAYS, Session, answer, json_option, table
+from kanban_shards.errors import BoardMissing, NoLog
+from kanban_shards.gateway import Gateway
 from kanban_shards.paths import BoardPaths, check_task_id, root_folder
 from kanban_shards.records import STATUSES
 
@@ -119,13 +120,23 @@ def log(session: Session, task_id: str, tail_bytes: int | None, as_json: bool) -
 def gc(session: Session, event_retention_days: int, log_retention_days: int, as_json: bool) -> None:
     """Throw away old events of finished tasks, old logs of workers, and scratch workspaces of archived tasks."""
     gateway = session.gateway()
-    now_s = time.time()
+    now_s = _latest_s(gateway)
     events = gateway.forget_events(max(0, int(now_s) - event_retention_days * DAY_S))
     logs = _remove_logs(gateway.paths.logs, now_s - log_retention_days * DAY_S)
     workspaces = _remove_workspaces(gateway.paths, gateway.board)
     removed = {"workspaces": workspaces, "events": events, "logs": logs}
     said = ", ".join(f"{count} {what}" for what, count in removed.items())
     answer(as_json, {"ok": True, **removed}, f"Removed {said}")
+
+
+def _latest_s(gateway: Gateway) -> float:
+    """From when ages count: now, but not from long after anything happened here, for the clock may be years ahead, and
+    what is thrown away then does not come back when it is set right."""
+    try:
+        newest = gateway.board.event(gateway.board.last_event_id())
+    except BoardMissing:  # the first change makes it
+        newest = None
+    return min(time.time(), newest.created_at + 1) if newest else time.time()
 
 
 def _profiles(root: Path) -> set[str]:
