@@ -5,7 +5,15 @@ Only ``kanban-merge`` and the daemon meet these, so that who reads ``shards`` al
 
 from __future__ import annotations
 
-from kanban_shards.errors import FileMissing, KanbanError, StorageError, UsageError, cure_of
+from kanban_shards.errors import (
+    CoordinatorRunning,
+    FileBusy,
+    FileMissing,
+    KanbanError,
+    StorageError,
+    UsageError,
+    cure_of,
+)
 
 # --- 1: refused, or not possible as things stand ---------------------------------------------------------------
 
@@ -211,7 +219,17 @@ class NotOurService(StorageError):
     """{path} was not written by this program, so it stays as it is; move it away, or remove it yourself."""
 
 
+class FileHeld(FileBusy):
+    """{path} is locked by {holder}, which is not the coordinator, so nothing is merged; end that process, and what is
+    written is merged."""
+
+
 # --- 4 and 5: the coordinator ----------------------------------------------------------------------------------
+
+
+class LockHeld(CoordinatorRunning):
+    """The coordinator's lock, {lock}, is held by {holder}; unless that process ends, nothing is merged. Whoever may
+    read that file may take the lock."""
 
 
 class NotCoordinator(KanbanError):

@@ -51,12 +51,15 @@ class Ledger(Protocol):
 
 
 class FileLedger:
-    """The ledger in ``kanban-ledger.db``. For reading alone, leave ``lock`` out."""
+    """The ledger in ``kanban-ledger.db``. For reading alone, leave ``lock`` out. ``wait_ms``: how long each statement
+    waits for what others have locked in the file itself."""
 
-    def __init__(self, path: Path, lock: FileLock | None = None) -> None:
+    def __init__(self, path: Path, lock: FileLock | None = None, wait_ms: int = connections.BUSY_MS) -> None:
         self.path = path
         self._connection = (
-            sqlite.open_writer(path, sqlite.LEDGER, lock) if lock else sqlite.open_reader(path, sqlite.LEDGER)
+            sqlite.open_writer(path, sqlite.LEDGER, lock, wait_ms)
+            if lock
+            else sqlite.open_reader(path, sqlite.LEDGER, wait_ms)
         )
 
     def append(self, changes: Sequence[Change], at_ms: int) -> list[Entry]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kanban_shards.paths import printable_name
 from kanban_shards.storage import files
 
 _FLAGS = re.compile(r"^flags:\s*([0-7]+)$", re.MULTILINE)
@@ -64,6 +65,11 @@ def processes_of(holders: Iterable[FileHolder]) -> list[str]:
     return list({each.pid: str(each) for each in holders}.values())
 
 
+def described(pid: int, processes: Path = Path("/proc")) -> str:
+    """The process in words: its number and what it runs."""
+    return f"{pid} ({_command(processes / str(pid))})"
+
+
 def process_state(pid: int, processes: Path = Path("/proc")) -> str | None:
     """The letter of the process's state (``T`` and ``t``: stopped, ``Z``: dead, not yet buried); None if there is none,
     or where the system does not tell."""
@@ -104,4 +110,4 @@ def _command(process: Path) -> str:
         words = (process / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return "?"
-    return " ".join(word.decode(errors="replace") for word in words if word)[:80] or "?"
+    return printable_name(" ".join(word.decode(errors="replace") for word in words if word))[:80] or "?"

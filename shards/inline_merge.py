@@ -41,12 +41,13 @@ def holding_coordinator_lock(paths: BoardPaths) -> Iterator[FileLock]:
         yield lock
 
 
-def who_merges(paths: BoardPaths) -> str | None:
-    """Who holds the coordinator's lock, in words; None if nobody does."""
+def why_undecided(paths: BoardPaths) -> str:
+    """Why no pass decides anything now, as a part of a sentence: who holds the coordinator's lock, or that nobody
+    does."""
     from kanban_shards.coordinator.merge.coordinator_lock import holder
 
     found = holder(paths)
-    return None if found is None else found.describe()
+    return found.why() if found else "no coordinator took it"
 
 
 def why_quarantined(

@@ -12,7 +12,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from kanban_shards.errors import NotAFile, StrangeJournal, cannot_open
+from kanban_shards.errors import CannotOpen, NotAFile, StrangeJournal, cannot_open
 from kanban_shards.owners import make_like, name_of
 from kanban_shards.paths import printable_name
 from kanban_shards.storage.filesystems import FOR_ITS_USER
@@ -76,6 +76,25 @@ def named_in(path: Path) -> str | None:
         return None
 
 
+def open_only_name(path: Path, found: os.stat_result | None = None) -> int:
+    """A descriptor for reading of the file at ``path``, which has no other name; ``found``: what it was, if that was
+    looked at before.
+
+    Closing a descriptor takes away the locks that this process holds on the file, so it must not be a database's that
+    has the name of a journal or of a shard as well. If another file was put there meanwhile, its descriptor stays open.
+    Raises NotAFile, CannotOpen, and the OSErrors of opening: BlockingIOError where somebody has a lease on it.
+    """
+    found = found or os.lstat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise NotAFile(path=path)
+    if found.st_nlink != 1:
+        raise CannotOpen(path=path, problem="it is a second name of another file")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not os.path.samestat(os.fstat(descriptor), found):
+        raise CannotOpen(path=path, problem="it was replaced while it was opened")
+    return descriptor
+
+
 def make_empty(path: Path, like: os.stat_result) -> None:
     """Make an empty journal, which says nothing, beside the database at ``path``, with the user, group and permissions
     of ``like``; leave one that is there. Raises CannotOpen."""
@@ -106,21 +125,18 @@ def _end_of(journal: str, found: os.stat_result) -> bytes:
     """The last bytes of the journal, by a descriptor.
 
     SQLite takes no locks on a journal, so closing it takes none away; but it would on a database that somebody gave the
-    journal's name. One that is open here is not opened, and if another file than ``found`` was, it is not closed.
+    journal's name. One that is open here is not opened.
     """
     try:
         if _is_open_here(found):
             problem = "is another file, which this process has open"
             raise StrangeJournal(path=journal.removesuffix(SUFFIX), problem=problem)
-        descriptor = os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_only_name(Path(journal), found)
     except OSError as error:
         raise cannot_open(journal, error) from error
-    now = os.fstat(descriptor)
-    if not os.path.samestat(now, found):
-        raise StrangeJournal(path=journal.removesuffix(SUFFIX), problem="was replaced while it was looked at")
     try:
         wanted = _TRAILER_BYTES + _LONGEST_NAME_BYTES
-        return os.pread(descriptor, wanted, max(0, now.st_size - wanted))
+        return os.pread(descriptor, wanted, max(0, os.fstat(descriptor).st_size - wanted))
     finally:
         os.close(descriptor)
 

@@ -26,6 +26,7 @@ from kanban_shards.changes.fields import Body
 from kanban_shards.changes.vectors import View
 from kanban_shards.errors import (
     BoardMissing,
+    FileBusy,
     GatewayClosed,
     GivenUp,
     KanbanError,
@@ -79,6 +80,7 @@ class Writer:
         self._is_closed = False
         self._bells: list[Bell] = []
         self._guard = threading.Lock()
+        self._held_up_by: FileBusy | None = None
         self._last_pass = float("-inf")
         self._written_to = 0
         self._merged_to = 0
@@ -280,10 +282,14 @@ class Writer:
 
     def _look_for_verdict(self, seq: int) -> Verdict | None:
         verdict = self._verdict(seq)
+        self._held_up_by = None
         if verdict is not None:
             return verdict
         try:
             passed = self._pass_or_ring()
+        except FileBusy as error:  # somebody has ledger or board locked, who may let go of it
+            self._held_up_by = error
+            return None
         except StorageError as error:  # of ledger or board; "repeat it" would be wrong advice for a written change
             why = str(error).rstrip(".")
             raise Undecided(seq=seq, profile=self.profile, waited_s=0, why=why) from error
@@ -333,8 +339,9 @@ class Writer:
         return None
 
     def _why_undecided(self) -> str:
-        found = inline_merge.who_merges(self.paths)
-        return f"the coordinator is the {found}" if found else "no coordinator took it"
+        if self._held_up_by is not None:
+            return str(self._held_up_by).rstrip(".")
+        return inline_merge.why_undecided(self.paths)
 
     @contextlib.contextmanager
     def _bell(self) -> Iterator[Bell]:

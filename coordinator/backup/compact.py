@@ -15,9 +15,10 @@ from pathlib import Path
 from kanban_shards import owners
 from kanban_shards.coordinator.backup.backup import backups_in
 from kanban_shards.coordinator.errors import NotVerified
+from kanban_shards.coordinator.filelocks import who_keeps_readers_out
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback, replayed
-from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, opened_shard
+from kanban_shards.coordinator.merge.shard_reader import FOREIGN_WAIT_MS, Quarantine, base_of, opened_shard
 from kanban_shards.coordinator.merge.snapshots import Start, read_start, start_of
 from kanban_shards.coordinator.recovery.verify import Verification, compare_with_replay
 from kanban_shards.errors import FileBusy, InvalidName, StorageError
@@ -127,7 +128,7 @@ def _shorten_shard(paths: BoardPaths, profile: str, path: Path, start: Start, dr
             lock.acquire(SHARD_WAIT_S)
             rows, problem = _drop_changes(path, lock, *start.watermarks[profile], dry_run)
     except FileBusy:
-        problem = "its profile is writing it"
+        problem = f"{who_keeps_readers_out(path) or 'its profile'} is using it"
     except (StorageError, InvalidName, Quarantine) as error:
         problem = str(error)
     return Shortened(path, rows, before, _size(path), problem)
@@ -143,8 +144,8 @@ def _drop_changes(path: Path, lock: FileLock, seq: int, digest: str, dry_run: bo
         require_room(path, path.stat().st_size, path.parent)  # for the journal of shrinking it
         with (
             owners.acting_for(path),
-            closing(sqlite.open_writer(path, sqlite.SHARD, lock)) as shard,
-            connections.explained(path),
+            closing(sqlite.open_writer(path, sqlite.SHARD, lock, FOREIGN_WAIT_MS)) as shard,
+            connections.explained(path, waited_ms=FOREIGN_WAIT_MS),
         ):
             if base_seq < seq:
                 with connections.transaction(shard):

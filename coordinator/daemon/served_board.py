@@ -20,6 +20,7 @@ from kanban_shards.coordinator.errors import BoardAndLedgerGone, FileReplaced, L
 from kanban_shards.coordinator.merge.collector import QUARANTINED
 from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, holder, lost_place, release, take
+from kanban_shards.coordinator.strangers import swollen
 from kanban_shards.errors import CoordinatorRunning, Damaged, FileBusy, KanbanError, StorageError, TooManyFiles
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock, descriptors_left
@@ -91,6 +92,7 @@ class ServedBoard:
         self._coordinator: Coordinator | None = None
         self._bell: Bell | None = None
         self._was_served = False
+        self._hindered: set[str] = set()
         self._busy_pause_s = BUSY_AGAIN_S
         self._said_so = False
         self._elsewhere_since_ms: int | None = FREE
@@ -167,10 +169,10 @@ class ServedBoard:
         except (Damaged, LedgerBehind) as error:
             self._heal(error)
             return 0.0
-        troubles = {f"shard of {it.profile}: {it.why}" for it in report.skipped if it.state == QUARANTINED}
+        troubles = {f"shard of {it.profile}: {it.why}" for it in report.skipped if it.state == QUARANTINED or it.stuck}
         if self._backups is not None:
             troubles |= self._backups.run_if_due()
-        self.troubles.are(troubles | self._trouble_with_bell())
+        self.troubles.are(troubles | self._hindered | self._trouble_with_bell())
         pause_s = self._busy_pause_s
         self._busy_pause_s = 2 * pause_s if report.busy else BUSY_AGAIN_S
         if report.more:
@@ -178,6 +180,7 @@ class ServedBoard:
         return pause_s if report.busy else None
 
     def _look_from_outside(self) -> None:
+        self._hindered = {f"{each.path}-wal grows without bound: {each.why}" for each in swollen(self.paths)}
         try:
             self._watch.look()
         except Damaged as error:

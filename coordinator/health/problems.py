@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 
 from kanban_shards import wording
 from kanban_shards.coordinator.errors import LedgerBehind
+from kanban_shards.coordinator.filelocks import who_has_flock
 from kanban_shards.coordinator.health.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.coordinator.health.read import ELSEWHERE, GONE, STOPPED, UNCHECKED, Health, ShardHealth
 from kanban_shards.coordinator.merge.collector import BUSY, LOST_SHARD, MISSING, QUARANTINED
-from kanban_shards.coordinator.merge.coordinator_lock import DAEMON
+from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, STRANGER
 from kanban_shards.errors import NotAFile
 
 # A daemon merges within a second; what waits longer than this is held up by something.
@@ -36,7 +37,13 @@ def coordinator(health: Health) -> Iterator[Finding]:
         yield _said(OK, "No coordinator stays; whoever needs a verdict makes the pass itself.")
         return
     state = health.coordinator_state
-    if state == ELSEWHERE:
+    if state == STRANGER:
+        yield _said(
+            FAULT,
+            f"The coordinator's lock is held by {held_by}, so nothing is merged. End that process, and find out who "
+            f"may read {health.paths.coordinator_lock}: whoever may, may take it.",
+        )
+    elif state == ELSEWHERE:
         yield _said(
             WARNING,
             f"The coordinator says that it runs on another host: {held_by}. A board belongs to one host; unless this "
@@ -74,6 +81,15 @@ def ledger(health: Health) -> Iterator[Finding]:
         yield Finding("ledger", NOTE, behind)
     else:
         yield Finding("ledger", OK, f"The board shows all {head} entries of the ledger.")
+
+
+def strangers(health: Health) -> Iterator[Finding]:
+    """Who hinders the coordinator at board and ledger, as whoever may read them can."""
+    for each in health.strangers:
+        yield Finding("strangers", FAULT if each.keeps_out else WARNING, f"{each}.")
+    if not health.strangers:
+        said = "No other process keeps the coordinator from writing, or a WAL from beginning anew."
+        yield Finding("strangers", OK, said)
 
 
 def shards(health: Health) -> Iterator[Finding]:
@@ -134,13 +150,21 @@ def clock(health: Health) -> Iterator[Finding]:
         yield Finding(
             "clock",
             WARNING,
-            f"{text.many(len(runs_ahead), 'open run')} claimed, or last alive, in the future of this clock, run "
-            f"{furthest.run_id} of {furthest.task_id} by {text.age(furthest.ahead_s)}. A daemon ends such a run when "
+            f"{wording.many(len(runs_ahead), 'open run')} claimed, or last alive, in the future of this clock, run "
+            f"{furthest.run_id} of {furthest.task_id} by {wording.age(furthest.ahead_s)}. A daemon ends such a run when "
             f"it sees no other sign of life for a lease; `kanban reclaim {furthest.task_id}` ends one by hand.",
         )
 
 
-CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (coordinator, ledger, shards, runs, refusals, clock)
+CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
+    coordinator,
+    ledger,
+    strangers,
+    shards,
+    runs,
+    refusals,
+    clock,
+)
 
 
 def findings(health: Health) -> list[Finding]:
@@ -166,6 +190,8 @@ def _of_shard(health: Health, shard: ShardHealth) -> Iterator[Finding]:
         )
     elif shard.state == UNCHECKED:
         yield Finding("shards", NOTE, f"{name} was not checked, because {shard.why}.")
+    elif shard.state == BUSY and shard.head is None:
+        yield Finding("shards", WARNING, f"{name} cannot be read: {shard.why.rstrip('.')}.")
     elif shard.lag_s > LAG_S:
         yield _lagging(health, shard, f"{name} has {wording.many(shard.waiting, 'change')} waiting since "
                        f"{wording.age(shard.lag_s)}")  # fmt: skip
@@ -174,8 +200,9 @@ def _of_shard(health: Health, shard: ShardHealth) -> Iterator[Finding]:
 def _lagging(health: Health, shard: ShardHealth, said: str) -> Finding:
     if shard.state == BUSY:
         lock = health.paths.shard_lock(shard.profile)
-        why = (shard.why or "").rstrip(".")
-        return Finding("shards", WARNING, f"{said}: {why}. If that lasts, `fuser {lock}` names who holds its lock.")
+        why, by = (shard.why or "").rstrip("."), who_has_flock(lock)
+        held = f"It is held by {by}" if by else f"If that lasts, `fuser {lock}` names who holds its lock"
+        return Finding("shards", WARNING, f"{said}: {why}. {held}.")
     if health.coordinator is None:
         return Finding("shards", NOTE, f"{said}; nobody asked for a verdict, `kanban-merge --once` merges it.")
     return Finding("shards", WARNING, f"{said} beside a coordinator that does not merge it; its log says why.")

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from kanban_shards.board import Board
 from kanban_shards.coordinator.merge.collector import BUSY, MISSING, QUARANTINED, Collected, Skipped, look
-from kanban_shards.coordinator.merge.coordinator_lock import Holder, holder, is_stopped
+from kanban_shards.coordinator.merge.coordinator_lock import STRANGER, Holder, holder, is_stopped
 from kanban_shards.coordinator.merge.shard_reader import heartbeat_ms
 from kanban_shards.coordinator.state.runs import STAMPED_AHEAD
+from kanban_shards.coordinator.strangers import Stranger, strangers
 from kanban_shards.deliveries import DELIVERED_KINDS
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
 from kanban_shards.paths import BoardPaths
@@ -38,6 +39,9 @@ GONE = "gone"
 ELSEWHERE = "elsewhere"
 # A command may end, and the next one not have said its name yet, between two looks; not for as long as this.
 SECOND_LOOK_S = 0.1
+
+# A profile's own commit takes milliseconds; a shard that is locked for longer is shown as its lock and file say.
+COMMIT_MS = 100
 
 LATELY_S = 24 * 3_600
 # Refused changes, and changes of the coordinator's own, that are looked through for those of LATELY_S.
@@ -110,9 +114,9 @@ class Health:
     """A board at ``at_ms``.
 
     ``ledger_head``: None if there is no ledger, or none that can be read; then ``ledger_trouble`` says why.
-    ``newest_ms``: the time of its last entry. ``coordinator_state``: WORKING, STOPPED, GONE or ELSEWHERE (on another
-    host), None if there is no coordinator; ``coordinator_unknown``: why it cannot be told who holds the lock.
-    ``refused``: how many changes were refused in LATELY_S, by reason.
+    ``newest_ms``: the time of its last entry. ``coordinator_state``: WORKING, STOPPED, GONE, STRANGER or ELSEWHERE (on
+    another host), None if there is no coordinator; ``coordinator_unknown``: why it cannot be told who holds the lock.
+    ``refused``: how many changes were refused in LATELY_S, by reason. ``strangers``: who hinders the coordinator.
     """
 
     paths: BoardPaths
@@ -129,6 +133,7 @@ class Health:
     stamped_ahead: list[StampedAhead]
     shards: list[ShardHealth]
     refused: dict[str, int]
+    strangers: list[Stranger] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,8 @@ def read_health(paths: BoardPaths) -> Health:
         before = board.watermarks()
         # First, because it takes back what a killed writer skipped half done.
         collected = look(paths, lambda: _reached(paths, board))
-        peeks = _peek_all(paths, before, overdue)
+        held = {skipped.profile for skipped in collected.skipped if skipped.stuck}
+        peeks = _peek_all(paths, before, overdue, held)
         position, watermarks, open_runs = board.position(), board.watermarks(), board.open_runs()
     ledger = _read_ledger(paths, now_ms)  # after the board: read before, it would lack what was merged meanwhile
     unknown, held_by, state = None, None, None
@@ -186,6 +192,7 @@ def read_health(paths: BoardPaths) -> Health:
         stamped_ahead=list(_stamped_ahead(ahead, overdue, peeks, now_ms)),
         shards=_shards(paths, watermarks, collected, peeks, ledger.rates, last_refusals, now_ms),
         refused=dict(Counter(row["reason"] for row in refused)),
+        strangers=strangers(paths, None if held_by is None else held_by.pid),
     )
 
 
@@ -238,7 +245,7 @@ def read_sizes(paths: BoardPaths) -> Sizes:
 
 def _coordinator(paths: BoardPaths) -> tuple[Holder | None, str | None]:
     found = holder(paths)
-    if found is not None and _state_of(found) == GONE:
+    if found is not None and _state_of(found) in (GONE, STRANGER):
         time.sleep(SECOND_LOOK_S)
         again = holder(paths)
         if again != found:  # commands that come and go
@@ -247,6 +254,8 @@ def _coordinator(paths: BoardPaths) -> tuple[Holder | None, str | None]:
 
 
 def _state_of(found: Holder) -> str:
+    if found.role == STRANGER:
+        return STRANGER
     if found.host != socket.gethostname():
         return ELSEWHERE
     if is_stopped(found.pid):
@@ -297,13 +306,16 @@ class _Peek:
     signs_ms: dict[int, int] = field(default_factory=dict)
 
 
-def _peek_all(paths: BoardPaths, watermarks: dict[str, tuple[int, str]], overdue: Iterable) -> dict[str, _Peek]:
+def _peek_all(
+    paths: BoardPaths, watermarks: dict[str, tuple[int, str]], overdue: Iterable, held: set[str]
+) -> dict[str, _Peek]:
+    """What each shard says of itself; nothing of those that are ``held``, which no read gets into."""
     runs: dict[str, list[int]] = {}
     for _, run_id, run_profile, run_claimer, *_ in overdue:
         for profile in {run_profile, run_claimer}:
             runs.setdefault(profile, []).append(run_id)
     return {
-        profile: _peek(path, watermarks.get(profile, (0, ""))[0], runs.get(profile, []))
+        profile: _Peek() if profile in held else _peek(path, watermarks.get(profile, (0, ""))[0], runs.get(profile, []))
         for profile, path in paths.shards()
     }
 
@@ -312,8 +324,8 @@ def _peek(path: Path, merged: int, run_ids: list[int]) -> _Peek:
     """Read without the shard's lock: a reader changes nothing, and waits for a commit at most."""
     try:
         with (
-            closing(sqlite.open_reader(path, sqlite.SHARD)) as shard,
-            connections.explained(path),
+            closing(sqlite.open_reader(path, sqlite.SHARD, COMMIT_MS)) as shard,
+            connections.explained(path, waited_ms=COMMIT_MS),
             connections.one_state(shard),
         ):
             head = shard.execute("SELECT seq FROM changes ORDER BY seq DESC LIMIT 1").fetchone()

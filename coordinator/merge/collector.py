@@ -18,6 +18,7 @@ from typing import Any
 
 from kanban_shards import owners
 from kanban_shards.changes.codec import Change
+from kanban_shards.coordinator.filelocks import who_has_flock, who_keeps_readers_out
 from kanban_shards.coordinator.merge import shard_reader
 from kanban_shards.coordinator.merge.shard_reader import (
     Budget,
@@ -27,7 +28,7 @@ from kanban_shards.coordinator.merge.shard_reader import (
     heartbeat_ms,
     read_new,
 )
-from kanban_shards.errors import FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
+from kanban_shards.errors import FileBusy, FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
 from kanban_shards.paths import BoardPaths, check_profile, printable_name
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
@@ -36,6 +37,8 @@ BUSY = "busy"
 QUARANTINED = "quarantined"
 MISSING = "missing"
 
+# How long SQLite waits for what is locked in a shard itself; under the shard's lock that is a stranger's doing.
+WAITED_MS = 0
 # How long a patient pass keeps trying shards that are busy, all together: about three commits of a disk.
 PATIENCE_MS = 4
 # How long a shard is left because it is busy; its writer rings when it is through, but another one may be at it then.
@@ -50,6 +53,12 @@ WHOLE_SECONDS_GRAIN_MS = 2_100
 SHARDS_KEPT_OPEN = 64
 LOST_SHARD = "{changes} of it merged; put it back, or make it again with `kanban-merge repair {profile}`"
 NO_PROFILE = "'{profile}' is not a profile's name; rename {path} or move it away"
+WRITTEN = "another process is writing it; it is read next time"
+HELD = (
+    "{who} has locked the file itself, without the shard's lock, so nothing of it is merged; end what does that, and "
+    "it is read in the next pass"
+)
+STUCK = "{who} keeps its lock, {lock}, for longer than any write takes; if that process hangs, end it"
 HALF_WRITTEN = (
     "a process of {profile} was killed while it wrote, and this user may not write the file; the next change of "
     "{profile} undoes what is half done, and then it is read"
@@ -59,7 +68,8 @@ HALF_WRITTEN = (
 @dataclass(frozen=True)
 class Skipped:
     """A shard that was not read to its end. ``state`` is BUSY or QUARANTINED; ``seq``: the change it stands at;
-    ``saw``: whose change, and which, its author claims to have seen, and nobody merged."""
+    ``saw``: whose change, and which, its author claims to have seen, and nobody merged. ``stuck``: it is busy longer
+    than a commit takes, or in a way that no commit is."""
 
     profile: str
     path: Path
@@ -67,6 +77,7 @@ class Skipped:
     why: str
     seq: int | None = None
     saw: tuple[str, int] | None = None
+    stuck: bool = False
 
     @property
     def file(self) -> str:
@@ -112,16 +123,17 @@ class _OpenShard:
 
     def read(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
         """``read`` the shard in one snapshot, under its lock; a killed writer's journal is rolled back first."""
-        try:
+        with sqlite.held_open(self.path, self.lock):
+            try:
+                return self._read_once(read)
+            except StorageError as error:
+                if not connections.is_hot_journal(error.__cause__):
+                    raise
+            with owners.acting_for(self.path):
+                if not owners.is_mine(self.path) or not os.access(self.path, os.W_OK, effective_ids=True):
+                    raise _HalfWritten
+                sqlite.roll_back_hot_journal(self.path, sqlite.SHARD, self.lock, WAITED_MS)
             return self._read_once(read)
-        except StorageError as error:
-            if not connections.is_hot_journal(error.__cause__):
-                raise
-        with owners.acting_for(self.path):
-            if not owners.is_mine(self.path) or not os.access(self.path, os.W_OK, effective_ids=True):
-                raise _HalfWritten
-            sqlite.roll_back_hot_journal(self.path, sqlite.SHARD, self.lock)
-        return self._read_once(read)
 
     def close(self) -> None:
         """Close the connection and the lock file."""
@@ -130,7 +142,8 @@ class _OpenShard:
 
     def _read_once(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
         try:
-            with connections.explained(self.path), connections.one_state(self._reader()) as connection:
+            explained = connections.explained(self.path, waited_ms=WAITED_MS)
+            with explained, connections.one_state(self._reader()) as connection:
                 return read(connection)
         except (StorageError, sqlite3.Error):
             self._close_connection()
@@ -141,7 +154,7 @@ class _OpenShard:
         identity = files.identity(self.path)
         if self._connection is None or identity != self._identity:
             self._close_connection()
-            self._connection = sqlite.open_reader(self.path, sqlite.SHARD)
+            self._connection = sqlite.open_reader(self.path, sqlite.SHARD, WAITED_MS)
             self._identity = identity
         else:
             sqlite.check_schema(self._connection, self.path, sqlite.SHARD)
@@ -165,6 +178,7 @@ class Collector:
         self._open: OrderedDict[str, _OpenShard] = OrderedDict()
         self._known: dict[str, tuple] = {}
         self._quarantined: dict[str, Skipped] = {}
+        self._held: set[str] = set()
         self._kept_waiting: set[str] = set()
         self._busy_since: dict[str, float] = {}
 
@@ -194,9 +208,7 @@ class Collector:
         self._kept_waiting, busy = (skipped, set()) if collected.is_full else (set(), skipped)
         self._busy_since = {profile: self._busy_since.get(profile, time.monotonic()) for profile in busy}
         collected.locked = busy
-        for profile in busy:
-            why = "another process is writing it; it is read next time"
-            collected.skipped.append(Skipped(profile, present[profile], BUSY, why))
+        collected.skipped.extend(self._busy(profile, present[profile]) for profile in sorted(busy))
         collected.skipped.extend(self._quarantined.values())
         return collected
 
@@ -225,6 +237,17 @@ class Collector:
         while self._open:
             self._open.popitem()[1].close()
 
+    def _busy(self, profile: str, path: Path) -> Skipped:
+        """Who keeps it from being read, as far as the system tells."""
+        if profile in self._held:
+            said = HELD.format(who=who_keeps_readers_out(path) or "a process")
+            return Skipped(profile, path, BUSY, said, stuck=True)
+        if time.monotonic() - self._busy_since[profile] > STUCK_MS / 1000:
+            lock = self._paths.shard_lock(profile)
+            said = STUCK.format(who=who_has_flock(lock) or "a process", lock=lock)
+            return Skipped(profile, path, BUSY, said, stuck=True)
+        return Skipped(profile, path, BUSY, WRITTEN)
+
     def _shard(self, profile: str) -> _OpenShard:
         if profile not in self._open:
             self._open[profile] = _OpenShard(self._paths.shard(profile), FileLock(self._paths.shard_lock(profile)))
@@ -247,6 +270,7 @@ class Collector:
             into.unfinished.add(profile)
             return False
         self._quarantined.pop(profile, None)
+        self._held.discard(profile)
         self._known.pop(profile, None)
         stamp = files.stamp(path)
         taken = NewChanges()
@@ -264,6 +288,9 @@ class Collector:
         except _HalfWritten:
             into.skipped.append(Skipped(profile, path, BUSY, HALF_WRITTEN.format(profile=profile)))
             return True
+        except FileBusy:
+            self._held.add(profile)
+            return False
         except TooManyFiles:  # the trouble of this process, not of the shard
             raise
         except (Quarantine, KanbanError) as trouble:

@@ -20,11 +20,13 @@ from kanban_shards.bell import Ringer
 from kanban_shards.changes.codec import Change
 from kanban_shards.changes.fields import Body
 from kanban_shards.coordinator.errors import BoardBehind, FileReplaced, LedgerBehind
+from kanban_shards.coordinator.filelocks import naming_holders
 from kanban_shards.coordinator.ledger import Entry, FileLedger, Ledger
 from kanban_shards.coordinator.merge.budget import leave_what_costs_too_much
+from kanban_shards.coordinator.merge.clock import Clock
 from kanban_shards.coordinator.merge.collector import Collected, Collector, Skipped
 from kanban_shards.coordinator.merge.coordinator_lock import GATEWAY, lost_place, write_note
-from kanban_shards.coordinator.merge.expiry import EXPIRE, Clock, overdue, own_changes
+from kanban_shards.coordinator.merge.expiry import EXPIRE, overdue, own_changes
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, locked_shard
 from kanban_shards.coordinator.merge.snapshots import start_of
 from kanban_shards.coordinator.rules.decide import Decision, decide
@@ -36,6 +38,9 @@ from kanban_shards.storage.locks import FileLock
 
 # Entries applied in one transaction of the board while catching up: short enough to be stopped between two.
 CATCH_UP_ENTRIES = 1_000
+# How long the coordinator waits for what somebody else has locked in board or ledger: readers lock out a writer only
+# while they recover the WAL of one that was killed.
+FOREIGN_LOCK_MS = 250
 # A shard that is being written is free again behind a commit, which takes a millisecond.
 WRITTEN_WITHIN_S = 0.05
 # For so long a gateway works for others before it looks for its own verdict.
@@ -85,13 +90,14 @@ class Coordinator:
         self._collector = Collector(paths)
         self._clock = Clock()
         found = {path: files.identity(path) for path in (paths.board, paths.ledger)}
-        self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock)
+        with self._explained():
+            self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock, FOREIGN_LOCK_MS)
         try:
-            with connections.explained(paths.board):
+            with self._explained():
                 self._board = BoardState(self._connection)
                 if self._board.position()[0] and not paths.ledger.exists():
                     raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
-                self._ledger = FileLedger(paths.ledger, lock)
+                self._ledger = FileLedger(paths.ledger, lock, FOREIGN_LOCK_MS)
                 self._opened = {path: files.identity(path) for path in found}
                 for path, identity in found.items():
                     if identity not in (None, self._opened[path]):  # replaced while it was being opened
@@ -110,7 +116,7 @@ class Coordinator:
         """One pass over everything that is there now. ``patient``: whether shards that are busy are waited for
         although others hold something new (Collector.collect). Raises NotCoordinator, FileReplaced, StorageError."""
         self._check_still_there()
-        with connections.explained(self.paths.board):
+        with self._explained():
             self.catch_up()
             collected = self._collector.collect(self._board.watermark, patient)
             leave_what_costs_too_much(collected, self._board)
@@ -139,7 +145,7 @@ class Coordinator:
         """Append changes of the coordinator's own, ``(task_id, body)`` each, at once or not at all, and decide them."""
         self._check_still_there()
         at_ms = self._clock.now_ms()
-        with connections.explained(self.paths.board):
+        with self._explained():
             self.catch_up()
             changes = list(own_changes(self._board, bodies, at_ms))
             decisions = replay(self._board, self._ledger.append(changes, at_ms))
@@ -175,6 +181,15 @@ class Coordinator:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """SQLite's errors as sentences; of a file that a stranger has locked, with the stranger's name."""
+        with (
+            naming_holders(self.paths.board, self.paths.ledger),
+            connections.explained(self.paths.board, waited_ms=FOREIGN_LOCK_MS),
+        ):
+            yield
+
     def _check_still_there(self) -> None:
         """A lock file at another place, or none there, excludes nobody; and a verdict written to a file that nobody
         else can find would be lost with this process."""
@@ -188,7 +203,7 @@ class Coordinator:
         self._ledger.check_schema()
 
     def _read_data_version(self) -> int:
-        with connections.explained(self.paths.board):
+        with self._explained():
             return self._connection.execute("PRAGMA data_version").fetchone()[0]
 
 

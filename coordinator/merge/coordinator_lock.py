@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from kanban_shards.bell import Ringer
-from kanban_shards.coordinator.errors import NotCoordinator
-from kanban_shards.coordinator.processes import process_state
+from kanban_shards.coordinator.errors import LockHeld, NotCoordinator
+from kanban_shards.coordinator.filelocks import flock_pids
+from kanban_shards.coordinator.processes import described, process_state
 from kanban_shards.errors import CoordinatorRunning, FileBusy
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock, is_taken
@@ -24,6 +25,10 @@ GATEWAY = "gateway"
 # How long a command waits: a gateway's own pass takes milliseconds; a coordinator that stays is not waited for.
 LOCK_WAIT_S = 5.0
 ROLES = (DAEMON, COMMAND, GATEWAY)
+# Has the lock and did not say what for: no process of this program, or one that says so in a moment.
+STRANGER = "stranger"
+# A process that asks who has the lock takes it, shared, for less than a moment; who has it longer keeps it.
+ASKING_S = 0.02
 LARGEST_PID = 2**31
 LONGEST_HOST = 255
 # The year 9999 begins, and no later time can be told.
@@ -32,14 +37,17 @@ LATEST_MS = 253_370_764_800_000
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds the lock: ``role`` is one of DAEMON, COMMAND, GATEWAY; ``since_ms`` is when it was taken."""
+    """Who holds the lock: ``role`` is one of DAEMON, COMMAND, GATEWAY, STRANGER; ``since_ms`` is when it was taken,
+    None for a stranger."""
 
     pid: int
     host: str
     role: str
-    since_ms: int
+    since_ms: int | None
 
     def __str__(self) -> str:
+        if self.since_ms is None:
+            return f"process {described(self.pid)}, which did not say that it merges"
         since = datetime.fromtimestamp(self.since_ms / 1000).isoformat(sep=" ", timespec="seconds")
         return f"{self.role} process {self.pid} on {self.host}, since {since}"
 
@@ -53,6 +61,12 @@ class Holder:
                 "next coordinator takes over"
             )
         return str(self)
+
+    def why(self) -> str:
+        """Why nobody else makes a pass, as a clause."""
+        if self.role == STRANGER:
+            return f"the coordinator's lock is held by {self.describe()}; unless that process ends, nothing is merged"
+        return f"the coordinator is the {self.describe()}"
 
     def is_gone(self) -> bool:
         """Whether it was a process of this machine that is no more: then who holds the lock now said nothing yet."""
@@ -80,17 +94,29 @@ def write_note(lock: FileLock, role: str) -> Holder:
 
 
 def holder(paths: BoardPaths) -> Holder | None:
-    """Who holds the lock, or None if it is free or nobody said so yet. Reads only. Raises CannotOpen, NotAFile."""
-    if not is_taken(paths.coordinator_lock):
+    """Who holds the lock, or None if it is free or nobody said so yet. Reads only. Raises CannotOpen, NotAFile.
+
+    Whoever may read the lock file may take the lock, so the note in it is believed only where the system names nobody
+    else.
+    """
+    path = paths.coordinator_lock
+    taken, pids = is_taken(path), flock_pids(path)
+    if not taken and pids:  # shared: others may share it, and nobody may take it
+        time.sleep(ASKING_S)
+        pids &= flock_pids(path)
+    if not taken and not pids:
         return None
-    return _holder_in(FileLock(paths.coordinator_lock).read_note())
+    said = _holder_in(FileLock(path).read_note()) if taken else None
+    if not pids or (said is not None and (said.pid in pids or said.host != socket.gethostname())):
+        return said
+    return Holder(min(pids), socket.gethostname(), STRANGER, None)
 
 
 def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
     """Take the lock and announce it, waiting at most ``wait_s`` seconds: a gateway's pass takes milliseconds.
 
     Raises CoordinatorRunning with the holder, its role, and since when (``since_ms``), which are None if it did not say
-    them yet; CannotOpen, NotAFile.
+    them yet; LockHeld if it is none of this program's; CannotOpen, NotAFile.
     """
     lock = FileLock(paths.coordinator_lock)
     try:
@@ -101,6 +127,8 @@ def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
         said = found.describe() if found else "a process that did not say which"
         theirs = found.role if found and not found.is_gone() else None
         since_ms = found.since_ms if found else None
+        if theirs == STRANGER:
+            raise LockHeld(holder=said, role=theirs, since_ms=None, lock=paths.coordinator_lock) from error
         raise CoordinatorRunning(holder=said, role=theirs, since_ms=since_ms) from error
     write_note(lock, role)
     return lock

@@ -145,7 +145,7 @@ def _wait_for(paths: BoardPaths, board: Board, heads: dict[str, int]) -> None:
     except tenacity.RetryError as error:
         profile, seq = next(iter(heads.items()))
         found = locks.holder(paths)
-        why = f"the coordinator is the {found.describe()}" if found else "no coordinator took it"
+        why = found.why() if found else "no coordinator took it"
         raise Undecided(profile=profile, seq=seq, waited_s=ASK_DAEMON_S, why=why) from error
     finally:
         bell.close()

@@ -202,21 +202,25 @@ def _check_continues(row: tuple | None, merged_seq: int, digest: str) -> None:
 
 
 SHARD_LOCK_WAIT_S = 10.0
+# A look at a shard without its lock (`kanban-merge status`) takes less than a millisecond.
+FOREIGN_WAIT_MS = 50
 
 
 @contextmanager
 def opened_shard(path: Path, lock: FileLock) -> Iterator[sqlite3.Connection]:
-    """The shard for reading, once a killed writer's journal is rolled back. ``lock``: the shard's, held. Raises
-    StrangeJournal if that is not to be done, CannotOpen if another user has to do it."""
-    try:
-        shard = sqlite.open_reader(path, sqlite.SHARD)
-    except StorageError as error:
-        if not connections.is_hot_journal(error.__cause__):
-            raise
-        sqlite.roll_back_hot_journal(path, sqlite.SHARD, lock)
-        shard = sqlite.open_reader(path, sqlite.SHARD)
-    with closing(shard):
-        yield shard
+    """The shard for reading, once a killed writer's journal is rolled back. ``lock``: the shard's, held; so what is
+    locked in the file itself is no business of this program's, and is waited for no longer than a read by one takes.
+    Raises StrangeJournal if that is not to be done, CannotOpen if another user has to do it."""
+    with sqlite.held_open(path, lock):
+        try:
+            shard = sqlite.open_reader(path, sqlite.SHARD, FOREIGN_WAIT_MS)
+        except StorageError as error:
+            if not connections.is_hot_journal(error.__cause__):
+                raise
+            sqlite.roll_back_hot_journal(path, sqlite.SHARD, lock, FOREIGN_WAIT_MS)
+            shard = sqlite.open_reader(path, sqlite.SHARD, FOREIGN_WAIT_MS)
+        with closing(shard):
+            yield shard
 
 
 @contextmanager
@@ -226,7 +230,7 @@ def locked_shard(paths: BoardPaths, profile: str, wait_s: float = SHARD_LOCK_WAI
     path = paths.shard(profile)
     with closing(FileLock(paths.shard_lock(profile))) as lock:
         lock.acquire(wait_s)
-        with opened_shard(path, lock) as shard, connections.explained(path):
+        with opened_shard(path, lock) as shard, connections.explained(path, waited_ms=FOREIGN_WAIT_MS):
             yield shard
 
 

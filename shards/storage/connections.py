@@ -38,13 +38,13 @@ WORTH_SHRINKING = 10
 
 
 @contextmanager
-def explained(path: Path, written: Path | None = None) -> Iterator[None]:
+def explained(path: Path, written: Path | None = None, waited_ms: int = BUSY_MS) -> Iterator[None]:
     """Turn SQLite's errors on ``path`` into sentences (shards/errors.py). ``written``: the file that is made of
-    ``path``, if it is only read: a full disk is that one's."""
+    ``path``, if it is only read: a full disk is that one's. ``waited_ms``: with which patience it was opened."""
     try:
         yield
     except sqlite3.Error as error:
-        raise explanation(path, error, written) from error
+        raise explanation(path, error, written, waited_ms) from error
     except UnicodeDecodeError as error:
         raise Damaged(path=path, problem=told(error)) from error
 
@@ -56,8 +56,9 @@ def told(error: Exception) -> str:
     return str(error)
 
 
-def explanation(path: Path, error: sqlite3.Error, written: Path | None = None) -> KanbanError:
-    """What SQLite's ``error`` on ``path`` means, as one of shards/errors.py. ``written``: see ``explained``."""
+def explanation(path: Path, error: sqlite3.Error, written: Path | None = None, waited_ms: int = BUSY_MS) -> KanbanError:
+    """What SQLite's ``error`` on ``path`` means, as one of shards/errors.py. ``written``, ``waited_ms``: see
+    ``explained``."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
@@ -71,7 +72,7 @@ def explanation(path: Path, error: sqlite3.Error, written: Path | None = None) -
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return CannotOpen(path=path, problem=str(error))
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return FileBusy(path=path, lock=path, waited_s=BUSY_MS / 1000)
+        return FileBusy(path=path, lock=path, waited_s=waited_ms / 1000)
     return StorageError(path=path, problem=str(error))
 
 

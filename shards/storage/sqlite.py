@@ -16,7 +16,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from kanban_shards.errors import (
     BoardLost,
     BoardMissing,
     CannotOpen,
+    FileBusy,
     FileMissing,
     ForeignFile,
     HistoryLost,
@@ -43,6 +44,7 @@ from kanban_shards.room import require_room_for
 from kanban_shards.storage import connections
 from kanban_shards.storage.files import (
     SIDECARS,
+    beside,
     discard,
     discard_sidecars,
     forget_oldest,
@@ -68,6 +70,8 @@ SCHEMA_STEPS = 10_000
 LARGEST_IN_THE_MAKING_BYTES = 16 * 1024
 STATEMENTS_KEPT = 256
 CACHE_KIB = 16 * 1024
+# A WAL that became longer, by a large pass or because a read held it back, is cut to this when it begins anew.
+WAL_LIMIT_BYTES = 64 * 1024 * 1024
 # Where SQLite keeps what has no name and becomes too large for memory.
 SCRATCH = Path(os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp")
 
@@ -99,20 +103,21 @@ BOARD = Role("board", 0x4B424244, 1, "wal", "NORMAL", GROUP_WRITES)
 SNAPSHOT = Role("snapshot", BOARD.application_id, BOARD.schema, BOARD.journal, BOARD.synchronous, GROUP_WRITES)
 
 
-def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
+def open_writer(path: Path, role: Role, lock: FileLock, wait_ms: int = connections.BUSY_MS) -> sqlite3.Connection:
     """Open ``path`` for writing, make it if it is missing, and bring its schema up to date.
 
     ``lock``: the lock of this file, held by the caller from before this call until after the connection is closed.
+    ``wait_ms``: how long each statement waits for what others have locked in the file itself.
     Raises the StorageErrors of a file that cannot be used: CannotOpen, Damaged, DiskFull, FileBusy, ForeignFile,
     LegacyBoard, NewerSchema, NoSharedMemory, NotAFile, StrangeJournal, StrangeSchema, TooManyFiles.
     """
     assert lock.held, f"{path} is opened for writing only under its lock"
     check_plain(path, role)
-    with connections.explained(path), owners.acting_for(path):
+    with connections.explained(path, waited_ms=wait_ms), owners.acting_for(path):
         if role.journal == "wal":
-            _check_place(path, role, lock)
+            _check_place(path, role, lock, wait_ms)
         is_new = _make_empty(path)
-        connection = _connect(path, "rwc", role)
+        connection = _connect(path, "rwc", role, wait_ms)
         try:
             if is_new:
                 os.chmod(path, file_mode(path.parent, role.group))
@@ -127,13 +132,14 @@ def open_writer(path: Path, role: Role, lock: FileLock) -> sqlite3.Connection:
     return connection
 
 
-def open_reader(path: Path, role: Role) -> sqlite3.Connection:
-    """Open ``path`` for reading only. Raises FileMissing and what ``open_writer`` raises."""
+def open_reader(path: Path, role: Role, wait_ms: int = connections.BUSY_MS) -> sqlite3.Connection:
+    """Open ``path`` for reading only. ``wait_ms``: as in ``open_writer``. Raises FileMissing and what ``open_writer``
+    raises."""
     check_plain(path, role)
     if not path.exists():
         raise _missing(path, role)
-    with connections.explained(path):
-        connection = _connect(path, "ro")
+    with connections.explained(path, waited_ms=wait_ms):
+        connection = _connect(path, "ro", wait_ms=wait_ms)
         try:
             connection.execute("PRAGMA query_only=ON")
             if _check_identity(connection, path, role) == 0:
@@ -185,6 +191,30 @@ def check_journal(
     return journals.check(path, of_one_user, known)
 
 
+@contextmanager
+def held_open(path: Path, lock: FileLock) -> Iterator[None]:
+    """Keep the shard at ``path`` and its journal open inside the block, in which SQLite opens and reads them.
+
+    Whoever opens a file on which its owner has a lease waits for 45 s, and nobody can take a lease that excludes
+    readers on a file that is open. The one exception to law 1: under the shard's ``lock``, held, no connection of this
+    process is inside a read or a write of it, so closing these descriptors takes no lock away. Raises FileBusy if there
+    is a lease now, CannotOpen, NotAFile.
+    """
+    assert lock.held, f"{path} is held open only under its lock"
+    check_plain(path, SHARD)
+    with ExitStack() as opened:
+        for each in (path, beside(path, "-journal")):
+            try:
+                opened.callback(os.close, journals.open_only_name(each))
+            except BlockingIOError as error:
+                raise FileBusy(path=each, lock=each, waited_s=0.0) from error
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise cannot_open(each, error) from error
+        yield
+
+
 def open_foreign(path: Path) -> sqlite3.Connection:
     """Open a database that is not one of ours for reading only, whatever is in it. Raises FileMissing, NotAFile,
     CannotOpen."""
@@ -223,14 +253,15 @@ def make_foreign(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def roll_back_hot_journal(path: Path, role: Role, lock: FileLock) -> None:
+def roll_back_hot_journal(path: Path, role: Role, lock: FileLock, wait_ms: int = connections.BUSY_MS) -> None:
     """Undo the transaction that a killed writer left half done in ``path``. ``lock``: the file's lock, held.
+    ``wait_ms``: as in ``open_writer``.
 
     The journal stays: its user may not be able to make another one in that folder. Raises what ``check_journal`` does.
     """
     assert lock.held, f"{path} is opened for writing only under its lock"
-    with connections.explained(path), owners.acting_for(path):
-        connection = _connect(path, "rw", role)
+    with connections.explained(path, waited_ms=wait_ms), owners.acting_for(path):
+        connection = _connect(path, "rw", role, wait_ms)
         try:
             with _keeping_journal(connection, role), connections.one_state(connection):
                 connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -329,7 +360,7 @@ def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock
     return aside
 
 
-def _connect(path: Path, mode: str, role: Role | None = None) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, role: Role | None = None, wait_ms: int = connections.BUSY_MS) -> sqlite3.Connection:
     """Open ``path``, which is to be a file of ``role``, if of any; ``mode``: SQLite's, of which only ``ro`` never rolls
     back what a journal says."""
     if mode != "ro":
@@ -338,7 +369,7 @@ def _connect(path: Path, mode: str, role: Role | None = None) -> sqlite3.Connect
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         isolation_level=None,
-        timeout=connections.BUSY_MS / 1000,
+        timeout=wait_ms / 1000,
         check_same_thread=False,
         cached_statements=STATEMENTS_KEPT,
     )
@@ -384,7 +415,7 @@ def _make_empty(path: Path) -> bool:
     return True
 
 
-def _check_place(path: Path, role: Role, lock: FileLock) -> None:
+def _check_place(path: Path, role: Role, lock: FileLock, wait_ms: int) -> None:
     """Refuse a filesystem without shared memory, and a file that is not of ``role``, before it is opened for writing:
     closing a writer may checkpoint and unlink the WAL of somebody else's file."""
     kind = not_shared(path.parent)
@@ -393,14 +424,14 @@ def _check_place(path: Path, role: Role, lock: FileLock) -> None:
     if not path.is_file():
         return
     try:
-        _check_unwritten(path, role)
+        _check_unwritten(path, role, wait_ms)
     except sqlite3.OperationalError as error:
         if not connections.is_hot_journal(error):
             raise
         if path.stat().st_size > LARGEST_IN_THE_MAKING_BYTES:
             raise _with_a_journal(path, role) from error
-        roll_back_hot_journal(path, role, lock)
-        _check_unwritten(path, role)
+        roll_back_hot_journal(path, role, lock, wait_ms)
+        _check_unwritten(path, role, wait_ms)
 
 
 def _with_a_journal(path: Path, role: Role) -> StorageError:
@@ -411,8 +442,8 @@ def _with_a_journal(path: Path, role: Role) -> StorageError:
     return StrangeJournal(path=path, problem=f"is none of this program's, which keeps a WAL for a {role.name}")
 
 
-def _check_unwritten(path: Path, role: Role) -> None:
-    connection = _connect(path, "ro")
+def _check_unwritten(path: Path, role: Role, wait_ms: int) -> None:
+    connection = _connect(path, "ro", wait_ms=wait_ms)
     try:
         _check_identity(connection, path, role)
     finally:
@@ -455,6 +486,8 @@ def _identify(connection: sqlite3.Connection, path: Path, role: Role) -> int:
 def _set_journal(connection: sqlite3.Connection, path: Path, role: Role) -> None:
     connection.execute(f"PRAGMA synchronous={role.synchronous}")
     connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+    if role.journal == "wal":
+        connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
     connection.execute("PRAGMA temp_store=MEMORY")  # savepoints keep what they may undo in memory
     if sys.platform == "darwin":
         connection.execute("PRAGMA fullfsync=ON")

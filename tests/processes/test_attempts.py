@@ -41,7 +41,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("kanban_shards.coordinator.merge.expiry.time", made)
+    monkeypatch.setattr("kanban_shards.coordinator.merge.clock.time", made)
     monkeypatch.setattr("kanban_shards.shard.time", made)
     return made
 

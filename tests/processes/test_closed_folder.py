@@ -10,8 +10,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from kanban_shards.paths import BoardPaths
 
+from kanban_shards.paths import BoardPaths
 from tests.processes.test_users import (
     BOB,
     CLEO,

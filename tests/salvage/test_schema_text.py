@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from kanban_shards import Board
 from kanban_shards.coordinator.hermes.adopt import adopt
 from kanban_shards.coordinator.hermes.importer import import_board
@@ -15,7 +16,6 @@ from kanban_shards.coordinator.hermes.salvage import Salvage, salvage
 from kanban_shards.errors import Damaged
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections
-
 from tests.salvage.boards import PAGE_BYTES, rows_of
 from tests.salvage.conftest import Original
 

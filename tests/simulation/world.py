@@ -29,8 +29,8 @@ from kanban_shards.coordinator.hermes.importer import write_plan
 from kanban_shards.coordinator.hermes.legacy import Legacy
 from kanban_shards.coordinator.hermes.plan import plan
 from kanban_shards.coordinator.ledger import Entry, FileLedger
+from kanban_shards.coordinator.merge import clock as merge_clock
 from kanban_shards.coordinator.merge import coordinator as merging
-from kanban_shards.coordinator.merge import expiry
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.recovery.verify import rebuild
@@ -144,7 +144,7 @@ class World:
         clock = SimpleNamespace(time_ns=lambda: self.now_ms * 1_000_000, monotonic_ns=lambda: self.now_ms * 1_000_000)
         drawn = SimpleNamespace(token_hex=lambda size: f"{self.chance.getrandbits(size * 8):0{size * 2}x}")
         enter = self._patches.enter_context
-        enter(patch.object(expiry, "time", clock))
+        enter(patch.object(merge_clock, "time", clock))
         enter(patch.object(shard_file, "time", clock))
         enter(patch.object(shard_file, "secrets", drawn))
         enter(no_fsync())
@@ -441,8 +441,8 @@ def full_disk() -> Iterator[None]:
         with true_transaction(connection):
             yield
 
-    def open_writer(*given) -> sqlite3.Connection:
-        connection = true_open(*given)
+    def open_writer(*given, **named) -> sqlite3.Connection:
+        connection = true_open(*given, **named)
         limit(connection)
         return connection
 

@@ -38,18 +38,20 @@ def watch(event: str, given: tuple) -> None:
     for word in given[:2]:
         if isinstance(word, (str, bytes, os.PathLike)) and DATABASE.search(_plain(word)):
             asked_by = _module_that_asks()
-            if event == "open" and (_is_a_look_at_a_journal(word, asked_by) or given[2] & getattr(os, "O_PATH", 0)):
+            if event == "open" and (_is_called("open_only_name") or given[2] & getattr(os, "O_PATH", 0)):
                 continue  # the exceptions of law 1; a name only holds no locks
             if asked_by != "storage/sqlite.py" or event == "open":
                 noticed.append(f"{event} of {_plain(word).rpartition('/')[2]} by {asked_by}")
 
 
-def _is_a_look_at_a_journal(word: str | bytes | os.PathLike, asked_by: str) -> bool:
-    return asked_by == "shards/journals.py" and _plain(word).endswith("-journal")
-
-
 def _plain(word: str | bytes | os.PathLike) -> str:
     return os.fsdecode(word).partition("?")[0]
+
+
+def _is_called(function: str) -> bool:
+    """Whether ``function`` is what asks."""
+    frame = sys._getframe(2)
+    return frame is not None and frame.f_code.co_name == function
 
 
 def _module_that_asks() -> str:

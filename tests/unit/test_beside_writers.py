@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from kanban_shards import Board, Gateway
 from kanban_shards.coordinator.backup import backup
 from kanban_shards.coordinator.backup.backup import make_backup

@@ -128,8 +128,8 @@ def test_a_folder_that_is_moved_while_a_file_is_opened_is_let_go(home, paths, sa
     daemon = HomeDaemon(paths.folder)
     true_connect = sqlite._connect
 
-    def connect(path: Path, mode: str) -> sqlite3.Connection:
-        connection = true_connect(path, mode)
+    def connect(path: Path, *how: object) -> sqlite3.Connection:
+        connection = true_connect(path, *how)
         if path == moved.board and moved.coordinator_bell.exists():  # served already, and looked at from outside
             moved.folder.rename(paths.folder / "elsewhere")
         return connection

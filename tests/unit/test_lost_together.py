@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+
 from kanban_shards import Gateway
 from kanban_shards.coordinator.cli.main import main
 from kanban_shards.paths import BoardPaths

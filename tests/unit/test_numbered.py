@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from kanban_shards import Gateway, numbered
 from kanban_shards.coordinator.backup.backup import backups_in, limit_backups, make_backup
 from kanban_shards.coordinator.hermes import adopt

@@ -192,7 +192,7 @@ def test_an_open_run_stays_open(
         paths.shard("amy").unlink() if damage == "lost" else paths.shard("amy").write_bytes(b"x" * 8192)
         later = SimpleNamespace(time_ns=lambda: time.time_ns() + 3600 * 10**9, monotonic_ns=time.monotonic_ns)
         with monkeypatch.context() as patched, Gateway("bob", home=home) as bob:
-            patched.setattr("kanban_shards.coordinator.merge.expiry.time", later)
+            patched.setattr("kanban_shards.coordinator.merge.clock.time", later)
             bob.merge_now()
         assert amy.board.run(run.id).ended_at is None
         repair_shard(paths, _held(paths), "amy")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from kanban_shards import Board, Gateway
 from kanban_shards.coordinator.backup.backup import Backup, make_backup
 from kanban_shards.coordinator.backup.compact import compact
@@ -16,7 +17,6 @@ from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.errors import DiskFull, FileHollow, NoRoom
 from kanban_shards.paths import BoardPaths
 from kanban_shards.room import ALWAYS_BYTES, require_room
-
 from tests.legacy import write_legacy
 
 PAGES, PAGE_BYTES = 250_000, 4_096

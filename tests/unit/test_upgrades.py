@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from kanban_shards import Board, Gateway
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.collector import QUARANTINED
@@ -15,7 +16,6 @@ from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.errors import SchemaMoved
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
-
 from tests.legacy import write_legacy
 
 TASK = {"id": "t_0123456789abcdef", "title": "Hermes's", "status": "ready", "created_at": 1_700_000_000}
