@@ -10,6 +10,9 @@ from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 from kanban_shards.records import TERMINAL
 
+# From so many on, what becomes of those that wait for a task is written for all at once; a few are cheaper in memory.
+MANY = 50
+
 
 def link(board: BoardState, entry: Entry, body: Link, task: TaskState) -> dict[str, Any]:
     """The task waits for the parent. Linking twice is linking once."""
@@ -48,6 +51,9 @@ def promote_children(board: BoardState, task_id: str) -> None:
 
 def settle_children(board: BoardState, task_ids: list[str]) -> None:
     """Each of these is ready if it waits for nothing any more."""
+    if len(task_ids) >= MANY:
+        board.promote_all(task_ids)
+        return
     for task_id in task_ids:
         task = board.task(task_id)
         settle_waiting(board, task)
@@ -56,11 +62,15 @@ def settle_children(board: BoardState, task_ids: list[str]) -> None:
 
 def demote_children(board: BoardState, task_id: str) -> None:
     """A task is no longer terminal: those that are ready because it was wait again, unless they were forced."""
-    for child_id in board.children(task_id):
+    payload = {"status": "todo", "reason": "parent_reopened", "parent": task_id}
+    children = board.children(task_id)
+    if len(children) >= MANY:
+        board.demote_all(children, payload)
+        return
+    for child_id in children:
         child = board.task(child_id)
         if child["status"] == "ready" and not child["forced"]:
             child["status"] = "todo"
-            payload = {"status": "todo", "reason": "parent_reopened", "parent": task_id}
             board.add_event(child_id, "status", payload)
             board.save(child)
 

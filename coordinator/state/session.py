@@ -29,6 +29,7 @@ class Rows:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._next_id: dict[str, int] = {}
+        self._open_parents: dict[str, int] = {}
         self.now_s = 0
         self._hold_nothing()
         self._defaults = {

@@ -91,10 +91,10 @@ class TaskRows(Rows):
         found = [row for row in (mine, anyones) if row]
         return min(found, key=lambda row: (-row[0], row[1], row[2]))[2] if found else None
 
-    def due(self, now_s: int) -> list[tuple[str, int]]:
-        """Scheduled tasks whose time has come: ``(task_id, due_s)``, the earliest first."""
-        sql = "SELECT task_id, due_s FROM merge_tasks WHERE due_s <= ? ORDER BY due_s, task_id"
-        return self._execute(sql, (now_s,)).fetchall()
+    def due(self, now_s: int, most: int) -> list[tuple[str, int]]:
+        """Scheduled tasks whose time has come, ``most`` of them: ``(task_id, due_s)``, the earliest first."""
+        sql = "SELECT task_id, due_s FROM merge_tasks WHERE due_s <= ? ORDER BY due_s, task_id LIMIT ?"
+        return self._execute(sql, (now_s, most)).fetchall()
 
     def creator(self, task_id: str) -> str | None:
         """The profile that made the task; None if there is none."""
