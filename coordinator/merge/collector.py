@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ STUCK_MS = 1_000
 # seconds show it in the stamp; FAT, the coarsest, keeps every other one.
 STAMP_GRAIN_MS = 25
 WHOLE_SECONDS_GRAIN_MS = 2_100
+# A pass that reads shards for so long leaves the others for the next one.
+COLLECTING_S = 0.25
+# Of the quarantined shards that nobody touched since, so many are looked at in each pass, by turns: what is the matter
+# may not be in the file. Somebody may put thousands of files there that are no shards at all.
+LOOKED_AT_AGAIN = 16
 # Shards that stay open between passes; the others are opened when they changed.
 SHARDS_KEPT_OPEN = 64
 LOST_SHARD = "{changes} of it merged; put it back, or make it again with `kanban-merge repair {profile}`"
@@ -178,14 +184,16 @@ class Collector:
         self._open: OrderedDict[str, _OpenShard] = OrderedDict()
         self._known: dict[str, tuple] = {}
         self._quarantined: dict[str, Skipped] = {}
+        self._judged: dict[str, tuple[int, int, int] | None] = {}
+        self._stops_s = 0.0
         self._held: set[str] = set()
         self._kept_waiting: set[str] = set()
         self._busy_since: dict[str, float] = {}
 
-    def collect(self, watermark: Watermark, patient: bool = True) -> Collected:
+    def collect(self, watermark: Watermark, patient: bool = True, most: int | None = None) -> Collected:
         """Everything new. ``watermark(profile)``: how far that shard is merged, and its digest there. ``patient``:
         whether shards that are busy are waited for although others hold something new. Those that were busy each time
-        for LEFT_AT_MOST_MS, and not yet for STUCK_MS, always are.
+        for LEFT_AT_MOST_MS, and not yet for STUCK_MS, always are. ``most``: how many changes are wanted (Share).
 
         Raises CannotOpen where the board's folder cannot be listed.
         """
@@ -193,10 +201,13 @@ class Collector:
         present = dict(self._paths.shards())
         for profile in self._quarantined.keys() - present.keys():
             del self._quarantined[profile]
-        waiting = [(profile, path) for profile, path in present.items() if self._may_be_new(profile, path)]
-        waiting.sort(key=lambda shard: shard[0] not in self._kept_waiting)
-        share = Budget.of_each(max(1, len(waiting)))
-        deadline = time.monotonic() + PATIENCE_MS / 1000
+        again = set(islice(self._quarantined, LOOKED_AT_AGAIN))  # each goes to the end when it is judged anew
+        waiting = [each for each in present.items() if each[0] in again or self._may_be_new(*each)]
+        # What nothing was ever merged of may be no shard at all, and there may be thousands of it.
+        waiting = [*self._in_turn(waiting, watermark, True), *self._in_turn(waiting, watermark, False)]
+        share = Budget.of_each(max(1, len(waiting)), most)
+        began = time.monotonic()
+        deadline, self._stops_s = began + PATIENCE_MS / 1000, began + COLLECTING_S
         while waiting:
             waiting = [shard for shard in waiting if not self._read_if_room(*shard, watermark, share, collected)]
             if not waiting or collected.is_full or time.monotonic() > deadline:
@@ -205,7 +216,7 @@ class Collector:
                 break
             time.sleep(0.0002)
         skipped = {profile for profile, _ in waiting}
-        self._kept_waiting, busy = (skipped, set()) if collected.is_full else (set(), skipped)
+        self._kept_waiting, busy = skipped & collected.unfinished, skipped - collected.unfinished
         self._busy_since = {profile: self._busy_since.get(profile, time.monotonic()) for profile in busy}
         collected.locked = busy
         collected.skipped.extend(self._busy(profile, present[profile]) for profile in sorted(busy))
@@ -261,12 +272,18 @@ class Collector:
         left_s = [now - self._busy_since.get(profile, now) for profile, _ in busy]
         return any(LEFT_AT_MOST_MS < each * 1000 < STUCK_MS for each in left_s)
 
+    def _in_turn(self, shards: list[tuple[str, Path]], watermark: Watermark, merged: bool) -> list[tuple[str, Path]]:
+        """Those of ``shards`` of which something was merged, or those of which nothing was; who waits longest first."""
+        found = [shard for shard in shards if bool(watermark(shard[0])[0]) == merged]
+        return sorted(found, key=lambda shard: shard[0] not in self._kept_waiting)
+
     def _may_be_new(self, profile: str, path: Path) -> bool:
-        return profile not in self._known or self._known[profile] != files.stamp(path)
+        known = self._known if profile in self._known else self._judged if profile in self._quarantined else {}
+        return profile not in known or known[profile] != files.stamp(path)
 
     def _read_if_room(self, profile: str, path: Path, watermark: Watermark, share: Budget, into: Collected) -> bool:
         """Read the shard's ``share`` into ``into``; returns False if it is busy, or ``into`` has no room for more."""
-        if into.is_full:
+        if into.is_full or time.monotonic() > self._stops_s:
             into.unfinished.add(profile)
             return False
         self._quarantined.pop(profile, None)
@@ -295,6 +312,9 @@ class Collector:
             raise
         except (Quarantine, KanbanError) as trouble:
             self._quarantined[profile] = _left(profile, path, trouble)
+            self._judged.pop(profile, None)
+            if not _is_recent(stamp):
+                self._judged[profile] = stamp
         if taken.changes:
             into.changes[profile] = taken.changes
             into.size_bytes += taken.size_bytes

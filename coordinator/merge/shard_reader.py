@@ -66,8 +66,10 @@ class Budget:
     size_bytes: int
 
     @classmethod
-    def of_each(cls, shards: int) -> Budget:
-        return cls(max(LEAST_SHARE, CHANGES_PER_PASS // shards), max(LEAST_BYTES, BYTES_PER_PASS // shards))
+    def of_each(cls, shards: int, most: int | None = None) -> Budget:
+        """The share of each of so many shards. ``most``: of all together, if that is less than CHANGES_PER_PASS."""
+        changes = min(CHANGES_PER_PASS, most or CHANGES_PER_PASS)
+        return cls(max(LEAST_SHARE, changes // shards), max(LEAST_BYTES, BYTES_PER_PASS // shards))
 
 
 @dataclass
