@@ -1,5 +1,6 @@
-"""Cost: what deciding a change costs because of others. Whatever becomes of a task is decided for each that waits for
-it, too, so a small change may be as much work as thousands of others, and every other profile waits for that.
+"""Cost: what deciding a change costs, also because of others. Whatever becomes of a task is decided for each that waits
+for it, too, and what waits for many is looked at with each of them; so a small change may be as much work as thousands
+of others, and every other profile waits for that.
 
 What a change costs by itself is said where it is defined (``Body.weight``).
 """
@@ -11,21 +12,50 @@ from collections.abc import Iterable
 
 from kanban_shards.changes.codec import KIND_OF, Change, decode_body
 from kanban_shards.changes.fields import NAMED_PER_CHANGE
-from kanban_shards.changes.kinds import Archive, Complete, Delete, Reopen
+from kanban_shards.changes.kinds import (
+    KINDS,
+    Archive,
+    Assign,
+    Block,
+    Claim,
+    Complete,
+    Create,
+    Delete,
+    Fail,
+    Link,
+    Promote,
+    Reclaim,
+    Release,
+    Reopen,
+    Specify,
+    Unblock,
+    Unlink,
+)
 from kanban_shards.coordinator.merge.collector import Collected
 from kanban_shards.coordinator.merge.shard_reader import Budget
 from kanban_shards.coordinator.state.board_state import BoardState
 
 # Each leads into or out of a status that others wait for.
 _SETTLING = frozenset(KIND_OF[body] for body in (Complete, Archive, Delete, Reopen))
+# Each asks whether the task waits for one that is open.
+_ASKING = frozenset(
+    KIND_OF[body] for body in (Assign, Block, Claim, Fail, Promote, Reclaim, Release, Reopen, Specify, Unblock, Unlink)
+)
+CREATE, LINK = KIND_OF[Create], KIND_OF[Link]
+# Nothing that is named costs as much as this, so nobody counts further.
+MOST = 10_000
+# A body that is shorter names nothing, or not much.
+SHORT_BODY = 200
+# Looking for a circle where much is on both sides; how much is not known before.
+LONG_WAY = 200
 
 
-def leave_what_costs_too_much(collected: Collected, board: BoardState) -> None:
+def leave_what_costs_too_much(collected: Collected, board: BoardState) -> Counter[str]:
     """Keep of each shard's changes as many as its share of a pass pays for, and at least one; the rest is for the next
-    pass. ``board``: as it stands before the pass."""
+    pass. ``board``: as it stands before the pass. Returns how many will wait for each task by what was collected."""
     whole = [change for changes in collected.changes.values() for change in changes]
     if not any(change.kind in _SETTLING for change in whole):
-        return
+        return Counter()
     share = Budget.of_each(len(collected.changes)).changes
     more = _made_to_wait(whole)
     for profile, changes in collected.changes.items():
@@ -33,16 +63,33 @@ def leave_what_costs_too_much(collected: Collected, board: BoardState) -> None:
         if kept < len(changes):
             del changes[kept:]
             collected.unfinished.add(profile)
+    return more
+
+
+def weight(change: Change, board: BoardState, more: Counter[str]) -> int:
+    """What deciding the change costs, in plain changes, as ``board`` stands; ``more``: how many may wait for each task
+    besides."""
+    around = 0
+    if change.kind in _SETTLING:
+        around += board.count_beside(change.task_id, MOST) + more[change.task_id]
+    if change.kind in _ASKING:
+        around += board.count_parents(change.task_id, MOST)
+    found = 1 + around // NAMED_PER_CHANGE
+    if change.kind == LINK:
+        parent = decode_body(change.kind, change.body).parent
+        return found + LONG_WAY * board.is_long_way(change.task_id, parent)
+    is_named = KINDS[change.kind].costs > 1 or len(change.body) > SHORT_BODY
+    return found + (decode_body(change.kind, change.body).weight() if is_named else 0)
 
 
 def _affordable(changes: list[Change], share: int, board: BoardState, more: Counter[str]) -> int:
-    weight = 0
+    costs = 0
     for number, change in enumerate(changes):
-        if weight > share:
+        if costs > share:
             return number
         if change.kind in _SETTLING:
             waiting = board.count_children(change.task_id, share * NAMED_PER_CHANGE) + more[change.task_id]
-            weight += waiting // NAMED_PER_CHANGE
+            costs += waiting // NAMED_PER_CHANGE
     return len(changes)
 
 

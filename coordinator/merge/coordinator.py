@@ -7,7 +7,6 @@ does not hold is still in its shard.
 
 from __future__ import annotations
 
-import heapq
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,13 +21,14 @@ from kanban_shards.changes.fields import Body
 from kanban_shards.coordinator.errors import BoardBehind, FileReplaced, LedgerBehind
 from kanban_shards.coordinator.filelocks import naming_holders
 from kanban_shards.coordinator.ledger import Entry, FileLedger, Ledger
-from kanban_shards.coordinator.merge.budget import leave_what_costs_too_much
+from kanban_shards.coordinator.merge.budget import leave_what_costs_too_much, weight
 from kanban_shards.coordinator.merge.clock import Clock
-from kanban_shards.coordinator.merge.collector import Collected, Collector, Skipped
+from kanban_shards.coordinator.merge.collector import Collector, Skipped
 from kanban_shards.coordinator.merge.coordinator_lock import GATEWAY, lost_place, write_note
-from kanban_shards.coordinator.merge.expiry import EXPIRE, overdue, own_changes
-from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, locked_shard
+from kanban_shards.coordinator.merge.expiry import AT_ONCE, due, expired, own_changes
+from kanban_shards.coordinator.merge.shard_reader import LEAST_SHARE, Quarantine, base_of, locked_shard
 from kanban_shards.coordinator.merge.snapshots import start_of
+from kanban_shards.coordinator.rounds import Rounds
 from kanban_shards.coordinator.rules.decide import Decision, decide
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import HistoryLost, InvalidName, StorageError
@@ -43,6 +43,8 @@ CATCH_UP_ENTRIES = 1_000
 FOREIGN_LOCK_MS = 250
 # A shard that is being written is free again behind a commit, which takes a millisecond.
 WRITTEN_WITHIN_S = 0.05
+# A pass that had no time for everything is followed by one that collects so many times what it decided.
+MORE_THAN_LAST = 2
 # For so long a gateway works for others before it looks for its own verdict.
 PASSES_S = 0.5
 
@@ -89,6 +91,7 @@ class Coordinator:
             make_board(paths, lock, progress)
         self._collector = Collector(paths)
         self._clock = Clock()
+        self._most: int | None = None
         found = {path: files.identity(path) for path in (paths.board, paths.ledger)}
         with self._explained():
             self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock, FOREIGN_LOCK_MS)
@@ -118,17 +121,30 @@ class Coordinator:
         self._check_still_there()
         with self._explained():
             self.catch_up()
-            collected = self._collector.collect(self._board.watermark, patient)
-            leave_what_costs_too_much(collected, self._board)
+            collected = self._collector.collect(self._board.watermark, patient, self._most)
+            more = leave_what_costs_too_much(collected, self._board)
             at_ms = self._clock.now_ms()
-            own = overdue(self._board, self._collector, collected, at_ms, self._clock)
-            changes = ordered(collected, list(own))
+            over = expired(self._board, self._collector, collected, at_ms, self._clock)
+            is_due = due(self._board, at_ms)
             report = Report(skipped=collected.skipped, more=collected.more, busy=collected.busy)
-            if changes:
-                self._check_still_there()  # collecting takes a while, and a process may be stopped for any time
-                report.decisions = replay(self._board, self._ledger.append(changes, at_ms))
-                self._ringer.ring_decided(self.paths.folder, {change.profile for change in changes})
+            rounds = Rounds(
+                collected.changes, lambda change: weight(change, self._board, more), self._board.position()[0]
+            )
+            self._decide([*own_changes(self._board, over, at_ms), *rounds.next()], at_ms, report)
+            while not rounds.is_over:
+                self._decide(rounds.next(), at_ms, report)
+            self._decide(list(own_changes(self._board, is_due, at_ms)), at_ms, report)
+            # What no round takes was read in vain, and checked.
+            self._most = MORE_THAN_LAST * max(LEAST_SHARE, len(report.decisions)) if rounds.are_left else None
+            report.more |= rounds.are_left or AT_ONCE in (len(over), len(is_due))
         return report
+
+    def _decide(self, changes: list[Change], at_ms: int, report: Report) -> None:
+        """Append ``changes``, decide them and ring; nothing if there are none."""
+        if changes:
+            self._check_still_there()  # collecting takes a while, and a process may be stopped for any time
+            report.decisions += replay(self._board, self._ledger.append(changes, at_ms))
+            self._ringer.ring_decided(self.paths.folder, {change.profile for change in changes})
 
     def make_passes(self) -> Report:
         """Passes until nothing more is there, as one report. A change that had seen what the same pass merged first is
@@ -205,17 +221,6 @@ class Coordinator:
     def _read_data_version(self) -> int:
         with self._explained():
             return self._connection.execute("PRAGMA data_version").fetchone()[0]
-
-
-def ordered(collected: Collected, own: list[Change]) -> list[Change]:
-    """One order for all: each shard's changes in their own, between shards by ``(at_ms, digest)``.
-
-    Of the coordinator's ``own``, runs that are over come first, so that a claim of the same pass finds the task free;
-    and what is due comes last, so that whoever planned otherwise meanwhile is not refused.
-    """
-    merged = heapq.merge(*collected.changes.values(), key=lambda change: (change.written_ms, change.digest))
-    over = [change for change in own if change.kind == EXPIRE]
-    return [*over, *merged, *own[len(over) :]]
 
 
 def catch_up(

@@ -8,6 +8,7 @@ that has not come yet ends a lease after that was first seen. A scheduled task w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis
 from kanban_shards.changes.fields import Body
@@ -17,16 +18,9 @@ from kanban_shards.coordinator.merge.collector import Collected, Collector
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.paths import COORDINATOR
 
-CLAIM, EXPIRE = KIND_OF[Claim], KIND_OF[Expire]
-
-
-def overdue(
-    board: BoardState, collector: Collector, collected: Collected, now_ms: int, clock: Clock
-) -> Iterator[Change]:
-    """The coordinator's own changes of this pass: runs that are over, then what is due. ``clock``: which signs of life,
-    or which absence of any, says nothing."""
-    bodies = [*_expired(board, collector, collected, now_ms, clock), *_due(board, now_ms)]
-    yield from own_changes(board, bodies, now_ms)
+CLAIM = KIND_OF[Claim]
+# Of a thousand that are over or due in one second, so many are decided in one pass.
+AT_ONCE = 500
 
 
 def own_changes(board: BoardState, bodies: Iterable[tuple[str, Body]], now_ms: int) -> Iterator[Change]:
@@ -38,6 +32,23 @@ def own_changes(board: BoardState, bodies: Iterable[tuple[str, Body]], now_ms: i
         kind, text = KIND_OF[type(body)], encode_body(body)
         digest = chain(digest, COORDINATOR, seq, task_id, kind, text, "{}", now_ms)
         yield Change(COORDINATOR, seq, task_id, kind, text, "{}", now_ms, digest)
+
+
+def expired(
+    board: BoardState, collector: Collector, collected: Collected, now_ms: int, clock: Clock
+) -> list[tuple[str, Body]]:
+    """The runs that are over, AT_ONCE of them at most. They come before all that was collected, so that a claim of the
+    same pass finds the task free.
+
+    ``clock``: which signs of life, or which absence of any, says nothing.
+    """
+    return list(islice(_expired(board, collector, collected, now_ms, clock), AT_ONCE))
+
+
+def due(board: BoardState, now_ms: int) -> list[tuple[str, Body]]:
+    """The scheduled tasks whose time has come, AT_ONCE of them at most. They come behind what was collected, so that
+    whoever planned otherwise meanwhile is not refused."""
+    return [(task_id, Due(due_s=due_s)) for task_id, due_s in board.due(now_ms // 1000, AT_ONCE)]
 
 
 def _expired(
@@ -70,8 +81,3 @@ def _is_over(clock: Clock, run_id: int, signs_ms: list[int], lease_ms: int, now_
         return False
     past = [heartbeat_ms for heartbeat_ms in signs_ms if heartbeat_ms <= now_ms + DRIFT_MS]
     return max(*past, 0, clock.relied_on_since_ms) + lease_ms < now_ms
-
-
-def _due(board: BoardState, now_ms: int) -> Iterator[tuple[str, Body]]:
-    for task_id, due_s in board.due(now_ms // 1000):
-        yield task_id, Due(due_s=due_s)
