@@ -150,9 +150,9 @@ def clock(health: Health) -> Iterator[Finding]:
         yield Finding(
             "clock",
             WARNING,
-            f"{wording.many(len(runs_ahead), 'open run')} claimed, or last alive, in the future of this clock, run "
-            f"{furthest.run_id} of {furthest.task_id} by {wording.age(furthest.ahead_s)}. A daemon ends such a run when "
-            f"it sees no other sign of life for a lease; `kanban reclaim {furthest.task_id}` ends one by hand.",
+            f"{wording.many(len(runs_ahead), 'open run')} claimed, or last alive, in the future of this clock, "
+            f"run {furthest.run_id} of {furthest.task_id} by {wording.age(furthest.ahead_s)}. A daemon ends such a run "
+            f"when it sees no other sign of life for a lease; `kanban reclaim {furthest.task_id}` ends one by hand.",
         )
 
 

@@ -33,11 +33,11 @@ ROOT = 0
 MERGES = "from kanban_shards.coordinator.cli import main; main(['--home', {home!r}, *{words!r}], 'kanban-merge')"
 # Into the shard alone: without a daemon, the board of a closed folder is not there to be read.
 WRITE = """
-from kanban_shards.bodies import Comment
-from kanban_shards.names import BoardPaths
-from kanban_shards.shard import Eyes, Shard
+from kanban_shards.changes.kinds import Comment
+from kanban_shards.paths import BoardPaths
+from kanban_shards.shard import View, Shard
 shard = Shard(BoardPaths.find(home={home!r}), {profile!r})
-shard.append('t_00000000', Comment(text='more'), Eyes())
+shard.append('t_00000000', Comment(text='more'), View())
 shard.close()
 print('written')
 """
@@ -45,9 +45,9 @@ print('written')
 DIE_WRITING = """
 import os, signal
 from contextlib import closing
-from kanban_shards import sqlite
-from kanban_shards.locks import FileLock
-from kanban_shards.names import BoardPaths
+from kanban_shards.storage import sqlite
+from kanban_shards.storage.locks import FileLock
+from kanban_shards.paths import BoardPaths
 paths = BoardPaths.find(home={home!r})
 lock = FileLock(paths.shard_lock({profile!r}))
 lock.acquire(1)

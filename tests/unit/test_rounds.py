@@ -9,19 +9,32 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.coordinator.merge import collector as collect, expiry
-from kanban_shards.coordinator import rounds
-from kanban_shards.coordinator.merge import kanban_shards.coordinator as passing
-from kanban_shards.coordinator.merge.collector import QUARANTINED, Collector
-from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
-from kanban_shards.coordinator.merge.coordinator import Coordinator
-from kanban_shards.coordinator.rounds import Rounds
-from kanban_shards.coordinator.state import links as rows
-from kanban_shards.coordinator.rules import links
-from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards import Gateway
-from kanban_shards.changes.kinds import Archive, Claim, Complete, Decompose, Delete, Link, PlannedChild, Promote, Reopen, Schedule, Unlink
 from kanban_shards.changes.codec import Change
+from kanban_shards.changes.kinds import (
+    Archive,
+    Claim,
+    Complete,
+    Decompose,
+    Delete,
+    Link,
+    PlannedChild,
+    Promote,
+    Reopen,
+    Schedule,
+    Unlink,
+)
+from kanban_shards.coordinator import rounds
+from kanban_shards.coordinator.merge import collector as collect
+from kanban_shards.coordinator.merge import coordinator as passing
+from kanban_shards.coordinator.merge import expiry
+from kanban_shards.coordinator.merge.collector import QUARANTINED, Collector
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
+from kanban_shards.coordinator.recovery.verify import verify
+from kanban_shards.coordinator.rounds import Rounds
+from kanban_shards.coordinator.rules import links
+from kanban_shards.coordinator.state import links as rows
 from kanban_shards.paths import BoardPaths
 from tests.rules.game import Game, dump
 
