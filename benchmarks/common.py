@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import psutil
@@ -22,7 +23,8 @@ from kanban_shards.changes.kinds import Create
 from kanban_shards.changes.vectors import View, encode
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON, holder, take
-from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, new_task_id
+from kanban_shards.identities import new_task
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 from kanban_shards.shard import Shard
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
@@ -103,11 +105,17 @@ def make_board(folder: Path, tasks: int) -> BoardPaths:
     """A board with ``tasks`` ready tasks, merged."""
     paths = BoardPaths.of(folder, DEFAULT_BOARD)
     paths.make_folder()
-    creates = ((new_task_id(), Create(title=f"task {number}", assignee="bingge")) for number in range(tasks))
+    creates = (drawn_create("default", title=f"task {number}", assignee="bingge") for number in range(tasks))
     fill_shard(paths, "default", creates)
     with coordinator_of(paths) as coordinator:
         coordinator.make_passes()
     return paths
+
+
+def drawn_create(profile: str, **fields: Any) -> tuple[str, Create]:
+    """The id of a new task of ``profile``, and the change that makes it."""
+    new = new_task(profile)
+    return new.id, Create(salt=new.salt, **fields)
 
 
 @contextmanager

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.common import coordinator_of, fill_shard, running_daemon, say
+from benchmarks.common import coordinator_of, drawn_create, fill_shard, running_daemon, say
 from benchmarks.figures import FIGURES
 from kanban_shards.boards import create_board
-from kanban_shards.changes.kinds import Create
-from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, new_task_id
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 
 # The first looks at every shard are not idleness.
 SETTLE_S = 2.0
@@ -42,7 +41,8 @@ def measure(folder: Path, shards: Sequence[int], boards_served: int, seconds: fl
 def _make_quiet(paths: BoardPaths, shards: int) -> None:
     paths.make_folder()
     for number in range(shards):
-        fill_shard(paths, f"profile-{number}", [(new_task_id(), Create(title="task"))])
+        profile = f"profile-{number}"
+        fill_shard(paths, profile, [drawn_create(profile, title="task")])
     with coordinator_of(paths) as coordinator:
         coordinator.make_passes()
 

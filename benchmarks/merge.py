@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.common import coordinator_of, fill_shard, say
+from benchmarks.common import coordinator_of, drawn_create, fill_shard, say
 from benchmarks.figures import FIGURES
 from kanban_shards.changes.fields import Body
-from kanban_shards.changes.kinds import Claim, Comment, Complete, Create, Subscribe
+from kanban_shards.changes.kinds import Claim, Comment, Complete, Subscribe
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
 from kanban_shards.coordinator.recovery.verify import rebuild, verify
-from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, new_task_id
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 
 LEAST_A_SECOND = 20_000
 PROFILES = ("default", "bingge", "pixiel", "mafei")
@@ -22,7 +22,7 @@ def measure(folder: Path, changes: int) -> None:
     """Print the rates for ``changes`` changes of four profiles: create, subscribe, comment, claim, complete."""
     paths = BoardPaths.of(folder, DEFAULT_BOARD)
     for profile in PROFILES:
-        fill_shard(paths, profile, list(_work(changes // len(PROFILES))))
+        fill_shard(paths, profile, list(_work(profile, changes // len(PROFILES))))
     with coordinator_of(paths) as coordinator:
         started = time.perf_counter()
         merged = len(coordinator.make_passes().decisions)
@@ -42,10 +42,10 @@ def measure(folder: Path, changes: int) -> None:
     FIGURES.asked("rebuilt a second", rebuilt_a_second, least=LEAST_A_SECOND)
 
 
-def _work(count: int) -> Iterator[tuple[str, Body]]:
+def _work(profile: str, count: int) -> Iterator[tuple[str, Body]]:
     for number in range(count // 5):
-        task_id = new_task_id()
-        yield task_id, Create(title=f"task {number}", priority=number % 5)
+        task_id, create = drawn_create(profile, title=f"task {number}", priority=number % 5)
+        yield task_id, create
         yield task_id, Subscribe(platform="telegram", chat_id="42")
         yield task_id, Comment(text="on it")
         yield task_id, Claim()

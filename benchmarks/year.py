@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.common import coordinator_of, say, spread
+from benchmarks.common import coordinator_of, drawn_create, say, spread
 from kanban_shards import Board
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Claim, Comment, Complete, Create, Gc
@@ -21,7 +21,7 @@ from kanban_shards.changes.vectors import View
 from kanban_shards.cli.text import print_table
 from kanban_shards.coordinator.backup.compact import compact
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
-from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, new_task_id
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 from kanban_shards.shard import Shard
 
 PASSES_TIMED = 30
@@ -41,9 +41,9 @@ class _Fleet:
         """Each profile makes its part of ``tasks``, another one comments, and the first one does them."""
         work: dict[str, list[tuple[str, Body]]] = {profile: [] for profile in self.profiles}
         for number in range(tasks):
-            task_id = new_task_id()
             author, other = (self.profiles[(number + step) % len(self.profiles)] for step in (0, 1))
-            work[author] += _life_of(task_id, author)
+            task_id, create = drawn_create(author, title="one of many", body=_text("brief", 600), assignee=author)
+            work[author] += _life_of(task_id, create)
             work[other].append((task_id, Comment(text=_text("comment", 300))))
         self._write({profile: changes[: len(changes) // 2] for profile, changes in work.items()})
         self._write({profile: changes[len(changes) // 2 :] for profile, changes in work.items()})
@@ -70,8 +70,8 @@ class _Fleet:
         """The seconds of passes of one change, by a coordinator that has the files open."""
         times = []
         with coordinator_of(self.paths) as coordinator:
-            for task_id in [new_task_id() for _ in range(PASSES_TIMED)]:
-                self._append({self.profiles[0]: [(task_id, Create(title="one more"))]})
+            for _ in range(PASSES_TIMED):
+                self._append({self.profiles[0]: [drawn_create(self.profiles[0], title="one more")]})
                 started = time.perf_counter()
                 coordinator.make_pass()
                 times.append(time.perf_counter() - started)
@@ -123,8 +123,8 @@ def measure(folder: Path, profiles: int, tasks: int, months: int, days: int) -> 
     click.echo()
 
 
-def _life_of(task_id: str, profile: str) -> Iterator[tuple[str, Body]]:
-    yield task_id, Create(title="one of many", body=_text("brief", 600), assignee=profile)
+def _life_of(task_id: str, create: Create) -> Iterator[tuple[str, Body]]:
+    yield task_id, create
     yield task_id, Claim()
     yield task_id, Comment(text=_text("note", 200))
     yield task_id, Complete(summary=_text("summary", 400), result=_text("result", 400))

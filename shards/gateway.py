@@ -53,7 +53,7 @@ from kanban_shards.changes.kinds import (
 )
 from kanban_shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S, Delivery, pending_deliveries
 from kanban_shards.errors import BoardMissing, NoOpenRun, Refused
-from kanban_shards.paths import new_task_id
+from kanban_shards.identities import new_task
 from kanban_shards.records import DeadLetter, Run, Task, Verdict
 from kanban_shards.writer import Writer
 
@@ -117,7 +117,7 @@ class Gateway(Writer):
         """
         for parent in parents:
             self._view_of(parent)
-        task_id = new_task_id()
+        task_id, salt = new_task(self.profile)
         change = Create(
             title=title,
             body=body,
@@ -126,6 +126,7 @@ class Gateway(Writer):
             priority=priority,
             idempotency_key=idempotency_key,
             starts=starts,
+            salt=salt,
             **fields,
         )
         if idempotency_key is None:
@@ -160,7 +161,8 @@ class Gateway(Writer):
         siblings, from 0. ``how``: root_assignee, author, auto_promote. Applied whole or refused whole. Raises Refused,
         UnknownTask.
         """
-        planned = tuple(PlannedChild(id=new_task_id(), **child) for child in children)
+        drawn = [(new_task(self.profile), child) for child in children]
+        planned = tuple(PlannedChild(id=new.id, salt=new.salt, **child) for new, child in drawn)
         return self.ask(task, Decompose(children=planned, **how)).answer["child_ids"]
 
     def promote(self, task: str | Task, reason: str | None = None, *, force: bool = False) -> Verdict:

@@ -51,11 +51,6 @@ def is_task_id(text: object) -> bool:
     return isinstance(text, str) and _TASK_ID.fullmatch(text) is not None
 
 
-def new_task_id() -> str:
-    """A task id no other shard will draw: 64 random bits, in a shape that every reader of Hermes ids matches."""
-    return f"t_{os.urandom(8).hex()}"
-
-
 def expanded(path: str | os.PathLike) -> Path:
     """``path`` with a leading ``~`` or ``~user`` replaced. Raises StorageError for a user that is not known."""
     try:

@@ -20,6 +20,7 @@ from kanban_shards.errors import (
     InvalidChange,
     StorageError,
 )
+from kanban_shards.identities import makes_only_its_own
 from kanban_shards.paths import BoardPaths, is_task_id
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
@@ -174,15 +175,17 @@ def _check_shape(seq: int, row: tuple) -> int:
     return body_bytes + seen_bytes
 
 
-def _check_content(change: Change, digest: str, watermark: Watermark) -> int:
-    """Raise Quarantine unless the change says what one of its kind may say, its author can have seen what it claims,
+def _check_content(profile: str, seq: int, digest: str, row: tuple, watermark: Watermark) -> int:
+    """Raise Quarantine unless the row says what a change of its kind may say, its author can have seen what it claims,
     and it continues ``digest``; returns how many plain changes it costs."""
-    seq = change.seq
+    _, task_id, kind, text, seen_text, _, found_digest = row
     try:
-        body = decode_body(change.kind, change.body)
-        seen = vectors.decode(change.seen)
+        body = decode_body(kind, text)
+        seen = vectors.decode(seen_text)
     except (InvalidChange, ValueError) as error:
         raise Quarantine(f"change {seq} cannot be read: {error}", seq) from error
+    if not makes_only_its_own(profile, task_id, body):
+        raise Quarantine(f"change {seq} makes a task whose id {profile} did not draw", seq)
     for other, other_seq in seen.items():
         if other_seq > (seq - 1 if other == change.profile else watermark(other)[0]):
             why = f"change {seq} claims to have seen {other}'s change {other_seq}; there is none"

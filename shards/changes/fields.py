@@ -19,6 +19,7 @@ NAMED_PER_CHANGE = 2
 Line = Annotated[str, Meta(min_length=1, max_length=1_000)]
 Text = Annotated[str, Meta(max_length=LIMIT_BYTES)]
 TaskId = Annotated[str, Meta(pattern=r"^t_[0-9a-f]{8,64}\Z")]
+Salt = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Profile = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Id = Annotated[int, Meta(ge=1, le=2**53)]

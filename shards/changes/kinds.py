@@ -23,6 +23,7 @@ from kanban_shards.changes.fields import (
     Metadata,
     Priority,
     Profile,
+    Salt,
     Seconds,
     TaskId,
     Text,
@@ -42,7 +43,8 @@ Outcome = Literal["crashed", "timed_out", "stale", "spawn_failed", "rate_limited
 
 
 class Create(Body):
-    """A new task. ``blocked`` and ``triage`` name where it starts; otherwise it is ready, or waits for its parents."""
+    """A new task. ``blocked`` and ``triage`` name where it starts; otherwise it is ready, or waits for its parents.
+    ``salt``: what its id was drawn with (shards.identities)."""
 
     title: Line
     body: Text | None = None
@@ -66,6 +68,7 @@ class Create(Body):
     model_override: Line | None = None
     provider_override: Line | None = None
     reasoning_effort: Line | None = None
+    salt: Salt | None = None
 
     def _named(self) -> int:
         return len(self.parents)
@@ -200,7 +203,7 @@ class Specify(Body):
 
 
 class PlannedChild(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One task of a plan. ``parents``: which of its siblings it waits for, counted from 0."""
+    """One task of a plan. ``parents``: which of its siblings it waits for, counted from 0. ``salt`` as in Create."""
 
     id: TaskId
     title: Line
@@ -209,6 +212,7 @@ class PlannedChild(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     priority: Priority = 0
     skills: Annotated[tuple[Line, ...], Meta(max_length=100)] | None = None
     parents: Annotated[tuple[Count, ...], Meta(max_length=PARENTS_LIMIT)] = ()
+    salt: Salt | None = None
 
 
 class Decompose(Body):

@@ -77,7 +77,7 @@ def test_contiguous(world: World) -> None:
     [
         "DELETE FROM changes WHERE seq = 3",
         'UPDATE changes SET body = \'{"text":"never said"}\' WHERE seq = 3',
-        "UPDATE changes SET task_id = 't_0000000f' WHERE seq = 3",
+        "UPDATE changes SET task_id = 't_000000000000000f' WHERE seq = 3",
         "UPDATE changes SET at_ms = at_ms + 1 WHERE seq = 3",
         "UPDATE changes SET digest = 'x' WHERE seq = 3",
     ],

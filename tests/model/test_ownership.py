@@ -188,11 +188,11 @@ def test_capacity(order: list[int], at_once: bool, total: int, own: int | None) 
     """However many claim at once, no more runs are open than the limits allow; a lower limit ends no run."""
     with a_world() as world:
         for number in range(6):
-            world.write(world.writers[number], f"t_{number:08x}", Create(title="t"))
+            world.write(world.writers[number], f"t_{number:016x}", Create(title="t"))
         world.write(world.writers[0], "", Settings(max_in_progress=total, max_in_progress_per_profile=own))
         world.make_pass()
         for writer in order:
-            world.write(world.writers[writer], f"t_{writer:08x}", Claim())
+            world.write(world.writers[writer], f"t_{writer:016x}", Claim())
             if not at_once:
                 world.make_pass()
         world.make_pass()

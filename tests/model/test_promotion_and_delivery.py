@@ -96,7 +96,7 @@ def test_promotion_of_a_plan(world: World) -> None:
     for task_id in (TASK, OTHER):
         world.write(ann, task_id, Create(title="t", starts="triage"))
     world.make_pass()
-    first, second, third, fourth = (f"t_{number:08x}" for number in range(11, 15))
+    first, second, third, fourth = (f"t_{number:016x}" for number in range(11, 15))
     children = (PlannedChild(first, "a", assignee="bob"), PlannedChild(second, "b", parents=(0,)))
     world.write(ann, TASK, Decompose(children=children))
     circle = (PlannedChild(third, "a", parents=(1,)), PlannedChild(fourth, "b", parents=(0,)))

@@ -14,7 +14,7 @@ from tests.evidence import Evidence
 from tests.simulation.changes import Pool, any_kind, drawn
 from tests.simulation.world import World
 
-TASK, PARENT, OTHER, OLD_PARENT = (f"t_{number:08x}" for number in range(1, 5))
+TASK, PARENT, OTHER, OLD_PARENT = (f"t_{number:016x}" for number in range(1, 5))
 quick = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 
 

@@ -22,9 +22,11 @@ from kanban_shards.coordinator.merge.collector import BUSY, QUARANTINED, Collect
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
 from kanban_shards.errors import CannotOpen
-from kanban_shards.paths import BoardPaths, new_task_id
+from kanban_shards.paths import BoardPaths
 from kanban_shards.shard import Shard
 from kanban_shards.storage.locks import FileLock
+
+from tests.ids import new_task_id
 
 NOTHING = View()
 # A process that is killed inside its transaction leaves a journal that must be rolled back.

@@ -26,8 +26,9 @@ from kanban_shards.errors import (
     UnknownBoard,
     UnknownTask,
 )
-from kanban_shards.paths import BoardPaths, new_task_id
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
+from tests.ids import new_task_id
 from tests.unit.verbs import Shell
 
 

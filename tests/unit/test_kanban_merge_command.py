@@ -15,8 +15,10 @@ from kanban_shards import Gateway
 from kanban_shards.changes.kinds import Comment, Create
 from kanban_shards.coordinator.merge import collector, once, shard_reader
 from kanban_shards.coordinator.merge import coordinator_lock as locks
-from kanban_shards.paths import BoardPaths, new_task_id
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
+
+from tests.ids import new_task_id
 
 
 @pytest.fixture

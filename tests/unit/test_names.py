@@ -9,15 +9,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards.errors import InvalidName, InvalidTaskId, NotAFile, StorageError, UnknownBoard
-from kanban_shards.paths import (
-    BoardPaths,
-    check_board,
-    check_profile,
-    check_task_id,
-    is_task_id,
-    new_task_id,
-    root_folder,
-)
+from kanban_shards.paths import BoardPaths, check_board, check_profile, check_task_id, is_task_id, root_folder
 from kanban_shards.storage.filesystems import SMALL_BYTES
 
 BAD_NAMES = ["", "-a", "_a", "A", "ü", "a b", "a/b", "../a", "a.b", "a\n", "a" * 65, "@coordinator", None, 7]
@@ -42,12 +34,6 @@ def test_bad_task_ids(text: object) -> None:
     assert not is_task_id(text)
     with pytest.raises(InvalidTaskId):
         check_task_id(text)
-
-
-def test_new_task_ids_are_task_ids_and_differ() -> None:
-    drawn = {new_task_id() for _ in range(1_000)}
-    assert len(drawn) == 1_000
-    assert all(map(is_task_id, drawn))
 
 
 @pytest.mark.parametrize(

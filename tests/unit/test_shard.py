@@ -28,10 +28,11 @@ from kanban_shards.errors import (
     TooLarge,
 )
 from kanban_shards.group_commit import Request
-from kanban_shards.paths import BoardPaths, new_task_id
+from kanban_shards.paths import BoardPaths
 from kanban_shards.shard import Shard, _Appended
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
+from tests.ids import new_task_id
 from tests.untyped import write_untyped
 
 NOTHING = View()
