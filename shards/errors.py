@@ -13,23 +13,42 @@ import resource
 
 # The exit code of a command that did what it was asked, and found something that needs a person.
 NEEDS_ATTENTION = 6
+# In the words of a sentence, not in the facts that fill it.
+_END_OF_FACTS = re.compile(r"[.;](?= |$)")
 
 
 class KanbanError(Exception):
     """Something about the board went wrong."""
 
     exit_code = 1
+    # Facts that a program is told beside the sentence.
+    told: tuple[str, ...] = ()
 
     def __init__(self, **facts: object) -> None:
         self.facts = facts
         for name, value in facts.items():
             setattr(self, name, value)
-        sentence = " ".join((type(self).__doc__ or type(self).__name__).split())
-        super().__init__(sentence.format(**facts))
+        super().__init__(_template(type(self)).format(**facts))
+
+    @property
+    def happened(self) -> str:
+        """What happened, without what to do about it: the sentence up to its first semicolon or full stop. This is what
+        another sentence quotes, whose advice is its own."""
+        return _END_OF_FACTS.split(_template(type(self)), maxsplit=1)[0].format(**self.facts)
+
+    @property
+    def advice(self) -> str:
+        """The rest of the sentence: what to do, as a sentence of its own; empty if there is none."""
+        rest = str(self)[len(self.happened) :].lstrip(".; ")
+        return rest[:1].upper() + rest[1:]
 
     def __reduce__(self) -> tuple:
         """So that it survives the way from one process to another."""
         return _restored, (type(self), self.args, self.__dict__)
+
+
+def _template(kind: type[KanbanError]) -> str:
+    return " ".join((kind.__doc__ or kind.__name__).split())
 
 
 def _restored(kind: type[KanbanError], args: tuple, state: dict) -> KanbanError:
@@ -57,6 +76,11 @@ class UnknownTask(KanbanError):
 
 class UnknownRun(KanbanError):
     """There is no run {run_id} on this board; `kanban runs TASK` shows a task's runs."""
+
+
+class EarlierUndecided(KanbanError):
+    """Nothing was written, because change {seq} of {profile}, which was written before, has no verdict yet; {why}.
+    Repeat the call once that one is merged; `kanban-merge status` shows what holds it up."""
 
 
 class GivenUp(KanbanError):
@@ -159,7 +183,7 @@ class BoardMissing(FileMissing):
 
 
 class BoardLost(BoardMissing):
-    """There is no board at {path}, but its ledger is there: `kanban-merge --once` makes it again."""
+    """There is no board at {path}, but its ledger is there; `kanban-merge --once` makes it again."""
 
 
 class HistoryLost(BoardMissing):
@@ -317,14 +341,20 @@ class Forked(StorageError):
 
 
 class Undecided(KanbanError):
-    """Change {seq} of {profile} is safely written, but has no verdict after {waited_s:g} seconds; {why}. It will be
-    merged later; `kanban-merge status` shows what holds it up."""
+    """Change {seq} of {profile}{on_task} is safely written, but has no verdict after {waited_s:g} seconds; {why}. Do
+    not repeat it, for it will be merged later; `kanban-merge status` shows what holds it up."""
 
     exit_code = 4
+    told = ("profile", "seq", "task_id")
+
+    def __init__(self, *, seq: int, profile: str, waited_s: float, why: str, task_id: str = "") -> None:
+        on_task = f" ({task_id})" if task_id else ""
+        super().__init__(seq=seq, profile=profile, waited_s=waited_s, why=why, task_id=task_id, on_task=on_task)
 
 
 class Quarantined(Undecided):
-    """Change {seq} of {profile} is safely written, and is not merged, because the shard is quarantined: {why}."""
+    """Change {seq} of {profile}{on_task} is safely written, and is not merged, because the shard is quarantined:
+    {why}."""
 
 
 class CoordinatorRunning(KanbanError):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from kanban_shards import attachments
 from kanban_shards.changes.codec import encode_body
@@ -79,6 +79,13 @@ class _AskedInVain:
         return time.monotonic() - self.at_s < ASK_AGAIN_S
 
 
+class Made(NamedTuple):
+    """What became of a ``make``: the task's id, and whether the task is new, or had the idempotency key already."""
+
+    task_id: str
+    is_new: bool
+
+
 class Gateway(Writer):
     """The board as ``profile`` writes it; see Writer for what it is opened with.
 
@@ -115,30 +122,27 @@ class Gateway(Writer):
         returns the id of the live task that has the key already, if there is one. Raises UnknownTask for a parent,
         InvalidChange.
         """
-        for parent in parents:
-            self._view_of(parent)
-        task_id, salt = new_task(self.profile)
-        change = Create(
+        task_id, change = self._drawn(
             title=title,
             body=body,
             assignee=assignee,
-            parents=tuple(parents),
+            parents=parents,
             priority=priority,
             idempotency_key=idempotency_key,
             starts=starts,
-            salt=salt,
             **fields,
         )
-        if idempotency_key is None:
-            self._add(task_id, change, self._view())
-            return task_id
-        try:
-            self._decided(task_id, change, self._view())
-        except Refused as refused:
-            if refused.reason != "duplicate":
-                raise
-            return refused.answer["task_id"]
+        if idempotency_key is not None:
+            return self._made(task_id, change).task_id
+        self._add(task_id, change, self._view())
         return task_id
+
+    def make(self, title: str, **fields: Any) -> Made:
+        """The same with the verdict in any case; says whether the task is new, too. ``fields``: as in ``create``.
+
+        Raises Refused, UnknownTask for a parent, InvalidChange, and Undecided, whose ``task_id`` is the new task's.
+        """
+        return self._made(*self._drawn(title=title, **fields))
 
     def assign(self, task: str | Task, assignee: str | None) -> Verdict:
         """Hand the task over; None leaves it to its creator. Raises Refused, UnknownTask."""
@@ -381,6 +385,22 @@ class Gateway(Writer):
 
     # --- how ---------------------------------------------------------------------------------------------------
 
+    def _drawn(self, parents: Sequence[str] = (), **fields: Any) -> tuple[str, Create]:
+        """The id of a new task, and the change that makes it. Raises UnknownTask for a parent."""
+        for parent in parents:
+            self._view_of(parent)
+        new = new_task(self.profile)
+        return new.id, Create(parents=tuple(parents), salt=new.salt, **fields)
+
+    def _made(self, task_id: str, change: Create) -> Made:
+        try:
+            self._decided(task_id, change, self._view())
+        except Refused as refused:
+            if refused.reason != "duplicate":
+                raise
+            return Made(refused.answer["task_id"], is_new=False)
+        return Made(task_id, is_new=True)
+
     def _run_of(self, verdict: Verdict) -> Run:
         return self.board.run(verdict.answer["run_id"])
 
@@ -393,7 +413,7 @@ class Gateway(Writer):
 
     def _has_ready(self, profile: str) -> bool:
         """Whether it is worth asking for a task. An idle worker that asks again and again writes nothing."""
-        self.sync()
+        self._sync_first()
         try:
             return self.board.has_ready(profile) or (self._pass_or_ring() and self.board.has_ready(profile))
         except BoardMissing:

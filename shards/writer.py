@@ -26,13 +26,13 @@ from kanban_shards.changes.fields import Body
 from kanban_shards.changes.vectors import View
 from kanban_shards.errors import (
     BoardMissing,
+    EarlierUndecided,
     FileBusy,
     GatewayClosed,
     GivenUp,
     KanbanError,
     Quarantined,
     Refused,
-    StorageError,
     Undecided,
     UnknownTask,
 )
@@ -125,7 +125,7 @@ class Writer:
     def wait_for_verdict(self, seq: int) -> Verdict:
         """The verdict on this profile's change ``seq``, as soon as there is one. Raises Undecided."""
         self._check_open()
-        with self._bell() as bell:
+        with self._bell() as bell, self._written(seq):
             return self._wait(seq, bell, time.monotonic() + self.patience_s)
 
     def attempt(self, key: tuple) -> Attempt:
@@ -142,10 +142,11 @@ class Writer:
 
     def settle(self) -> None:
         """Have merged what was written, unless a coordinator that stays does it: the last step before ``close``, for
-        those who want to know whether it went well. Raises the StorageErrors of a pass; what was written is durable."""
+        those who want to know whether it went well. Raises Undecided if no pass can be made."""
         if self._settled_to < self._written_to:
             self._settled_to = self._written_to
-            self._merge_before_closing()
+            with self._written(self._written_to):
+                self._merge_before_closing()
 
     def close(self) -> None:
         """Settle what is not settled yet, and close the files; a call after that raises GatewayClosed. Raises nothing:
@@ -197,9 +198,11 @@ class Writer:
             bell.hush()
             written = self._append(task_id, change, view)
             until_s = time.monotonic() + self.patience_s
-            verdict = self._hear(written.seq, bell, until_s) if self._ring() else None
-            verdict = verdict or self._wait(written.seq, bell, until_s)
-        if not self._shard.still_holds(written):
+            with self._written(written.seq, task_id):
+                verdict = self._hear(written.seq, bell, until_s) if self._ring() else None
+                verdict = verdict or self._wait(written.seq, bell, until_s, task_id)
+                is_kept = self._shard.still_holds(written)
+        if not is_kept:
             raise GivenUp(seq=written.seq, profile=self.profile)
         if verdict.verdict == "refused":
             raise Refused(reason=verdict.reason, sentence=verdict.sentence, answer=verdict.answer or {})
@@ -214,7 +217,7 @@ class Writer:
                 return verdict
         return None
 
-    def _wait(self, seq: int, bell: Bell, until_s: float) -> Verdict:
+    def _wait(self, seq: int, bell: Bell, until_s: float, task_id: str = "") -> Verdict:
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda verdict: verdict is None),
             wait=self._until_next_look,
@@ -226,9 +229,25 @@ class Writer:
         except tenacity.RetryError as error:
             self._background.soon()
             if quarantine := self._quarantine():
-                raise Quarantined(seq=seq, profile=self.profile, waited_s=self.patience_s, why=quarantine) from error
+                raise Quarantined(
+                    seq=seq, profile=self.profile, waited_s=self.patience_s, why=quarantine, task_id=task_id
+                ) from error
             why = self._why_undecided()
-            raise Undecided(seq=seq, profile=self.profile, waited_s=self.patience_s, why=why) from error
+            raise Undecided(
+                seq=seq, profile=self.profile, waited_s=self.patience_s, why=why, task_id=task_id
+            ) from error
+
+    @contextlib.contextmanager
+    def _written(self, seq: int, task_id: str = "") -> Iterator[None]:
+        """While change ``seq`` is written and waits: whatever is the matter with ledger or board then, it is Undecided,
+        and no trouble's own advice to repeat what failed is right."""
+        try:
+            yield
+        except (Undecided, GatewayClosed):
+            raise
+        except KanbanError as error:
+            self._background.soon()
+            raise Undecided(seq=seq, profile=self.profile, waited_s=0, why=error.happened, task_id=task_id) from error
 
     def _until_next_look(self, state: tenacity.RetryCallState) -> float:
         """A daemon rings when it decided; where there is none, the lock may be free at any time, and nobody says so."""
@@ -241,11 +260,19 @@ class Writer:
         view = self._view(task_id)
         if not view.has_task and not self._shard.has_unmerged_create(task_id, view):
             self._pass_or_ring()
-            self.sync()
+            self._sync_first()
             view = self._view(task_id)
             if not view.has_task:
                 raise UnknownTask(task_id=task_id)
         return view if isinstance(task, str) else replace(view, vector=task.vector, exactly=True)
+
+    def _sync_first(self) -> None:
+        """``sync`` before anything is written. Raises EarlierUndecided: what has no verdict then is nothing of now."""
+        try:
+            self.sync()
+        except Undecided as error:
+            why = "the shard is quarantined" if isinstance(error, Quarantined) else error.why
+            raise EarlierUndecided(seq=error.seq, profile=self.profile, why=why) from error
 
     def _view(self, task_id: str = "") -> View:
         self._check_open()
@@ -257,7 +284,7 @@ class Writer:
 
     def _sweep(self) -> None:
         if time.monotonic() - self._last_pass > SWEEP_EVERY_S:
-            with contextlib.suppress(StorageError):  # the change is durable; whoever needs a verdict is told
+            with contextlib.suppress(KanbanError):  # the change is durable; whoever needs a verdict is told
                 self._pass_or_ring()
 
     def _is_merged(self) -> bool:
@@ -290,9 +317,6 @@ class Writer:
         except FileBusy as error:  # somebody has ledger or board locked, who may let go of it
             self._held_up_by = error
             return None
-        except StorageError as error:  # of ledger or board; "repeat it" would be wrong advice for a written change
-            why = str(error).rstrip(".")
-            raise Undecided(seq=seq, profile=self.profile, waited_s=0, why=why) from error
         return self._verdict(seq) if passed else None
 
     def _verdict(self, seq: int) -> Verdict | None:
@@ -330,7 +354,8 @@ class Writer:
         try:
             yield
         except KanbanError as error:
-            logging.getLogger(__name__).warning("%s: %s", what, error)
+            why = error if isinstance(error, Undecided) else error.happened
+            logging.getLogger(__name__).warning("%s: %s", what, why)
 
     def _quarantine(self) -> str | None:
         """Why no pass takes anything from this profile's shard, and the cure, if it is quarantined."""
@@ -340,7 +365,7 @@ class Writer:
 
     def _why_undecided(self) -> str:
         if self._held_up_by is not None:
-            return str(self._held_up_by).rstrip(".")
+            return self._held_up_by.happened
         return inline_merge.why_undecided(self.paths)
 
     @contextlib.contextmanager

@@ -338,7 +338,7 @@ def _prove(copy: BoardPaths, progress: ProgressCallback) -> list[str]:
     try:
         found = verify(copy, progress)
     except KanbanError as error:
-        raise BackupFailed(path=copy.board.name, problem=str(error).rstrip(".")) from error
+        raise BackupFailed(path=copy.board.name, problem=error.happened) from error
     of_shards = shard_findings(copy, found.findings)
     for finding in found.findings:
         if finding not in of_shards:

@@ -129,8 +129,10 @@ def _shorten_shard(paths: BoardPaths, profile: str, path: Path, start: Start, dr
             rows, problem = _drop_changes(path, lock, *start.watermarks[profile], dry_run)
     except FileBusy:
         problem = f"{who_keeps_readers_out(path) or 'its profile'} is using it"
-    except (StorageError, InvalidName, Quarantine) as error:
-        problem = str(error)
+    except Quarantine as trouble:
+        problem = trouble.why
+    except (StorageError, InvalidName) as error:
+        problem = error.happened
     return Shortened(path, rows, before, _size(path), problem)
 
 

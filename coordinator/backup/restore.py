@@ -106,7 +106,7 @@ def _check_sound(backup: Backup, copy: BoardPaths, progress: ProgressCallback) -
         problem = f"{Path(error.path).name} is damaged ({error.problem})"
         raise BackupUnsound(path=copy.folder, problem=problem) from error
     except StorageError as error:
-        raise BackupUnsound(path=copy.folder, problem=str(error).rstrip(".")) from error
+        raise BackupUnsound(path=copy.folder, problem=error.happened) from error
     tolerated = shard_findings(copy, found.findings)  # its manifest says so, and other shards need not suffer
     for finding in found.findings:
         if finding not in tolerated:

@@ -137,7 +137,7 @@ def restore(ctx: click.Context, backup: str, as_json: bool) -> None:
         for aside in asides:
             click.echo(f"kept the former file as {aside}")
         for finding in done.findings:
-            click.secho(f"{finding.where}: {finding.problem}", fg="red")
+            click.secho(str(finding), fg="red")
     if done.findings:
         ctx.exit(NEEDS_ATTENTION)
 

@@ -32,7 +32,7 @@ def verify(ctx: click.Context, as_json: bool) -> None:
         text.print_json({**vars(found), "clean": found.clean, "findings": [vars(each) for each in found.findings]})
     else:
         for finding in found.findings:
-            click.secho(f"{finding.where}: {finding.problem}", fg="red")
+            click.secho(str(finding), fg="red")
         verdict = "clean" if found.clean else f"{len(found.findings)} findings"
         click.echo(
             f"{verdict}: {found.entries} ledger entries replayed, {found.rows} rows compared, "

@@ -29,7 +29,7 @@ from kanban_shards.coordinator.merge.shard_reader import (
     heartbeat_ms,
     read_new,
 )
-from kanban_shards.errors import FileBusy, FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
+from kanban_shards.errors import DiskFull, FileBusy, FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
 from kanban_shards.paths import BoardPaths, check_profile, printable_name
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
@@ -367,6 +367,8 @@ def _left(profile: str, path: Path, trouble: Exception) -> Skipped:
     if isinstance(trouble, InvalidName):
         shown = path.with_name(printable_name(path.name))
         return Skipped(profile, path, QUARANTINED, NO_PROFILE.format(profile=profile, path=shown))
+    if isinstance(trouble, DiskFull):  # of a journal that is rolled back; nobody has to repeat anything
+        return Skipped(profile, path, QUARANTINED, f"{trouble.happened}; it is read once there is space again")
     return Skipped(profile, path, QUARANTINED, str(trouble))
 
 

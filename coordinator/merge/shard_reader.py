@@ -183,7 +183,8 @@ def _check_content(profile: str, seq: int, digest: str, row: tuple, watermark: W
         body = decode_body(kind, text)
         seen = vectors.decode(seen_text)
     except (InvalidChange, ValueError) as error:
-        raise Quarantine(f"change {seq} cannot be read: {error}", seq) from error
+        problem = error.problem if isinstance(error, InvalidChange) else error
+        raise Quarantine(f"change {seq} cannot be read: {problem}", seq) from error
     if not makes_only_its_own(profile, task_id, body):
         raise Quarantine(f"change {seq} makes a task whose id {profile} did not draw", seq)
     for other, other_seq in seen.items():

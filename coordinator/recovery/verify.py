@@ -31,10 +31,20 @@ DIFFERENCES_SHOWN = 5
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """Something that is not as it must be. ``where``: a file's name or a table's."""
+    """Something that is not as it must be. ``where``: a file's name or a table's. ``cure``: what to do about it, where
+    that is known, as a sentence of its own: who quotes the problem leaves it out."""
 
     where: str
     problem: str
+    cure: str = ""
+
+    @classmethod
+    def of(cls, where: str, error: KanbanError) -> Discrepancy:
+        """What ``error`` says of the file ``where``."""
+        return cls(where, error.happened, error.advice)
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}" + (f". {self.cure}" if self.cure else "")
 
 
 @dataclass
@@ -176,7 +186,7 @@ def _check_replay(
         raise
     except KanbanError as error:
         file = paths.snapshot if _is_of_snapshot(error, paths) else paths.ledger
-        found.findings.append(Discrepancy(file.name, str(error)))
+        found.findings.append(Discrepancy.of(file.name, error))
     finally:
         scratch.close()
 

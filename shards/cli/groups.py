@@ -7,9 +7,10 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import click
@@ -150,7 +151,8 @@ def say(ctx: click.Context, error: KanbanError) -> None:
     name = ctx.find_root().info_name
     click.secho(wording.safe(f"{name}: {error}"), fg="red", err=True)
     if ctx.meta[AS_JSON]:
-        _print_error(error.reason if isinstance(error, Refused) else type(error).__name__, str(error))
+        word = error.reason if isinstance(error, Refused) else type(error).__name__
+        _print_error(word, str(error), {name: getattr(error, name) for name in error.told})
 
 
 def _tell_programs(ctx: click.Context, error: click.UsageError) -> None:
@@ -159,8 +161,8 @@ def _tell_programs(ctx: click.Context, error: click.UsageError) -> None:
         _print_error("UsageError", error.format_message())
 
 
-def _print_error(word: str, sentence: str) -> None:
-    click.echo(json.dumps({"ok": False, "error": word, "message": sentence}, ensure_ascii=False))
+def _print_error(word: str, sentence: str, facts: Mapping[str, object] = MappingProxyType({})) -> None:
+    click.echo(json.dumps({"ok": False, "error": word, "message": sentence, **facts}, ensure_ascii=False))
 
 
 def _fail(ctx: click.Context, error: KanbanError) -> NoReturn:

@@ -154,7 +154,7 @@ def test_trouble_with_the_ledger_is_not_trouble_with_the_change(home: str, paths
     gateway = Gateway("amy", home=home)
     task_id = gateway.create("a task")
     assert gateway.comment(task_id, "x") == 2
-    with pytest.raises(Undecided, match=r"Change 3 of amy is safely written.*kanban-ledger\.db is a folder"):
+    with pytest.raises(Undecided, match=r"Change 3 of amy \(t_\w+\) is safely written.*kanban-ledger\.db is a folder"):
         gateway.claim(task_id)
     paths.ledger.rmdir()
     gateway.sync()
@@ -177,7 +177,9 @@ def test_closing_hides_nothing(home: str, paths: BoardPaths, shell: Shell, caplo
     paths.ledger.rmdir()
     shell.says("claim", task_id)
     paths.ledger.rename(paths.folder / "away.db")
-    assert "kanban-ledger.db" in shell.refuses(3, "heartbeat", task_id, "--note", "two")
+    said = shell.refuses(4, "heartbeat", task_id, "--note", "two")
+    assert "kanban-ledger.db holds 0 entries, but the board shows" in said
+    assert "Do not repeat it" in said
     (paths.folder / "away.db").rename(paths.ledger)
     with Gateway("amy", home=home) as gateway:
         gateway.sync()

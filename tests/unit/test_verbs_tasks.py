@@ -23,7 +23,7 @@ def test_create_takes_every_field(shell: Shell) -> None:
         "--created-by", "cara", "--skill", "one", "--skill", "two", "--max-retries", 4, "--goal",
         "--goal-max-turns", 7, "--session", "s1", "--model", "m", "--provider", "v", "--reasoning-effort", "high",
     )  # fmt: skip
-    assert tuple(made) == TASK_JSON_KEYS
+    assert tuple(made) == (*TASK_JSON_KEYS, "created")
     assert (made["status"], made["assignee"], made["priority"]) == ("todo", "bob", -3)
     assert (made["workspace_kind"], made["branch_name"], made["project_id"]) == ("worktree", "wt/x", "p_1")
     assert made["workspace_path"].startswith("/")

@@ -164,7 +164,7 @@ def replay(paths: BoardPaths) -> Iterator[Finding]:
     try:
         found = verify(paths)
     except StorageError as error:  # a fault is said by the checks of that file
-        yield Finding("replay", NOTE, f"The ledger was not replayed: {error}")
+        yield Finding("replay", NOTE, f"The ledger was not replayed: {error.happened}.")
         return
     for each in found.findings:
         yield Finding("replay", FAULT, f"{each.where}: {each.problem}; `kanban-merge verify` says what to do.")

@@ -166,7 +166,7 @@ def journals(paths: BoardPaths) -> Iterator[Finding]:
                     with closing(sqlite.open_writer(path, role, lock)) as connection:
                         found = connections.durability(connection)
                 except KanbanError as error:
-                    yield Finding("journals", FAULT, f"A new {role.name} cannot be made here: {error}")
+                    yield Finding("journals", FAULT, f"A new {role.name} cannot be made here: {error.happened}.")
                     return
             got.append(f"{role.name} {found[0]} and {found[1]}")
             if found != (role.journal, role.synchronous):

@@ -12,6 +12,8 @@ from kanban_shards.cli.session import Session, answer, json_option, once_more
 from kanban_shards.errors import NotLinked, Refused, UnknownTask
 from kanban_shards.paths import expanded
 
+_HAS_KEY = "Nothing was created: {task.id}, by {task.created_by}, has the idempotency key already"
+
 
 @click.command()
 @click.argument("title")
@@ -69,12 +71,13 @@ def create(
         "max_runtime_seconds": seconds(max_runtime),
         "skills": skills or None,
     }
-    task_id = gateway.create(title, **given, **fields)
-    gateway.sync()
-    task = gateway.board.task(task_id)
-    if task is None:
-        raise _why_not_made(gateway, task_id)
-    answer(as_json, task.as_hermes(), f"Created {task.id}  ({task.status}, assignee={task.assignee or '-'})")
+    made = gateway.make(title, **given, **fields)
+    task = gateway.board.task(made.task_id)
+    if task is None:  # deleted meanwhile
+        raise UnknownTask(task_id=made.task_id)
+    facts = f"({task.status}, assignee={task.assignee or '-'})"
+    said = f"Created {task.id}  {facts}" if made.is_new else f"{_HAS_KEY.format(task=task)}  {facts}"
+    answer(as_json, {**task.as_hermes(), "created": made.is_new}, said)
 
 
 @click.command()
@@ -220,13 +223,6 @@ def _branch(name: str | None, kind: str) -> str | None:
     if kind != "worktree":
         raise click.UsageError("--branch belongs to --workspace worktree.")
     return branch
-
-
-def _why_not_made(gateway: Any, task_id: str) -> Exception:
-    for refusal in gateway.board.refusals(profile=gateway.profile):
-        if refusal.task_id == task_id:
-            return Refused(reason=refusal.reason, sentence=refusal.sentence, answer={})
-    return UnknownTask(task_id=task_id)
 
 
 def _reclaimed(gateway: Any, task_id: str, reason: str | None) -> bool:
