@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from kanban_shards.changes.vectors import View, decode
 from kanban_shards.errors import BoardMissing
-from kanban_shards.paths import BoardPaths
+from kanban_shards.paths import BoardPaths, spellings
 from kanban_shards.records import (
     STATUSES,
     Attachment,
@@ -102,7 +102,8 @@ class Board:
         sort: str = "priority-desc",
         limit: int | None = None,
     ) -> list[Task]:
-        """The tasks that match every filter given, in the order ``sort`` (a key of SORTS)."""
+        """The tasks that match every filter given, in the order ``sort`` (a key of SORTS). ``assignee``: as it is
+        said, or as profiles are spelled."""
         if sort not in SORTS:
             raise ValueError(f"{sort!r} is no order of tasks; there are {', '.join(SORTS)}")
         wanted = {
@@ -114,7 +115,10 @@ class Board:
             "current_step_key": current_step_key,
         }
         given = {column: value for column, value in wanted.items() if value is not None}
-        conditions = [f"t.{column} = :{column}" for column in given]
+        conditions = [f"t.{column} = :{column}" for column in given if column != "assignee"]
+        if assignee is not None:
+            conditions.append("t.assignee IN (:assignee, :spelled)")
+            given["assignee"], given["spelled"] = spellings(assignee)
         if status is None and not include_archived:
             conditions.append("t.status != 'archived'")
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""

@@ -26,7 +26,7 @@ from kanban_shards.errors import (
     StorageError,
 )
 from kanban_shards.inline_merge import holding_coordinator_lock, make_files
-from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, check_board
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, board_meant, check_board
 from kanban_shards.storage.filesystems import read_small, sync_folder, write_whole
 from kanban_shards.storage.locks import FileLock
 
@@ -56,7 +56,7 @@ def archived_boards(root: Path) -> list[BoardPaths]:
 
 def find_board(root: Path, slug: str) -> BoardPaths:
     """The board ``slug`` of the home ``root``. Raises InvalidName, UnknownBoard."""
-    paths = BoardPaths.of(root, check_board(slug))
+    paths = BoardPaths.of(root, board_meant(slug))
     paths.require_board()
     return paths
 
@@ -67,7 +67,7 @@ def create_board(root: Path, slug: str, **shown: str | None) -> bool:
     ``shown``: see ``write_metadata``; given for a board that exists, they are changed. Raises InvalidName,
     CoordinatorRunning, StorageError.
     """
-    paths = BoardPaths.of(root, check_board(slug))
+    paths = BoardPaths.of(root, board_meant(slug))
     is_new = not paths.board.exists()
     paths.make_folder()
     if is_new:
@@ -123,8 +123,7 @@ def describe(paths: BoardPaths, current: str | None) -> dict[str, Any]:
 
 def switch_board(root: Path, slug: str) -> None:
     """Make ``slug`` the board that is meant when none is named. Raises InvalidName, UnknownBoard, StorageError."""
-    find_board(root, slug)
-    _replace(_current_file(root), f"{slug}\n")
+    _replace(_current_file(root), f"{find_board(root, slug).slug}\n")
 
 
 def remove_board(root: Path, slug: str, *, delete: bool = False) -> Path | None:
@@ -134,11 +133,11 @@ def remove_board(root: Path, slug: str, *, delete: bool = False) -> Path | None:
     on it, and StorageError.
     """
     paths = find_board(root, slug)
-    if slug == DEFAULT_BOARD:
+    if paths.slug == DEFAULT_BOARD:
         raise DefaultBoardStays(slug=slug)
     with every_lock(paths):
         kept = _put_away(paths)
-    if _chosen(root) == slug:
+    if _chosen(root) == paths.slug:
         _current_file(root).unlink(missing_ok=True)
     if not delete:
         return kept
@@ -204,7 +203,7 @@ def _current_file(root: Path) -> Path:
 
 def _chosen(root: Path) -> str | None:
     with suppress(StorageError):
-        return (read_small(_current_file(root)) or "").strip()
+        return (read_small(_current_file(root)) or "").strip().lower()
     return None
 
 

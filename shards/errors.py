@@ -208,6 +208,17 @@ class UnknownBoard(StorageError):
     """There is no board named {slug} (looked for {path}); `kanban boards create {slug}` makes one."""
 
 
+class BoardGone(UnknownBoard):
+    """There is no board named {slug} any more (looked for {path}), and {pointer} points to it; {cure}."""
+
+    def __init__(self, *, slug: str, path: object, pointer: str) -> None:
+        if pointer.startswith("HERMES_"):
+            cure = f"set {pointer} to another board (`kanban boards list` shows them), or unset it"
+        else:
+            cure = "`kanban boards switch default` makes it point to the home's own (`kanban boards list` shows others)"
+        super().__init__(slug=slug, path=path, pointer=pointer, cure=cure)
+
+
 class ForeignFile(StorageError):
     """{path} is not a {role} of this project, so nothing was written to it; move it aside, or name another folder
     with --home."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from kanban_shards.errors import InvalidName, InvalidTaskId, StorageError, UnknownBoard, cannot_open
+from kanban_shards.errors import BoardGone, InvalidName, InvalidTaskId, StorageError, UnknownBoard, cannot_open
 from kanban_shards.storage.filesystems import make_folder, read_small
 
 COORDINATOR = "@coordinator"
@@ -30,6 +30,33 @@ def check_profile(name: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidName(name=name, what="profile")
     return name
+
+
+def profile_meant(name: str) -> str:
+    """The profile that ``name`` means: in small letters and without blanks around it, as Hermes spells one wherever it
+    comes in. Raises InvalidName if that can name none."""
+    try:
+        return check_profile(_as_spelled(name))
+    except InvalidName:
+        raise InvalidName(name=name, what="profile") from None
+
+
+def board_meant(slug: str) -> str:
+    """The board that ``slug`` means, as ``profile_meant`` reads a name. Raises InvalidName."""
+    try:
+        return check_board(_as_spelled(slug))
+    except InvalidName:
+        raise InvalidName(name=slug, what="board") from None
+
+
+def spellings(name: str) -> tuple[str, str]:
+    """How a profile that ``name`` means may be spelled on a board: as it is said (an old board may have any), and as
+    names are spelled."""
+    return name, _as_spelled(name)
+
+
+def _as_spelled(name: str) -> str:
+    return name.strip().lower() if isinstance(name, str) else name
 
 
 def check_board(slug: str) -> str:
@@ -77,10 +104,14 @@ def root_folder(home: str | os.PathLike | None = None, environ: Mapping[str, str
 
 @dataclass(frozen=True)
 class BoardPaths:
-    """The files of one board. All lie in ``folder``; see docs/design.md, "The files", for who writes which."""
+    """The files of one board. All lie in ``folder``; see docs/design.md, "The files", for who writes which.
+
+    ``pointer``: the file or variable that said which board is meant; None if the caller did.
+    """
 
     folder: Path
     slug: str = DEFAULT_BOARD
+    pointer: str | None = field(default=None, compare=False)
 
     @classmethod
     def find(
@@ -99,20 +130,25 @@ class BoardPaths:
         if board is None and home is None and environ.get("HERMES_KANBAN_DB"):
             return cls._of_file(expanded(environ["HERMES_KANBAN_DB"]).absolute())
         root = root_folder(home, environ)
-        slug = board if board is not None else _current_slug(root, environ)
-        return cls.of(root, check_board(slug))
+        if board is not None:
+            return cls.of(root, board_meant(board))
+        slug, pointer = _current_slug(root, environ)
+        try:
+            return cls.of(root, board_meant(slug), pointer)
+        except InvalidName as error:
+            raise InvalidName(name=slug, what=f"board, as {pointer} says") from error
 
     @classmethod
-    def of(cls, root: Path, slug: str) -> BoardPaths:
+    def of(cls, root: Path, slug: str, pointer: str | None = None) -> BoardPaths:
         """The board ``slug`` under ``root``."""
-        return cls(root if slug == DEFAULT_BOARD else root / "kanban" / "boards" / slug, slug)
+        return cls(root if slug == DEFAULT_BOARD else root / "kanban" / "boards" / slug, slug, pointer)
 
     @classmethod
     def _of_file(cls, file: Path) -> BoardPaths:
         if file.name != "kanban.db":
             raise StorageError(path=file, problem="HERMES_KANBAN_DB must end in kanban.db")
         slug = file.parent.name if file.parent.parent.name == "boards" else DEFAULT_BOARD
-        return cls(file.parent, slug)
+        return cls(file.parent, slug, "HERMES_KANBAN_DB")
 
     @cached_property
     def board(self) -> Path:
@@ -206,9 +242,12 @@ class BoardPaths:
         self.require_board()
 
     def require_board(self) -> None:
-        """Raise UnknownBoard if this is a named board that nobody made."""
-        if self.slug != DEFAULT_BOARD and not self.folder.is_dir():
+        """Raise UnknownBoard if this is a named board that nobody made, and BoardGone if something points to it."""
+        if self.slug == DEFAULT_BOARD or self.folder.is_dir():
+            return
+        if self.pointer is None:
             raise UnknownBoard(slug=self.slug, path=self.folder)
+        raise BoardGone(slug=self.slug, path=self.folder, pointer=self.pointer)
 
     def make_folder(self) -> None:
         """Make the board's folder, for those who may use the one it lies in, and durably: a power cut that takes a
@@ -234,7 +273,9 @@ def _as_code(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
-def _current_slug(root: Path, environ: Mapping[str, str]) -> str:
-    if environ.get("HERMES_KANBAN_BOARD"):
-        return environ["HERMES_KANBAN_BOARD"]
-    return (read_small(root / "kanban" / "current") or "").strip() or DEFAULT_BOARD
+def _current_slug(root: Path, environ: Mapping[str, str]) -> tuple[str, str]:
+    """The slug of the board in use, and what says so."""
+    if told := environ.get("HERMES_KANBAN_BOARD", "").strip():
+        return told, "HERMES_KANBAN_BOARD"
+    current = root / "kanban" / "current"
+    return (read_small(current) or "").strip() or DEFAULT_BOARD, str(current)

@@ -36,6 +36,7 @@ from kanban_shards.errors import (
     Undecided,
     UnknownTask,
 )
+from kanban_shards.ingress import spelled
 from kanban_shards.paths import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
 from kanban_shards.shard import Attempt, Shard, Written
@@ -180,7 +181,7 @@ class Writer:
         self.close()
 
     def _append(self, task_id: str, change: Body, view: View) -> Written:
-        written = self._shard.append(task_id, change, view)
+        written = self._shard.append(task_id, spelled(change), view)
         with self._guard:
             self._written_to = max(self._written_to, written.seq)
         return written

@@ -34,6 +34,7 @@ def status(ctx: click.Context, follow: bool, all_boards: bool, as_json: bool) ->
     elif all_boards:
         raise click.UsageError("--follow shows one board; name it with --board.")
     else:
+        ctx.obj.require_board()
         read_health(ctx.obj)  # a board that cannot be read from the start is an error, and no state to follow
         follow_health(ctx.obj, as_json)
 

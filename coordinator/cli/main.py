@@ -64,6 +64,8 @@ def main(ctx: click.Context, once: bool, all_boards: bool, board: str | None, ho
     ctx.obj = BoardPaths.find(board, home)
     if ctx.invoked_subcommand not in BEGINNING and (once or ctx.invoked_subcommand):
         _check_is_there(ctx.obj, None if all_boards else board, home)
+        if not all_boards and not _may_mean_all(ctx):
+            ctx.obj.require_board()  # else whatever points to it, or nobody, named it
     if once and ctx.invoked_subcommand is None:
         from kanban_shards.coordinator.cli.merge import merge
 
@@ -84,6 +86,12 @@ def _check_is_there(paths: BoardPaths, board: str | None, home: str | None) -> N
         raise HomeMissing(path=root_folder(home))
     if board is not None:
         paths.require_board()
+
+
+def _may_mean_all(ctx: click.Context) -> bool:
+    """Whether the verb may be told to mean every board, and no matter which one is in use; it looks for itself."""
+    verb = ctx.command.get_command(ctx, ctx.invoked_subcommand or "")
+    return verb is not None and any(parameter.name == "all_boards" for parameter in verb.params)
 
 
 def _misplaced(ctx: click.Context, name: str, option: str) -> click.UsageError:

@@ -37,7 +37,8 @@ def report(ctx: click.Context, ask: Callable[[BoardPaths], Result], all_boards: 
     if all_boards:
         tell_each(ctx, {paths.slug: partial(ask, paths) for paths in boards_meant(ctx, all_boards)}, as_json)
     else:
-        tell_one(ctx, ask(ctx.obj), as_json)
+        (paths,) = boards_meant(ctx, all_boards)
+        tell_one(ctx, ask(paths), as_json)
 
 
 def tell_one(ctx: click.Context, told: Result, as_json: bool) -> None:
@@ -71,8 +72,11 @@ def _told_or_trouble(ask: Callable[[], Result]) -> Result:
 
 
 def boards_meant(ctx: click.Context, all_boards: bool) -> list[BoardPaths]:
-    """The board that the call names, or every board of the home."""
-    return boards(home_of(ctx)) if all_boards else [ctx.obj]
+    """The board that the call names, or every board of the home. Raises UnknownBoard."""
+    if all_boards:
+        return boards(home_of(ctx))
+    ctx.obj.require_board()
+    return [ctx.obj]
 
 
 def home_of(ctx: click.Context) -> Path:

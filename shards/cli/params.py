@@ -67,7 +67,7 @@ DAYS = _Whole(0, 36_500)
 
 def whom(name: str | None) -> str | None:
     """The profile that ``name`` means; ``none``, ``-`` and ``null`` mean nobody."""
-    return None if name is None or name.lower() in NOBODY else name
+    return None if name is None or name.strip().lower() in NOBODY else name
 
 
 def joined(words: Sequence[str]) -> str | None:

@@ -13,6 +13,7 @@ from kanban_shards.board import Board
 from kanban_shards.cli import text
 from kanban_shards.cli.params import POSITIVE, HomeFolder
 from kanban_shards.errors import InvalidTaskId, Refused, UnknownRun, UnknownTask, UsageError
+from kanban_shards.paths import profile_meant
 
 EXIT_CODES = """\b
 Exit codes:
@@ -143,6 +144,12 @@ def others_run(gateway: Any, facts: dict[str, Any]) -> str:
     if run is None or run.profile in (None, gateway.profile):  # nobody's: it was never claimed
         return ""
     return f"  (run {run.id} of {run.profile} ended with it)"
+
+
+def assignee_meant(name: str | None) -> str | None:
+    """The same, spelled as profiles are. Raises InvalidName for what can name no profile."""
+    found = whom(name)
+    return None if found is None else profile_meant(found)
 
 
 def table(headers: tuple[str, ...], rows: list, nothing: str) -> None:

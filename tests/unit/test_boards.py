@@ -262,3 +262,32 @@ def test_what_cannot_be_done(kanban, words: tuple[str, ...], code: int) -> None:
 
 def _full(descriptor: int) -> None:
     raise OSError(28, "no space left on device")
+
+
+def test_a_choice_that_is_gone_leads_out(kanban, kanban_merge, failed, home: str) -> None:
+    """Every command says which file points to it, and what it advises works; none makes the board."""
+    gone = Path(home) / "kanban" / "boards" / "gone"
+    kanban("--profile", "amy", "create", "x")
+    (Path(home) / "kanban").mkdir(exist_ok=True)
+    current = Path(home) / "kanban" / "current"
+    current.write_text("gone\n")
+    for run, words in (
+        (kanban, ("list",)),
+        (kanban, ("--profile", "amy", "create", "y")),
+        (kanban, ("init",)),
+        (kanban, ("boards", "show")),
+        (kanban_merge, ("--once",)),
+        (kanban_merge, ("status",)),
+        (kanban_merge, ("verify",)),
+    ):
+        assert f"and {current} points to it; `kanban boards switch default`" in failed(run(*words), 3), words
+    listed = kanban("boards", "list")
+    assert (listed.returncode, "default" in listed.stdout) == (0, True)
+    assert f"{current} points to it" in listed.stderr
+    assert kanban_merge("status", "--all-boards").returncode == 0
+    assert not gone.exists()
+    assert kanban("boards", "switch", "DEFAULT").returncode == 0
+    assert "x" in kanban("list").stdout
+    current.write_text("../x")
+    assert f"as {current} says" in failed(kanban("list"), 2)
+    assert kanban("boards", "list").returncode == 0

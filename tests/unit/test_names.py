@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.errors import InvalidName, InvalidTaskId, NotAFile, StorageError, UnknownBoard
+from kanban_shards.errors import BoardGone, InvalidName, InvalidTaskId, NotAFile, StorageError, UnknownBoard
 from kanban_shards.paths import BoardPaths, check_board, check_profile, check_task_id, is_task_id, root_folder
 from kanban_shards.storage.filesystems import SMALL_BYTES
 
@@ -92,6 +92,38 @@ def test_a_choice_that_cannot_be_read(tmp_path: Path) -> None:
     current.write_text("../../etc")
     with pytest.raises(InvalidName):
         BoardPaths.find(home=tmp_path)
+
+
+@pytest.mark.parametrize("slug", ["DEFAULT", " Default ", "default\n", "  "])
+def test_slugs_are_spelled_as_in_hermes(tmp_path: Path, slug: str) -> None:
+    """In small letters, and without blanks around them; a variable of blanks is none."""
+    assert BoardPaths.find(home=tmp_path, environ={"HERMES_KANBAN_BOARD": slug}).folder == tmp_path
+    (tmp_path / "kanban").mkdir()
+    (tmp_path / "kanban" / "current").write_text(slug)
+    assert BoardPaths.find(home=tmp_path).folder == tmp_path
+    assert BoardPaths.find(" Infra", tmp_path).slug == "infra"
+
+
+def test_what_points_to_a_board_that_is_gone_is_named(tmp_path: Path) -> None:
+    """And nobody is advised to make that board."""
+    current = tmp_path / "kanban" / "current"
+    current.parent.mkdir()
+    current.write_text("gone\n")
+    with pytest.raises(BoardGone, match=f"{current} points to it") as error:
+        BoardPaths.find(home=tmp_path).require_board()
+    assert "`kanban boards switch default`" in str(error.value)
+    assert "create" not in str(error.value)
+    for environ in (
+        {"HERMES_KANBAN_BOARD": "gone"},
+        {"HERMES_KANBAN_DB": str(tmp_path / "kanban" / "boards" / "gone" / "kanban.db")},
+    ):
+        with pytest.raises(BoardGone, match=f"{next(iter(environ))} points to it; set .* or unset it"):
+            BoardPaths.find(home=None if "HERMES_KANBAN_DB" in environ else tmp_path, environ=environ).require_board()
+    current.write_text("../../etc")
+    with pytest.raises(InvalidName, match=f"'../../etc' cannot name a board, as {current} says"):
+        BoardPaths.find(home=tmp_path)
+    with pytest.raises(UnknownBoard, match="`kanban boards create typo` makes one"):
+        BoardPaths.find("typo", tmp_path).require_board()
 
 
 def test_a_named_board_is_never_made_by_a_typing_error(tmp_path: Path) -> None:

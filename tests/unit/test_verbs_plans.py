@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.changes.kinds import Complete
+from kanban_shards.changes.kinds import Complete, Create
 from kanban_shards.cli.verbs.dispatch import Dispatch
 from kanban_shards.errors import Undecided
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import Run
+from tests.ids import new_task_id
 from tests.unit.verbs import MISSING, Shell, append_unmerged
 
 
@@ -199,10 +200,12 @@ def test_what_is_no_limit(shell: Shell, word: str) -> None:
     assert "is not a whole number from 0 to 36500" in shell.refuses(2, "gc", f"--log-retention-days={word}")
 
 
-def test_dispatch_claims_for_the_assignees(shell: Shell, tmp_path) -> None:
+def test_dispatch_claims_for_the_assignees(shell: Shell, paths: BoardPaths, tmp_path) -> None:
     first = shell.create("x", "--assignee", "bob", "--priority", 1)
     second = shell.create("y", "--assignee", "cara", "--workspace", "worktree:/src")
-    nobody, terminal = shell.create("z"), shell.create("t", "--assignee", "A Terminal")
+    terminal = new_task_id()  # an older version took any assignee
+    append_unmerged(paths, "amy", terminal, Create(title="t", assignee="A Terminal"))
+    nobody = shell.create("z")
     planned = shell.json("dispatch", "--dry-run", profile=None)
     assert [each["task_id"] for each in planned["spawned"]] == [first, second]
     assert planned["spawned"][0]["run_id"] is None

@@ -9,6 +9,7 @@ import click
 from kanban_shards import boards as home
 from kanban_shards.cli import text
 from kanban_shards.cli.session import Session, answer, json_option
+from kanban_shards.errors import InvalidName, StorageError
 from kanban_shards.inline_merge import make_files
 from kanban_shards.paths import BoardPaths, root_folder
 
@@ -19,6 +20,8 @@ from kanban_shards.paths import BoardPaths, root_folder
 def init(session: Session, as_json: bool) -> None:
     """Make the board, if it is not there yet."""
     paths = BoardPaths.find(**session.where)
+    if paths.pointer is not None and not paths.pointer.startswith("HERMES_"):  # a file that was left behind
+        paths.require_board()
     paths.make_folder()
     make_files(paths)
     answer(as_json, {"board": paths.slug, "path": str(paths.board)}, f"Board {paths.slug} is at {paths.board}")
@@ -176,7 +179,14 @@ def _root(session: Session) -> Path:
 
 
 def _current(session: Session) -> str:
-    return BoardPaths.find(**session.where).slug
+    """The slug of the board in use; what is wrong with it keeps nobody from seeing which boards there are."""
+    try:
+        paths = BoardPaths.find(**session.where)
+        paths.require_board()
+    except (InvalidName, StorageError) as error:
+        click.secho(str(error), fg="red", err=True)
+        return ""
+    return paths.slug
 
 
 def _counted(board: dict) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from kanban_shards.cli import text
-from kanban_shards.cli.params import whole_text, whom
-from kanban_shards.cli.session import Session, json_option, once_more
+from kanban_shards.cli.params import whole_text
+from kanban_shards.cli.session import Session, assignee_meant, json_option, once_more, whole_text
 from kanban_shards.errors import InvalidChange, KanbanError, Refused, UnknownTask
 
 # Does it to one task; returns facts for programs and a sentence for people.
@@ -60,7 +60,7 @@ def specify(
     if all_triage and given:
         raise click.UsageError("--title and --body belong to one task.")
     if assignee is not None:
-        given["assignee"] = whom(assignee)
+        given["assignee"] = assignee_meant(assignee)
     gateway = session.gateway()
     given["author"] = author or gateway.profile
 
@@ -113,7 +113,7 @@ def decompose(
     plans = _plans(told) if all_triage else {task_id: _children(told)}
     gateway = session.gateway()
     how = {
-        "root_assignee": whom(root_assignee),
+        "root_assignee": assignee_meant(root_assignee),
         "author": author or gateway.profile,
         "auto_promote": not no_promote,
     }
@@ -186,5 +186,5 @@ def _child(number: int, child: Any) -> dict[str, Any]:
         raise InvalidChange(kind="plan", problem=problem)
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in child.items()}
     if isinstance(given.get("assignee"), str):
-        given["assignee"] = whom(given["assignee"])
+        given["assignee"] = assignee_meant(given["assignee"])
     return given

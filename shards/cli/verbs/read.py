@@ -16,7 +16,7 @@ from kanban_shards.cli import text
 from kanban_shards.cli.params import COUNT, NOBODY, POSITIVE, listed
 from kanban_shards.cli.session import NoProfile, Session, json_option, table
 from kanban_shards.errors import UnknownTask
-from kanban_shards.paths import check_task_id
+from kanban_shards.paths import check_task_id, spellings
 from kanban_shards.records import STATUSES, Event, Run, Task
 
 
@@ -202,7 +202,9 @@ def watch(
     with _bell(board, interval_s) as bell:
         for event in board.follow(bell, after):
             task = board.task(event.task_id) if assignee or tenant else None
-            if (wanted and event.kind not in wanted) or (assignee and (task is None or task.assignee != assignee)):
+            if wanted and event.kind not in wanted:
+                continue
+            if assignee and (task is None or task.assignee not in spellings(assignee)):
                 continue
             if tenant and (task is None or task.tenant != tenant):
                 continue

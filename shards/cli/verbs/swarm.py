@@ -16,8 +16,9 @@ import click
 from kanban_shards import wording
 from kanban_shards.cli import text
 from kanban_shards.cli.params import listed
-from kanban_shards.cli.session import Session, json_option, once_more
-from kanban_shards.errors import Refused
+from kanban_shards.cli.session import Session, json_option, listed, once_more
+from kanban_shards.errors import KanbanError, Refused
+from kanban_shards.paths import profile_meant
 
 BLACKBOARD = "[swarm:blackboard] "
 ROOT_TITLE_LENGTH = 80
@@ -39,7 +40,7 @@ class _WorkerType(click.ParamType):
         profile, title, skills = (*(part.strip() for part in value.split(":", 2)), "", "")[:3]
         if not profile or not title:
             self.fail(f"{value!r} is not a worker; write PROFILE:TITLE or PROFILE:TITLE:SKILL,SKILL.", param, ctx)
-        return SwarmWorker(profile, title, listed(skills))
+        return SwarmWorker(profile_meant(profile), title, listed(skills))
 
 
 @click.command()
@@ -72,14 +73,19 @@ def swarm(
     goal = goal.strip()
     if not goal:
         raise click.UsageError("The goal is empty.")
+    verifier, synthesizer = profile_meant(verifier), profile_meant(synthesizer)
     gateway = session.gateway()
     key = common.pop("idempotency_key")
     root_id = _root(gateway, goal, key, common)
     topology = _topology(gateway, root_id) if key else None
     if topology is None:
-        topology = _make(
-            gateway, root_id, goal, key, common, workers=workers, verifier=verifier, synthesizer=synthesizer
-        )
+        try:
+            topology = _make(
+                gateway, root_id, goal, key, common, workers=workers, verifier=verifier, synthesizer=synthesizer
+            )
+        except KanbanError:  # said again without a key, the call would make another root
+            click.secho(f"The swarm {root_id} is begun, and not whole:", fg="red", err=True)
+            raise
     if as_json:
         text.print_json(topology)
         return
@@ -93,7 +99,7 @@ def _root(gateway: Any, goal: str, key: str | None, common: dict[str, Any]) -> s
     return gateway.create(
         f"Swarm: {wording.clip(goal, ROOT_TITLE_LENGTH)}",
         body=f"The root of a swarm. It is done from the beginning, and stays its blackboard.\n\nGoal:\n{goal}",
-        assignee=common["created_by"] or gateway.profile,
+        assignee=gateway.profile,
         idempotency_key=key,
         **common,
     )

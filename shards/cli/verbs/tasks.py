@@ -8,7 +8,19 @@ import click
 
 from kanban_shards.boards import read_metadata
 from kanban_shards.cli.params import POSITIVE, POSITIVE_OR_NONE, joined, json_object, seconds, whom
-from kanban_shards.cli.session import Session, answer, json_option, once_more
+from kanban_shards.cli.session import (
+    POSITIVE,
+    POSITIVE_OR_NONE,
+    Session,
+    answer,
+    assignee_meant,
+    joined,
+    json_object,
+    json_option,
+    once_more,
+    seconds,
+    whom,
+)
 from kanban_shards.errors import NotLinked, Refused, UnknownTask
 from kanban_shards.paths import expanded
 
@@ -64,7 +76,7 @@ def create(
     starts = "blocked" if initial_status == "blocked" else "triage" if triage else None
     given = {
         "starts": starts,
-        "assignee": whom(assignee),
+        "assignee": assignee_meant(assignee),
         "workspace_kind": kind,
         "workspace_path": path,
         "branch_name": _branch(branch_name, kind),
@@ -91,7 +103,7 @@ def assign(session: Session, task_id: str, profile: str, as_json: bool) -> None:
 
     "none" leaves it to its creator. A running task stays with its run; see reassign --reclaim.
     """
-    assignee = whom(profile)
+    assignee = assignee_meant(profile)
     session.gateway().assign(task_id, assignee)
     said = f"Assigned {task_id} to {assignee or '(unassigned)'}"
     answer(as_json, {"ok": True, "task_id": task_id, "assignee": assignee}, said)
@@ -109,7 +121,7 @@ def reassign(session: Session, task_id: str, profile: str, reclaim: bool, reason
 
     What that worker still says about it is refused as late, and kept where a person finds it.
     """
-    gateway, assignee = session.gateway(), whom(profile)
+    gateway, assignee = session.gateway(), assignee_meant(profile)
     reclaimed = reclaim and _reclaimed(gateway, task_id, reason)
     once_more(gateway.assign)(task_id, assignee)
     said = f"Reassigned {task_id} to {assignee or '(unassigned)'}" + (" (claim reclaimed)" if reclaimed else "")
