@@ -11,6 +11,7 @@ import msgspec
 
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS, PlannedChild
+from kanban_shards.identities import OLD_LENGTH
 from tests.evidence import Evidence
 
 WRITABLE = tuple(sorted(KINDS.keys() - COORDINATOR_KINDS))
@@ -74,6 +75,11 @@ class Pool:
             return _new_id(chance)
         return self.tasks[-1 - int(min(chance.expovariate(0.4), len(self.tasks) - 1))]
 
+    def id_to_make(self, chance: random.Random) -> str:
+        """An id that may be taken, but none that an import alone may bring, which would be a forgery."""
+        found = self.task(chance)
+        return found if len(found) == OLD_LENGTH else _new_id(chance)
+
 
 def drawn(kind: str, pool: Pool, chance: random.Random) -> tuple[str, Body]:
     """A change of ``kind`` and the task that it is on. A kind with a required field that no hint names is an error,
@@ -86,7 +92,7 @@ def drawn(kind: str, pool: Pool, chance: random.Random) -> tuple[str, Body]:
     elif (suited := _suited(kind, pool)) and pool.focus is None and chance.random() < 0.6:
         task_id = chance.choice(suited)
     else:
-        task_id = pool.task(chance)
+        task_id = pool.id_to_make(chance) if kind == "create" else pool.task(chance)
     fields = {}
     for each in _FIELDS[kind]:
         if each.name in _HINTS and (each.required or chance.random() < _OFTEN.get(each.name, 0.5)):
@@ -143,7 +149,7 @@ def _tell(fields: dict[str, Any], pool: Pool, chance: random.Random) -> str:
 
 
 def _new_id(chance: random.Random) -> str:
-    return f"t_{chance.getrandbits(32):08x}"
+    return f"t_{chance.getrandbits(64):016x}"
 
 
 def _line(pool: Pool, chance: random.Random) -> str:
@@ -157,7 +163,7 @@ def _parents(pool: Pool, chance: random.Random) -> tuple[str, ...]:
 def _children(pool: Pool, chance: random.Random) -> tuple[PlannedChild, ...]:
     """A plan, now and then one with a circle, a number beyond it, or an id that there is."""
     count = chance.choice((1, 2, 3))
-    ids = [_new_id(chance) if chance.random() < 0.97 else pool.task(chance) for _ in range(count)]
+    ids = [_new_id(chance) if chance.random() < 0.97 else pool.id_to_make(chance) for _ in range(count)]
     beyond = count + (chance.random() < 0.03)
     return tuple(
         PlannedChild(

@@ -82,7 +82,7 @@ def test_a_mistyped_home_gets_no_board(kanban_merge, kanban, failed, tmp_path: P
 def test_what_is_missing_is_named_with_its_cure(paths: BoardPaths, kanban, kanban_merge, failed, task_id: str) -> None:
     paths.board.unlink()
     for ended in (kanban("list"), kanban_merge("status")):
-        assert "its ledger is there: `kanban-merge --once` makes it again" in failed(ended, 3)
+        assert "its ledger is there; `kanban-merge --once` makes it again" in failed(ended, 3)
     assert kanban_merge("--once").returncode == 0
     assert task_id in kanban("list").stdout
     paths.ledger.unlink()
