@@ -26,9 +26,9 @@ def leave_out_what_came_later(copy: BoardPaths, reached: Watermark) -> None:
     that is a forged one, and stays for the proof to find. Raises the StorageErrors of the copies.
     """
     watermarks = _marks(copy)
-    while later := [left for left in look(copy, lambda: watermarks).left if _came_later(left, reached)]:
-        for left in later:
-            _cut(copy, left)
+    while later := [skipped for skipped in look(copy, lambda: watermarks).skipped if _came_later(skipped, reached)]:
+        for skipped in later:
+            _cut(copy, skipped)
 
 
 def _marks(copy: BoardPaths) -> dict[str, tuple[int, str]]:
@@ -40,17 +40,17 @@ def _marks(copy: BoardPaths) -> dict[str, tuple[int, str]]:
     return watermarks
 
 
-def _came_later(left: Skipped, reached: Watermark) -> bool:
-    return left.saw is not None and left.seq is not None and left.saw[1] <= reached(left.saw[0])[0]
+def _came_later(skipped: Skipped, reached: Watermark) -> bool:
+    return skipped.saw is not None and skipped.seq is not None and skipped.saw[1] <= reached(skipped.saw[0])[0]
 
 
-def _cut(copy: BoardPaths, left: Skipped) -> None:
-    with closing(FileLock(copy.shard_lock(left.profile))) as lock:
+def _cut(copy: BoardPaths, skipped: Skipped) -> None:
+    with closing(FileLock(copy.shard_lock(skipped.profile))) as lock:
         lock.acquire(0)
         with (
-            closing(sqlite.open_writer(left.path, sqlite.SHARD, lock)) as shard,
-            connections.explained(left.path),
+            closing(sqlite.open_writer(skipped.path, sqlite.SHARD, lock)) as shard,
+            connections.explained(skipped.path),
             connections.transaction(shard),
         ):
-            shard.execute("DELETE FROM changes WHERE seq >= ?", (left.seq,))
-        files.discard_sidecars(left.path)
+            shard.execute("DELETE FROM changes WHERE seq >= ?", (skipped.seq,))
+        files.discard_sidecars(skipped.path)

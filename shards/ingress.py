@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 from kanban_shards.changes.codec import KIND_OF
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Assign, Comment, Create, Decompose, Edit, PlannedChild, Specify, Subscribe

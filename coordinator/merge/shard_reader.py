@@ -175,20 +175,20 @@ def _check_shape(seq: int, row: tuple) -> int:
     return body_bytes + seen_bytes
 
 
-def _check_content(profile: str, seq: int, digest: str, row: tuple, watermark: Watermark) -> int:
-    """Raise Quarantine unless the row says what a change of its kind may say, its author can have seen what it claims,
+def _check_content(change: Change, digest: str, watermark: Watermark) -> int:
+    """Raise Quarantine unless the change says what one of its kind may say, its author can have seen what it claims,
     and it continues ``digest``; returns how many plain changes it costs."""
-    _, task_id, kind, text, seen_text, _, found_digest = row
+    seq, profile = change.seq, change.profile
     try:
-        body = decode_body(kind, text)
-        seen = vectors.decode(seen_text)
+        body = decode_body(change.kind, change.body)
+        seen = vectors.decode(change.seen)
     except (InvalidChange, ValueError) as error:
         problem = error.problem if isinstance(error, InvalidChange) else error
         raise Quarantine(f"change {seq} cannot be read: {problem}", seq) from error
-    if not makes_only_its_own(profile, task_id, body):
+    if not makes_only_its_own(profile, change.task_id, body):
         raise Quarantine(f"change {seq} makes a task whose id {profile} did not draw", seq)
     for other, other_seq in seen.items():
-        if other_seq > (seq - 1 if other == change.profile else watermark(other)[0]):
+        if other_seq > (seq - 1 if other == profile else watermark(other)[0]):
             why = f"change {seq} claims to have seen {other}'s change {other_seq}; there is none"
             raise Quarantine(why, seq, saw=(other, other_seq))
     if not change.continues(digest):

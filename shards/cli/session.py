@@ -11,7 +11,7 @@ import click
 
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.params import POSITIVE, HomeFolder
+from kanban_shards.cli.params import POSITIVE, HomeFolder, whom
 from kanban_shards.errors import InvalidTaskId, Refused, UnknownRun, UnknownTask, UsageError
 from kanban_shards.paths import profile_meant
 

@@ -11,7 +11,6 @@ from kanban_shards import Gateway, attachments
 from kanban_shards.changes.kinds import Attach
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import AttachmentTooLarge, Refused, StorageError, UnknownTask
-
 from tests.ids import new_task_id
 
 

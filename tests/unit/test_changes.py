@@ -14,7 +14,6 @@ from kanban_shards.changes.codec import decode_body, encode_body
 from kanban_shards.changes.fields import PARENTS_LIMIT
 from kanban_shards.changes.kinds import PLAN_LINKS_LIMIT, ClaimNext, Complete, Create, Decompose, Gc, Link, PlannedChild
 from kanban_shards.errors import InvalidChange
-
 from tests.ids import new_task_id
 
 DECODE = "import sys; from kanban_shards.changes.codec import decode_body; decode_body('complete', sys.stdin.read())"

@@ -25,7 +25,6 @@ from kanban_shards.errors import CannotOpen
 from kanban_shards.paths import BoardPaths
 from kanban_shards.shard import Shard
 from kanban_shards.storage.locks import FileLock
-
 from tests.ids import new_task_id
 
 NOTHING = View()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 import pytest
+
 from kanban_shards import Board, Gateway
 from kanban_shards.changes.codec import decode_body
 from kanban_shards.changes.fields import Body
@@ -16,7 +17,6 @@ from kanban_shards.identities import NewTask, makes_only_its_own, new_task
 from kanban_shards.paths import BoardPaths, is_task_id
 from kanban_shards.shard import Shard
 from kanban_shards.storage.locks import FileLock
-
 from tests.ids import new_task_id
 
 STRANGE = "makes a task whose id mallory did not draw"

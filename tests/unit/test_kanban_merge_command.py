@@ -17,7 +17,6 @@ from kanban_shards.coordinator.merge import collector, once, shard_reader
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
-
 from tests.ids import new_task_id
 
 

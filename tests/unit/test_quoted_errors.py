@@ -9,12 +9,12 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from kanban_shards.coordinator.merge import kanban_shards.coordinator
-from kanban_shards.coordinator.errors import BackupFailed, LedgerBehind, NotCoordinator
 from kanban_shards import Gateway, Undecided
+from kanban_shards.coordinator.errors import BackupFailed, LedgerBehind, NotCoordinator
+from kanban_shards.coordinator.merge import coordinator as merging
 from kanban_shards.errors import BoardLost, Damaged, DiskFull, EarlierUndecided, KanbanError, StorageError
-from kanban_shards.storage.locks import FileLock
 from kanban_shards.paths import BoardPaths
+from kanban_shards.storage.locks import FileLock
 from tests.docs.test_failures import classes
 from tests.unit.verbs import MISSING, Shell
 
@@ -130,7 +130,7 @@ def test_make_says_whether_the_task_is_new(gateway: Gateway, home: str) -> None:
 def _no_pass(monkeypatch: pytest.MonkeyPatch, trouble: KanbanError) -> Iterator[None]:
     """Each pass fails with ``trouble``."""
     with monkeypatch.context() as patched:
-        patched.setattr(coordinator, "pass_if_free", _raising(trouble))
+        patched.setattr(merging, "pass_if_free", _raising(trouble))
         yield
 
 

@@ -86,17 +86,15 @@ def read_schema(pages: Pages, visited: VisitedPages) -> Schema:
     tables: dict[str, str] = {}
     indexes: dict[str, dict[str, str]] = {}
     for entry in _well_spelled(entries, found):
-        is_known = (
-            entry.change.kind == "table" and entry.name in KNOWN
-        )  # whose rows are found without its first page, too
+        is_known = entry.kind == "table" and entry.name in KNOWN  # whose rows are found without its first page, too
         if not entry.is_plain or not (entry.root or is_known):
-            found.strange.append(f"{entry.change.kind} {entry.name}")
+            found.strange.append(f"{entry.kind} {entry.name}")
             continue
         if entry.root:
             found.roots.setdefault(entry.name, entry.root)
-        if entry.change.kind == "index" and entry.statement:
+        if entry.kind == "index" and entry.statement:
             indexes.setdefault(entry.table, {})[entry.name] = entry.statement
-        elif entry.change.kind == "table":
+        elif entry.kind == "table":
             tables[entry.name] = entry.statement
     for table in KNOWN:
         if table not in tables and is_whole:
@@ -112,11 +110,8 @@ def read_schema(pages: Pages, visited: VisitedPages) -> Schema:
 
 def _well_spelled(entries: list[_Entry], found: Schema) -> list[_Entry]:
     """``entries`` with the names of Hermes's tables where they have them with a flipped bit; ``found`` is told."""
-    entries = [
-        replace(entry, kind=spelled(entry.change.kind, () if entry.change.kind in _KINDS else _KINDS))
-        for entry in entries
-    ]
-    there = {entry.name for entry in entries if entry.change.kind == "table"}
+    entries = [replace(entry, kind=spelled(entry.kind, () if entry.kind in _KINDS else _KINDS)) for entry in entries]
+    there = {entry.name for entry in entries if entry.kind == "table"}
     missing = {*KNOWN, SEQUENCE.table} - there
     right = {name: spelled(name, missing) for name in there - KNOWN.keys()}
     renamed = {was: name for was, name in right.items() if was != name}
@@ -124,7 +119,7 @@ def _well_spelled(entries: list[_Entry], found: Schema) -> list[_Entry]:
     return [
         replace(
             entry,
-            name=right.get(entry.name, entry.name) if entry.change.kind == "table" else entry.name,
+            name=right.get(entry.name, entry.name) if entry.kind == "table" else entry.name,
             table=right.get(entry.table, entry.table),
         )
         for entry in entries

@@ -11,7 +11,7 @@ import click
 
 from kanban_shards.cli import text
 from kanban_shards.cli.params import whole_text
-from kanban_shards.cli.session import Session, assignee_meant, json_option, once_more, whole_text
+from kanban_shards.cli.session import Session, assignee_meant, json_option, once_more
 from kanban_shards.errors import InvalidChange, KanbanError, Refused, UnknownTask
 
 # Does it to one task; returns facts for programs and a sentence for people.

@@ -16,7 +16,7 @@ import click
 from kanban_shards import wording
 from kanban_shards.cli import text
 from kanban_shards.cli.params import listed
-from kanban_shards.cli.session import Session, json_option, listed, once_more
+from kanban_shards.cli.session import Session, json_option, once_more
 from kanban_shards.errors import KanbanError, Refused
 from kanban_shards.paths import profile_meant
 

@@ -8,19 +8,7 @@ import click
 
 from kanban_shards.boards import read_metadata
 from kanban_shards.cli.params import POSITIVE, POSITIVE_OR_NONE, joined, json_object, seconds, whom
-from kanban_shards.cli.session import (
-    POSITIVE,
-    POSITIVE_OR_NONE,
-    Session,
-    answer,
-    assignee_meant,
-    joined,
-    json_object,
-    json_option,
-    once_more,
-    seconds,
-    whom,
-)
+from kanban_shards.cli.session import Session, answer, assignee_meant, json_option, once_more
 from kanban_shards.errors import NotLinked, Refused, UnknownTask
 from kanban_shards.paths import expanded
 
