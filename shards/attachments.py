@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kanban_shards.errors import AttachmentTooLarge, StorageError
+from kanban_shards.folders import Folder, free_name, make_below, open_below
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage.filesystems import GROUP_READS, file_mode, make_folder, sync_folder
+from kanban_shards.storage.filesystems import GROUP_READS
 
 if TYPE_CHECKING:
     from kanban_shards.board import Board
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # Hermes's limit for one file.
 LIMIT_BYTES = 25 * 1024 * 1024
 LONGEST_NAME = 200
+# Of that, what is in the name of a copy that is being made.
+SHORT_NAME = 40
 CHUNK_BYTES = 1024 * 1024
 
 
@@ -40,15 +43,14 @@ def store(paths: BoardPaths, task_id: str, file: str | os.PathLike, name: str | 
     """Keep a copy of ``file`` for the task. Raises AttachmentTooLarge, StorageError."""
     source = Path(file)
     filename = _safe(name or source.name)
-    folder = paths.attachments / task_id
     try:
         found = source.stat()
         if not stat.S_ISREG(found.st_mode):  # a device or a pipe may have no end
             raise StorageError(path=source, problem="it is not a regular file")
         if found.st_size > LIMIT_BYTES:
             raise AttachmentTooLarge(path=source, size_bytes=found.st_size, limit_bytes=LIMIT_BYTES)
-        make_folder(folder)
-        return _copy(source, folder, filename)
+        with make_below(paths.folder, paths.attachments / task_id) as folder:
+            return _copy(source, folder, filename)
     except OSError as error:
         raise StorageError(path=error.filename or source, problem=error.strerror or str(error)) from error
 
@@ -60,26 +62,33 @@ def lost(board: Board) -> list[Attachment]:
 
 def remove(paths: BoardPaths, task_id: str, stored_path: str) -> None:
     """Remove a kept copy, if it is there. What does not lie in the task's own folder is left alone, because a row says
-    what its author wrote there: another task's file, or one of somebody else's. A link there is removed itself."""
+    what its author wrote there: another task's file, or one of somebody else's. A link there is removed itself. Raises
+    StorageError."""
     path = Path(paths.attachment(task_id, stored_path))
-    if _lies_in(paths.attachments.resolve() / task_id, path):
-        path.unlink(missing_ok=True)
+    with _opened(paths) as kept:
+        if kept is None or not kept.has_folder(task_id) or not path.name:
+            return
+        with kept.folder(task_id) as folder:
+            found = folder.look(path.name)
+            if found is not None and not stat.S_ISDIR(found.st_mode) and _is_at(folder, path.parent):
+                folder.remove(path.name)
 
 
 def remove_all(paths: BoardPaths, task_id: str) -> None:
-    """Remove the task's kept copies, and its folder if nothing else lies there; one that is a link is left alone.
-    Raises StorageError."""
-    folder = paths.attachments / task_id
-    if folder.is_symlink() or not folder.is_dir():
-        return
-    try:
-        for entry in os.scandir(folder):
-            if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.path)
+    """Remove the task's kept copies, and its folder if nothing else lies there. If that is a link, it is removed
+    itself. Raises StorageError."""
+    with _opened(paths) as kept:
+        if kept is None:
+            return
+        if not kept.has_folder(task_id):
+            kept.remove(task_id)
+            return
+        with kept.folder(task_id) as folder:
+            for name in folder.names():
+                if not folder.has_folder(name):
+                    folder.remove(name)
         with suppress(OSError):  # not empty
-            folder.rmdir()
-    except OSError as error:
-        raise StorageError(path=error.filename or folder, problem=error.strerror or str(error)) from error
+            kept.remove_folder(task_id)
 
 
 def is_named(board: Board, task_id: str, stored_path: str) -> bool:
@@ -88,11 +97,28 @@ def is_named(board: Board, task_id: str, stored_path: str) -> bool:
     return any(_real(each.stored_path) == file for each in board.attachments(task_id))
 
 
-def _lies_in(folder: Path, path: Path) -> bool:
-    """Whether a file or a link, and no folder, lies right in ``folder`` at ``path``."""
+@contextmanager
+def _opened(paths: BoardPaths) -> Iterator[Folder | None]:
+    """The folder of all attachments; None if there is none yet. Raises NotAFolder for a link, and errors in it as
+    StorageError."""
+    place = paths.attachments
+    with ExitStack() as held:
+        try:
+            folder: Folder | None
+            try:
+                folder = held.enter_context(open_below(paths.folder, place))
+            except FileNotFoundError:
+                folder = None
+            yield folder
+        except OSError as error:
+            raise StorageError(path=error.filename or place, problem=error.strerror or str(error)) from error
+
+
+def _is_at(folder: Folder, path: Path) -> bool:
+    """Whether ``path`` leads to the open ``folder``."""
     try:
-        return _real(path.parent) == str(folder) and not stat.S_ISDIR(path.lstat().st_mode)
-    except (OSError, ValueError):  # there is none, or a file cannot be called so
+        return os.path.samestat(os.stat(path), os.fstat(folder.descriptor))
+    except (OSError, ValueError):  # there is none, or a folder cannot be called so
         return False
 
 
@@ -103,9 +129,10 @@ def _real(path: str | os.PathLike) -> str:
         return os.fspath(path)
 
 
-def _copy(source: Path, folder: Path, filename: str) -> Stored:
+def _copy(source: Path, folder: Folder, filename: str) -> Stored:
     """Of a file that grows meanwhile, what was there in time, as long as it is not too large."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as copy:
+    fresh = free_name(filename[-SHORT_NAME:])
+    with open(folder.new_file(fresh, folder.mode_for(GROUP_READS)), "wb") as copy:
         try:
             with source.open("rb") as original:
                 while (chunk := original.read(CHUNK_BYTES)) and copy.tell() <= LIMIT_BYTES:
@@ -114,27 +141,26 @@ def _copy(source: Path, folder: Path, filename: str) -> Stored:
             if size > LIMIT_BYTES:
                 raise AttachmentTooLarge(path=source, size_bytes=size, limit_bytes=LIMIT_BYTES)
             copy.flush()
-            os.fchmod(copy.fileno(), file_mode(folder, GROUP_READS))
             os.fsync(copy.fileno())
-            kept = _link_free_name(Path(copy.name), folder, filename)
+            kept = _link_free_name(folder, fresh, filename)
         finally:
-            Path(copy.name).unlink()
-    sync_folder(folder)
-    return Stored(filename, kept, size)
+            folder.remove(fresh)
+    folder.sync()
+    return Stored(filename, folder.path / kept, size)
 
 
-def _link_free_name(copy: Path, folder: Path, filename: str) -> Path:
+def _link_free_name(folder: Folder, copy: str, filename: str) -> str:
     """Give ``copy`` the first of ``filename``, ``filename-1``, … that is free; a name is never taken from another."""
     stem, suffix = os.path.splitext(filename)
     number = 0
     while True:
-        target = folder / (filename if number == 0 else f"{stem}-{number}{suffix}")
+        name = filename if number == 0 else f"{stem}-{number}{suffix}"
         try:
-            os.link(copy, target)
+            folder.link(copy, folder, name)
         except FileExistsError:
             number += 1
         else:
-            return target
+            return name
 
 
 def _safe(name: str) -> str:

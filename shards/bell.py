@@ -182,17 +182,30 @@ def _new_socket() -> socket.socket:
 def _bind(path: Path) -> socket.socket:
     bell = _new_socket()
     try:
-        if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
+        if os.path.lexists(path) and stat.S_ISSOCK(path.lstat().st_mode):
             _unlink(path)
         os.fchmod(bell.fileno(), FOR_ITS_USER)  # for the moment before the next line; Linux takes it over
         with _Reach(path) as reachable:
             bell.bind(reachable)
         group = file_mode(path.parent, GROUP_READS) & GROUP_READS
-        path.chmod(FOR_ITS_USER | (GROUP_WRITES if group else 0))  # ringing takes the permission to write
+        _open_to(path, FOR_ITS_USER | (GROUP_WRITES if group else 0))  # ringing takes the permission to write
     except OSError:
         bell.close()
         raise
     return bell
+
+
+def _open_to(path: Path, mode: int) -> None:
+    """Give the socket that was just made at ``path`` its permissions; not what somebody put in its place meanwhile."""
+    if sys.platform != "linux":
+        os.chmod(path, mode, follow_symlinks=False)
+        return
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            os.chmod(f"/proc/self/fd/{descriptor}", mode)
+    finally:
+        os.close(descriptor)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

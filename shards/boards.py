@@ -8,7 +8,6 @@ Folders and ``board.json`` are as Hermes has them (docs/design.md, "The files").
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,9 +24,10 @@ from kanban_shards.errors import (
     KanbanError,
     StorageError,
 )
+from kanban_shards.folders import Folder, make_below, open_below, read_small
 from kanban_shards.inline_merge import holding_coordinator_lock, make_files
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, board_meant, check_board
-from kanban_shards.storage.filesystems import read_small, sync_folder, write_whole
+from kanban_shards.storage.filesystems import GROUP_READS, read_small
 from kanban_shards.storage.locks import FileLock
 
 ARCHIVE = "_archived"
@@ -48,7 +48,7 @@ def archived_boards(root: Path) -> list[BoardPaths]:
     if not folder.is_dir():
         return []
     return [
-        BoardPaths(path, _metadata_in(path).get("slug") or path.name)
+        BoardPaths(path, _metadata_in(path, path).get("slug") or path.name)
         for path in sorted(folder.iterdir())
         if _has_board_files(path)
     ]
@@ -88,7 +88,8 @@ def read_metadata(paths: BoardPaths) -> dict[str, Any]:
         "created_at": None,
         "archived": False,
     }
-    return {**usual, **_metadata_in(_metadata_folder(paths)), "slug": paths.slug, "db_path": str(paths.board)}
+    given = _metadata_in(paths.folder, _metadata_folder(paths))
+    return {**usual, **given, "slug": paths.slug, "db_path": str(paths.board)}
 
 
 def write_metadata(paths: BoardPaths, **given: str | None) -> dict[str, Any]:
@@ -102,7 +103,8 @@ def write_metadata(paths: BoardPaths, **given: str | None) -> dict[str, Any]:
     shown["name"] = shown["name"].strip() or paths.slug
     shown["default_workdir"] = shown["default_workdir"] or None
     shown["created_at"] = shown["created_at"] or int(time.time())
-    _replace(_metadata_folder(paths) / "board.json", json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
+    content = json.dumps(shown, indent=2, ensure_ascii=False) + "\n"
+    _replace(paths.folder, _metadata_folder(paths) / "board.json", content)
     return read_metadata(paths)
 
 
@@ -123,7 +125,7 @@ def describe(paths: BoardPaths, current: str | None) -> dict[str, Any]:
 
 def switch_board(root: Path, slug: str) -> None:
     """Make ``slug`` the board that is meant when none is named. Raises InvalidName, UnknownBoard, StorageError."""
-    _replace(_current_file(root), f"{find_board(root, slug).slug}\n")
+    _replace(root, _current_file(root), f"{find_board(root, slug).slug}\n")
 
 
 def remove_board(root: Path, slug: str, *, delete: bool = False) -> Path | None:
@@ -135,13 +137,21 @@ def remove_board(root: Path, slug: str, *, delete: bool = False) -> Path | None:
     paths = find_board(root, slug)
     if paths.slug == DEFAULT_BOARD:
         raise DefaultBoardStays(slug=slug)
-    with every_lock(paths):
-        kept = _put_away(paths)
-    if _chosen(root) == paths.slug:
-        _current_file(root).unlink(missing_ok=True)
-    if not delete:
-        return kept
-    shutil.rmtree(kept)
+    with (
+        every_lock(paths),
+        _explained(paths.folder),
+        open_below(root, _folder_of_boards(root)) as folder,
+        folder.made_folder(ARCHIVE) as archive,
+    ):
+        kept = _put_away(folder, paths.slug, archive)
+        if _chosen(root) == paths.slug:
+            with open_below(root, root / "kanban") as content:
+                content.remove("current")
+                content.sync()
+        if not delete:
+            return archive.path / kept
+        archive.remove_tree(kept)
+        archive.sync()
     return None
 
 
@@ -169,20 +179,22 @@ def _shard_lock(paths: BoardPaths, profile: str) -> FileLock:
     return lock
 
 
-def _put_away(paths: BoardPaths) -> Path:
-    archive = paths.folder.parent / ARCHIVE
-    now = int(time.time())
-    try:
-        archive.mkdir(mode=0o700, exist_ok=True)
-        for name in _free_names(f"{paths.slug}-{now}"):
-            kept = archive / name
-            if not kept.exists():
-                paths.folder.rename(kept)
-                sync_folder(archive)
-                return kept
-    except OSError as error:
-        raise StorageError(path=paths.folder, problem=f"it cannot be moved: {error.strerror}") from error
+def _put_away(folder: Folder, slug: str, archive: Folder) -> str:
+    """Move the board among those that were put away, durably; returns its name there."""
+    for name in _free_names(f"{slug}-{int(time.time())}"):
+        if archive.look(name) is None:
+            folder.rename(slug, archive, name)
+            return name
     raise AssertionError("there is always a free name")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Folders that cannot be moved, as a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(path=error.filename or path, problem=f"it cannot be moved: {error.strerror}") from error
 
 
 def _free_names(name: str) -> Iterator[str]:
@@ -203,7 +215,7 @@ def _current_file(root: Path) -> Path:
 
 def _chosen(root: Path) -> str | None:
     with suppress(StorageError):
-        return (read_small(_current_file(root)) or "").strip().lower()
+        return (read_small(root, _current_file(root)) or "").strip().lower()
     return None
 
 
@@ -215,7 +227,7 @@ def _is_board(folder: Path) -> bool:
 
 
 def _has_board_files(folder: Path) -> bool:
-    return (folder / "kanban.db").is_file() or (folder / "board.json").is_file()
+    return not folder.is_symlink() and ((folder / "kanban.db").is_file() or (folder / "board.json").is_file())
 
 
 def _metadata_folder(paths: BoardPaths) -> Path:
@@ -223,17 +235,18 @@ def _metadata_folder(paths: BoardPaths) -> Path:
     return _folder_of_boards(paths.folder) / DEFAULT_BOARD if paths.slug == DEFAULT_BOARD else paths.folder
 
 
-def _metadata_in(folder: Path) -> dict[str, Any]:
+def _metadata_in(base: Path, folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads(read_small(folder / "board.json") or "{}")
+        found = json.loads(read_small(base, folder / "board.json") or "{}")
     except (StorageError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(base: Path, path: Path, text: str) -> None:
+    """Write ``path``, which lies below ``base``; see ``kanban_shards.folders``."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with make_below(base, path.parent) as folder:
+            folder.write_whole(path.name, text.encode(), folder.mode_for(GROUP_READS))
     except OSError as error:
         raise StorageError(path=path, problem=f"it cannot be written: {error.strerror}") from error
-    write_whole(path, text)

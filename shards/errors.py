@@ -253,6 +253,12 @@ class StrangeJournal(StorageError):
         super().__init__(path=path, problem=problem, cure=cure)
 
 
+class NotAFolder(StorageError):
+    """{path} is a link or a file and no folder, so nothing was done behind it: below a home, and in a board's folder,
+    no link is followed. Move it away and repeat the command; to keep what belongs there on another disk, mount a folder
+    of that disk in its place."""
+
+
 class NewerSchema(StorageError):
     """{path} was made by a newer version of this program (schema {found}, this one knows {known}); update this
     program. Nothing was read or changed."""

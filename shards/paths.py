@@ -14,8 +14,17 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from kanban_shards.errors import BoardGone, InvalidName, InvalidTaskId, StorageError, UnknownBoard, cannot_open
-from kanban_shards.storage.filesystems import make_folder, read_small
+from kanban_shards.errors import (
+    BoardGone,
+    InvalidName,
+    InvalidTaskId,
+    NotAFolder,
+    StorageError,
+    UnknownBoard,
+    cannot_open,
+)
+from kanban_shards.folders import read_small
+from kanban_shards.storage.filesystems import make_folder
 
 COORDINATOR = "@coordinator"
 DEFAULT_BOARD = "default"
@@ -242,7 +251,9 @@ class BoardPaths:
         self.require_board()
 
     def require_board(self) -> None:
-        """Raise UnknownBoard if this is a named board that nobody made, and BoardGone if something points to it."""
+        """Raise UnknownBoard if this is a named board that nobody made, BoardGone if something points to it, and NotAFolder
+        if a link leads to it."""
+        self._refuse_links()
         if self.slug == DEFAULT_BOARD or self.folder.is_dir():
             return
         if self.pointer is None:
@@ -252,10 +263,19 @@ class BoardPaths:
     def make_folder(self) -> None:
         """Make the board's folder, for those who may use the one it lies in, and durably: a power cut that takes a
         folder takes every change in it. Raises StorageError."""
+        self._refuse_links()
         try:
             make_folder(self.folder)
         except OSError as error:
             raise StorageError(path=self.folder, problem=f"its folder cannot be made: {error.strerror}") from error
+
+    def _refuse_links(self) -> None:
+        """Below a home no link is followed (shards.folders), also not to a board of it."""
+        boards, content = self.folder.parent, self.folder.parent.parent
+        if self.slug != DEFAULT_BOARD and (content.name, boards.name) == ("kanban", "boards"):
+            for folder in (content, boards, self.folder):
+                if folder.is_symlink():
+                    raise NotAFolder(path=folder)
 
 
 @lru_cache(maxsize=4096)  # the same names in every pass
@@ -278,4 +298,4 @@ def _current_slug(root: Path, environ: Mapping[str, str]) -> tuple[str, str]:
     if told := environ.get("HERMES_KANBAN_BOARD", "").strip():
         return told, "HERMES_KANBAN_BOARD"
     current = root / "kanban" / "current"
-    return (read_small(current) or "").strip() or DEFAULT_BOARD, str(current)
+    return (read_small(root, current) or "").strip() or DEFAULT_BOARD, str(current)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -29,10 +29,11 @@ from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, lo
 from kanban_shards.coordinator.recovery.verify import Discrepancy, verify
 from kanban_shards.coordinator.trimming import leave_out_what_came_later
 from kanban_shards.errors import NEEDS_ATTENTION, FileBusy, InvalidName, KanbanError, NotAFile, StorageError
+from kanban_shards.folders import Folder, make_below, open_below
 from kanban_shards.paths import BoardPaths, expanded
 from kanban_shards.records import Attachment
 from kanban_shards.storage import connections, files, sqlite
-from kanban_shards.storage.filesystems import FOR_ITS_USER, open_plain, sync_folder
+from kanban_shards.storage.filesystems import FOR_ITS_USER, GROUP_READS, open_plain
 from kanban_shards.storage.locks import FileLock
 
 KEPT = 14
@@ -131,6 +132,11 @@ def store_of(paths: BoardPaths, into: str | None) -> Path:
     return paths.backups if into is None else expanded(into).absolute() / paths.slug
 
 
+def _base_of(paths: BoardPaths, store: Path) -> Path:
+    """Up to where links on the way to ``store`` are followed: the board's folder, or what was given with --into."""
+    return paths.folder if store == paths.backups else store.parent
+
+
 def backups_in(store: Path) -> list[Backup]:
     """Every complete backup, the oldest first: those of one board by their numbers, whatever the clock said. A folder
     whose manifest cannot be read is none."""
@@ -160,21 +166,19 @@ def make_backup(paths: BoardPaths, store: Path, progress: ProgressCallback = lam
     ``progress(done, total)`` is told of replayed entries. Raises UpkeepRunning, BackupFailed if what was copied is not
     sound, and the StorageErrors of files that cannot be copied.
     """
-    with upkeep(paths), _explained(store):
-        store.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _remove_leftovers(paths, store)
+    with upkeep(paths), _explained(store), make_below(_base_of(paths, store), store, private=True) as folder:
+        _remove_leftovers(paths, folder)
         name = _fresh_name()
-        making = store / f"{_MAKING}{_mark(paths)}-{name}"
-        making.mkdir(mode=0o700)
+        making = f"{_MAKING}{_mark(paths)}-{name}"
+        folder.made_folder(making, private=True).close()
         try:
             earlier = [each.manifest.number for each in backups_in(store) if each.is_of(paths)]
-            _fill(making, paths, max(earlier, default=0) + 1, progress)
-            manifest = read_backup(making).manifest  # what cannot be read again gets no name
+            _fill(store / making, paths, max(earlier, default=0) + 1, progress)
+            manifest = read_backup(store / making).manifest  # what cannot be read again gets no name
         except BaseException:
-            shutil.rmtree(making)
+            folder.remove_tree(making)
             raise
-        making.rename(store / name)
-        sync_folder(store)
+        folder.rename(making, folder, name)
         return Backup(store / name, manifest)
 
 
@@ -182,18 +186,21 @@ def limit_backups(paths: BoardPaths, store: Path, keep: int | None, keep_bytes: 
     """Remove the board's oldest backups until the rest of them is within both limits; returns which. The newest good
     one stays, and so does the newest; those of other boards, with which it may share the ``store``, stay uncounted."""
     there = [backup for backup in backups_in(store) if backup.is_of(paths)]
+    if not there:
+        return []
     stay = {backup.folder for backup in there[-1:] + [each for each in there if each.is_good][-1:]}
     size_bytes = {backup.folder: backup.size_bytes for backup in there}
     removed: list[Path] = []
-    for backup in there:
-        within_number = keep is None or len(size_bytes) <= keep
-        within_bytes = keep_bytes is None or sum(size_bytes.values()) <= keep_bytes
-        if within_number and within_bytes:
-            break
-        if backup.folder not in stay:
-            del size_bytes[backup.folder]
-            _remove(paths, backup.folder)
-            removed.append(backup.folder)
+    with _explained(store), open_below(_base_of(paths, store), store) as folder:
+        for backup in there:
+            within_number = keep is None or len(size_bytes) <= keep
+            within_bytes = keep_bytes is None or sum(size_bytes.values()) <= keep_bytes
+            if within_number and within_bytes:
+                break
+            if backup.folder not in stay:
+                del size_bytes[backup.folder]
+                _remove(paths, folder, backup.folder.name)
+                removed.append(backup.folder)
     return removed
 
 
@@ -208,22 +215,24 @@ def upkeep(paths: BoardPaths) -> Iterator[None]:
         yield
 
 
-def link_tree(source: Path, target: Path) -> int:
+def link_tree(source: Folder, target: Folder) -> int:
     """Give each file of ``source`` that ``target`` lacks a name there too, or copy it where the filesystem is another;
     returns how many files that were. These files are never written again, so one content under two names is safe.
-    What is no regular file, such as a link or a pipe, is left out."""
+    What is neither a regular file nor a folder, such as a link or a pipe, is left out."""
     count = 0
-    for folder, _, names in os.walk(source):
-        for name in names:
-            if name.startswith("."):  # still being written
-                continue
-            kept = target / os.path.relpath(os.path.join(folder, name), source)
-            if _is_regular(Path(folder, name)) and not os.path.lexists(kept):
-                kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                _link_or_copy(Path(folder, name), kept)
-                count += 1
-    for folder, _, _ in os.walk(target):
-        sync_folder(Path(folder))
+    for name in source.names():
+        if name.startswith("."):  # still being written
+            continue
+        if source.has_folder(name):
+            with (
+                suppress(FileNotFoundError),  # its task may be deleted at this moment
+                source.folder(name) as inside,
+                target.made_folder(name) as other,
+            ):
+                count += link_tree(inside, other)
+        elif source.has_file(name) and target.look(name) is None:
+            count += _link_or_copy(source, name, target)
+    target.sync()
     return count
 
 
@@ -281,10 +290,32 @@ class BackupSchedule:
 def _fill(making: Path, paths: BoardPaths, number: int, progress: ProgressCallback) -> None:
     copy = BoardPaths(making, paths.slug)
     problems = _copy_databases(paths, copy)
-    linked = link_tree(paths.attachments, making / ATTACHMENTS)
+    linked = keep_attachments(paths, making)
     problems += _lost_attachments(paths, copy, making / ATTACHMENTS)
     problems += _prove(copy, progress)
     _write_manifest(making, paths, copy, number, linked, problems)
+
+
+def keep_attachments(paths: BoardPaths, making: Path) -> int:
+    """The board's attachments, in the backup that is ``making``; returns how many files. Raises NotAFolder."""
+    with ExitStack() as held:
+        try:
+            source = held.enter_context(open_below(paths.folder, paths.attachments))
+        except FileNotFoundError:  # nothing was ever attached
+            return 0
+        return link_tree(source, held.enter_context(make_below(making, making / ATTACHMENTS)))
+
+
+def put_attachments_back(copy: BoardPaths, paths: BoardPaths) -> int:
+    """The attachments of the backup ``copy`` beside the board, where they are gone; returns how many files. Raises
+    NotAFolder, StorageError."""
+    with ExitStack() as held:
+        held.enter_context(_explained(paths.attachments))
+        try:
+            source = held.enter_context(open_below(copy.folder, copy.folder / ATTACHMENTS))
+        except FileNotFoundError:
+            return 0
+        return link_tree(source, held.enter_context(make_below(paths.folder, paths.attachments)))
 
 
 def _lost_attachments(paths: BoardPaths, copy: BoardPaths, linked: Path) -> list[str]:
@@ -370,12 +401,8 @@ def _write_manifest(
         problems=problems + unreadable,
         number=number,
     )
-    with (making / MANIFEST).open("wb") as file:
-        os.fchmod(file.fileno(), FOR_ITS_USER)
-        file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(making)
+    with Folder.given(making) as folder:
+        folder.write_whole(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2), FOR_ITS_USER)
 
 
 def _heads(copy: BoardPaths) -> tuple[dict[str, ShardCopy], list[str]]:
@@ -413,17 +440,22 @@ def _is_regular(path: Path) -> bool:
         return False
 
 
-def _link_or_copy(source: Path, kept: Path) -> None:
+def _link_or_copy(source: Folder, name: str, target: Folder) -> int:
+    """Returns how many files that were: none if it was detached, or attached there, at this moment."""
     try:
-        os.link(source, kept)
-    except FileNotFoundError:  # detached at this moment
-        return
-    except OSError:
-        if source.stat().st_size > attachments.LIMIT_BYTES:  # not one that this program put there
-            return
-        shutil.copyfile(source, kept)
-        with kept.open("rb") as file:
-            os.fsync(file.fileno())
+    try:
+        source.link(name, target, name)
+    except (FileNotFoundError, FileExistsError):
+        return 0
+    except OSError:  # another filesystem, or one without links
+        with open(source.open_file(name), "rb") as original:
+            if os.fstat(original.fileno()).st_size > attachments.LIMIT_BYTES:  # not one that this program put there
+                return 0
+            with open(target.new_file(name, target.mode_for(GROUP_READS)), "wb") as copy:
+                shutil.copyfileobj(original, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+    return 1
 
 
 def _mark(paths: BoardPaths) -> str:
@@ -431,19 +463,19 @@ def _mark(paths: BoardPaths) -> str:
     return hashlib.blake2b(os.fsencode(os.path.realpath(paths.board)), digest_size=4).hexdigest()
 
 
-def _remove(paths: BoardPaths, folder: Path) -> None:
+def _remove(paths: BoardPaths, store: Folder, name: str) -> None:
     """First the name, so that half a backup never counts as one."""
-    going = folder.with_name(f"{_REMOVING}{_mark(paths)}-{folder.name}")
-    folder.rename(going)
-    shutil.rmtree(going)
+    going = f"{_REMOVING}{_mark(paths)}-{name}"
+    store.rename(name, store, going)
+    store.remove_tree(going)
 
 
-def _remove_leftovers(paths: BoardPaths, store: Path) -> None:
+def _remove_leftovers(paths: BoardPaths, store: Folder) -> None:
     """What backups and removals of the board that were killed left; its lock says that nobody is at it."""
     ours = tuple(f"{beginning}{_mark(paths)}-" for beginning in (_MAKING, _REMOVING))
-    for folder in store.iterdir():
-        if folder.name.startswith(ours):
-            shutil.rmtree(folder)
+    for name in store.names():
+        if name.startswith(ours):
+            store.remove_tree(name)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from kanban_shards.board import Board
 from kanban_shards.changes.codec import Change
-from kanban_shards.coordinator.backup.backup import ATTACHMENTS, Backup, link_tree, shard_findings
+from kanban_shards.coordinator.backup.backup import Backup, put_attachments_back, shard_findings
 from kanban_shards.coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
@@ -87,7 +87,7 @@ def restore(
         _put_into(copy.ledger, sqlite.LEDGER, paths.ledger, lock, done)
         done.ledger = RESTORED
     _restore_snapshot(paths, copy, lock, done)
-    done.attachments = link_tree(copy.folder / ATTACHMENTS, paths.attachments)
+    done.attachments = put_attachments_back(copy, paths)
     _restore_board(paths, copy, lock, done)
     done.findings = verify(paths, progress).findings
     return done

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from kanban_shards.coordinator.errors import NoService, NotOurService, ServiceNeedsUser, UnknownUser
 from kanban_shards.errors import StorageError
+from kanban_shards.folders import write_whole
 from kanban_shards.paths import BoardPaths, expanded
-from kanban_shards.storage.filesystems import sync_folder
+from kanban_shards.storage.filesystems import make_folder
 
 SIGNATURE = "Written by `kanban-merge service install`; `kanban-merge service uninstall` removes it."
 # Longer than any pass, any batch of a catch-up, and the making of a ledger of some million entries.
@@ -143,19 +144,11 @@ class Service:
     def write(self) -> None:
         """Write its file, whole or not at all. Raises NotOurService, StorageError."""
         self.is_installed()
-        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(self.text)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.chmod(0o644)
-            fresh.replace(self.path)
-            sync_folder(self.path.parent)
+            make_folder(self.path.parent)
         except OSError as error:
-            fresh.unlink(missing_ok=True)
             raise StorageError(path=self.path, problem=f"it cannot be written: {error.strerror}") from error
+        write_whole(self.path, self.text, for_all=True)
 
     def remove(self) -> None:
         """Remove its file. Raises NoService, NotOurService, StorageError."""

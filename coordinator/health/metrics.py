@@ -24,9 +24,9 @@ from kanban_shards.coordinator.health.read import (
     read_undelivered,
 )
 from kanban_shards.errors import BoardMissing, KanbanError
+from kanban_shards.folders import write_whole
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import STATUSES
-from kanban_shards.storage.filesystems import write_whole
 
 # Name, meaning, and labels beside ``board``, of each figure; all are gauges, each begins with ``kanban_``.
 FIGURES = {
@@ -105,8 +105,9 @@ class Metrics:
         ]
 
     def write(self, path: Path) -> None:
-        """Everything into the file ``path``, whole or not at all. Raises StorageError."""
-        write_whole(path, self.text())
+        """Everything into the file ``path``, whole or not at all. Every user may read it: whoever collects it is
+        another one. Raises StorageError."""
+        write_whole(path, self.text(), for_all=True)
 
     def _of_health(self, health: Health) -> None:
         paths = health.paths

@@ -8,7 +8,6 @@ one rename, and where a kill leaves off, repeating the command goes on.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
+from kanban_shards.folders import Folder, make_below, open_below
 from kanban_shards.paths import COORDINATOR, DEFAULT_BOARD, BoardPaths, printable_name
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.filesystems import sync_folder
@@ -124,7 +124,8 @@ def _adopt(paths: BoardPaths, trust_closed: bool, progress: ProgressCallback) ->
     building = BoardPaths(paths.folder / BUILDING, paths.slug)
     with locks.holding(paths, COMMAND) as lock:
         if _is_ours(paths.board):
-            shutil.rmtree(building.folder, ignore_errors=True)  # of an attempt that was killed when all was done
+            with suppress(OSError):  # of an attempt that was killed when all was done
+                _remove_building(paths)
             raise NotLegacy(path=paths.board, problem="it is a board of this program already")
         _check_alone(paths)
         check_closed(paths.board, trust_closed)
@@ -132,12 +133,13 @@ def _adopt(paths: BoardPaths, trust_closed: bool, progress: ProgressCallback) ->
             limits = _limits_aside(paths)
             done = _build(paths, building, limits, trust_closed, progress)
         except BaseException:
-            shutil.rmtree(building.folder, ignore_errors=True)  # it may be what fills the disk
+            with suppress(OSError):  # it may be what fills the disk
+                _remove_building(paths)
             raise
         legacy = _swap(paths, building, done.salvage.stage == SOUND)
         with Coordinator(paths, lock):  # opening it says whether the two files fit each other
             pass
-        shutil.rmtree(building.folder)
+        _remove_building(paths)
     return Adopted(done, legacy, limits)
 
 
@@ -174,23 +176,27 @@ def _build(
     """The new board and its ledger, in a folder of their own, and a copy of the former without a WAL: all of them
     whole, and of the board as it still lies there."""
     before = stamp(paths.board)
-    if building.folder.exists():  # of a killed attempt; Hermes may have gone on since
-        shutil.rmtree(building.folder)
-    building.make_folder()
+    _remove_building(paths)  # of a killed attempt; Hermes may have gone on since
+    with make_below(paths.folder, building.folder) as folder:
+        folder.made_folder("whole", private=True).close()
     done = import_board(paths.board, building, trust_closed=trust_closed, copy_files=False, progress=progress)
     if limits:
         with locks.holding(building, COMMAND) as lock, Coordinator(building, lock) as coordinator:
             coordinator.write([("", Settings(**limits))])
     if _logs(paths.board):
-        whole = building.folder / "whole"
-        whole.mkdir()
-        files.give_name(salvage(paths.board, whole).copy, building.folder / _WHOLE)
+        files.give_name(salvage(paths.board, building.folder / "whole").copy, building.folder / _WHOLE)
     for made in (building.ledger, building.board):
         files.require_whole(made)
     check_closed(paths.board, trust_closed)
     if stamp(paths.board) != before:
         raise WrittenMeanwhile(path=paths.board)
     return done
+
+
+def _remove_building(paths: BoardPaths) -> None:
+    """Where a board is built goes, and if it is a link, the link itself."""
+    with Folder.given(paths.folder) as folder:
+        folder.remove_tree(BUILDING)
 
 
 def _swap(paths: BoardPaths, building: BoardPaths, was_sound: bool) -> Path:
@@ -211,6 +217,7 @@ def _swap(paths: BoardPaths, building: BoardPaths, was_sound: bool) -> Path:
         aside = _new_folder_aside(paths)
         for path in found:
             _move(path, aside)
+        sync_folder(aside)  # first: no cut may leave a file without a name
     sync_folder(paths.folder)
     building.ledger.rename(paths.ledger)
     sync_folder(paths.folder)
@@ -294,6 +301,7 @@ def _put_back(paths: BoardPaths, original: bool, aside: Path) -> int | None:
         owners.make_like(legacy, paths.board.stat())  # for whoever used the board until now
     files.move_sidecars(paths.board, aside / paths.board.name)  # empty: whoever wrote the board closed it
     _link(paths.board, aside / paths.board.name)
+    sync_folder(aside)
     legacy.rename(paths.board)
     sync_folder(paths.folder)
     return position
@@ -320,8 +328,12 @@ def _ours(paths: BoardPaths) -> list[Path]:
 
 def _folders_aside(paths: BoardPaths) -> list[Path]:
     """What ``restore_legacy`` set aside, the oldest first."""
-    folders = [path for path in (paths.folder / ASIDE).glob("*") if path.is_dir()]
-    return sorted(folders, key=lambda path: numbered.order("", path.name))
+    try:
+        with open_below(paths.folder, paths.folder / ASIDE) as aside:
+            names = [name for name in aside.names() if aside.has_folder(name)]
+            return [aside.path / name for name in sorted(names, key=lambda name: numbered.order("", name))]
+    except FileNotFoundError:
+        return []
 
 
 def _limits_aside(paths: BoardPaths) -> dict[str, int]:
@@ -377,8 +389,7 @@ def _move(path: Path, folder: Path) -> None:
 
 def _new_folder_aside(paths: BoardPaths) -> Path:
     """The coordinator's lock is held, so nobody else makes one."""
-    store = paths.folder / ASIDE
-    store.mkdir(exist_ok=True, mode=0o700)
-    folder = store / numbered.next_name("", os.listdir(store))
-    folder.mkdir(mode=0o700)
-    return folder
+    with make_below(paths.folder, paths.folder / ASIDE) as aside:
+        name = numbered.next_name("", aside.names())
+        aside.made_folder(name, private=True).close()
+        return aside.path / name

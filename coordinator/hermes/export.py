@@ -18,10 +18,11 @@ from typing import Any
 from kanban_shards.coordinator.hermes.legacy import LATER_COLUMNS, columns_of, digest, stock_schema
 from kanban_shards.coordinator.state.session import COUNTED
 from kanban_shards.errors import AlreadyThere, CannotOpen
+from kanban_shards.folders import Folder, free_name
 from kanban_shards.migrations.board import HERMES_TABLES
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
-from kanban_shards.storage.filesystems import sync_folder
+from kanban_shards.storage.filesystems import GROUP_READS
 
 HERMES, JSON_LINES = "hermes", "jsonl"
 # In what order the rows of each table are told.
@@ -52,9 +53,9 @@ def export(paths: BoardPaths, target: Path, format: str = HERMES) -> Exported:
 
     Raises AlreadyThere, BoardMissing, CannotOpen, DiskFull.
     """
-    if target.exists():
+    if os.path.lexists(target):
         raise AlreadyThere(path=target)
-    making = target.with_name(f".{target.name}.{os.getpid()}.making")
+    making = target.with_name(free_name(target.name))
     with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board:
         try:
             with connections.explained(paths.board), connections.one_state(board):
@@ -67,7 +68,6 @@ def export(paths: BoardPaths, target: Path, format: str = HERMES) -> Exported:
 
 
 def _write_board(board: sqlite3.Connection, making: Path) -> tuple[dict[str, int], str]:
-    files.discard(making)
     made = sqlite.make_foreign(making)
     with closing(made), connections.explained(making):
         with connections.transaction(made):
@@ -101,13 +101,15 @@ def _copy(board: sqlite3.Connection, made: sqlite3.Connection, table: str) -> in
 def _write_lines(board: sqlite3.Connection, making: Path) -> tuple[dict[str, int], None]:
     counts = dict.fromkeys(HERMES_TABLES, 0)
     try:
-        with making.open("w", encoding="utf-8") as file:
+        with (
+            Folder.given(making.parent) as folder,
+            open(folder.new_file(making.name, folder.mode_for(GROUP_READS)), "w", encoding="utf-8") as file,
+        ):
             for table, row in _rows(board):
                 counts[table] += 1
                 file.write(json.dumps({"table": table, **row}, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        sync_folder(making.parent)
     except OSError as error:
         raise CannotOpen(path=making, problem=error.strerror or str(error)) from error
     return counts, None

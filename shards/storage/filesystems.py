@@ -15,11 +15,10 @@ import errno
 import os
 import re
 import stat
-from contextlib import suppress
 from itertools import islice, takewhile
 from pathlib import Path
 
-from kanban_shards.errors import NotAFile, StorageError
+from kanban_shards.errors import NotAFile
 from kanban_shards.owners import acting_for
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -28,11 +27,11 @@ NOT_SHARED = re.compile(
 )
 
 FOR_ITS_USER = 0o600
+# What is made for other programs of other users: figures for a monitoring agent, a unit for the system.
+FOR_ALL = 0o644
 GROUP_READS = 0o040
 GROUP_WRITES = 0o060
 
-# Far more than a slug, or how a board is shown.
-SMALL_BYTES = 1024 * 1024
 # What opening something else than a file fails with: a link that is not to be followed, a folder, a socket.
 _NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -58,63 +57,33 @@ def not_shared(path: Path, mounts: Path = MOUNTS) -> str | None:
     return kind if NOT_SHARED.fullmatch(kind) else None
 
 
-def file_mode(folder: Path, group: int) -> int:
-    """The permissions of a file that is made in ``folder``; its group gets of ``group`` what it has of the folder."""
+def file_mode(folder: Path | int, group: int) -> int:
+    """The permissions of a file that is made in ``folder`` (or in the one of that descriptor); its group gets of
+    ``group`` what it has of the folder."""
     return FOR_ITS_USER | (_group_permissions(folder) & group)
 
 
-def open_plain(path: Path, flags: int) -> int:
-    """A descriptor of the file at ``path``. Nothing else is waited for or read. Raises NotAFile, OSError."""
+def folder_mode(folder: Path | int) -> int:
+    """The permissions of a folder that is made in ``folder``: for its user, or as that one for a group as well."""
+    group = _group_permissions(folder)
+    return 0o700 | (stat.S_ISGID | group if group else 0)
+
+
+def open_plain(path: Path, flags: int, dir_fd: int | None = None) -> int:
+    """A descriptor of the file at ``path``, or of its last component in the open folder ``dir_fd``. Nothing else is
+    waited for or read. Raises NotAFile, OSError."""
     try:
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait for its other end
+        place = path if dir_fd is None else path.name
+        # A pipe would wait for its other end.
+        descriptor = os.open(place, flags | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=dir_fd)
     except OSError as error:
         if error.errno in _NO_FILE:
             raise NotAFile(path=path) from error
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise NotAFile(path=path)
     return descriptor
-
-
-def read_small(path: Path) -> str | None:
-    """The text of the file at ``path``, which is meant to be small; None if there is none. Raises NotAFile and
-    StorageError for what is larger than SMALL_BYTES, no UTF-8, or cannot be read."""
-    try:
-        with open(open_plain(path, os.O_RDONLY), "rb") as file:
-            content = file.read(SMALL_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise StorageError(path=path, problem=f"it cannot be read: {error.strerror}") from error
-    if len(content) > SMALL_BYTES:
-        raise StorageError(path=path, problem=f"it is larger than {SMALL_BYTES} bytes")
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise StorageError(path=path, problem="it is no UTF-8") from error
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Give ``path`` this content, whole or not at all, whatever stops the process or the machine. Raises StorageError.
-
-    Not for a database, which only SQLite writes.
-    """
-    if not path.name:
-        raise StorageError(path=path, problem="that names no file")
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with acting_for(path.parent):
-            with fresh.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(path)
-            sync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
-        raise StorageError(path=path, problem=f"it cannot be written: {error.strerror}") from error
 
 
 def make_folder(folder: Path) -> None:
@@ -123,9 +92,8 @@ def make_folder(folder: Path) -> None:
         if not new.is_dir():
             with acting_for(new):
                 new.mkdir(mode=0o700, exist_ok=True)
-                group = _group_permissions(new.parent)
-                if group:  # not by mkdir, which the umask narrows
-                    new.chmod(stat.S_ISGID | 0o700 | group)
+                if (mode := folder_mode(new.parent)) != 0o700:  # not by mkdir, which the umask narrows
+                    new.chmod(mode)
         sync_folder(new.parent)
 
 
@@ -140,7 +108,7 @@ def _may_be_new(folder: Path) -> bool:
         return False
 
 
-def _group_permissions(folder: Path) -> int:
+def _group_permissions(folder: Path | int) -> int:
     try:
         mode = os.stat(folder).st_mode
     except OSError:

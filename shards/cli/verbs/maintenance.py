@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
+import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -13,8 +13,9 @@ from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
 from kanban_shards.cli.params import DAYS
-from kanban_shards.cli.session import Session, answer, json_option, table
-from kanban_shards.errors import BoardMissing, NoLog
+from kanban_shards.cli.session import DAYS, Session, answer, json_option, table
+from kanban_shards.errors import BoardMissing, NoLog, StorageError
+from kanban_shards.folders import open_below
 from kanban_shards.gateway import Gateway
 from kanban_shards.paths import BoardPaths, check_task_id, root_folder
 from kanban_shards.records import STATUSES
@@ -103,9 +104,12 @@ def log(session: Session, task_id: str, tail_bytes: int | None, as_json: bool) -
     paths.require_board()
     path = paths.logs / f"{check_task_id(task_id)}.log"
     try:
-        said = _last_bytes(path, tail_bytes).decode(errors="replace")
-    except OSError as error:
+        with open_below(paths.folder, paths.logs) as folder:
+            said = _last_bytes(folder.open_file(path.name), tail_bytes).decode(errors="replace")
+    except FileNotFoundError as error:
         raise NoLog(task_id=task_id, path=path) from error
+    except OSError as error:
+        raise StorageError(path=path, problem=f"it cannot be read: {error.strerror}") from error
     if as_json:
         text.print_json({"task_id": task_id, "path": str(path), "log": said})
     else:
@@ -122,8 +126,11 @@ def gc(session: Session, event_retention_days: int, log_retention_days: int, as_
     gateway = session.gateway()
     now_s = _latest_s(gateway)
     events = gateway.forget_events(max(0, int(now_s) - event_retention_days * DAY_S))
-    logs = _remove_logs(gateway.paths.logs, now_s - log_retention_days * DAY_S)
-    workspaces = _remove_workspaces(gateway.paths, gateway.board)
+    try:
+        logs = _remove_logs(gateway.paths, now_s - log_retention_days * DAY_S)
+        workspaces = _remove_workspaces(gateway.paths, gateway.board)
+    except OSError as error:
+        raise StorageError(path=error.filename, problem=f"it cannot be removed: {error.strerror}") from error
     removed = {"workspaces": workspaces, "events": events, "logs": logs}
     said = ", ".join(f"{count} {what}" for what, count in removed.items())
     answer(as_json, {"ok": True, **removed}, f"Removed {said}")
@@ -149,9 +156,9 @@ def _by_status(counts: dict[str, int]) -> str:
     return ", ".join(f"{status} {counts[status]}" for status in STATUSES if status in counts) or "idle"
 
 
-def _last_bytes(path: Path, count: int | None) -> bytes:
+def _last_bytes(descriptor: int, count: int | None) -> bytes:
     """The end of the file, from the beginning of a line where there is one."""
-    with path.open("rb") as file:
+    with open(descriptor, "rb") as file:
         size = file.seek(0, 2)
         begin = 0 if count is None else max(0, size - count)
         file.seek(begin)
@@ -163,19 +170,31 @@ def _last_bytes(path: Path, count: int | None) -> bytes:
 def _remove_workspaces(paths: BoardPaths, board: Board) -> int:
     """Only folders that the board itself chose; never one that a task names, which may be anybody's."""
     removed = 0
-    for task in board.tasks(status="archived"):
-        folder = paths.workspaces / task.id
-        if task.workspace_kind == "scratch" and folder.is_dir() and not folder.is_symlink():
-            shutil.rmtree(folder)
-            removed += 1
+    try:
+        with open_below(paths.folder, paths.workspaces) as folder:
+            for task in board.tasks(status="archived"):
+                if task.workspace_kind == "scratch" and folder.has_folder(task.id):
+                    with suppress(FileNotFoundError):  # another gc was faster
+                        folder.remove_tree(task.id)
+                        removed += 1
+    except FileNotFoundError:
+        pass
     return removed
 
 
-def _remove_logs(folder: Path, before_s: float) -> int:
+def _remove_logs(paths: BoardPaths, before_s: float) -> int:
     removed = 0
-    for path in folder.glob("t_*.log*"):
-        with contextlib.suppress(FileNotFoundError):  # another gc was faster
-            if path.is_file() and path.stat().st_mtime < before_s:
-                path.unlink()
-                removed += 1
+    try:
+        with open_below(paths.folder, paths.logs) as folder:
+            for name in filter(_is_log, folder.names()):
+                found = folder.look(name)
+                if found is not None and stat.S_ISREG(found.st_mode) and found.st_mtime < before_s:
+                    folder.remove(name)
+                    removed += 1
+    except FileNotFoundError:
+        pass
     return removed
+
+
+def _is_log(name: str) -> bool:
+    return name.startswith("t_") and ".log" in name
