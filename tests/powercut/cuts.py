@@ -12,33 +12,41 @@ from pathlib import Path
 
 from kanban_shards import Gateway
 from kanban_shards.board import Board
+from kanban_shards.boards import ARCHIVE
+from kanban_shards.coordinator.backup.backup import read_backup
 from kanban_shards.coordinator.demo.check import Account, check
-from kanban_shards.coordinator.errors import LedgerBehind
+from kanban_shards.coordinator.errors import LedgerBehind, NoBackup
+from kanban_shards.coordinator.hermes.adopt import ASIDE, is_legacy
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.collector import Skipped
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
 from kanban_shards.errors import KanbanError
 from kanban_shards.paths import BoardPaths
+from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
-from tests.powercut.disk import EVERYTHING, STYLES, Disk, Image
+from tests.powercut.disk import EVERYTHING, NOTHING, STYLES, Disk, Image
 from tests.powercut.recording import Step
-from tests.powercut.workload import ATTACHED, HOME, PROFILES
+from tests.powercut.workload import ATTACHED, GIVEN_BACK, HOME, PROFILES, PUT_AWAY
 from tests.simulation.world import no_fsync
 
+# What a board has that amy wrote.
+_FILES = ("kanban.db", "kanban-ledger.db", "kanban.amy.db")
 _CHANGES = ("write", "truncate", "create", "mkdir", "link", "rename", "unlink")
 
 
 @dataclass
 class Told:
     """What had been told of each board when the power was cut: the accounts of the profiles, and the file that was
-    removed on purpose and is not made again yet. ``attached``: ids of attachments."""
+    removed on purpose and is not made again yet. ``attached``: ids of attachments. ``kept``: what a backup, a board
+    that was put away, and one that was given back or adopted is called."""
 
     accounts: dict[str, dict[str, Account]] = field(
         default_factory=lambda: defaultdict(lambda: {profile: Account() for profile in PROFILES})
     )
     attached: list[tuple[str, int]] = field(default_factory=list)
     losing: set[str] = field(default_factory=set)
+    kept: dict[str, str] = field(default_factory=dict)
 
     def take(self, mark: bytes) -> None:
         """Hear what the next mark says."""
@@ -48,6 +56,8 @@ class Told:
                 self.losing.add(facts[0])
             elif what == "again":
                 self.losing.discard(facts[0])
+            elif what in ("backup", "away", "given", "adopted"):
+                self.kept[what] = facts[0]
             elif what == "attached":
                 self.attached.append((board, int(facts[0])))
             else:
@@ -70,6 +80,12 @@ def kill_points(steps: list[Step]) -> list[int]:
 def kill_at(points: list[int], steps: list[Step], root: Path, folder: Path) -> Cuts:
     """Kill -9 behind these steps: the disk keeps all that was asked of it."""
     return _cut(steps, root, folder, ((at, EVERYTHING) for at in points), random.Random(0))
+
+
+def cut_at_answers(steps: list[Step], root: Path, folder: Path) -> Cuts:
+    """Cut the power right behind each thing that was told: of what was not synced by then, nothing is kept."""
+    told = [at for at, step in enumerate(steps, 1) if step.kind == "mark"]
+    return _cut(steps, root, folder, ((at, NOTHING) for at in told), random.Random(0))
 
 
 def cut_at_random(steps: list[Step], root: Path, folder: Path, images: int, chance: random.Random) -> Cuts:
@@ -103,6 +119,7 @@ def _problems(image: Image, folder: Path, told: Told) -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
     _lay_out(image, folder)
     with no_fsync():
+        yield from _problems_of_what_was_kept(folder / HOME, told.kept)
         for slug, accounts in told.accounts.items():
             try:
                 yield from _problems_of(folder / HOME, slug, accounts, told)
@@ -129,6 +146,36 @@ def _problems_of(home: Path, slug: str, accounts: dict[str, Account], told: Told
                 kept = paths.attachments.joinpath(*Path(attached.stored_path).parts[-2:]) if attached else None
                 if kept is None or not kept.is_file() or kept.read_text() != ATTACHED:
                     yield f"attachment {attachment_id} was acknowledged, and {kept} does not hold it"
+
+
+def _problems_of_what_was_kept(home: Path, kept: dict[str, str]) -> Iterator[str]:
+    given = BoardPaths.of(home, GIVEN_BACK)
+    backups, boards = BoardPaths.of(home, "default").backups, given.folder.parent
+    if "backup" in kept:
+        try:
+            if lacks := read_backup(backups / kept["backup"]).lacks():
+                yield f"the backup lacks {lacks}"
+        except NoBackup as error:
+            yield str(error)
+    if "away" in kept:
+        if (boards / PUT_AWAY).exists():
+            yield f"the board {PUT_AWAY} was put away, and is back"
+        yield from _lost(boards / ARCHIVE / kept["away"], _FILES)
+    if "given" in kept:
+        yield from _lost(given.folder / ASIDE / kept["given"], _FILES)
+        yield from _lost(given.folder, ["kanban.db"])
+    if "adopted" in kept:
+        yield from _lost(given.folder, ["kanban.db", "kanban-ledger.db", kept["adopted"]])
+        if given.board.exists() and is_legacy(given.board):
+            yield f"{given.board} was adopted, and is Hermes's again"
+    elif "given" in kept and given.board.exists():
+        with closing(sqlite.open_foreign(given.board)) as board, connections.explained(given.board):
+            if board.execute("SELECT title FROM tasks").fetchall() != [("kept",)]:
+                yield f"{given.board} was given back, and does not hold the task"
+
+
+def _lost(folder: Path, names: Iterable[str]) -> Iterator[str]:
+    yield from (f"{folder / name} is lost" for name in names if not (folder / name).is_file())
 
 
 def _lay_out(image: Image, folder: Path) -> None:

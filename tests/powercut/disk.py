@@ -2,7 +2,8 @@
 
 The model is as unkind as POSIX allows. Syncing a file keeps its content and not its name; a folder's names are kept
 when the folder is synced. Of what was not synced, a file keeps any of the writes, in any order, each torn in sectors;
-a folder keeps any prefix of its changes. A sector is written whole or not at all, and a sync does what it says.
+a folder keeps any prefix of its changes. What is moved to another folder may be in both afterwards, and in neither only
+if the one that it left is synced first. A sector is written whole or not at all, and a sync does what it says.
 """
 
 from __future__ import annotations
@@ -32,17 +33,27 @@ class File:
 
 
 @dataclass(eq=False)
+class Change:
+    """``names``: what each names from now on; None is a name that is gone. ``arrival``: of a move to another folder,
+    that one and its change, without which this one is not kept."""
+
+    names: dict[str, File | Folder | None]
+    arrival: tuple[Folder, Change] | None = None
+
+
+@dataclass(eq=False)
 class Folder:
-    """``names`` as programs see them; ``pending``: ``(name, what it names then)`` since the last sync, each atomic."""
+    """``names`` as programs see them; ``pending``: the changes since the last sync, each atomic."""
 
     names: dict[str, File | Folder] = field(default_factory=dict)
     durable: dict[str, File | Folder] = field(default_factory=dict)
-    pending: list[dict[str, File | Folder | None]] = field(default_factory=list)
+    pending: list[Change] = field(default_factory=list)
 
-    def change(self, names: dict[str, File | Folder | None]) -> None:
-        """Name other things from now on; None is a name that is gone."""
+    def change(self, names: dict[str, File | Folder | None], arrival: tuple[Folder, Change] | None = None) -> Change:
+        """Name other things from now on."""
         _apply_names(self.names, names)
-        self.pending.append(names)
+        self.pending.append(Change(names, arrival))
+        return self.pending[-1]
 
 
 class Disk:
@@ -60,7 +71,7 @@ class Disk:
     def image(self, chance: random.Random, style: str) -> Image:
         """What a cut at this moment may leave."""
         image: Image = {}
-        _keep_folder(self._top, Path(), image, chance, style)
+        _keep_folder(self._top, Path(), image, _Kept(chance, style))
         return image
 
     def _write(self, step: Step) -> None:
@@ -80,8 +91,8 @@ class Disk:
             for offset, data in found.pending:
                 _apply(found.durable, offset, data)
         elif found is not None:
-            for names in found.pending:
-                _apply_names(found.durable, names)
+            for change in found.pending:
+                _apply_names(found.durable, change.names)
         if found is not None:
             found.pending.clear()
 
@@ -101,10 +112,15 @@ class Disk:
             self._find(step.path.parent).change({step.path.name: None})
 
     def _rename(self, step: Step) -> None:
-        assert step.path.parent == step.target.parent, "between two folders a rename is no single change of a folder"
-        folder, moved = self._find(step.path.parent), self._find(step.path)
-        if moved is not None:
-            folder.change({step.path.name: None, step.target.name: moved})
+        source, target = self._find(step.path.parent), self._find(step.target.parent)
+        moved = self._find(step.path)
+        if moved is None:
+            return
+        if source is target:
+            source.change({step.path.name: None, step.target.name: moved})
+        else:
+            arrival = target.change({step.target.name: moved})
+            source.change({step.path.name: None}, (target, arrival))
 
     def _find(self, path: Path) -> File | Folder | None:
         """What lies at ``path`` now; None for what is no file of the recording (a socket, say)."""
@@ -116,17 +132,40 @@ class Disk:
         return found
 
 
-def _keep_folder(folder: Folder, path: Path, image: Image, chance: random.Random, style: str) -> None:
-    kept = {NOTHING: 0, EVERYTHING: len(folder.pending)}.get(style, chance.randint(0, len(folder.pending)))
+class _Kept:
+    """How many of its pending changes each folder keeps in one image."""
+
+    def __init__(self, chance: random.Random, style: str) -> None:
+        self.chance = chance
+        self.style = style
+        self._counts: dict[Folder, int] = {}
+
+    def changes(self, folder: Folder) -> list[Change]:
+        """Those that ``folder`` keeps: up to the first departure whose arrival is not kept."""
+        kept = folder.pending[: self._count(folder)]
+        lost = [at for at, change in enumerate(kept) if change.arrival and not self._holds(*change.arrival)]
+        return kept[: lost[0]] if lost else kept
+
+    def _holds(self, folder: Folder, change: Change) -> bool:
+        return change not in folder.pending or change in folder.pending[: self._count(folder)]
+
+    def _count(self, folder: Folder) -> int:
+        if folder not in self._counts:
+            most = len(folder.pending)
+            self._counts[folder] = {NOTHING: 0, EVERYTHING: most}.get(self.style, self.chance.randint(0, most))
+        return self._counts[folder]
+
+
+def _keep_folder(folder: Folder, path: Path, image: Image, kept: _Kept) -> None:
     names = dict(folder.durable)
-    for change in folder.pending[:kept]:
-        _apply_names(names, change)
+    for change in kept.changes(folder):
+        _apply_names(names, change.names)
     for name, what in names.items():
         if isinstance(what, Folder):
             image[path / name] = None
-            _keep_folder(what, path / name, image, chance, style)
+            _keep_folder(what, path / name, image, kept)
         else:
-            image[path / name] = _keep(what, chance, style)
+            image[path / name] = _keep(what, kept.chance, kept.style)
 
 
 def _keep(file: File, chance: random.Random, style: str) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.powercut.__main__ import recorded
-from tests.powercut.cuts import cut_at_random, kill_at, kill_points
+from tests.powercut.cuts import cut_at_answers, cut_at_random, kill_at, kill_points
 from tests.powercut.disk import EVERYTHING, NOTHING, SOME, TORN, Disk
 from tests.powercut.recording import Step
 
@@ -47,6 +47,15 @@ def test_no_cut_loses_or_damages_anything(recording: tuple[list[Step], Path], tm
     cuts = cut_at_random(steps, root, tmp_path / "image", IMAGES, random.Random(SEED))
     assert not cuts.problems, f"{cuts.problems}; again: python -m tests.powercut --images {IMAGES} --seed {SEED}"
     assert cuts.images.keys() == {NOTHING, EVERYTHING, SOME, TORN}
+
+
+@needs_strace
+def test_what_was_told_is_kept_at_once(recording: tuple[list[Step], Path], tmp_path: Path) -> None:
+    """Each answer, and each folder's name that it promises: the first backup, a board put away, given back, adopted."""
+    steps, root = recording
+    cuts = cut_at_answers(steps, root, tmp_path / "image")
+    assert not cuts.problems, cuts.problems
+    assert cuts.images[NOTHING] > 40
 
 
 @needs_strace
@@ -102,6 +111,16 @@ def test_a_rename_is_whole() -> None:
              Step("sync", OTHER), Step("sync", ROOT), Step("rename", OTHER, FILE)]  # fmt: skip
     seen = {tuple(sorted(_image(SOME, *steps, seed=seed).items())) for seed in range(20)}
     assert seen == {(("file", b""), ("other", b"new")), (("file", b"new"),)}
+
+
+def test_what_is_moved_to_another_folder() -> None:
+    """It is in one of the two or in both; and in neither only if the one that it left was synced first."""
+    folder = ROOT / "folder"
+    steps = [Step("mkdir", folder), Step("create", FILE), Step("sync", ROOT), Step("rename", FILE, folder / "file")]
+    seen = {tuple(sorted(_image(SOME, *steps, seed=seed))) for seed in range(30)}
+    assert seen == {("file", "folder"), ("file", "folder", "folder/file"), ("folder", "folder/file")}
+    assert set(_image(NOTHING, *steps, Step("sync", folder), Step("sync", ROOT))) == {"folder", "folder/file"}
+    assert set(_image(NOTHING, *steps, Step("sync", ROOT))) == {"folder"}
 
 
 def test_what_is_synced_stays_and_the_rest_is_torn() -> None:

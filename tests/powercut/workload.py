@@ -1,4 +1,5 @@
-"""What is recorded: two profiles at work, passes, checkpoints, closings, a new board, an attachment, and repairs.
+"""What is recorded: two profiles at work, passes, checkpoints, closings, a new board, an attachment, repairs, the first
+backup, a board that is put away, and one that is given back to Hermes and adopted again.
 
 ``workload.py ROOT [SYNCHRONOUS]``: one process of one thread. Each thing that it is told goes to the file
 ``watermarks`` beside ROOT at once, so that the recording says what had been acknowledged when.
@@ -12,8 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kanban_shards.boards import create_board
+from kanban_shards import Gateway
+from kanban_shards.boards import create_board, remove_board
+from kanban_shards.coordinator.backup.backup import make_backup
 from kanban_shards.coordinator.demo.worker import Journal, Witness
+from kanban_shards.coordinator.hermes.adopt import adopt, restore_legacy
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
@@ -23,6 +27,7 @@ from kanban_shards.storage import sqlite
 
 HOME = "home"
 TEAM = "team"
+PUT_AWAY, GIVEN_BACK = "old", "given"
 PROFILES = ("amy", "bob")
 # Pages, so that checkpoints come between commits and not only when the files are closed.
 CHECKPOINT_PAGES = 8
@@ -42,8 +47,25 @@ def main(root: str, synchronous: str = "") -> None:
     work(home, TEAM, notes)
     for board in ("default", TEAM):
         attach(home, board, Path(root).parent / "attached.txt", notes)
+    keep(home, notes)
     mend(BoardPaths.of(home, "default"), notes)
     work(home, "default", notes)
+
+
+def keep(home: Path, notes: Path) -> None:
+    """What answers that something is kept: as the first of its kind, so that each folder on the way is new."""
+    mark = Mark(notes, "default", "amy")
+    paths = BoardPaths.of(home, "default")
+    mark.note("backup", make_backup(paths, paths.backups).folder.name)
+    for slug in (PUT_AWAY, GIVEN_BACK):
+        create_board(home, slug)
+        with Gateway("amy", board=slug, home=home) as amy:
+            amy.create("kept")
+            amy.sync()
+    mark.note("away", remove_board(home, PUT_AWAY).name)
+    given = BoardPaths.of(home, GIVEN_BACK)
+    mark.note("given", restore_legacy(given, trust_closed=True).set_aside.name)
+    mark.note("adopted", adopt(given, trust_closed=True).legacy.name)
 
 
 def work(home: Path, board: str, notes: Path) -> None:
