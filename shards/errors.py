@@ -28,13 +28,13 @@ class KanbanError(Exception):
         self.facts = facts
         for name, value in facts.items():
             setattr(self, name, value)
-        super().__init__(_template(type(self)).format(**facts))
+        super().__init__(_printable(_template(type(self)).format(**facts)))
 
     @property
     def happened(self) -> str:
         """What happened, without what to do about it: the sentence up to its first semicolon or full stop. This is what
         another sentence quotes, whose advice is its own."""
-        return _END_OF_FACTS.split(_template(type(self)), maxsplit=1)[0].format(**self.facts)
+        return _printable(_END_OF_FACTS.split(_template(type(self)), maxsplit=1)[0].format(**self.facts))
 
     @property
     def advice(self) -> str:
@@ -49,6 +49,17 @@ class KanbanError(Exception):
 
 def _template(kind: type[KanbanError]) -> str:
     return " ".join((kind.__doc__ or kind.__name__).split())
+
+
+def _printable(sentence: str) -> str:
+    """A sentence may quote what others wrote, and is printed and logged by whoever catches it."""
+    if sentence.isprintable():
+        return sentence
+    return "".join(each if each.isprintable() or each in "\n\t" else _as_code(each) for each in sentence)
+
+
+def _as_code(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
 
 
 def _restored(kind: type[KanbanError], args: tuple, state: dict) -> KanbanError:

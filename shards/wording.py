@@ -39,7 +39,7 @@ def printable(text: str) -> str:
 
 def safe(text: str) -> str:
     """``text``, in its lines, without the characters that would draw on the reader's terminal, or worse."""
-    return "".join(character if character.isprintable() or character in "\n\t" else " " for character in text)
+    return "\n".join(line if line.isprintable() else _without_controls(line) for line in text.split("\n"))
 
 
 def columns(text: str) -> int:

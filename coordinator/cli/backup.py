@@ -65,15 +65,15 @@ def backup(ctx: click.Context, into: str | None, keep: int, keep_bytes: int | No
         text.print_json({**made.as_dict(), "removed": [str(each) for each in removed]})
     else:
         found = made.manifest
-        click.echo(f"{made.folder}")
-        click.echo(
+        text.say(f"{made.folder}")
+        text.say(
             f"{found.position} entries, {len(found.shards)} shards, {found.attachments} attachments, "
             f"{_bytes(made.size_bytes)}; replayed and compared"
         )
         for problem in made.problems:
-            click.secho(f"  not sound: {problem}", fg="red")
+            text.say(f"  not sound: {problem}", fg="red")
         if removed:
-            click.echo(f"removed {len(removed)} older backups")
+            text.say(f"removed {len(removed)} older backups")
     if not made.is_good:
         ctx.exit(NEEDS_ATTENTION)
 
@@ -88,7 +88,7 @@ def backups(paths: BoardPaths, into: str | None, as_json: bool) -> None:
     if as_json:
         text.print_json([each.as_dict() for each in found])
     elif not found:
-        click.echo("There are no backups; `kanban-merge backup` makes one.")
+        text.say("There are no backups; `kanban-merge backup` makes one.")
     else:
         text.print_table(
             ("MADE", "ENTRIES", "SHARDS", "SIZE", "GOOD", "BACKUP"),
@@ -130,14 +130,14 @@ def restore(ctx: click.Context, backup: str, as_json: bool) -> None:
         findings = [vars(each) for each in done.findings]
         text.print_json({"backup": str(found.folder), **vars(done), "set_aside": asides, "findings": findings})
     else:
-        click.echo(f"{paths.board} is restored from {found.folder}")
+        text.say(f"{paths.board} is restored from {found.folder}")
         rows = [("ledger", done.ledger), *((f"shard of {name}", what) for name, what in done.shards.items())]
         text.print_table(("FILE", "WHAT BECAME OF IT"), rows)
-        click.echo(f"merged {done.merged} changes that were behind it, and put {done.attachments} attachments back")
+        text.say(f"merged {done.merged} changes that were behind it, and put {done.attachments} attachments back")
         for aside in asides:
-            click.echo(f"kept the former file as {aside}")
+            text.say(f"kept the former file as {aside}")
         for finding in done.findings:
-            click.secho(str(finding), fg="red")
+            text.say(str(finding), fg="red")
     if done.findings:
         ctx.exit(NEEDS_ATTENTION)
 
@@ -164,14 +164,14 @@ def compact(ctx: click.Context, keep_days: int, dry_run: bool, as_json: bool) ->
         files = [{**vars(each), "path": str(each.path)} for each in done.files]
         text.print_json({"position": done.position, "dry_run": dry_run, "files": files})
     elif not done.files:
-        click.echo(f"Nothing is older than the snapshot, which stands at {done.position}.")
+        text.say(f"Nothing is older than the snapshot, which stands at {done.position}.")
     else:
         rows = [
             (each.path.name, each.rows, _bytes(each.bytes_before), _bytes(each.bytes_after), each.problem or "")
             for each in done.files
         ]
         text.print_table(("FILE", "WOULD DROP" if dry_run else "DROPPED", "BEFORE", "AFTER", ""), rows)
-        click.echo(f"a replay starts at {done.position}")
+        text.say(f"a replay starts at {done.position}")
     if any(each.problem for each in done.files):
         ctx.exit(NEEDS_ATTENTION)
 

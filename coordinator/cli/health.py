@@ -76,7 +76,7 @@ def metrics(ctx: click.Context, textfile: Path | None, all_boards: bool, as_json
     elif as_json:
         text.print_json(gathered.values())
     else:
-        click.echo(gathered.text(), nl=False)
+        text.say(gathered.text(), nl=False)
 
 
 def _status(paths: BoardPaths) -> Result:

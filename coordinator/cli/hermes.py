@@ -90,9 +90,9 @@ def adopt(ctx: click.Context, all_boards: bool, trust_closed: bool, as_json: boo
 
         def show() -> None:
             _show_import(done.imported)
-            click.echo(f"{paths.board} is a board of this program now; Hermes's file is kept as {done.legacy}")
+            text.say(f"{paths.board} is a board of this program now; Hermes's file is kept as {done.legacy}")
             if done.limits:
-                click.echo(f"the limits of before hold again: {_limits(done.limits)}")
+                text.say(f"the limits of before hold again: {_limits(done.limits)}")
 
         value = {**_import_value(done.imported), "board": str(paths.board), "legacy": str(done.legacy)}
         value["limits"] = done.limits
@@ -122,10 +122,10 @@ def restore_legacy(ctx: click.Context, original: bool, all_boards: bool, trust_c
         what = "as it was" if done.position is None else f"with all of {done.position} ledger entries"
 
         def show() -> None:
-            click.echo(f"{done.path} is Hermes's again, {what}")
-            click.echo(f"what this program made is set aside in {done.set_aside}")
+            text.say(f"{done.path} is Hermes's again, {what}")
+            text.say(f"what this program made is set aside in {done.set_aside}")
             if done.limits:
-                click.echo(f"so are its limits, until it is adopted again: {_limits(done.limits)}")
+                text.say(f"so are its limits, until it is adopted again: {_limits(done.limits)}")
 
         value = {"board": str(done.path), "set_aside": str(done.set_aside), "position": done.position}
         value["limits"] = done.limits
@@ -154,9 +154,9 @@ def export(ctx: click.Context, path: Path, form: str, as_json: bool) -> None:
     if as_json:
         text.print_json(value)
     else:
-        click.echo(f"{done.path}: " + ", ".join(f"{rows} {table}" for table, rows in done.rows.items()))
+        text.say(f"{done.path}: " + ", ".join(f"{rows} {table}" for table, rows in done.rows.items()))
         for each in skipped:
-            click.secho(f"not in it: what {each.file} holds behind that; {each.state}: {each.why}", fg="red")
+            text.say(f"not in it: what {each.file} holds behind that; {each.state}: {each.why}", fg="red")
     if skipped:
         ctx.exit(NEEDS_ATTENTION)
 
@@ -195,25 +195,25 @@ def _import_value(done: Imported) -> dict[str, Any]:
 
 def _show_import(done: Imported) -> None:
     verb = "would be imported" if done.dry_run else "is imported"
-    click.echo(f"{done.source} {verb} into the board {done.slug}")
-    click.echo(f"how it was read: {STAGES[done.salvage.stage]}; digest of its rows: {done.digest}\n")
+    text.say(f"{done.source} {verb} into the board {done.slug}")
+    text.say(f"how it was read: {STAGES[done.salvage.stage]}; digest of its rows: {done.digest}\n")
     if not done.salvage.complete:
         show_salvage(done.salvage)
     text.print_table(
         ("TABLE", "FOUND", "IMPORTED", "HERE ALREADY", "LOST"),
         [(table, each.found, each.imported, each.skipped, each.lost) for table, each in done.counts.items()],
     )
-    click.echo()
+    text.say()
     lost = "lost" if done.salvage.complete else "lost besides what could not be read"
     for title, notes, color in (("changed", done.notes.changed, None), (lost, done.notes.lost, "red")):
-        click.secho(f"{title}: {len(notes) or 'nothing'}", fg=color if notes else None)
+        text.say(f"{title}: {len(notes) or 'nothing'}", fg=color if notes else None)
         for note in notes[:NOTES_SHOWN]:
-            click.echo(f"  {note.table}{'' if note.id is None else f' {note.id}'}: {wording.clip(note.what)}")
+            text.say(f"  {note.table}{'' if note.id is None else f' {note.id}'}: {wording.clip(note.what)}")
         if len(notes) > NOTES_SHOWN:
-            click.echo(f"  … and {len(notes) - NOTES_SHOWN} more; --json shows all")
+            text.say(f"  … and {len(notes) - NOTES_SHOWN} more; --json shows all")
     for path in done.files["missing"]:
-        click.secho(f"attachment not copied, it is not there or too large: {path}", fg="red")
+        text.say(f"attachment not copied, it is not there or too large: {path}", fg="red")
     for process in done.still_open:
-        click.secho(f"still open in {process}; stop it before you import", fg="yellow")
+        text.say(f"still open in {process}; stop it before you import", fg="yellow")
     if done.dry_run:
-        click.echo("nothing was written")
+        text.say("nothing was written")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from kanban_shards.cli import text
 from kanban_shards.cli.groups import LazyGroup
 from kanban_shards.cli.session import EXIT_CODES, board_option, home_option, json_option
 from kanban_shards.coordinator.cli.output import all_boards_option, report
@@ -71,7 +72,7 @@ def main(ctx: click.Context, once: bool, all_boards: bool, board: str | None, ho
 
         report(ctx, merge, all_boards, as_json)
     elif ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        text.say(ctx.get_help())
     elif as_json:
         raise _misplaced(ctx, "as_json", "--json")
     elif once:

@@ -31,7 +31,9 @@ def daemon(ctx: click.Context, quiet: bool, standby: bool, backup_every: str | N
     from kanban_shards.coordinator.daemon.daemon import Daemon, HomeDaemon
 
     when = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "  # the journal has the time
-    logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format=f"{when}%(message)s")
+    told = logging.StreamHandler()
+    told.setFormatter(_Formatter(f"{when}%(message)s"))
+    logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[told])
     backup_every_s = seconds(backup_every)
     if all_boards:
         home = home_of(ctx)
@@ -40,6 +42,14 @@ def daemon(ctx: click.Context, quiet: bool, standby: bool, backup_every: str | N
     else:
         ctx.obj.require_folder()
         Daemon(ctx.obj, standby, backup_every_s).run()
+
+
+class _Formatter(logging.Formatter):
+    """A log is read on a terminal, and may quote what others wrote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's lines."""
+        return wording.safe(super().format(record))
 
 
 @click.command()
@@ -54,7 +64,7 @@ def refusals(paths: BoardPaths, profile: str | None, limit: int, as_json: bool) 
     if as_json:
         text.print_json([each.as_dict() for each in found])
     elif not found:
-        click.echo("Nothing was refused.")
+        text.say("Nothing was refused.")
     else:
         text.print_table(
             ("WHEN", "BY", "SEQ", "KIND", "REASON", "WHY"),
@@ -77,10 +87,10 @@ def merge(paths: BoardPaths) -> Result:
 def _print_merged(done: MergeReport) -> None:
     by = f" by the {done.daemon}" if done.daemon else ""
     who = ", ".join(f"{profile} {count}" for profile, count in sorted(done.changes.items()))
-    click.echo(f"merged {sum(done.changes.values())} changes{by}" + (f": {who}" if who else ""))
-    click.echo(f"refused {len(done.refused)} of them")
+    text.say(f"merged {sum(done.changes.values())} changes{by}" + (f": {who}" if who else ""))
+    text.say(f"refused {len(done.refused)} of them")
     for each in done.refused:
-        click.secho(f"  {each['profile']} {each['seq']} {each['kind']}: {each['sentence']}", fg="yellow")
-    click.echo(f"left {len(done.skipped)} shards")
+        text.say(f"  {each['profile']} {each['seq']} {each['kind']}: {each['sentence']}", fg="yellow")
+    text.say(f"left {len(done.skipped)} shards")
     for each in done.skipped:
-        click.secho(wording.printable(f"  {each.file}, {each.state}: {each.why}"), fg="red")
+        text.say(wording.printable(f"  {each.file}, {each.state}: {each.why}"), fg="red")

@@ -54,7 +54,7 @@ def tell_each(ctx: click.Context, asks: Mapping[str, Callable[[], Result]], as_j
     if as_json:
         text.print_json([{"slug": slug, **told.value} for slug, told in answers.items()])
     for slug, told in {} if as_json else answers.items():
-        click.secho(f"== {slug}", bold=True)
+        text.say(f"== {slug}", bold=True)
         told.show()
     if any(told.needs_attention for told in answers.values()):
         ctx.exit(NEEDS_ATTENTION)
@@ -68,7 +68,7 @@ def _told_or_trouble(ask: Callable[[], Result]) -> Result:
         sentence = str(error)
         # The default board of a home may have no task yet.
         unused = isinstance(error, BoardMissing) and not isinstance(error, (BoardLost, HistoryLost))
-        return Result(value, lambda: click.secho(sentence, fg=None if unused else "red"), not unused)
+        return Result(value, lambda: text.say(sentence, fg=None if unused else "red"), not unused)
 
 
 def boards_meant(ctx: click.Context, all_boards: bool) -> list[BoardPaths]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from kanban_shards import wording
 from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.cli.output import ProgressBar
@@ -32,15 +33,15 @@ def verify(ctx: click.Context, as_json: bool) -> None:
         text.print_json({**vars(found), "clean": found.clean, "findings": [vars(each) for each in found.findings]})
     else:
         for finding in found.findings:
-            click.secho(str(finding), fg="red")
+            text.say(str(finding), fg="red")
         verdict = "clean" if found.clean else f"{len(found.findings)} findings"
-        click.echo(
+        text.say(
             f"{verdict}: {found.entries} ledger entries replayed, {found.rows} rows compared, "
             f"{found.shards} shards read, {found.seconds:.1f} s"
         )
         if not found.clean:
             for cure in _cures(ctx.obj, found.findings):
-                click.echo(text.printable(cure))
+                text.say(wording.printable(cure))
     if not found.clean:
         ctx.exit(NEEDS_ATTENTION)
 
@@ -70,7 +71,7 @@ def rebuild(paths: BoardPaths, as_json: bool) -> None:
         asides = [str(each) for each in done.set_aside]
         text.print_json({"entries": done.entries, "set_aside": asides, "lacking": done.lacking})
         return
-    click.echo(f"{paths.board} is made again from {done.entries} ledger entries")
+    text.say(f"{paths.board} is made again from {done.entries} ledger entries")
     _tell_of_former(done.set_aside, done.lacking)
 
 
@@ -78,9 +79,9 @@ def _tell_of_former(asides: Iterable[Path | None], lacking: Tasks) -> None:
     """Where former files lie, and the tasks that are nowhere else."""
     for aside in asides:
         if aside:
-            click.echo(f"the former file is kept as {aside}")
+            text.say(f"the former file is kept as {aside}")
     for task_id, title in lacking.items():
-        click.secho(text.printable(f"  there alone, and not on the board: {task_id} {title}"), fg="yellow")
+        text.say(wording.printable(f"  there alone, and not on the board: {task_id} {title}"), fg="yellow")
 
 
 @click.command()
@@ -120,7 +121,7 @@ def repair(
         found = {"path": str(done.path), "rows": done.rows, "set_aside": aside, "unmerged": unmerged}
         text.print_json({**found, "also_set_aside": also, "lacking": done.lacking})
         return
-    click.echo(f"{done.path} is made again, with {done.rows} {'changes' if profile else 'entries'}")
+    text.say(f"{done.path} is made again, with {done.rows} {'changes' if profile else 'entries'}")
     _tell_of_former((done.set_aside, *done.also_aside), done.lacking)
     for each in unmerged:
-        click.secho(f"  never merged: change {each['seq']}, {each['kind']} {each['task_id']}", fg="yellow")
+        text.say(f"  never merged: change {each['seq']}, {each['kind']} {each['task_id']}", fg="yellow")

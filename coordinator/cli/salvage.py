@@ -44,7 +44,7 @@ def salvage(ctx: click.Context, source: Path, into: Path, as_json: bool) -> None
     if as_json:
         text.print_json(done.as_dict())
     else:
-        click.echo(f"{into} is sound, and holds {'all' if done.complete else 'what could be read'} of {source}")
+        text.say(f"{into} is sound, and holds {'all' if done.complete else 'what could be read'} of {source}")
         show_salvage(done)
     if not done.complete:
         ctx.exit(NEEDS_ATTENTION)
@@ -52,13 +52,13 @@ def salvage(ctx: click.Context, source: Path, into: Path, as_json: bool) -> None
 
 def show_salvage(done: Salvage) -> None:
     """Print how a sound copy was come by, what is in it, and what is lost."""
-    click.echo(f"  {done.stage}: {STAGES[done.stage]}")
-    click.echo(f"  before: {_first(done.before)}")
-    click.echo(f"  after:  {_first(done.after)}")
-    click.echo(f"  SHA-256 of the original: {done.digest}")
+    text.say(f"  {done.stage}: {STAGES[done.stage]}")
+    text.say(f"  before: {_first(done.before)}")
+    text.say(f"  after:  {_first(done.after)}")
+    text.say(f"  SHA-256 of the original: {done.digest}")
     for note in done.notes:
-        click.echo(f"  {note}")
-    click.echo()
+        text.say(f"  {note}")
+    text.say()
     text.print_table(
         ("TABLE", "SAVED", "OUT OF PLACE", "LOST", "SAME ID", "DOUBTFUL", "STALE"),
         [
@@ -75,7 +75,7 @@ def show_salvage(done: Salvage) -> None:
         ],
     )
     for warning in done.warnings:
-        click.secho(f"\n{warning}", fg="yellow")
+        text.say(f"\n{warning}", fg="yellow")
     _show_list(f"{len(done.lost_tasks)} tasks are known and have no row any more:", done.lost_tasks)
     _show_list(
         f"{len(done.replaced)} values had to be replaced:",
@@ -92,11 +92,11 @@ def show_salvage(done: Salvage) -> None:
 def _show_list(title: str, lines: list) -> None:
     if not lines:
         return
-    click.secho(f"\n{title}", fg="yellow")
+    text.say(f"\n{title}", fg="yellow")
     for line in lines[:SHOWN]:
-        click.echo(f"  {wording.clip(str(line))}")
+        text.say(f"  {wording.clip(str(line))}")
     if len(lines) > SHOWN:
-        click.echo(f"  and {len(lines) - SHOWN} more; --json has all of them")
+        text.say(f"  and {len(lines) - SHOWN} more; --json has all of them")
 
 
 def _facts(known: dict) -> str:

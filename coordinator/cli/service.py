@@ -73,7 +73,7 @@ def install(
     chosen.write()
     _tell("installed", chosen, chosen.starting, run(chosen.starting), as_json)
     if not as_json and not system and not chosen.is_launchd:
-        click.echo("it ends when its user logs out, unless `loginctl enable-linger` was said once")
+        text.say("it ends when its user logs out, unless `loginctl enable-linger` was said once")
 
 
 @service.command()
@@ -129,8 +129,8 @@ def _show(chosen: Service, as_json: bool, is_installed: bool) -> None:
     if as_json:
         text.print_json({"name": chosen.name, "path": str(chosen.path), "installed": is_installed, "text": chosen.text})
         return
-    click.echo(chosen.text.rstrip())
-    click.echo(f"{'is' if is_installed else 'not'} installed as {chosen.path}", err=True)
+    text.say(chosen.text.rstrip())
+    text.say(f"{'is' if is_installed else 'not'} installed as {chosen.path}", err=True)
 
 
 def _tell(done: str, chosen: Service, commands: list[list[str]], problem: str | None, as_json: bool) -> None:
@@ -140,8 +140,8 @@ def _tell(done: str, chosen: Service, commands: list[list[str]], problem: str | 
             {"name": chosen.name, "path": str(chosen.path), done: True, "problem": problem, "commands": spelled}
         )
         return
-    click.echo(f"{done} {chosen.path}")
+    text.say(f"{done} {chosen.path}")
     if problem:
-        click.secho(f"the system could not be told ({problem}); run this where it can:", fg="yellow")
+        text.say(f"the system could not be told ({problem}); run this where it can:", fg="yellow")
         for command in spelled:
-            click.echo(f"  {command}")
+            text.say(f"  {command}")

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from kanban_shards import wording
 from kanban_shards.bell import Bell
 from kanban_shards.board import LOST_BELL_S
@@ -68,12 +66,12 @@ def print_health(health: Health) -> None:
         Console(highlight=False).print(_drawn(health))
         return
     for name, said in _lines(health):
-        click.echo(f"{name:<13}{said}")
+        text.say(f"{name:<13}{said}")
     if health.shards:
-        click.echo()
+        text.say()
         text.print_table(HEADERS, [_cells(shard) for shard in health.shards])
     for problem in problems(health):
-        click.echo(wording.printable(f"{problem.level}: {problem.sentence}"))
+        text.say(wording.printable(f"{problem.level}: {problem.sentence}"))
 
 
 def print_findings(findings: list[Finding]) -> None:
@@ -84,9 +82,9 @@ def print_findings(findings: list[Finding]) -> None:
         begin = f"{each.level:<{LEVEL_WIDTH}}{each.check}".ljust(indent)
         said = textwrap.fill(wording.printable(each.sentence), max(indent + 40, room), initial_indent=begin,
                              subsequent_indent=" " * indent, break_long_words=False)  # fmt: skip
-        click.echo(click.style(said[:LEVEL_WIDTH], fg=COLORS[each.level]) + said[LEVEL_WIDTH:])
+        text.say(said[LEVEL_WIDTH:], lead=said[:LEVEL_WIDTH], lead_fg=COLORS[each.level])
     counted = {level: sum(each.level == level for each in findings) for level in (FAULT, WARNING, NOTE, OK)}
-    click.echo(", ".join(f"{count} {level}" for level, count in counted.items()))
+    text.say(", ".join(f"{count} {level}" for level, count in counted.items()))
 
 
 def follow(paths: BoardPaths, as_json: bool) -> None:
@@ -131,7 +129,7 @@ def _showing(as_json: bool) -> Iterator[Callable[[Seen], None]]:
     with Live(console=Console(highlight=False), auto_refresh=False) as screen:
 
         def show(seen: Seen) -> None:
-            drawn = Text(str(seen), style="red") if isinstance(seen, KanbanError) else _drawn(seen)
+            drawn = Text(wording.printable(str(seen)), style="red") if isinstance(seen, KanbanError) else _drawn(seen)
             screen.update(drawn, refresh=True)
 
         yield show
@@ -168,9 +166,9 @@ def _print_line(seen: Seen) -> None:
 
 
 def _print_block(seen: Seen) -> None:
-    click.echo(f"== {wording.when(int(time.time()))}")
+    text.say(f"== {wording.when(int(time.time()))}")
     if isinstance(seen, KanbanError):
-        click.echo(str(seen))
+        text.say(str(seen))
     else:
         print_health(seen)
 
@@ -184,9 +182,9 @@ def _lines(health: Health) -> list[tuple[str, str]]:
         ledger = "none"
     nobody = health.coordinator_unknown or "none; whoever needs a verdict makes the pass itself"
     return [
-        ("board", f"{health.paths.board}, {health.position} entries merged"),
+        ("board", wording.printable(f"{health.paths.board}, {health.position} entries merged")),
         ("ledger", ledger),
-        ("coordinator", str(health.coordinator or nobody)),
+        ("coordinator", wording.printable(str(health.coordinator or nobody))),
         ("open runs", str(health.open_runs)),
     ]
 
@@ -218,5 +216,5 @@ def _drawn(health: Health) -> RenderableType:
         color = "green" if shard.state == HEALTHY else "red"
         *cells, state, problem = map(wording.printable, _cells(shard))
         table.add_row(*map(Text, cells), Text(state, style=color), Text(problem))
-    said = [Text(problem.sentence, style=COLORS[problem.level]) for problem in problems(health)]
+    said = [Text(wording.printable(problem.sentence), style=COLORS[problem.level]) for problem in problems(health)]
     return Group(facts, *([table] if health.shards else []), *said)

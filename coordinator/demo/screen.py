@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
+from kanban_shards.cli import text
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -54,7 +54,7 @@ def live(team: list[str], chaos: bool) -> Iterator[Show]:
 @contextmanager
 def lines(team: list[str], chaos: bool) -> Iterator[Show]:
     """A plain line a second, and one for each new phase."""
-    click.echo(_headline(team, chaos))
+    text.say(_headline(team, chaos))
     shown = {"phase": "", "at": 0.0}
 
     def show(picture: Picture) -> None:
@@ -63,38 +63,38 @@ def lines(team: list[str], chaos: bool) -> Iterator[Show]:
             return
         shown.update(phase=picture.phase, at=now)
         figures = " · ".join(filter(None, (_speed(picture), _losses(picture))))
-        click.echo(f"{picture.elapsed_s:5.1f} s  {picture.phase}: {figures}")
+        text.say(f"{picture.elapsed_s:5.1f} s  {picture.phase}: {figures}")
 
     yield show
-    click.echo()
+    text.say()
 
 
 def tell(outcome: Outcome) -> None:
     """What it came to, in a few sentences."""
     checked = outcome.checked
     if outcome.interrupted:
-        click.echo("Ended early, as you asked; what was written until then is merged and checked all the same.")
-    click.echo(
+        text.say("Ended early, as you asked; what was written until then is merged and checked all the same.")
+    text.say(
         f"{_n(len(outcome.profiles), 'profile')} wrote {_n(checked.changes, 'change')} in {outcome.seconds:g} s, "
         f"each into its own file; {outcome.merged_per_s:,.0f} a second were merged."
     )
     if outcome.median_ms is not None:
-        click.echo(f"A verdict took {outcome.median_ms:g} ms in the median, {outcome.slowest_ms:,.0f} ms at most.")
+        text.say(f"A verdict took {outcome.median_ms:g} ms in the median, {outcome.slowest_ms:,.0f} ms at most.")
     if checked.refused:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in checked.refused.items())
-        click.echo(f"Refused, and kept whole: {sum(checked.refused.values()):,} ({reasons}).")
+        text.say(f"Refused, and kept whole: {sum(checked.refused.values()):,} ({reasons}).")
     if outcome.killed:
-        click.echo(f"Killed with -9: {_killed(outcome.killed)}.")
+        text.say(f"Killed with -9: {_killed(outcome.killed)}.")
     if checked.expired:
-        click.echo(f"{_n(checked.expired, 'abandoned run')} ended with the lease; the tasks are back.")
-    click.echo()
+        text.say(f"{_n(checked.expired, 'abandoned run')} ended with the lease; the tasks are back.")
+    text.say()
     if outcome.clean:
         _tell_what_holds(checked)
     else:
         for problem in checked.problems:
-            click.secho(f"  ✗ {problem}", fg="red")
-        click.echo()
-        click.secho("not clean: this must not happen; please report it, with a board from --keep DIR", fg="red")
+            text.say(f"  ✗ {problem}", fg="red")
+        text.say()
+        text.say("not clean: this must not happen; please report it, with a board from --keep DIR", fg="red")
     _tell_what_next(outcome)
 
 
@@ -106,18 +106,18 @@ def _tell_what_holds(checked: Checked) -> None:
         f"{_n(checked.entries, 'ledger entry', 'ledger entries')} replayed give the board, {checked.rows:,} rows, "
         "row for row",
     ):
-        click.echo(f"  {click.style('✓', fg='green')} {good}")
-    click.echo()
-    click.secho("clean", fg="green", bold=True)
+        text.say(f" {good}", lead="  ✓", lead_fg="green")
+    text.say()
+    text.say("clean", fg="green", bold=True)
 
 
 def _tell_what_next(outcome: Outcome) -> None:
     if not outcome.kept:
-        click.echo("The board is gone again. --keep DIR leaves it to look at; --chaos kills them while they work.")
+        text.say("The board is gone again. --keep DIR leaves it to look at; --chaos kills them while they work.")
         return
-    click.echo(f"\nThe board is in {outcome.kept}. Look around:")
+    text.say(f"\nThe board is in {outcome.kept}. Look around:")
     for command in ("kanban --home {} list", "kanban-merge --home {} refusals", "kanban-merge --home {} verify"):
-        click.echo(f"  {command.format(outcome.kept)}")
+        text.say(f"  {command.format(outcome.kept)}")
 
 
 def _headline(team: list[str], chaos: bool) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,6 @@ from typing import Any, NoReturn
 
 import click
 
-from kanban_shards import wording
 from kanban_shards.errors import CannotOpen, KanbanError, OutputLost, Refused, StorageError
 
 # In characters: longer than the first sentence of any verb's help.
@@ -39,7 +37,7 @@ class Group(click.Group):
         except OSError as error:
             lost = OutputLost(problem=(error.strerror or str(error)).lower())
             _end_output()
-            click.secho(f"{how.get('prog_name') or os.path.basename(sys.argv[0])}: {lost}", fg="red", err=True)
+            text.say(f"{how.get('prog_name') or os.path.basename(sys.argv[0])}: {lost}", fg="red", err=True)
             sys.exit(lost.exit_code)
 
     def make_context(
@@ -149,7 +147,7 @@ class Spreading(click.Command):
 def say(ctx: click.Context, error: KanbanError) -> None:
     """Say what went wrong: on standard error for people, and as JSON if the call was made for a program."""
     name = ctx.find_root().info_name
-    click.secho(wording.safe(f"{name}: {error}"), fg="red", err=True)
+    text.say(f"{name}: {error}", fg="red", err=True)
     if ctx.meta[AS_JSON]:
         word = error.reason if isinstance(error, Refused) else type(error).__name__
         _print_error(word, str(error), {name: getattr(error, name) for name in error.told})
@@ -162,7 +160,7 @@ def _tell_programs(ctx: click.Context, error: click.UsageError) -> None:
 
 
 def _print_error(word: str, sentence: str, facts: Mapping[str, object] = MappingProxyType({})) -> None:
-    click.echo(json.dumps({"ok": False, "error": word, "message": sentence, **facts}, ensure_ascii=False))
+    text.print_json_line({"ok": False, "error": word, "message": sentence, **facts})
 
 
 def _fail(ctx: click.Context, error: KanbanError) -> NoReturn:

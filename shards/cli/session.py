@@ -85,7 +85,7 @@ def once_more(verb: Callable) -> Callable:
 
 def answer(as_json: bool, value: dict, said: str) -> None:
     """Print ``value`` for programs, or ``said`` for people."""
-    text.print_json(value) if as_json else click.echo(said)
+    text.print_json(value) if as_json else text.say(said)
 
 
 def each(
@@ -109,12 +109,12 @@ def each(
             last = error
             answers.append({"ok": False, "task_id": task_id, "message": str(error)})
             if not as_json:
-                click.secho(str(error), fg="red", err=True)
+                text.say(str(error), fg="red", err=True)
             continue
         facts = (verdict.answer or {}) if verdict else {}
         answers.append({"ok": True, "task_id": task_id, **facts})
         if not as_json:
-            click.echo(f"{said} {task_id}" if isinstance(said, str) else said(task_id, facts))
+            text.say(f"{said} {task_id}" if isinstance(said, str) else said(task_id, facts))
     if as_json:
         text.print_json(answers if len(task_ids) > 1 else answers[0])
     if last is not None:
@@ -154,4 +154,4 @@ def assignee_meant(name: str | None) -> str | None:
 
 def table(headers: tuple[str, ...], rows: list, nothing: str) -> None:
     """Print ``rows`` as a table, or ``nothing`` if there are none."""
-    text.print_table(headers, rows) if rows else click.echo(nothing)
+    text.print_table(headers, rows) if rows else text.say(nothing)

@@ -168,9 +168,9 @@ def _say_promoted(results: list[dict]) -> None:
     for result in results:
         if result["promoted"]:
             label, tag = ("Would promote", " (dry)") if result["dry_run"] else ("Promoted", "")
-            click.echo(f"{label} {result['task_id']} -> ready{tag}{_because(result['reason'])}")
+            text.say(f"{label} {result['task_id']} -> ready{tag}{_because(result['reason'])}")
         else:
-            click.secho(f"cannot promote {result['task_id']}: {result['error']}", fg="red", err=True)
+            text.say(f"cannot promote {result['task_id']}: {result['error']}", fg="red", err=True)
 
 
 def _not_promoted(session: Session, task_id: str, why: str | None, force: bool) -> str | None:

@@ -171,21 +171,21 @@ class Dispatch:
         for name, found in self.passed.items():
             if found:
                 said = found if isinstance(found, int) else ", ".join(found)
-                click.echo(f"{name.replace('_', ' ').capitalize()}: {said}")
+                text.say(f"{name.replace('_', ' ').capitalize()}: {said}")
         rows = [(each["task_id"], each["assignee"], each["run_id"], each["workspace"]) for each in self.spawned]
         if rows:
-            click.echo("Would be claimed:" if dry_run else "Claimed; start a worker for each:")
+            text.say("Would be claimed:" if dry_run else "Claimed; start a worker for each:")
             text.print_table(("TASK", "ASSIGNEE", "RUN", "WORKSPACE"), rows)
         else:
-            click.echo("Nothing to start.")
+            text.say("Nothing to start.")
         if self.unassigned:
-            click.echo(f"Skipped (unassigned): {', '.join(self.unassigned)}")
+            text.say(f"Skipped (unassigned): {', '.join(self.unassigned)}")
         if self.nonspawnable:
-            click.echo(f"Skipped (the assignee is not the name of a profile): {', '.join(self.nonspawnable)}")
+            text.say(f"Skipped (the assignee is not the name of a profile): {', '.join(self.nonspawnable)}")
         for each in self.capped:
-            click.echo(f"Deferred ({each['assignee']} has {each['current']} running): {each['task_id']}")
+            text.say(f"Deferred ({each['assignee']} has {each['current']} running): {each['task_id']}")
         for each in self.refused:
-            click.echo(f"Not started ({each['task_id']}): {each['message']}")
+            text.say(f"Not started ({each['task_id']}): {each['message']}")
 
     def _worth_asking_for(self, most: int | None) -> Iterator[Task]:
         """The tasks that the limits leave room for. Asking for the others would only fill the ledger with refusals."""

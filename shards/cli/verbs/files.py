@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from kanban_shards import wording
 from kanban_shards.cli import text
 from kanban_shards.cli.params import POSITIVE
 from kanban_shards.cli.session import Session, answer, json_option
@@ -55,11 +56,12 @@ def attachments(session: Session, task_id: str, as_json: bool) -> None:
     if as_json:
         text.print_json([each.as_dict() for each in found])
         return
-    click.echo(f"Attachments on {task_id}:" if found else f"No attachments on {task_id}")
+    text.say(f"Attachments on {task_id}:" if found else f"No attachments on {task_id}")
     for each in found:
         kind = each.content_type or "-"
-        click.echo(f"  [{each.id}] {each.filename}  ({each.size} bytes, {kind}, by {each.uploaded_by or '-'})")
-        click.echo(f"        {each.stored_path}")
+        facts = f"{each.size} bytes, {kind}, by {each.uploaded_by or '-'}"
+        text.say(wording.printable(f"  [{each.id}] {each.filename}  ({facts})"))
+        text.say(wording.printable(f"        {each.stored_path}"))
 
 
 @click.command("attach-rm")

@@ -33,7 +33,7 @@ def context(session: Session, task_id: str, as_json: bool) -> None:
     from kanban_shards.context import gather, render
 
     gathered = gather(session.board(), task_id)
-    text.print_json(gathered) if as_json else click.echo(wording.safe(render(gathered, int(time.time()))), nl=False)
+    text.print_json(gathered) if as_json else text.say(render(gathered, int(time.time())), nl=False)
 
 
 @click.command()
@@ -62,14 +62,14 @@ def diagnostics(session: Session, severity: str | None, task_id: str | None, as_
         return
     for task, diagnostics in found:
         heading = f"{task.id}  {task.status}  {task.assignee or '-'}  {wording.clip(task.title)}"
-        click.secho(wording.printable(heading), bold=True)
+        text.say(wording.printable(heading), bold=True)
         for each in diagnostics:
-            severity = click.style(each.severity, fg=SEVERITY_COLORS[each.severity])
-            click.echo(f"  {severity} {each.kind}: {wording.printable(each.title)}")
-            click.echo(wording.safe(f"    {each.detail}"))
-            click.echo(wording.safe(f"    {each.actions[0]['label']}"))
+            title = wording.printable(each.title)
+            text.say(f" {each.kind}: {title}", lead=f"  {each.severity}", lead_fg=SEVERITY_COLORS[each.severity])
+            text.say(f"    {each.detail}")
+            text.say(f"    {each.actions[0]['label']}")
     if not found:
-        click.echo("Nothing needs a person.")
+        text.say("Nothing needs a person.")
 
 
 @click.command()
@@ -113,7 +113,7 @@ def log(session: Session, task_id: str, tail_bytes: int | None, as_json: bool) -
     if as_json:
         text.print_json({"task_id": task_id, "path": str(path), "log": said})
     else:
-        click.echo(said, nl=not said.endswith("\n"))
+        text.say(said, nl=not said.endswith("\n"))
 
 
 @click.command()

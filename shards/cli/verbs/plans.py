@@ -136,7 +136,7 @@ def _in_triage(gateway: Any, tenant: str | None) -> list[str]:
 def _each_line(as_json: bool, task_ids: list[str], verb: Verb, word: str, usual: dict) -> None:
     """``verb`` on each task, and one line about it; the call ends with 1 if none of them went well."""
     if not task_ids:
-        text.print_json_line({word: 0, "total": 0}) if as_json else click.echo("No triage tasks.")
+        text.print_json_line({word: 0, "total": 0}) if as_json else text.say("No triage tasks.")
     elif not any([_line(as_json, task_id, verb, usual) for task_id in task_ids]):
         click.get_current_context().exit(1)
 
@@ -148,12 +148,12 @@ def _line(as_json: bool, task_id: str, verb: Verb, usual: dict) -> bool:
     except (Refused, UnknownTask, NotPlanned) as error:
         if as_json:
             text.print_json_line({"task_id": task_id, "ok": False, **usual, "reason": str(error)})
-        click.secho(f"kanban: {error}", fg="red", err=True)
+        text.say(f"kanban: {error}", fg="red", err=True)
         return False
     if as_json:
         text.print_json_line({"task_id": task_id, "ok": True, **usual, **facts})
     else:
-        click.echo(said)
+        text.say(said)
     return True
 
 

@@ -101,15 +101,15 @@ def show(session: Session, task_id: str, state_type: str | None, state_name: str
     _show_task(task, parents, children, summary)
     for file in files:
         shown = f"{file.filename} ({file.size} bytes, {file.stored_path})"
-        click.echo(f"  file {file.id}:".ljust(15) + wording.printable(shown))
+        text.say(f"  file {file.id}:".ljust(15) + wording.printable(shown))
     for comment in comments:
-        click.echo(wording.safe(f"\n{comment.author}, {wording.when(comment.created_at)}:\n  {comment.body}"))
+        text.say(f"\n{comment.author}, {wording.when(comment.created_at)}:\n  {comment.body}")
     if runs:
-        click.echo()
+        text.say()
         _print_runs(runs)
-    click.echo()
+    text.say()
     for event in events:
-        click.echo(_line(event))
+        text.say(_line(event))
 
 
 @click.command()
@@ -128,7 +128,7 @@ def runs(session: Session, task_id: str, state_type: str | None, state_name: str
     elif found:
         _print_runs(found)
     else:
-        click.echo(f"(no runs yet for {task_id})" if state_type is None else f"(no such runs of {task_id})")
+        text.say(f"(no runs yet for {task_id})" if state_type is None else f"(no such runs of {task_id})")
 
 
 @click.command()
@@ -142,14 +142,14 @@ def stats(session: Session, as_json: bool) -> None:
         return
     table(("STATUS", "TASKS"), list(found["by_status"].items()), "No tasks.")
     if found["by_assignee"]:
-        click.echo()
+        text.say()
         rows = [
             (who, sum(counts.values()), ", ".join(f"{status} {count}" for status, count in counts.items()))
             for who, counts in sorted(found["by_assignee"].items())
         ]
         text.print_table(("ASSIGNEE", "TASKS", "OF THESE"), rows)
     if found["oldest_ready_age_seconds"] is not None:
-        click.echo(f"\nThe oldest ready task has waited for {wording.age(found['oldest_ready_age_seconds'])}.")
+        text.say(f"\nThe oldest ready task has waited for {wording.age(found['oldest_ready_age_seconds'])}.")
 
 
 @click.command()
@@ -273,7 +273,7 @@ def _print_runs(found: list[Run]) -> None:
 
 
 def _show_task(task: Task, parents: list[str], children: list[str], summary: str | None) -> None:
-    click.secho(f"{task.id}  {wording.printable(task.title)}", bold=True)
+    text.say(f"{task.id}  {wording.printable(task.title)}", bold=True)
     facts = {
         "status": task.status,
         "assignee": task.assignee,
@@ -300,13 +300,13 @@ def _show_task(task: Task, parents: list[str], children: list[str], summary: str
     }
     for name, value in facts.items():
         if value not in (None, ""):
-            click.echo(wording.safe(f"  {name + ':':<13} {value}"))
+            text.say(f"  {name + ':':<13} {value}")
     if task.body:
-        click.echo(wording.safe(f"\n{task.body}"))
+        text.say(f"\n{task.body}")
 
 
 def _print_event(event: Event, as_json: bool, with_task: bool = False) -> None:
-    text.print_json_line(event.as_dict()) if as_json else click.echo(_line(event, with_task))
+    text.print_json_line(event.as_dict()) if as_json else text.say(_line(event, with_task))
 
 
 def _line(event: Event, with_task: bool = False) -> str:

@@ -89,10 +89,10 @@ def swarm(
     if as_json:
         text.print_json(topology)
         return
-    click.echo(f"Swarm root: {root_id}")
-    click.echo(f"Workers: {', '.join(topology['worker_ids'])}")
-    click.echo(f"Verifier: {topology['verifier_id']}")
-    click.echo(f"Synthesizer: {topology['synthesizer_id']}")
+    text.say(f"Swarm root: {root_id}")
+    text.say(f"Workers: {', '.join(topology['worker_ids'])}")
+    text.say(f"Verifier: {topology['verifier_id']}")
+    text.say(f"Synthesizer: {topology['synthesizer_id']}")
 
 
 def _root(gateway: Any, goal: str, key: str | None, common: dict[str, Any]) -> str:
