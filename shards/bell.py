@@ -19,7 +19,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
-from kanban_shards.storage.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, file_mode
+from kanban_shards.storage.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, chmod_itself, file_mode
 
 WAITING_PREFIX = "kanban-waiting."
 SUFFIX = ".sock"
@@ -188,24 +188,11 @@ def _bind(path: Path) -> socket.socket:
         with _Reach(path) as reachable:
             bell.bind(reachable)
         group = file_mode(path.parent, GROUP_READS) & GROUP_READS
-        _open_to(path, FOR_ITS_USER | (GROUP_WRITES if group else 0))  # ringing takes the permission to write
+        chmod_itself(path, FOR_ITS_USER | (GROUP_WRITES if group else 0))  # ringing takes the permission to write
     except OSError:
         bell.close()
         raise
     return bell
-
-
-def _open_to(path: Path, mode: int) -> None:
-    """Give the socket that was just made at ``path`` its permissions; not what somebody put in its place meanwhile."""
-    if sys.platform != "linux":
-        os.chmod(path, mode, follow_symlinks=False)
-        return
-    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-            os.chmod(f"/proc/self/fd/{descriptor}", mode)
-    finally:
-        os.close(descriptor)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

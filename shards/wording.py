@@ -64,3 +64,7 @@ def _columns_of(character: str) -> int:
     if unicodedata.combining(character):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _without_controls(line: str) -> str:
+    return "".join(character if character.isprintable() or character == "\t" else " " for character in line)

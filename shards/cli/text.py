@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from kanban_shards.wording import columns, printable, truncate
+from kanban_shards.wording import columns, printable, safe, truncate
 
 GAP = "  "
 STATUS_COLORS = {
@@ -65,10 +65,6 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     for row in cells:
         line = [_padded(cell, width) for cell, width in zip(row[:-1], widths, strict=False)]
         click.echo(GAP.join([*map(_colored, line), truncate(row[-1], room)]).rstrip())
-
-
-def _without_controls(line: str) -> str:
-    return "".join(character if character.isprintable() or character == "\t" else " " for character in line)
 
 
 def _styled(text: str, fg: str | None, bold: bool = False) -> str:

@@ -15,6 +15,7 @@ import errno
 import os
 import re
 import stat
+import sys
 from itertools import islice, takewhile
 from pathlib import Path
 
@@ -69,6 +70,24 @@ def folder_mode(folder: Path | int) -> int:
     return 0o700 | (stat.S_ISGID | group if group else 0)
 
 
+def chmod_itself(path: Path, mode: int) -> None:
+    """Give what was just made at ``path`` its permissions, and never what a link leads to that somebody put there
+    meanwhile. Nothing is opened, so no lock of this process is given up (law 1). Raises NotAFile, OSError."""
+    if sys.platform != "linux":
+        os.chmod(path, mode, follow_symlinks=False)
+        return
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+            raise NotAFile(path=path)
+        try:
+            os.chmod(f"/proc/self/fd/{descriptor}", mode)
+        except FileNotFoundError:  # no /proc is mounted here
+            os.chmod(path, mode)
+    finally:
+        os.close(descriptor)
+
+
 def open_plain(path: Path, flags: int, dir_fd: int | None = None) -> int:
     """A descriptor of the file at ``path``, or of its last component in the open folder ``dir_fd``. Nothing else is
     waited for or read. Raises NotAFile, OSError."""
@@ -93,7 +112,7 @@ def make_folder(folder: Path) -> None:
             with acting_for(new):
                 new.mkdir(mode=0o700, exist_ok=True)
                 if (mode := folder_mode(new.parent)) != 0o700:  # not by mkdir, which the umask narrows
-                    new.chmod(mode)
+                    chmod_itself(new, mode)
         sync_folder(new.parent)
 
 

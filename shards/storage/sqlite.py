@@ -56,6 +56,7 @@ from kanban_shards.storage.filesystems import (
     FOR_ITS_USER,
     GROUP_READS,
     GROUP_WRITES,
+    chmod_itself,
     file_mode,
     not_shared,
     sync_folder,
@@ -120,7 +121,7 @@ def open_writer(path: Path, role: Role, lock: FileLock, wait_ms: int = connectio
         connection = _connect(path, "rwc", role, wait_ms)
         try:
             if is_new:
-                os.chmod(path, file_mode(path.parent, role.group))
+                chmod_itself(path, file_mode(path.parent, role.group))
             with _keeping_journal(connection, role):
                 schema = _check_identity(connection, path, role)
                 _set_journal(connection, path, role)
@@ -245,7 +246,7 @@ def copy_foreign(source: Path, target: Path) -> None:
 
 def make_foreign(path: Path) -> sqlite3.Connection:
     """A new database that is not one of ours, for a name that nobody else knows yet. Close it to make it durable."""
-    _make_empty(path)
+    _make_new(path)
     with connections.explained(path):
         connection = _connect(path, "rwc")
         connection.execute("PRAGMA synchronous=FULL")
@@ -314,10 +315,10 @@ def write_copy(source: sqlite3.Connection, path: Path, role: Role) -> None:
     discard(path)
     with connections.explained(path):
         require_room_for(source, path.parent)
-        _make_empty(path)
+        _make_new(path)
         target = _connect(path, "rwc")
         try:
-            os.chmod(path, file_mode(path.parent, role.group))
+            chmod_itself(path, file_mode(path.parent, role.group))
             target.execute("PRAGMA synchronous=FULL")
             source.backup(target)
             target.execute("PRAGMA journal_mode=truncate")  # a copy of a WAL database is one, too
@@ -413,6 +414,12 @@ def _make_empty(path: Path) -> bool:
         except OSError as error:
             raise cannot_open(path, error) from error
     return True
+
+
+def _make_new(path: Path) -> None:
+    """``_make_empty`` for a name that is free, unless somebody put a link there meanwhile. Raises NotAFile."""
+    if not _make_empty(path):
+        raise NotAFile(path=path)
 
 
 def _check_place(path: Path, role: Role, lock: FileLock, wait_ms: int) -> None:

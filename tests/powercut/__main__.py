@@ -1,4 +1,5 @@
-"""``python -m tests.powercut --images N --seed S``: cut the power N times; or ``--kill``: between every two steps."""
+"""``python -m tests.powercut --images N --seed S``: cut the power N times; or ``--answers``: right behind each answer;
+or ``--kill``: between every two steps."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.powercut.cuts import Cuts, cut_at_random, kill_at, kill_points
+from tests.powercut.cuts import Cuts, cut_at_answers, cut_at_random, kill_at, kill_points
 from tests.powercut.recording import Step, record
 
 SHOWN = 20
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kill", action="store_true", help="kill -9 at each step in place of power cuts")
+    parser.add_argument("--answers", action="store_true", help="cut behind each answer, and keep what was synced only")
     parser.add_argument("--synchronous", default="", help="OFF, to see that the images show what is not synced")
     given = parser.parse_args()
     started = time.monotonic()
@@ -30,6 +32,8 @@ def main() -> int:
         recorded_s = time.monotonic() - started
         if given.kill:
             cuts = kill_at(kill_points(steps), steps, root, image)
+        elif given.answers:
+            cuts = cut_at_answers(steps, root, image)
         else:
             cuts = cut_at_random(steps, root, image, given.images, random.Random(given.seed))
     told(steps, cuts, recorded_s, time.monotonic() - started)

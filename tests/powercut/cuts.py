@@ -38,8 +38,8 @@ _CHANGES = ("write", "truncate", "create", "mkdir", "link", "rename", "unlink")
 @dataclass
 class Told:
     """What had been told of each board when the power was cut: the accounts of the profiles, and the file that was
-    removed on purpose and is not made again yet. ``attached``: ids of attachments. ``kept``: what a backup, a board
-    that was put away, and one that was given back or adopted is called."""
+    removed on purpose and is not made again yet. ``attached``: ids of attachments. ``kept``: how a backup, a board
+    that was put away, and one that was given back or adopted are called."""
 
     accounts: dict[str, dict[str, Account]] = field(
         default_factory=lambda: defaultdict(lambda: {profile: Account() for profile in PROFILES})

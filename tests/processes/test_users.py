@@ -50,6 +50,38 @@ shard.execute("UPDATE changes SET body = hex(zeroblob(20000))")
 os._exit(0)
 """
 
+PLANT = """
+import os
+home, mine = {home!r}, {mine!r}
+for name in ('attachments', 'logs', 'workspaces', 'backups'):
+    where = f'{{home}}/kanban/{{name}}'
+    if os.path.lexists(where):
+        os.rename(where, where + '.away')
+    os.symlink(mine, where)
+os.symlink(mine + '/mine.txt', f'{{home}}/kanban/current')
+os.symlink(mine, f'{{home}}/kanban-adopting')
+os.symlink(mine, f'{{home}}/kanban-set-aside')
+for pid in range(2, 3000):
+    for file in ('kanban/.current', '.figures'):
+        os.symlink(mine + '/mine.txt', f'{{home}}/{{file}}.{{pid}}')
+"""
+USE = """
+from kanban_shards.cli import main
+def run(*words):
+    try:
+        main(['--home', {home!r}, '-p', 'bob', *words], 'kanban')
+    except SystemExit as end:
+        print(words[0], end.code)
+task = {task!r}
+run('boards', 'switch', 'default')
+run('attach', task, '/etc/hostname')
+run('log', task)
+run('gc', '--log-retention-days', '0')
+run('archive', '--rm', task)
+"""
+
+FIGURES = "from pathlib import Path; from kanban_shards.folders import write_whole; write_whole(Path({path!r}), 'x')"
+
 Run = Callable[..., str]
 
 
@@ -147,6 +179,37 @@ def test_without_a_shared_folder_everything_is_its_users_alone(home: str, run: R
     assert {"kanban.db", "kanban-snapshot.db", "kanban.amy.db"} <= {entry.name for entry in inside}
     for entry in inside:
         assert stat.S_IMODE(entry.lstat().st_mode) & 0o077 == 0, entry.name
+
+
+def test_links_of_another_user_are_not_followed(home: str, paths: BoardPaths, run: Run) -> None:
+    """Of one who is in the group, in an open folder: bob's own files stay as they are, and bob is told."""
+    os.chmod(home, 0o2770)
+    create = (
+        "from kanban_shards import Gateway\nwith Gateway('bob', home={home!r}) as bob:\n    task = bob.create('x')\n"
+    )
+    task = run(BOB, (create + "    bob.archive(task)\n    print(task)").format(home=home)).strip()
+    mine = Path(home).with_name("mine")
+    (mine / task).mkdir(parents=True)
+    for file in (mine / "mine.txt", mine / f"{task}.log", mine / task / "mine.txt"):
+        file.write_text("mine")
+        os.utime(file, (0, 0))
+    for each in (mine, *mine.rglob("*")):
+        os.chown(each, BOB, BOB)
+        each.chmod(0o700)
+    Path(home, "kanban").mkdir()
+    os.chown(Path(home, "kanban"), BOB, GROUP)
+    Path(home, "kanban").chmod(0o2770)
+    run(CLEO, PLANT.format(home=home, mine=str(mine)))
+    before = {str(each): (each.lstat().st_mtime_ns, each.lstat().st_mode) for each in mine.rglob("*")}
+    said = run(BOB, USE.format(home=home, task=task))
+    for verb, place, code in (("attach", "attachments", 3), ("log", "logs", 3), ("gc", "logs", 3)):
+        assert f"{home}/kanban/{place} is a link" in said
+        assert f"{verb} {code}" in said
+    assert "is a link" in run(BOB, MERGE.format(home=home, verb="backup"), ends=3)
+    assert "is a link" in run(BOB, MERGE.format(home=home, verb="restore-legacy"), ends=3)
+    run(BOB, FIGURES.format(path=f"{home}/figures"))
+    assert {str(each): (each.lstat().st_mtime_ns, each.lstat().st_mode) for each in mine.rglob("*")} == before
+    assert not Path(home, "kanban", "current").is_symlink()
 
 
 def _argv(user: int, code: str, umask: str, group: int) -> list[str]:

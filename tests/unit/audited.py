@@ -35,6 +35,8 @@ def watch(event: str, given: tuple) -> None:
     """The audit hook."""
     if not event.startswith(TOUCHING):
         return
+    if event == "open" and given[2] & getattr(os, "O_PATH", 0):
+        return  # the file is not opened, and closing that descriptor gives up no lock
     for word in given[:2]:
         if isinstance(word, (str, bytes, os.PathLike)) and DATABASE.search(_plain(word)):
             asked_by = _module_that_asks()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from kanban_shards.errors import NoSharedMemory, StorageError
+from kanban_shards.errors import NoSharedMemory, NotAFile, StorageError
 from kanban_shards.folders import write_whole
 from kanban_shards.storage import filesystems, sqlite
 from kanban_shards.storage.filesystems import make_folder, not_shared
@@ -79,3 +81,26 @@ def test_nothing_is_written_where_no_file_is_named() -> None:
     with pytest.raises(StorageError, match="names no file"):
         write_whole(Path(""), "text")
     assert [path for path in Path().iterdir() if path.name.startswith("..")] == []
+
+
+def test_permissions_are_not_given_through_a_link(tmp_path: Path) -> None:
+    """Between making a file and opening it to a group, somebody may put a link in its place."""
+    mine = tmp_path / "mine"
+    mine.touch(0o600)
+    (tmp_path / "made").symlink_to(mine)
+    with pytest.raises((NotAFile, NotImplementedError)):
+        filesystems.chmod_itself(tmp_path / "made", 0o660)
+    assert mine.stat().st_mode & 0o777 == 0o600
+    filesystems.chmod_itself(mine, 0o660)
+    assert mine.stat().st_mode & 0o777 == 0o660
+
+
+def test_a_copy_is_not_made_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the link is put there right behind the look."""
+    mine = tmp_path / "mine"
+    mine.touch()
+    monkeypatch.setattr(sqlite, "discard", lambda path: path.symlink_to(mine))
+    with closing(sqlite3.connect(":memory:")) as source, pytest.raises(NotAFile):
+        source.execute("CREATE TABLE t (x)")
+        sqlite.write_copy(source, tmp_path / "copy.db", sqlite.BOARD)
+    assert mine.stat().st_size == 0
