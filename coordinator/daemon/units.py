@@ -20,7 +20,7 @@ from kanban_shards.coordinator.errors import NoService, NotOurService, ServiceNe
 from kanban_shards.errors import StorageError
 from kanban_shards.folders import write_whole
 from kanban_shards.paths import BoardPaths, expanded
-from kanban_shards.storage.filesystems import make_folder
+from kanban_shards.storage.filesystems import make_folder, sync_folder
 
 SIGNATURE = "Written by `kanban-merge service install`; `kanban-merge service uninstall` removes it."
 # Longer than any pass, any batch of a catch-up, and the making of a ledger of some million entries.
@@ -156,6 +156,7 @@ class Service:
             raise NoService(name=self.name, path=self.path)
         try:
             self.path.unlink()
+            sync_folder(self.path.parent)
         except OSError as error:
             raise StorageError(path=self.path, problem=f"it cannot be removed: {error.strerror}") from error
 

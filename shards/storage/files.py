@@ -151,6 +151,7 @@ def set_aside(path: Path, lock: FileLock) -> Path:
     aside = name_aside(path, lock)
     move_sidecars(path, aside)
     path.rename(aside)
+    sync_folder(path.parent)
     forget_oldest(path)
     return aside
 

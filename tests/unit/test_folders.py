@@ -17,7 +17,7 @@ from kanban_shards.coordinator.hermes.adopt import ASIDE, BUILDING, adopt, resto
 from kanban_shards.coordinator.hermes.export import HERMES, JSON_LINES, export
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.errors import AlreadyThere, NotAFile, NotAFolder, StorageError
-from kanban_shards.folders import make_below, open_below, write_whole
+from kanban_shards.folders import Folder, make_below, open_below, write_whole
 from kanban_shards.paths import BoardPaths
 from kanban_shards.workspaces import make_workspace
 
@@ -306,3 +306,20 @@ def _use_everything(home: Path, beside: Path) -> None:
     boards.remove_board(home, "team")
     restore_legacy(paths, trust_closed=True)
     adopt(paths, trust_closed=True)
+
+
+def test_a_move_is_synced_where_it_arrives_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And each folder that is made, in the one it lies in, also if whoever made it was killed before."""
+    synced: list[Path] = []
+    monkeypatch.setattr(Folder, "sync", lambda folder: synced.append(folder.path))
+    for _ in range(2):
+        synced.clear()
+        with make_below(tmp_path, tmp_path / "a" / "b") as folder:
+            pass
+        assert synced == [tmp_path, tmp_path / "a"]
+    (tmp_path / "a" / "file").touch()
+    synced.clear()
+    with open_below(tmp_path, tmp_path / "a") as source, open_below(tmp_path, tmp_path / "a" / "b") as target:
+        source.rename("file", target, "moved")
+    assert synced == [folder.path, tmp_path / "a"]
+    assert (folder.path / "moved").is_file()
