@@ -119,7 +119,10 @@ def _problems(image: Image, folder: Path, told: Told) -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
     _lay_out(image, folder)
     with no_fsync():
-        yield from _problems_of_what_was_kept(folder / HOME, told.kept)
+        try:
+            yield from _problems_of_what_was_kept(folder / HOME, told.kept)
+        except KanbanError as error:
+            yield f"{type(error).__name__}: {error}"
         for slug, accounts in told.accounts.items():
             try:
                 yield from _problems_of(folder / HOME, slug, accounts, told)
