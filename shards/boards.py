@@ -27,7 +27,7 @@ from kanban_shards.errors import (
 from kanban_shards.folders import Folder, make_below, open_below, read_small
 from kanban_shards.inline_merge import holding_coordinator_lock, make_files
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, board_meant, check_board
-from kanban_shards.storage.filesystems import GROUP_READS, read_small
+from kanban_shards.storage.filesystems import GROUP_READS
 from kanban_shards.storage.locks import FileLock
 
 ARCHIVE = "_archived"

@@ -251,8 +251,8 @@ class BoardPaths:
         self.require_board()
 
     def require_board(self) -> None:
-        """Raise UnknownBoard if this is a named board that nobody made, BoardGone if something points to it, and NotAFolder
-        if a link leads to it."""
+        """Raise UnknownBoard if this is a named board that nobody made, BoardGone if something points to it, and
+        NotAFolder if a link leads to it."""
         self._refuse_links()
         if self.slug == DEFAULT_BOARD or self.folder.is_dir():
             return

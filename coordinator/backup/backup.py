@@ -443,7 +443,6 @@ def _is_regular(path: Path) -> bool:
 def _link_or_copy(source: Folder, name: str, target: Folder) -> int:
     """Returns how many files that were: none if it was detached, or attached there, at this moment."""
     try:
-    try:
         source.link(name, target, name)
     except (FileNotFoundError, FileExistsError):
         return 0

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from kanban_shards.cli import text
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+from kanban_shards.cli import text
 
 if TYPE_CHECKING:
     from kanban_shards.coordinator.demo.check import Checked

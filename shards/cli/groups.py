@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
+from kanban_shards.cli import text
 from kanban_shards.errors import CannotOpen, KanbanError, OutputLost, Refused, StorageError
 
 # In characters: longer than the first sentence of any verb's help.

@@ -1,4 +1,5 @@
-"""Installed, there is one package, ``kanban_shards``, and nothing that a user's project holds is taken for a part of it."""
+"""Installed, there is one package, ``kanban_shards``, and nothing that a user's project holds is taken for a part of
+it."""
 
 from __future__ import annotations
 

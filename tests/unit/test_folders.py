@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from kanban_shards import Gateway, attachments, boards, folders
 from kanban_shards.coordinator.backup import backup
 from kanban_shards.coordinator.backup.backup import backups_in, limit_backups, make_backup

@@ -18,7 +18,6 @@ from kanban_shards.paths import (
     is_task_id,
     root_folder,
 )
-from kanban_shards.storage.filesystems import SMALL_BYTES
 
 BAD_NAMES = ["", "-a", "_a", "A", "ü", "a b", "a/b", "../a", "a.b", "a\n", "a" * 65, "@coordinator", None, 7]
 

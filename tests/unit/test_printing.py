@@ -18,6 +18,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+
 from kanban_shards import Gateway, boards
 from kanban_shards.changes.kinds import Attach
 from kanban_shards.cli import text

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from kanban_shards.coordinator.hermes.salvage.layouts import ANYTHING, KNOWN, Layout, StoredColumn, alternatives, parsed
 from kanban_shards.coordinator.hermes.salvage.pages import Mended, Pages, Value, as_text, leaves, record
-from kanban_shards.coordinator.hermes.salvage.trees import TableTree, VisitedPages
 from kanban_shards.coordinator.hermes.salvage.spelling import spelled, well_spelled
+from kanban_shards.coordinator.hermes.salvage.trees import TableTree, VisitedPages
 
 _SCHEMA = Layout(
     "sqlite_schema",

@@ -184,7 +184,7 @@ def _current(session: Session) -> str:
         paths = BoardPaths.find(**session.where)
         paths.require_board()
     except (InvalidName, StorageError) as error:
-        click.secho(str(error), fg="red", err=True)
+        text.say(str(error), fg="red", err=True)
         return ""
     return paths.slug
 

@@ -13,7 +13,7 @@ from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
 from kanban_shards.cli.params import DAYS
-from kanban_shards.cli.session import DAYS, Session, answer, json_option, table
+from kanban_shards.cli.session import Session, answer, json_option, table
 from kanban_shards.errors import BoardMissing, NoLog, StorageError
 from kanban_shards.folders import open_below
 from kanban_shards.gateway import Gateway

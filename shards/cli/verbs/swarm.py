@@ -84,7 +84,7 @@ def swarm(
                 gateway, root_id, goal, key, common, workers=workers, verifier=verifier, synthesizer=synthesizer
             )
         except KanbanError:  # said again without a key, the call would make another root
-            click.secho(f"The swarm {root_id} is begun, and not whole:", fg="red", err=True)
+            text.say(f"The swarm {root_id} is begun, and not whole:", fg="red", err=True)
             raise
     if as_json:
         text.print_json(topology)
