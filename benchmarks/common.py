@@ -19,11 +19,11 @@ import psutil
 from benchmarks.figures import FIGURES
 from kanban_shards.changes.codec import KIND_OF, chain, encode_body
 from kanban_shards.changes.fields import Body
+from kanban_shards.changes.identities import new_task
 from kanban_shards.changes.kinds import Create
 from kanban_shards.changes.vectors import View, encode
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON, holder, take
-from kanban_shards.identities import new_task
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 from kanban_shards.shard import Shard
 from kanban_shards.storage import connections, sqlite

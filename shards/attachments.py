@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kanban_shards.errors import AttachmentTooLarge, StorageError
-from kanban_shards.folders import Folder, free_name, make_below, open_below
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.filesystems import GROUP_READS
+from kanban_shards.storage.folders import Folder, free_name, make_below, open_below
 
 if TYPE_CHECKING:
     from kanban_shards.board import Board

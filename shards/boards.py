@@ -24,10 +24,10 @@ from kanban_shards.errors import (
     KanbanError,
     StorageError,
 )
-from kanban_shards.folders import Folder, make_below, open_below, read_small
 from kanban_shards.inline_merge import holding_coordinator_lock, make_files
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, board_meant, check_board
 from kanban_shards.storage.filesystems import GROUP_READS
+from kanban_shards.storage.folders import Folder, make_below, open_below, read_small
 from kanban_shards.storage.locks import FileLock
 
 ARCHIVE = "_archived"
@@ -244,7 +244,7 @@ def _metadata_in(base: Path, folder: Path) -> dict[str, Any]:
 
 
 def _replace(base: Path, path: Path, text: str) -> None:
-    """Write ``path``, which lies below ``base``; see ``kanban_shards.folders``."""
+    """Write ``path``, which lies below ``base``; see ``kanban_shards.storage.folders``."""
     try:
         with make_below(base, path.parent) as folder:
             folder.write_whole(path.name, text.encode(), folder.mode_for(GROUP_READS))

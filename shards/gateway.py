@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from kanban_shards import attachments
 from kanban_shards.changes.codec import encode_body
+from kanban_shards.changes.identities import new_task
 from kanban_shards.changes.kinds import (
     LEASE_S,
     Archive,
@@ -53,7 +54,6 @@ from kanban_shards.changes.kinds import (
 )
 from kanban_shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S, Delivery, pending_deliveries
 from kanban_shards.errors import BoardMissing, NoOpenRun, Refused
-from kanban_shards.identities import new_task
 from kanban_shards.records import DeadLetter, Run, Task, Verdict
 from kanban_shards.writer import Writer
 

@@ -23,8 +23,8 @@ from kanban_shards.errors import (
     UnknownBoard,
     cannot_open,
 )
-from kanban_shards.folders import read_small
 from kanban_shards.storage.filesystems import make_folder
+from kanban_shards.storage.folders import read_small
 
 COORDINATOR = "@coordinator"
 DEFAULT_BOARD = "default"
@@ -270,7 +270,7 @@ class BoardPaths:
             raise StorageError(path=self.folder, problem=f"its folder cannot be made: {error.strerror}") from error
 
     def _refuse_links(self) -> None:
-        """Below a home no link is followed (shards.folders), also not to a board of it."""
+        """Below a home no link is followed (shards/storage/folders.py), also not to a board of it."""
         boards, content = self.folder.parent, self.folder.parent.parent
         if self.slug != DEFAULT_BOARD and (content.name, boards.name) == ("kanban", "boards"):
             for folder in (content, boards, self.folder):

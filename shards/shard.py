@@ -16,16 +16,15 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
-from kanban_shards import owners
 from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis, is_beginning
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.vectors import View, encode
 from kanban_shards.errors import Damaged, ShardBehind, ShardOfAnother
 from kanban_shards.group_commit import GroupCommit, Request
-from kanban_shards.journals import Journal
 from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.pending import PendingChanges
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, files, owners, sqlite
+from kanban_shards.storage.journals import Journal
 from kanban_shards.storage.locks import FileLock
 
 # How long an append waits for the other processes of its own profile.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from kanban_shards.errors import StorageError
-from kanban_shards.folders import make_below
 from kanban_shards.paths import BoardPaths, expanded
 from kanban_shards.records import Task
 from kanban_shards.storage.filesystems import make_folder
+from kanban_shards.storage.folders import make_below
 
 
 def workspace_of(paths: BoardPaths, task: Task) -> Path | None:

@@ -23,6 +23,7 @@ from kanban_shards.background import BackgroundRetry
 from kanban_shards.bell import Bell, Ringer
 from kanban_shards.board import Board
 from kanban_shards.changes.fields import Body
+from kanban_shards.changes.normalize import spelled
 from kanban_shards.changes.vectors import View
 from kanban_shards.errors import (
     BoardMissing,
@@ -36,7 +37,6 @@ from kanban_shards.errors import (
     Undecided,
     UnknownTask,
 )
-from kanban_shards.ingress import spelled
 from kanban_shards.paths import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
 from kanban_shards.shard import Attempt, Shard, Written

@@ -23,17 +23,17 @@ import msgspec
 
 from kanban_shards import attachments, wording
 from kanban_shards.board import Board
+from kanban_shards.coordinator.backup.trimming import leave_out_what_came_later
 from kanban_shards.coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
 from kanban_shards.coordinator.merge.coordinator import ProgressCallback
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, locked_shard
 from kanban_shards.coordinator.recovery.verify import Discrepancy, verify
-from kanban_shards.coordinator.trimming import leave_out_what_came_later
 from kanban_shards.errors import NEEDS_ATTENTION, FileBusy, InvalidName, KanbanError, NotAFile, StorageError
-from kanban_shards.folders import Folder, make_below, open_below
 from kanban_shards.paths import BoardPaths, expanded
 from kanban_shards.records import Attachment
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.filesystems import FOR_ITS_USER, GROUP_READS, open_plain
+from kanban_shards.storage.folders import Folder, make_below, open_below
 from kanban_shards.storage.locks import FileLock
 
 KEPT = 14

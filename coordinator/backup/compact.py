@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kanban_shards import owners
 from kanban_shards.coordinator.backup.backup import backups_in
 from kanban_shards.coordinator.errors import NotVerified
 from kanban_shards.coordinator.filelocks import who_keeps_readers_out
@@ -23,9 +22,9 @@ from kanban_shards.coordinator.merge.snapshots import Start, read_start, start_o
 from kanban_shards.coordinator.recovery.verify import Verification, compare_with_replay
 from kanban_shards.errors import FileBusy, InvalidName, StorageError
 from kanban_shards.paths import BoardPaths, check_profile
-from kanban_shards.room import require_room
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, files, owners, sqlite
 from kanban_shards.storage.locks import FileLock
+from kanban_shards.storage.space import require_room
 
 # How long a shard that is being written is waited for; after that it is compacted the next time.
 SHARD_WAIT_S = 2.0

@@ -11,10 +11,10 @@ from kanban_shards import wording
 from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.cli.output import ProgressBar
-from kanban_shards.coordinator.former import Tasks
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.coordinator.recovery import repair as repairs
+from kanban_shards.coordinator.recovery.former import Tasks
 from kanban_shards.coordinator.recovery.verify import Discrepancy
 from kanban_shards.coordinator.recovery.verify import rebuild as replay
 from kanban_shards.coordinator.recovery.verify import verify as check

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from kanban_shards.coordinator.errors import NoService, NotOurService, ServiceNeedsUser, UnknownUser
 from kanban_shards.errors import StorageError
-from kanban_shards.folders import write_whole
 from kanban_shards.paths import BoardPaths, expanded
 from kanban_shards.storage.filesystems import make_folder, sync_folder
+from kanban_shards.storage.folders import write_whole
 
 SIGNATURE = "Written by `kanban-merge service install`; `kanban-merge service uninstall` removes it."
 # Longer than any pass, any batch of a catch-up, and the making of a ledger of some million entries.

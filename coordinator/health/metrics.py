@@ -24,9 +24,9 @@ from kanban_shards.coordinator.health.read import (
     read_undelivered,
 )
 from kanban_shards.errors import BoardMissing, KanbanError
-from kanban_shards.folders import write_whole
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import STATUSES
+from kanban_shards.storage.folders import write_whole
 
 # Name, meaning, and labels beside ``board``, of each figure; all are gauges, each begins with ``kanban_``.
 FIGURES = {

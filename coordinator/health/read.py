@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kanban_shards.board import Board
+from kanban_shards.coordinator.health.strangers import Stranger, strangers
 from kanban_shards.coordinator.merge.collector import BUSY, MISSING, QUARANTINED, Collected, Skipped, look
 from kanban_shards.coordinator.merge.coordinator_lock import STRANGER, Holder, holder, is_stopped
 from kanban_shards.coordinator.merge.shard_reader import heartbeat_ms
 from kanban_shards.coordinator.state.runs import STAMPED_AHEAD
-from kanban_shards.coordinator.strangers import Stranger, strangers
 from kanban_shards.deliveries import DELIVERED_KINDS
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
 from kanban_shards.paths import BoardPaths

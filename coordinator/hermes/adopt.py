@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kanban_shards import numbered, owners
 from kanban_shards.board import Board
 from kanban_shards.boards import every_lock
 from kanban_shards.changes.kinds import Settings
@@ -34,10 +33,10 @@ from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
-from kanban_shards.folders import Folder, make_below, open_below
 from kanban_shards.paths import COORDINATOR, DEFAULT_BOARD, BoardPaths, printable_name
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, files, numbered, owners, sqlite
 from kanban_shards.storage.filesystems import sync_folder
+from kanban_shards.storage.folders import Folder, make_below, open_below
 
 # Where a board is built for its home; no shard can be called so, and no board.
 BUILDING = "kanban-adopting"

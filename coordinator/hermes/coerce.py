@@ -16,7 +16,7 @@ import msgspec
 
 from kanban_shards.changes.imported import Row
 from kanban_shards.coordinator.hermes.legacy import Column, Legacy, columns_of
-from kanban_shards.coordinator.moments import moment_s
+from kanban_shards.coordinator.hermes.moments import moment_s
 from kanban_shards.coordinator.state.session import json_text
 from kanban_shards.paths import is_task_id
 

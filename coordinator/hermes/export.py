@@ -18,11 +18,11 @@ from typing import Any
 from kanban_shards.coordinator.hermes.legacy import LATER_COLUMNS, columns_of, digest, stock_schema
 from kanban_shards.coordinator.state.session import COUNTED
 from kanban_shards.errors import AlreadyThere, CannotOpen
-from kanban_shards.folders import Folder, free_name
 from kanban_shards.migrations.board import HERMES_TABLES
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.filesystems import GROUP_READS
+from kanban_shards.storage.folders import Folder, free_name
 
 HERMES, JSON_LINES = "hermes", "jsonl"
 # In what order the rows of each table are told.

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from kanban_shards.changes.imported import EventRow
-from kanban_shards.coordinator.moments import moment_s
+from kanban_shards.coordinator.hermes.moments import moment_s
 
 # After these, a task that was once forced waits for its parents again.
 _ENDS_FORCE = {"linked", "dependency_wait", "block_loop_detected", "claim_rejected", "status", "completed"}

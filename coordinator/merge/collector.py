@@ -17,7 +17,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from kanban_shards import owners
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.filelocks import who_has_flock, who_keeps_readers_out
 from kanban_shards.coordinator.merge import shard_reader
@@ -31,7 +30,7 @@ from kanban_shards.coordinator.merge.shard_reader import (
 )
 from kanban_shards.errors import DiskFull, FileBusy, FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
 from kanban_shards.paths import BoardPaths, check_profile, printable_name
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, files, owners, sqlite
 from kanban_shards.storage.locks import FileLock
 
 BUSY = "busy"

@@ -26,9 +26,9 @@ from kanban_shards.coordinator.merge.clock import Clock
 from kanban_shards.coordinator.merge.collector import Collector, Skipped
 from kanban_shards.coordinator.merge.coordinator_lock import GATEWAY, lost_place, write_note
 from kanban_shards.coordinator.merge.expiry import AT_ONCE, due, expired, own_changes
+from kanban_shards.coordinator.merge.rounds import Rounds
 from kanban_shards.coordinator.merge.shard_reader import LEAST_SHARE, Quarantine, base_of, locked_shard
 from kanban_shards.coordinator.merge.snapshots import start_of
-from kanban_shards.coordinator.rounds import Rounds
 from kanban_shards.coordinator.rules.decide import Decision, decide
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import HistoryLost, InvalidName, StorageError

@@ -15,12 +15,12 @@ from pathlib import Path
 from kanban_shards.changes import vectors
 from kanban_shards.changes.codec import Change, decode_body, is_beginning
 from kanban_shards.changes.fields import LIMIT_BYTES
+from kanban_shards.changes.identities import makes_only_its_own
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS
 from kanban_shards.errors import (
     InvalidChange,
     StorageError,
 )
-from kanban_shards.identities import makes_only_its_own
 from kanban_shards.paths import BoardPaths, is_task_id
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock

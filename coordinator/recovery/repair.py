@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
-from kanban_shards import owners
 from kanban_shards.board import Board
 from kanban_shards.changes.codec import Change, genesis
 from kanban_shards.coordinator.errors import (
@@ -26,11 +25,11 @@ from kanban_shards.coordinator.errors import (
     NothingToRepair,
     ShardMissing,
 )
-from kanban_shards.coordinator.former import Tasks, lacking, replace_board, tasks_in
 from kanban_shards.coordinator.ledger import GENESIS, FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.shard_reader import SHARD_LOCK_WAIT_S, opened_shard, read_all, shard_id_of
 from kanban_shards.coordinator.merge.snapshots import Start, read_start, sound_snapshot, start_of
+from kanban_shards.coordinator.recovery.former import Tasks, lacking, replace_board, tasks_in
 from kanban_shards.coordinator.recovery.histories import (
     LedgerHistory,
     ShardHistory,
@@ -40,7 +39,7 @@ from kanban_shards.coordinator.recovery.histories import (
 )
 from kanban_shards.errors import BoardLost, Damaged, NotAFile, StrangeJournal
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, files, owners, sqlite
 from kanban_shards.storage.locks import FileLock
 
 _ORDER = (

@@ -12,11 +12,11 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from kanban_shards import journals, numbered, owners
 from kanban_shards.errors import AlreadyThere, DiskFull, StillWritten, cannot_open, is_full
-from kanban_shards.room import require_room
+from kanban_shards.storage import journals, numbered, owners
 from kanban_shards.storage.filesystems import open_plain, sync_folder
 from kanban_shards.storage.locks import FileLock
+from kanban_shards.storage.space import require_room
 
 # What SQLite puts beside a database file.
 SIDECARS = ("-wal", "-shm", "-journal")

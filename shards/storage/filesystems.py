@@ -20,7 +20,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 
 from kanban_shards.errors import NotAFile
-from kanban_shards.owners import acting_for
+from kanban_shards.storage.owners import acting_for
 
 MOUNTS = Path("/proc/self/mountinfo")
 NOT_SHARED = re.compile(

@@ -18,8 +18,8 @@ import weakref
 from pathlib import Path
 
 from kanban_shards.errors import CannotOpen, FileBusy, NotAFile, Reentered, cannot_open
-from kanban_shards.owners import acting_for
 from kanban_shards.storage.filesystems import FOR_ITS_USER, GROUP_WRITES, file_mode, open_plain
+from kanban_shards.storage.owners import acting_for
 
 _every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
 

@@ -20,7 +20,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kanban_shards import journals, owners
 from kanban_shards.errors import (
     BoardLost,
     BoardMissing,
@@ -40,8 +39,7 @@ from kanban_shards.errors import (
     StrangeSchema,
     cannot_open,
 )
-from kanban_shards.room import require_room_for
-from kanban_shards.storage import connections
+from kanban_shards.storage import connections, journals, owners
 from kanban_shards.storage.files import (
     SIDECARS,
     beside,
@@ -62,6 +60,7 @@ from kanban_shards.storage.filesystems import (
     sync_folder,
 )
 from kanban_shards.storage.locks import FileLock
+from kanban_shards.storage.space import require_room_for
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
 LONGEST_VALUE_BYTES = 16 * 1024 * 1024

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from kanban_shards.changes.fields import Body
+from kanban_shards.changes.identities import OLD_LENGTH
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS, PlannedChild
-from kanban_shards.identities import OLD_LENGTH
 from tests.evidence import Evidence
 
 WRITABLE = tuple(sorted(KINDS.keys() - COORDINATOR_KINDS))

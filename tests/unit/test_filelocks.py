@@ -16,9 +16,9 @@ import pytest
 
 from kanban_shards import Gateway
 from kanban_shards.changes.kinds import Comment
-from kanban_shards.coordinator import strangers
 from kanban_shards.coordinator.errors import FileHeld, LockHeld
 from kanban_shards.coordinator.filelocks import LOCKS, locks_on
+from kanban_shards.coordinator.health import strangers
 from kanban_shards.coordinator.health.problems import problems
 from kanban_shards.coordinator.health.read import read_health
 from kanban_shards.coordinator.merge import collector as collect

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kanban_shards.errors import NoSharedMemory, NotAFile, StorageError
-from kanban_shards.folders import write_whole
 from kanban_shards.storage import filesystems, sqlite
 from kanban_shards.storage.filesystems import make_folder, not_shared
+from kanban_shards.storage.folders import write_whole
 from kanban_shards.storage.locks import FileLock
 
 MOUNTS = """\

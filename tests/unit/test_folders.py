@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import Gateway, attachments, boards, folders
+from kanban_shards import Gateway, attachments, boards
 from kanban_shards.coordinator.backup import backup
 from kanban_shards.coordinator.backup.backup import backups_in, limit_backups, make_backup
 from kanban_shards.coordinator.backup.restore import restore
@@ -18,8 +18,9 @@ from kanban_shards.coordinator.hermes.adopt import ASIDE, BUILDING, adopt, resto
 from kanban_shards.coordinator.hermes.export import HERMES, JSON_LINES, export
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.errors import AlreadyThere, NotAFile, NotAFolder, StorageError
-from kanban_shards.folders import Folder, make_below, open_below, write_whole
 from kanban_shards.paths import BoardPaths
+from kanban_shards.storage import folders
+from kanban_shards.storage.folders import Folder, make_below, open_below, write_whole
 from kanban_shards.workspaces import make_workspace
 
 

@@ -9,11 +9,11 @@ import pytest
 from kanban_shards import Board, Gateway
 from kanban_shards.changes.codec import decode_body
 from kanban_shards.changes.fields import Body
+from kanban_shards.changes.identities import NewTask, makes_only_its_own, new_task
 from kanban_shards.changes.kinds import Create, Decompose, PlannedChild
 from kanban_shards.changes.vectors import View
 from kanban_shards.coordinator.merge.collector import Skipped, look
 from kanban_shards.coordinator.merge.coordinator import Coordinator
-from kanban_shards.identities import NewTask, makes_only_its_own, new_task
 from kanban_shards.paths import BoardPaths, is_task_id
 from kanban_shards.shard import Shard
 from kanban_shards.storage.locks import FileLock

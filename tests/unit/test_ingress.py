@@ -9,9 +9,9 @@ import pytest
 from kanban_shards import Gateway
 from kanban_shards.changes.codec import decode_body
 from kanban_shards.changes.kinds import Create
+from kanban_shards.changes.normalize import spelled
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import InvalidChange, InvalidName
-from kanban_shards.ingress import spelled
 from kanban_shards.paths import BoardPaths
 from tests.ids import new_task_id
 from tests.unit.verbs import Shell, append_unmerged

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kanban_shards import Gateway, journals
+from kanban_shards import Gateway
 from kanban_shards.changes.kinds import Comment
 from kanban_shards.coordinator.cli.main import main as kanban_merge
 from kanban_shards.errors import KanbanError, NotAFile, StrangeJournal
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import sqlite
+from kanban_shards.storage import journals, sqlite
 from kanban_shards.storage.locks import FileLock
 from tests.salvage.boards import make_board
 from tests.strange import name_in_journal

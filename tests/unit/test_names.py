@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from kanban_shards.errors import BoardGone, InvalidName, InvalidTaskId, NotAFile, StorageError, UnknownBoard
-from kanban_shards.folders import SMALL_BYTES
 from kanban_shards.paths import (
     BoardPaths,
     check_board,
@@ -18,6 +17,7 @@ from kanban_shards.paths import (
     is_task_id,
     root_folder,
 )
+from kanban_shards.storage.folders import SMALL_BYTES
 
 BAD_NAMES = ["", "-a", "_a", "A", "ü", "a b", "a/b", "../a", "a.b", "a\n", "a" * 65, "@coordinator", None, 7]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import Gateway, numbered
+from kanban_shards import Gateway
 from kanban_shards.coordinator.backup.backup import backups_in, limit_backups, make_backup
 from kanban_shards.coordinator.hermes import adopt
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import files
+from kanban_shards.storage import files, numbered
 from kanban_shards.storage.locks import FileLock
 
 YEAR_NS = 365 * 24 * 3600 * 10**9

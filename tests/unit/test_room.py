@@ -16,7 +16,7 @@ from kanban_shards.coordinator.hermes.salvage import salvage
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.errors import DiskFull, FileHollow, NoRoom
 from kanban_shards.paths import BoardPaths
-from kanban_shards.room import ALWAYS_BYTES, require_room
+from kanban_shards.storage.space import ALWAYS_BYTES, require_room
 from tests.legacy import write_legacy
 
 PAGES, PAGE_BYTES = 250_000, 4_096

@@ -24,15 +24,14 @@ from kanban_shards.changes.kinds import (
     Schedule,
     Unlink,
 )
-from kanban_shards.coordinator import rounds
 from kanban_shards.coordinator.merge import collector as collect
 from kanban_shards.coordinator.merge import coordinator as passing
-from kanban_shards.coordinator.merge import expiry
+from kanban_shards.coordinator.merge import expiry, rounds
 from kanban_shards.coordinator.merge.collector import QUARANTINED, Collector
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
+from kanban_shards.coordinator.merge.rounds import Rounds
 from kanban_shards.coordinator.recovery.verify import verify
-from kanban_shards.coordinator.rounds import Rounds
 from kanban_shards.coordinator.rules import links
 from kanban_shards.coordinator.state import links as rows
 from kanban_shards.paths import BoardPaths

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kanban_shards import journals
 from kanban_shards.coordinator.hermes.salvage.report import Salvage
 from kanban_shards.coordinator.hermes.salvage.wal import Replayed, replay
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, files, journals, sqlite
 
 JOURNAL, WAL = "-journal", "-wal"
 LEFT_OUT = {

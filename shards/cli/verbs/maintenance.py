@@ -15,10 +15,10 @@ from kanban_shards.cli import text
 from kanban_shards.cli.params import DAYS
 from kanban_shards.cli.session import Session, answer, json_option, table
 from kanban_shards.errors import BoardMissing, NoLog, StorageError
-from kanban_shards.folders import open_below
 from kanban_shards.gateway import Gateway
 from kanban_shards.paths import BoardPaths, check_task_id, root_folder
 from kanban_shards.records import STATUSES
+from kanban_shards.storage.folders import open_below
 
 DAY_S = 24 * 3600
 SEVERITY_COLORS = {"warning": "yellow", "error": "red", "critical": "bright_red"}

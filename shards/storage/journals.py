@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from kanban_shards.errors import CannotOpen, NotAFile, StrangeJournal, cannot_open
-from kanban_shards.owners import make_like, name_of
 from kanban_shards.paths import printable_name
 from kanban_shards.storage.filesystems import FOR_ITS_USER
+from kanban_shards.storage.owners import make_like, name_of
 
 SUFFIX = "-journal"
 # Which journal it is: device and inode.

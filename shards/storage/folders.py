@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import Self
 
 from kanban_shards.errors import NotAFolder, StorageError
-from kanban_shards.owners import acting_for
 from kanban_shards.storage.filesystems import (
     FOR_ALL,
     FOR_ITS_USER,
@@ -30,6 +29,7 @@ from kanban_shards.storage.filesystems import (
     make_folder,
     open_plain,
 )
+from kanban_shards.storage.owners import acting_for
 
 # Far more than a slug, or how a board is shown.
 SMALL_BYTES = 1024 * 1024
