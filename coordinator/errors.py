@@ -5,6 +5,8 @@ Only ``kanban-merge`` and the daemon meet these, so that who reads ``shards`` al
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from kanban_shards.errors import (
     CoordinatorRunning,
     FileBusy,
@@ -19,109 +21,158 @@ from kanban_shards.errors import (
 
 
 class NoService(KanbanError):
-    """There is no service {name} (looked for {path}); `kanban-merge service install` makes one."""
+    template = "There is no service {name} (looked for {path}); `kanban-merge service install` makes one."
+    name: str
+    path: Path | str
 
 
 class ExtraMissing(KanbanError):
-    """This needs {package}, which is not installed; `pip install 'kanban-shards[{extra}]'` brings it."""
+    template = "This needs {package}, which is not installed; `pip install 'kanban-shards[{extra}]'` brings it."
+    package: str
+    extra: str
 
 
 class UpkeepRunning(KanbanError):
-    """Another backup, restore or compaction of this board is under way ({lock} is held); repeat the command when it is
-    through."""
+    template = (
+        "Another backup, restore or compaction of this board is under way ({lock} is held); repeat the command "
+        "when it is through."
+    )
+    lock: Path | str
 
 
 class OpenElsewhere(KanbanError):
-    """{path} is open for writing in {holders}, so it is not replaced; stop that program, then repeat the command."""
+    template = (
+        "{path} is open for writing in {holders}, so it is not replaced; stop that program, then repeat the command."
+    )
+    path: Path | str
+    holders: str
 
 
 # --- 2: the call itself is wrong -------------------------------------------------------------------------------
 
 
 class ServiceNeedsUser(UsageError):
-    """A service of the system runs as the user whose board it is, not as root; name that user with --user."""
+    template = "A service of the system runs as the user whose board it is, not as root; name that user with --user."
 
 
 class UnknownUser(UsageError):
-    """This system knows no user {name!r}; name the one whose board it is with --user."""
+    template = "This system knows no user {name!r}; name the one whose board it is with --user."
+    name: str
 
 
 # --- 3: a file or its surroundings -----------------------------------------------------------------------------
 
 
 class ShardMissing(FileMissing):
-    """There is no shard at {path}, and nothing of {profile} was ever merged, so there is nothing to make it of;
-    `kanban-merge status` names the profiles of this board."""
+    template = (
+        "There is no shard at {path}, and nothing of {profile} was ever merged, so there is nothing to make it "
+        "of; `kanban-merge status` names the profiles of this board."
+    )
+    profile: str
 
 
 class HomeMissing(StorageError):
-    """There is no folder {path}, which --home names. Mind its spelling; `kanban --home {path} init` makes a board
-    there."""
+    template = (
+        "There is no folder {path}, which --home names. Mind its spelling; `kanban --home {path} init` makes a "
+        "board there."
+    )
 
 
 class NotLegacy(StorageError):
-    """{path} is not a board that Hermes wrote ({problem}), so there is nothing to take from it; nothing was changed."""
+    template = (
+        "{path} is not a board that Hermes wrote ({problem}), so there is nothing to take from it; nothing was changed."
+    )
 
 
 class StillOpen(StorageError):
-    """{path} is still open in {holders}; stop what runs there, then repeat the command. Nothing was changed."""
+    template = "{path} is still open in {holders}; stop what runs there, then repeat the command. Nothing was changed."
+    holders: str
 
 
 class CannotTell(StorageError):
-    """This system does not say who has {path} open; stop everything that may use it, and say so with
-    --trust-closed."""
+    template = (
+        "This system does not say who has {path} open; stop everything that may use it, and say so with --trust-closed."
+    )
 
 
 class WrittenMeanwhile(StorageError):
-    """{path} was written while it was read; stop what writes it, then repeat the command. Nothing was changed."""
+    template = (
+        "{path} was written while it was read; stop what writes it, then repeat the command. Nothing was changed."
+    )
 
 
 class OthersThere(StorageError):
-    """{folder} holds {names} beside a board that Hermes wrote: what another board is made of, and must not be merged
-    into this one. Move these files away, then repeat the command."""
+    template = (
+        "{folder} holds {names} beside a board that Hermes wrote: what another board is made of, and must not be "
+        "merged into this one. Move these files away, then repeat the command."
+    )
+    folder: Path | str
+    names: str
 
 
 class NotAdopted(StorageError):
-    """{path} is a board that Hermes writes itself, and nothing of this program lies beside it: there is nothing to
-    restore."""
+    template = (
+        "{path} is a board that Hermes writes itself, and nothing of this program lies beside it: there is "
+        "nothing to restore."
+    )
 
 
 class NotMerged(StorageError):
-    """Not everything that was written is on the board: {shards} could not be merged; `kanban-merge status` says why,
-    and `kanban-merge repair PROFILE` mends a shard. Nothing was changed."""
+    template = (
+        "Not everything that was written is on the board: {shards} could not be merged; `kanban-merge status` "
+        "says why, and `kanban-merge repair PROFILE` mends a shard. Nothing was changed."
+    )
+    shards: str
 
 
 class NothingAdopted(StorageError):
-    """{path} is not there, so there is no original to put back; leave out --original, and {board} becomes a file of
-    Hermes's with everything that is on it."""
+    template = (
+        "{path} is not there, so there is no original to put back; leave out --original, and {board} becomes a "
+        "file of Hermes's with everything that is on it."
+    )
+    board: str
 
 
 class LedgerBehind(StorageError):
-    """{path} holds {held} entries, but the board shows {shown}: the ledger is missing, was replaced by an older copy,
-    or is another board's. Nothing was changed; put the ledger back that belongs to this board, or make it again from
-    board and shards with `kanban-merge repair --ledger`."""
+    template = (
+        "{path} holds {held} entries, but the board shows {shown}: the ledger is missing, was replaced by an "
+        "older copy, or is another board's. Nothing was changed; put the ledger back that belongs to this board, "
+        "or make it again from board and shards with `kanban-merge repair --ledger`."
+    )
+    held: int
+    shown: int
 
 
 class BoardAhead(StorageError):
-    """{path} shows {shown} entries, and no such point is in its ledger, so a rebuild would take from it what it alone
-    has. Nothing was changed; `kanban-merge repair --ledger` makes the ledger fit the board. If the ledger is right and
-    the board is not, move {path} away, and the next pass makes it again."""
+    template = (
+        "{path} shows {shown} entries, and no such point is in its ledger, so a rebuild would take from it what "
+        "it alone has. Nothing was changed; `kanban-merge repair --ledger` makes the ledger fit the board. If the "
+        "ledger is right and the board is not, move {path} away, and the next pass makes it again."
+    )
+    shown: int
 
 
 class NothingToRepair(StorageError):
-    """{path} is sound, so nothing was changed; `kanban-merge verify` checks everything."""
+    template = "{path} is sound, so nothing was changed; `kanban-merge verify` checks everything."
 
     exit_code = 1
 
 
 class SnapshotMissing(StorageError):
-    """There is no snapshot at {path}, and the ledger begins behind one, at {base}; `kanban-merge repair --snapshot`
-    makes a new one of the board as it stands."""
+    template = (
+        "There is no snapshot at {path}, and the ledger begins behind one, at {base}; `kanban-merge repair "
+        "--snapshot` makes a new one of the board as it stands."
+    )
+    base: int
 
 
 class SnapshotStrange(StorageError):
-    """{path} shows the board at {shown}, and no such point is in the ledger: one of them is another board's, or an
-    older copy. Nothing was changed; {cure}."""
+    template = (
+        "{path} shows the board at {shown}, and no such point is in the ledger: one of them is another board's, "
+        "or an older copy. Nothing was changed; {cure}."
+    )
+    shown: int
+    cure: str
 
     def __init__(self, *, path: object, shown: int, has_board: bool) -> None:
         cure = "`kanban-merge repair --snapshot` makes a new one of the board as it stands"
@@ -131,109 +182,160 @@ class SnapshotStrange(StorageError):
 
 
 class BoardBehind(StorageError):
-    """The board shows {shown} entries, and its ledger begins behind {base}, so it cannot catch up;
-    `kanban-merge rebuild` makes it again from the snapshot and the ledger."""
+    template = (
+        "The board shows {shown} entries, and its ledger begins behind {base}, so it cannot catch up; "
+        "`kanban-merge rebuild` makes it again from the snapshot and the ledger."
+    )
+    shown: int
+    base: int
 
 
 class NotVerified(StorageError):
-    """{path} is not what its ledger gives ({problem}), so nothing was dropped; `kanban-merge verify` says more."""
+    template = (
+        "{path} is not what its ledger gives ({problem}), so nothing was dropped; `kanban-merge verify` says more."
+    )
 
 
 class NoBackup(StorageError):
-    """There is no backup at {path}; `kanban-merge backups` shows those there are."""
+    template = "There is no backup at {path}; `kanban-merge backups` shows those there are."
 
 
 class BackupFailed(StorageError):
-    """No backup of {path} was made, because its copy is not sound: {problem}. Earlier backups are as they were;
-    `kanban-merge verify` says what to mend first."""
+    template = (
+        "No backup of {path} was made, because its copy is not sound: {problem}. Earlier backups are as they "
+        "were; `kanban-merge verify` says what to mend first."
+    )
 
 
 class BackupUnsound(StorageError):
-    """The backup {path} is not sound: {problem}. Nothing was changed; take another one."""
+    template = "The backup {path} is not sound: {problem}. Nothing was changed; take another one."
 
 
 class AnotherBoard(StorageError):
-    """{path} is sound, and another board's than the backup {backup}, or it went another way since that was made.
-    Nothing was changed; name the board that is meant with --home or --board, or, if the backup shall take its place,
-    move {away} away and repeat the command."""
+    template = (
+        "{path} is sound, and another board's than the backup {backup}, or it went another way since that was "
+        "made. Nothing was changed; name the board that is meant with --home or --board, or, if the backup shall "
+        "take its place, move {away} away and repeat the command."
+    )
+    backup: Path | str
+    away: Path | str
 
 
 class CompactedPast(StorageError):
-    """{path} no longer holds the changes {first} to {last}, and neither does the backup. Nothing was changed; take a
-    newer backup, or, if those changes may be lost, move that file away and repeat the command."""
+    template = (
+        "{path} no longer holds the changes {first} to {last}, and neither does the backup. Nothing was changed; "
+        "take a newer backup, or, if those changes may be lost, move that file away and repeat the command."
+    )
+    first: int
+    last: int
 
 
 class BeyondRepair(StorageError):
-    """{path} cannot be made again: {problem}. Put the newest copy of that file back and repeat the repair, or put a
-    backup back (`kanban-merge backups` shows those there are, `kanban-merge restore BACKUP` does it); nothing was
-    changed."""
+    template = (
+        "{path} cannot be made again: {problem}. Put the newest copy of that file back and repeat the repair, or "
+        "put a backup back (`kanban-merge backups` shows those there are, `kanban-merge restore BACKUP` does it); "
+        "nothing was changed."
+    )
 
 
 class LedgerBeyondRepair(BeyondRepair):
-    """{path} cannot be made again of board and shards: {problem}. Put the newest copy of that file back and repeat the
-    repair, or put a backup back (`kanban-merge backups` shows those there are, `kanban-merge restore BACKUP` does it).
-    Without either, `kanban-merge repair --ledger --from-board` begins a new ledger behind the board as it stands: the
-    board keeps every task, and a replay begins there. Nothing was changed."""
+    template = (
+        "{path} cannot be made again of board and shards: {problem}. Put the newest copy of that file back and "
+        "repeat the repair, or put a backup back (`kanban-merge backups` shows those there are, `kanban-merge "
+        "restore BACKUP` does it). Without either, `kanban-merge repair --ledger --from-board` begins a new "
+        "ledger behind the board as it stands: the board keeps every task, and a replay begins there. Nothing was "
+        "changed."
+    )
 
 
 class NoneOfThree(BeyondRepair):
-    """{path} cannot be made again: {problem}, and there is no board. Put a backup back (`kanban-merge backups` shows
-    those there are, `kanban-merge restore BACKUP` does it); without one, `kanban-merge rebuild` keeps this file under
-    another name and begins with what snapshot and shards hold. Nothing was changed."""
+    template = (
+        "{path} cannot be made again: {problem}, and there is no board. Put a backup back (`kanban-merge backups` "
+        "shows those there are, `kanban-merge restore BACKUP` does it); without one, `kanban-merge rebuild` keeps "
+        "this file under another name and begins with what snapshot and shards hold. Nothing was changed."
+    )
 
 
 class NotABoard(StorageError):
-    """{path} is not a board of Hermes: {problem}. Nothing was read from it or changed; name a board's kanban.db."""
+    template = (
+        "{path} is not a board of Hermes: {problem}. Nothing was read from it or changed; name a board's kanban.db."
+    )
 
 
 class NoBoards(StorageError):
-    """There is no board of Hermes's in {path}: no kanban.db there, and none in a folder of kanban/boards; name a
-    board's kanban.db, or the home of a Hermes."""
+    template = (
+        "There is no board of Hermes's in {path}: no kanban.db there, and none in a folder of kanban/boards; name "
+        "a board's kanban.db, or the home of a Hermes."
+    )
 
 
 class BeyondSalvage(StorageError):
-    """{path} is damaged, and not one row of a task, event or comment could be read from it ({problem}). Nothing was
-    changed; put a backup in its place."""
+    template = (
+        "{path} is damaged, and not one row of a task, event or comment could be read from it ({problem}). "
+        "Nothing was changed; put a backup in its place."
+    )
 
 
 class FileReplaced(StorageError):
-    """{path} was removed or replaced while this coordinator had it open, so this pass merged nothing; the next one
-    opens what is there. Nothing is lost: what was written meanwhile is in the shards."""
+    template = (
+        "{path} was removed or replaced while this coordinator had it open, so this pass merged nothing; the next "
+        "one opens what is there. Nothing is lost: what was written meanwhile is in the shards."
+    )
 
 
 class BoardAndLedgerGone(StorageError):
-    """{board} and {ledger} were both removed, so the order of what was merged is known to nobody now, and nothing is
-    merged. Put one of them back; or start this program again, and it begins a new board with what the shards hold."""
+    template = (
+        "{board} and {ledger} were both removed, so the order of what was merged is known to nobody now, and "
+        "nothing is merged. Put one of them back; or start this program again, and it begins a new board with "
+        "what the shards hold."
+    )
+    board: str
+    ledger: Path | str
 
 
 class BreaksAgain(StorageError):
-    """{path} was made again {times} times within an hour and is damaged once more ({problem}), so it is left as it is.
-    Look for what damages it (another program that writes there, the disk); {cure}, and so does the daemon once it is
-    started again."""
+    template = (
+        "{path} was made again {times} times within an hour and is damaged once more ({problem}), so it is left "
+        "as it is. Look for what damages it (another program that writes there, the disk); {cure}, and so does "
+        "the daemon once it is started again."
+    )
+    times: int
+    cure: str
 
     def __init__(self, *, path: object, times: int, problem: str) -> None:
         super().__init__(path=path, times=times, problem=problem, cure=cure_of(path))
 
 
 class NotOurService(StorageError):
-    """{path} was not written by this program, so it stays as it is; move it away, or remove it yourself."""
+    template = "{path} was not written by this program, so it stays as it is; move it away, or remove it yourself."
 
 
 class FileHeld(FileBusy):
-    """{path} is locked by {holder}, which is not the coordinator, so nothing is merged; end that process, and what is
-    written is merged."""
+    template = (
+        "{path} is locked by {holder}, which is not the coordinator, so nothing is merged; end that process, and "
+        "what is written is merged."
+    )
+    holder: str
 
 
 # --- 4 and 5: the coordinator ----------------------------------------------------------------------------------
 
 
 class LockHeld(CoordinatorRunning):
-    """The coordinator's lock, {lock}, is held by {holder}; unless that process ends, nothing is merged. Whoever may
-    read that file may take the lock."""
+    template = (
+        "The coordinator's lock, {lock}, is held by {holder}; unless that process ends, nothing is merged. "
+        "Whoever may read that file may take the lock."
+    )
+    lock: Path | str
 
 
 class NotCoordinator(KanbanError):
-    """Process {pid} no longer is the coordinator of {folder}, because {lock} was removed or replaced; it merged nothing
-    more. A lock file is never to be removed, not even one that looks old."""
+    template = (
+        "Process {pid} no longer is the coordinator of {folder}, because {lock} was removed or replaced; it "
+        "merged nothing more. A lock file is never to be removed, not even one that looks old."
+    )
+    pid: int
+    folder: Path | str
+    lock: Path | str
 
     exit_code = 5

@@ -1,7 +1,7 @@
 """What can go wrong, each as one sentence that says what happened and what to do next.
 
-The docstring of an exception is its message; names in braces are filled from the facts it is raised with, and the
-facts stay readable as attributes, so a caller never parses a sentence. ``exit_code`` is what the commands end with.
+An error's ``template`` is its message; names in braces are filled from the facts it is raised with, and the facts stay
+readable as attributes, so a caller never parses a sentence. ``exit_code`` is what the commands end with.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import errno
 import os
 import re
 import resource
+from pathlib import Path
+from typing import Any, ClassVar
 
 # The exit code of a command that did what it was asked, and found something that needs a person.
 NEEDS_ATTENTION = 6
@@ -17,24 +19,31 @@ NEEDS_ATTENTION = 6
 _END_OF_FACTS = re.compile(r"[.;](?= |$)")
 
 
-class KanbanError(Exception):
-    """Something about the board went wrong."""
+class LawBroken(RuntimeError):
+    """This program was about to break a law of docs/design.md, and did not: a bug, and nothing that a caller can end.
+    Raised and not asserted, because ``python -O`` drops assertions."""
 
-    exit_code = 1
+
+class KanbanError(Exception):
+    """Something about the board went wrong. Each kind declares the facts it is raised with, and its sentence,
+    ``template``: an attribute and no docstring, which ``python -OO`` would take away."""
+
+    template: ClassVar[str] = "Something about the board went wrong."
+    exit_code: ClassVar[int] = 1
     # Facts that a program is told beside the sentence.
-    told: tuple[str, ...] = ()
+    told: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, **facts: object) -> None:
         self.facts = facts
         for name, value in facts.items():
             setattr(self, name, value)
-        super().__init__(_printable(_template(type(self)).format(**facts)))
+        super().__init__(_printable(self.template.format(**facts)))
 
     @property
     def happened(self) -> str:
         """What happened, without what to do about it: the sentence up to its first semicolon or full stop. This is what
         another sentence quotes, whose advice is its own."""
-        return _printable(_END_OF_FACTS.split(_template(type(self)), maxsplit=1)[0].format(**self.facts))
+        return _printable(_END_OF_FACTS.split(self.template, maxsplit=1)[0].format(**self.facts))
 
     @property
     def advice(self) -> str:
@@ -42,13 +51,9 @@ class KanbanError(Exception):
         rest = str(self)[len(self.happened) :].lstrip(".; ")
         return rest[:1].upper() + rest[1:]
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         """So that it survives the way from one process to another."""
         return _restored, (type(self), self.args, self.__dict__)
-
-
-def _template(kind: type[KanbanError]) -> str:
-    return " ".join((kind.__doc__ or kind.__name__).split())
 
 
 def _printable(sentence: str) -> str:
@@ -62,7 +67,7 @@ def _as_code(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
-def _restored(kind: type[KanbanError], args: tuple, state: dict) -> KanbanError:
+def _restored(kind: type[KanbanError], args: tuple[Any, ...], state: dict[str, Any]) -> KanbanError:
     error = kind.__new__(kind, *args)
     error.__dict__.update(state)
     return error
@@ -72,134 +77,190 @@ def _restored(kind: type[KanbanError], args: tuple, state: dict) -> KanbanError:
 
 
 class Refused(KanbanError):
-    """{sentence}"""
+    template = "{sentence}"
 
     # The coordinator's verdict on a change. ``reason`` is a word of the closed set in docs/design.md ("Verdicts").
     # ``answer`` holds the facts of the refusal.
     reason: str
     sentence: str
-    answer: dict
+    answer: dict[str, Any]
 
 
 class UnknownTask(KanbanError):
-    """There is no task {task_id} on this board; `kanban list` shows the tasks there are."""
+    template = "There is no task {task_id} on this board; `kanban list` shows the tasks there are."
+    task_id: str
 
 
 class UnknownRun(KanbanError):
-    """There is no run {run_id} on this board; `kanban runs TASK` shows a task's runs."""
+    template = "There is no run {run_id} on this board; `kanban runs TASK` shows a task's runs."
+    run_id: int
 
 
 class EarlierUndecided(KanbanError):
-    """Nothing was written, because change {seq} of {profile}, which was written before, has no verdict yet; {why}.
-    Repeat the call once that one is merged; `kanban-merge status` shows what holds it up."""
+    template = (
+        "Nothing was written, because change {seq} of {profile}, which was written before, has no verdict yet; "
+        "{why}. Repeat the call once that one is merged; `kanban-merge status` shows what holds it up."
+    )
+    seq: int
+    profile: str
+    why: str
 
 
 class GivenUp(KanbanError):
-    """Change {seq} of {profile} was written, but the shard was made again without it (`kanban-merge repair`), so it has
-    no verdict. The file that was set aside holds it; repeat the call if it is still wanted."""
+    template = (
+        "Change {seq} of {profile} was written, but the shard was made again without it (`kanban-merge repair`), "
+        "so it has no verdict. The file that was set aside holds it; repeat the call if it is still wanted."
+    )
+    seq: int
+    profile: str
 
 
 class NoOpenRun(KanbanError):
-    """Task {task_id} has no open run (its status is {status}); claim it first."""
+    template = "Task {task_id} has no open run (its status is {status}); claim it first."
+    task_id: str
+    status: str
 
 
 class DefaultBoardStays(KanbanError):
-    """The board {slug} is the home's own and cannot be removed; archive its tasks instead."""
+    template = "The board {slug} is the home's own and cannot be removed; archive its tasks instead."
+    slug: str
 
 
 class BoardInUse(KanbanError):
-    """The board {slug} is not moved while somebody writes it: a process of {profile} holds {lock}. Stop it, then
-    repeat the command."""
+    template = (
+        "The board {slug} is not moved while somebody writes it: a process of {profile} holds {lock}. Stop it, "
+        "then repeat the command."
+    )
+    slug: str
+    profile: str
+    lock: Path | str
 
 
 class NoLog(KanbanError):
-    """There is no log of {task_id} at {path}; its worker has not started, or the log was removed."""
+    template = "There is no log of {task_id} at {path}; its worker has not started, or the log was removed."
+    task_id: str
+    path: Path | str
 
 
 class NotLinked(KanbanError):
-    """{child_id} did not wait for {parent_id}; `kanban show {child_id}` shows what it waits for."""
+    template = "{child_id} did not wait for {parent_id}; `kanban show {child_id}` shows what it waits for."
+    child_id: str
+    parent_id: str
 
 
 class NotSubscribed(KanbanError):
-    """That chat was not subscribed to {task_id}; `kanban notify-list {task_id}` shows which are."""
+    template = "That chat was not subscribed to {task_id}; `kanban notify-list {task_id}` shows which are."
+    task_id: str
 
 
 class UnknownAttachment(KanbanError):
-    """There is no attachment {attachment_id} on this board; `kanban attachments TASK` shows a task's."""
+    template = "There is no attachment {attachment_id} on this board; `kanban attachments TASK` shows a task's."
+    attachment_id: int
 
 
 class UnknownLetter(KanbanError):
-    """There is no dead letter {letter_id} on this board; `kanban notify-dead` shows those there are."""
+    template = "There is no dead letter {letter_id} on this board; `kanban notify-dead` shows those there are."
+    letter_id: int
 
 
 # --- 2: the call itself is wrong -------------------------------------------------------------------------------
 
 
 class UsageError(KanbanError):
-    """The call does not make sense."""
+    template = "The call does not make sense."
 
     exit_code = 2
 
 
 class InvalidName(UsageError):
-    """{name!r} cannot name a {what}: use 1 to 64 of a-z, 0-9, '-' and '_', beginning with a letter or a digit."""
+    template = (
+        "{name!r} cannot name a {what}: use 1 to 64 of a-z, 0-9, '-' and '_', beginning with a letter or a digit."
+    )
+    name: str
+    what: str
 
 
 class InvalidTaskId(UsageError):
-    """{task_id!r} is not a task id: those look like t_ and at least eight hexadecimal digits."""
+    template = "{task_id!r} is not a task id: those look like t_ and at least eight hexadecimal digits."
+    task_id: str
 
 
 class InvalidChange(UsageError):
-    """This {kind} cannot be written: {problem}."""
+    template = "This {kind} cannot be written: {problem}."
+    kind: str
+    problem: str
 
 
 class TooLarge(UsageError):
-    """This {kind} is {size_bytes} bytes, and a change holds at most {limit_bytes}; put large content into a file
-    and name the file in the task."""
+    template = (
+        "This {kind} is {size_bytes} bytes, and a change holds at most {limit_bytes}; put large content into a "
+        "file and name the file in the task."
+    )
+    kind: str
+    size_bytes: int
+    limit_bytes: int
 
 
 class AttachmentTooLarge(UsageError):
-    """{path} is {size_bytes} bytes, and an attachment holds at most {limit_bytes}; attach a part of it, or name where
-    it lies in a comment."""
+    template = (
+        "{path} is {size_bytes} bytes, and an attachment holds at most {limit_bytes}; attach a part of it, or "
+        "name where it lies in a comment."
+    )
+    path: Path | str
+    size_bytes: int
+    limit_bytes: int
 
 
 class Reentered(UsageError):
-    """This call interrupts another one of the same thread, as a signal handler does, and would wait for it without end;
-    note the signal there, and make the call when the other one has returned. Nothing was written."""
+    template = (
+        "This call interrupts another one of the same thread, as a signal handler does, and would wait for it "
+        "without end; note the signal there, and make the call when the other one has returned. Nothing was "
+        "written."
+    )
 
 
 class GatewayClosed(UsageError):
-    """This gateway of {profile} is closed, so nothing was written; open a new one."""
+    template = "This gateway of {profile} is closed, so nothing was written; open a new one."
+    profile: str
 
 
 class DaemonMoved(UsageError):
-    """The coordinator is a command of its own: `kanban-merge daemon`; which tasks to start, `kanban dispatch` says."""
+    template = (
+        "The coordinator is a command of its own: `kanban-merge daemon`; which tasks to start, `kanban dispatch` says."
+    )
 
 
 # --- 3: a file or its surroundings -----------------------------------------------------------------------------
 
 
 class StorageError(KanbanError):
-    """{path} cannot be used: {problem}."""
+    template = "{path} cannot be used: {problem}."
+    path: Path | str
+    problem: str
 
     exit_code = 3
 
 
 class FileMissing(StorageError):
-    """There is no {role} at {path}."""
+    template = "There is no {role} at {path}."
+    role: str
 
 
 class BoardMissing(FileMissing):
-    """There is no board at {path} yet; `kanban init` makes one, and so does the first task that is created."""
+    template = "There is no board at {path} yet; `kanban init` makes one, and so does the first task that is created."
 
 
 class BoardLost(BoardMissing):
-    """There is no board at {path}, but its ledger is there; `kanban-merge --once` makes it again."""
+    template = "There is no board at {path}, but its ledger is there; `kanban-merge --once` makes it again."
 
 
 class HistoryLost(BoardMissing):
-    """There is neither a board at {path} nor its ledger, and {problem}. No new board is made over that:
-    `kanban-merge restore BACKUP` puts a backup back (`kanban-merge backups` shows those there are); {otherwise}."""
+    template = (
+        "There is neither a board at {path} nor its ledger, and {problem}. No new board is made over that: "
+        "`kanban-merge restore BACKUP` puts a backup back (`kanban-merge backups` shows those there are); "
+        "{otherwise}."
+    )
+    otherwise: str
 
     def __init__(self, *, path: object, has_snapshot: bool) -> None:
         if has_snapshot:
@@ -212,15 +273,18 @@ class HistoryLost(BoardMissing):
 
 
 class LedgerMissing(FileMissing):
-    """There is no ledger at {path}; `kanban-merge repair --ledger` makes it again from board and shards."""
+    template = "There is no ledger at {path}; `kanban-merge repair --ledger` makes it again from board and shards."
 
 
 class UnknownBoard(StorageError):
-    """There is no board named {slug} (looked for {path}); `kanban boards create {slug}` makes one."""
+    template = "There is no board named {slug} (looked for {path}); `kanban boards create {slug}` makes one."
+    slug: str
 
 
 class BoardGone(UnknownBoard):
-    """There is no board named {slug} any more (looked for {path}), and {pointer} points to it; {cure}."""
+    template = "There is no board named {slug} any more (looked for {path}), and {pointer} points to it; {cure}."
+    pointer: Path | str
+    cure: str
 
     def __init__(self, *, slug: str, path: object, pointer: str) -> None:
         if pointer.startswith("HERMES_"):
@@ -231,33 +295,47 @@ class BoardGone(UnknownBoard):
 
 
 class ForeignFile(StorageError):
-    """{path} is not a {role} of this project, so nothing was written to it; move it aside, or name another folder
-    with --home."""
+    template = (
+        "{path} is not a {role} of this project, so nothing was written to it; move it aside, or name another "
+        "folder with --home."
+    )
+    role: str
 
 
 class LegacyBoard(StorageError):
-    """{path} is a board that Hermes writes itself, so nothing was written to it; `kanban-merge adopt` moves it here
-    (and `kanban-merge restore-legacy` back), or use another folder with --home."""
+    template = (
+        "{path} is a board that Hermes writes itself, so nothing was written to it; `kanban-merge adopt` moves it "
+        "here (and `kanban-merge restore-legacy` back), or use another folder with --home."
+    )
 
 
 class StrangeSchema(StorageError):
-    """{path} holds tables, triggers or views that no version of this program makes, so nothing in it is trusted;
-    {cure}."""
+    template = (
+        "{path} holds tables, triggers or views that no version of this program makes, so nothing in it is "
+        "trusted; {cure}."
+    )
+    cure: str
 
     def __init__(self, *, path: object) -> None:
         super().__init__(path=path, cure=cure_of(path))
 
 
 class NotAFile(StorageError):
-    """{path} is a folder, a pipe, a link or a device and no file, so it was not opened; move it away, then {cure}."""
+    template = (
+        "{path} is a folder, a pipe, a link or a device and no file, so it was not opened; move it away, then {cure}."
+    )
+    cure: str
 
     def __init__(self, *, path: object) -> None:
         super().__init__(path=path, cure=cure_of(re.sub("-(journal|wal|shm)$", "", str(path))))
 
 
 class StrangeJournal(StorageError):
-    """{path}-journal {problem}, so nothing was rolled back or written; move that journal away, and if {path} is damaged
-    without it, {cure}."""
+    template = (
+        "{path}-journal {problem}, so nothing was rolled back or written; move that journal away, and if {path} "
+        "is damaged without it, {cure}."
+    )
+    cure: str
 
     def __init__(self, *, path: object, problem: str) -> None:
         cure = "`kanban-merge adopt` saves what can be read" if is_without_ledger(path) else cure_of(path)
@@ -265,23 +343,32 @@ class StrangeJournal(StorageError):
 
 
 class NotAFolder(StorageError):
-    """{path} is a link or a file and no folder, so nothing was done behind it: below a home, and in a board's folder,
-    no link is followed. Move it away and repeat the command; to keep what belongs there on another disk, mount a folder
-    of that disk in its place."""
+    template = (
+        "{path} is a link or a file and no folder, so nothing was done behind it: below a home, and in a board's "
+        "folder, no link is followed. Move it away and repeat the command; to keep what belongs there on another "
+        "disk, mount a folder of that disk in its place."
+    )
 
 
 class NewerSchema(StorageError):
-    """{path} was made by a newer version of this program (schema {found}, this one knows {known}); update this
-    program. Nothing was read or changed."""
+    template = (
+        "{path} was made by a newer version of this program (schema {found}, this one knows {known}); update this "
+        "program. Nothing was read or changed."
+    )
+    found: object
+    known: object
 
 
 class SchemaMoved(NewerSchema):
-    """{path} was brought to schema {found} by a newer version of this program while this process, which knows {known},
-    had it open; restart this process, with the newer version. Nothing was read or changed."""
+    template = (
+        "{path} was brought to schema {found} by a newer version of this program while this process, which knows "
+        "{known}, had it open; restart this process, with the newer version. Nothing was read or changed."
+    )
 
 
 class Damaged(StorageError):
-    """{path} is damaged ({problem}). Nothing was changed; {cure}."""
+    template = "{path} is damaged ({problem}). Nothing was changed; {cure}."
+    cure: str
 
     def __init__(self, *, path: object, problem: str) -> None:
         cure = cure_of(path)
@@ -291,26 +378,41 @@ class Damaged(StorageError):
 
 
 class CannotOpen(StorageError):
-    """{path} cannot be opened ({problem}); check that its folder exists and that this user may write there."""
+    template = "{path} cannot be opened ({problem}); check that its folder exists and that this user may write there."
 
 
 class OutputLost(StorageError):
-    """The output cannot be written ({problem}). A change that was asked for may be made all the same: look before you
-    repeat it."""
+    template = (
+        "The output cannot be written ({problem}). A change that was asked for may be made all the same: look "
+        "before you repeat it."
+    )
 
 
 class DiskFull(StorageError):
-    """The disk that holds {path} is full. What was being written is not in the file; free some space and repeat it."""
+    template = (
+        "The disk that holds {path} is full. What was being written is not in the file; free some space and repeat it."
+    )
 
 
 class NoRoom(DiskFull):
-    """A copy of {path} takes {size_bytes} bytes, and of the {free_bytes} that are free in {folder}, {spare_bytes} must
-    stay free. It was not made; free some space and repeat it."""
+    template = (
+        "A copy of {path} takes {size_bytes} bytes, and of the {free_bytes} that are free in {folder}, "
+        "{spare_bytes} must stay free. It was not made; free some space and repeat it."
+    )
+    size_bytes: int
+    free_bytes: int
+    folder: Path | str
+    spare_bytes: int
 
 
 class FileHollow(StorageError):
-    """{path} says that it has {size_bytes} bytes, and holds {held_bytes} of them on the disk: something else than this
-    program made it so long, and no copy of it is made. {cure}."""
+    template = (
+        "{path} says that it has {size_bytes} bytes, and holds {held_bytes} of them on the disk: something else "
+        "than this program made it so long, and no copy of it is made. {cure}."
+    )
+    size_bytes: int
+    held_bytes: int
+    cure: str
 
     def __init__(self, *, path: object, size_bytes: int, held_bytes: int) -> None:
         cure = cure_of(path)
@@ -319,58 +421,91 @@ class FileHollow(StorageError):
 
 
 class FileBusy(StorageError):
-    """{path} stayed locked by another process for {waited_s:g} seconds; repeat the command, and if that does not
-    help, look for a stopped process that holds {lock}."""
+    template = (
+        "{path} stayed locked by another process for {waited_s:g} seconds; repeat the command, and if that does "
+        "not help, look for a stopped process that holds {lock}."
+    )
+    waited_s: float
+    lock: Path | str
 
 
 class NoSharedMemory(StorageError):
-    """{path} lies on a filesystem that cannot share memory between processes ({found}); put the board on a local disk
-    with --home."""
+    template = (
+        "{path} lies on a filesystem that cannot share memory between processes ({found}); put the board on a "
+        "local disk with --home."
+    )
+    found: object
 
 
 class ShardBehind(StorageError):
-    """{path} holds {head} changes, but {merged} of this profile were merged already: the file is missing or was
-    replaced by an older copy. Nothing was written; put the newest copy back, or make the shard again from the ledger
-    with `kanban-merge repair {profile}`."""
+    template = (
+        "{path} holds {head} changes, but {merged} of this profile were merged already: the file is missing or "
+        "was replaced by an older copy. Nothing was written; put the newest copy back, or make the shard again "
+        "from the ledger with `kanban-merge repair {profile}`."
+    )
+    head: int
+    merged: int
+    profile: str
 
 
 class StillWritten(StorageError):
-    """{path} is open for writing in {holders}, and what is copied from it now would be worthless; stop that first,
-    then repeat the command. Nothing was changed."""
+    template = (
+        "{path} is open for writing in {holders}, and what is copied from it now would be worthless; stop that "
+        "first, then repeat the command. Nothing was changed."
+    )
+    holders: str
 
     exit_code = 1
 
 
 class AlreadyThere(StorageError):
-    """There is a file at {path} already, and it is not overwritten; name another one."""
+    template = "There is a file at {path} already, and it is not overwritten; name another one."
 
     exit_code = 1
 
 
 class TooManyFiles(StorageError):
-    """{path} cannot be opened, because this process has as many files open as it may ({limit}). Nothing is lost; it
-    goes on when some are closed. `ulimit -n`, or LimitNOFILE in a systemd unit, allows more."""
+    template = (
+        "{path} cannot be opened, because this process has as many files open as it may ({limit}). Nothing is "
+        "lost; it goes on when some are closed. `ulimit -n`, or LimitNOFILE in a systemd unit, allows more."
+    )
+    limit: int
 
     def __init__(self, *, path: object) -> None:
         super().__init__(path=path, limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 class ShardOfAnother(StorageError):
-    """{path} is the shard of {found}, not of {profile}: it was copied or renamed. Nothing was written; give the file
-    its own name back."""
+    template = (
+        "{path} is the shard of {found}, not of {profile}: it was copied or renamed. Nothing was written; give "
+        "the file its own name back."
+    )
+    found: object
+    profile: str
 
 
 class Forked(StorageError):
-    """{path} was opened by process {opened_by}, and this is process {pid}, its fork; open a new Gateway or Board
-    after the fork."""
+    template = (
+        "{path} was opened by process {opened_by}, and this is process {pid}, its fork; open a new Gateway or "
+        "Board after the fork."
+    )
+    opened_by: int
+    pid: int
 
 
 # --- 4 and 5: the coordinator ----------------------------------------------------------------------------------
 
 
 class Undecided(KanbanError):
-    """Change {seq} of {profile}{on_task} is safely written, but has no verdict after {waited_s:g} seconds; {why}. Do
-    not repeat it, for it will be merged later; `kanban-merge status` shows what holds it up."""
+    template = (
+        "Change {seq} of {profile}{on_task} is safely written, but has no verdict after {waited_s:g} seconds; "
+        "{why}. Do not repeat it, for it will be merged later; `kanban-merge status` shows what holds it up."
+    )
+    seq: int
+    profile: str
+    on_task: str
+    waited_s: float
+    why: str
 
     exit_code = 4
     told = ("profile", "seq", "task_id")
@@ -381,12 +516,17 @@ class Undecided(KanbanError):
 
 
 class Quarantined(Undecided):
-    """Change {seq} of {profile}{on_task} is safely written, and is not merged, because the shard is quarantined:
-    {why}."""
+    template = (
+        "Change {seq} of {profile}{on_task} is safely written, and is not merged, because the shard is "
+        "quarantined: {why}."
+    )
 
 
 class CoordinatorRunning(KanbanError):
-    """Another coordinator works on this board: {holder}. One is enough; stop that one first if this one shall run."""
+    template = (
+        "Another coordinator works on this board: {holder}. One is enough; stop that one first if this one shall run."
+    )
+    holder: str
 
     exit_code = 5
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 
 import click
 
 from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
-from kanban_shards.coordinator.demo.screen import tell
+from kanban_shards.coordinator.cli.demo_view import lines, live, nothing, tell
 from kanban_shards.coordinator.demo.story import run_demo
 from kanban_shards.errors import NEEDS_ATTENTION
 
@@ -22,7 +23,9 @@ from kanban_shards.errors import NEEDS_ATTENTION
 @click.pass_context
 def demo(ctx: click.Context, seconds: float, profiles: str, keep: str | None, chaos: bool, as_json: bool) -> None:
     """Watch several profiles work on one board, on a board of its own, and see it checked."""
-    outcome = run_demo(profiles.split(","), seconds, keep, chaos, quiet=as_json)
+    outcome = run_demo(
+        profiles.split(","), seconds, keep, chaos, nothing if as_json else live if sys.stdout.isatty() else lines
+    )
     if as_json:
         text.print_json({"clean": outcome.clean, **asdict(outcome)})
     else:

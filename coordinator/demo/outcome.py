@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,3 +44,8 @@ class Outcome:
     def clean(self) -> bool:
         """Whether the checks found nothing wrong."""
         return not self.checked.problems
+
+
+Show = Callable[[Picture], None]
+# Given the profiles and whether processes are killed: for as long as it is entered, it shows a Picture.
+Screen = Callable[[list[str], bool], AbstractContextManager[Show]]

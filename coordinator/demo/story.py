@@ -10,17 +10,15 @@ from __future__ import annotations
 import os
 import random
 import statistics
-import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 from kanban_shards.board import Board
 from kanban_shards.coordinator.demo.check import Account, check
 from kanban_shards.coordinator.demo.crew import DAEMON, LOOK_EVERY_S, Crew
-from kanban_shards.coordinator.demo.outcome import Outcome, Picture
+from kanban_shards.coordinator.demo.outcome import Outcome, Picture, Screen, Show
 from kanban_shards.errors import BoardMissing, UsageError
 from kanban_shards.paths import BoardPaths, check_profile
 
@@ -32,11 +30,12 @@ RATE_OVER = 5
 
 
 class FolderInUse(UsageError):
-    """{folder} is not an empty folder; name a new one with --keep."""
+    template = "{folder} is not an empty folder; name a new one with --keep."
+    folder: Path | str
 
 
-def run_demo(profiles: list[str], seconds: float, keep: str | None, chaos: bool, quiet: bool) -> Outcome:
-    """Play it, show it unless ``quiet``, and check it.
+def run_demo(profiles: list[str], seconds: float, keep: str | None, chaos: bool, screen: Screen) -> Outcome:
+    """Play it, show it on ``screen``, and check it.
 
     ``keep``: a new or empty folder that the board is left in; None leaves nothing behind. Raises InvalidName,
     FolderInUse, StorageError.
@@ -46,7 +45,7 @@ def run_demo(profiles: list[str], seconds: float, keep: str | None, chaos: bool,
         home = _new_folder(Path(keep)) if keep else Path(scratch, "board")
         crew = Crew(Path(scratch), home, team)
         try:
-            return Demo(crew, seconds, chaos, keep).play(quiet)
+            return Demo(crew, seconds, chaos, keep).play(screen)
         finally:
             crew.kill()
 
@@ -63,10 +62,10 @@ class Demo:
         self._merged_then = 0
         self._merged: list[tuple[float, int]] = []
 
-    def play(self, quiet: bool) -> Outcome:
+    def play(self, screen: Screen) -> Outcome:
         """Everything. Ctrl-C ends the work early; what was written is merged and checked all the same."""
         crew, interrupted = self._crew, False
-        with _screen(quiet, crew.team, self._chaos) as show, Board(crew.paths) as board:
+        with screen(crew.team, self._chaos) as show, Board(crew.paths) as board:
             try:
                 self._begin(board, show)
                 self._work(board, show)
@@ -97,7 +96,7 @@ class Demo:
             kept=self._keep and str(crew.paths.folder),
         )
 
-    def _begin(self, board: Board, show) -> None:
+    def _begin(self, board: Board, show: Show) -> None:
         """Start everybody; the clock runs once each has something on the board."""
         for name in (DAEMON, *self._crew.team):
             self._crew.start(name)
@@ -108,7 +107,7 @@ class Demo:
             self._crew.look()
         self._started = time.monotonic()
 
-    def _work(self, board: Board, show) -> None:
+    def _work(self, board: Board, show: Show) -> None:
         end = self._started + self._seconds
         next_kill = self._started if self._chaos else end
         while (now := time.monotonic()) < end:
@@ -179,15 +178,3 @@ def _new_folder(folder: Path) -> Path:
         raise FolderInUse(folder=folder)
     BoardPaths(folder.absolute()).make_folder()
     return folder.absolute()
-
-
-@contextmanager
-def _screen(quiet: bool, team: list[str], chaos: bool):
-    """What shows a Picture: a live table, a line now and then where nobody watches, nothing for programs."""
-    if quiet:
-        yield lambda picture: None
-        return
-    from kanban_shards.coordinator.demo import screen
-
-    with (screen.live if sys.stdout.isatty() else screen.lines)(team, chaos) as show:
-        yield show

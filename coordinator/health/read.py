@@ -19,7 +19,7 @@ from pathlib import Path
 
 from kanban_shards.board import Board
 from kanban_shards.coordinator.health.strangers import Stranger, strangers
-from kanban_shards.coordinator.merge.collector import BUSY, MISSING, QUARANTINED, Collected, Skipped, look
+from kanban_shards.coordinator.merge.collector import MISSING, QUARANTINED, Collected, Skipped, look
 from kanban_shards.coordinator.merge.coordinator_lock import STRANGER, Holder, holder, is_stopped
 from kanban_shards.coordinator.merge.shard_reader import heartbeat_ms
 from kanban_shards.coordinator.state.runs import STAMPED_AHEAD
@@ -391,5 +391,4 @@ def _state(paths: BoardPaths, profile: str, skipped: Skipped | None, present: bo
     lock = paths.folder / f"kanban.{profile}.lock"
     if skipped.state == QUARANTINED and lock.exists() and not os.access(lock, os.W_OK):
         return UNCHECKED, f"this user may not take its lock, {lock.name}"
-    assert skipped.state in (BUSY, QUARANTINED)
     return skipped.state, skipped.why

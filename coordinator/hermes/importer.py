@@ -30,7 +30,7 @@ from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCal
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.coordinator.processes import can_tell, file_holders, processes_of
 from kanban_shards.coordinator.state.board_state import BoardState
-from kanban_shards.errors import AttachmentTooLarge, StillWritten, StorageError
+from kanban_shards.errors import AttachmentTooLarge, LawBroken, StillWritten, StorageError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 
@@ -185,7 +185,8 @@ def write_plan(
                 fitted = body if done is None else _with_files(coordinator.paths, task_id, body, done)
                 changes.append((task_id, fitted))
         refused = [decision for decision in coordinator.write(changes) if not decision.applied]
-        assert not refused, f"a plan made under the lock applies: {refused[0]}"
+        if refused:
+            raise LawBroken(f"a plan made under the lock applies: {refused[0]}")
         brought += len(tasks)
         progress(brought, total)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kanban_shards.errors import LawBroken
+
 # The closed set of reasons. docs/design.md, "Verdicts", explains each; a test holds the two against each other.
 REASONS = frozenset(
     {
@@ -30,7 +32,8 @@ class Refusal(Exception):
     """The rule says no. ``facts`` are for programs, ``sentence`` for people."""
 
     def __init__(self, reason: str, sentence: str, **facts: object) -> None:
-        assert reason in REASONS, reason
+        if reason not in REASONS:
+            raise LawBroken(f'{reason!r} is no reason of docs/design.md, "Verdicts"')
         super().__init__(sentence)
         self.reason = reason
         self.sentence = sentence

@@ -40,7 +40,8 @@ home_option = click.option(
 
 
 class NoProfile(UsageError):
-    """Say which profile writes: kanban --profile NAME {verb} …"""
+    template = "Say which profile writes: kanban --profile NAME {verb} …"
+    verb: str
 
 
 class Session:

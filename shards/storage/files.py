@@ -12,7 +12,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from kanban_shards.errors import AlreadyThere, DiskFull, StillWritten, cannot_open, is_full
+from kanban_shards.errors import AlreadyThere, DiskFull, LawBroken, StillWritten, cannot_open, is_full
 from kanban_shards.storage import journals, numbered, owners
 from kanban_shards.storage.filesystems import open_plain, sync_folder
 from kanban_shards.storage.locks import FileLock
@@ -55,7 +55,8 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
     digest = hashlib.sha256()
     for suffix in ("", "-journal", "-wal"):
         original, copy = beside(source, suffix), beside(folder / name, suffix)
-        assert not _open_here(original), f"{original} is open in this process; closing a copy would drop its locks"
+        if _open_here(original):
+            raise LawBroken(f"{original} is open in this process; closing a copy would drop its locks")
         before = stamp(original)
         if before is None:
             continue
@@ -133,7 +134,7 @@ def replace(made: Path, path: Path, lock: FileLock) -> None:
 
     ``lock``: the lock of ``path``, held. For a file that is made anew each time; ``put_in_place`` keeps the former.
     """
-    assert lock.held, f"{path} is moved only under its lock"
+    lock.require(f"{path} is moved")
     like = owners.to_be_like(path)
     if like is not None:
         owners.make_like(made, like)
@@ -195,7 +196,7 @@ def _open_here(path: Path) -> bool:
 
 def name_aside(path: Path, lock: FileLock) -> Path:
     """A new name that sorts behind the earlier ones, whatever the clock says."""
-    assert lock.held, f"{path} is moved only under its lock"
+    lock.require(f"{path} is moved")
     return path.with_name(numbered.next_name(f"{path.name}.damaged-", os.listdir(path.parent)))
 
 

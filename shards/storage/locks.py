@@ -17,7 +17,7 @@ import time
 import weakref
 from pathlib import Path
 
-from kanban_shards.errors import CannotOpen, FileBusy, NotAFile, Reentered, cannot_open
+from kanban_shards.errors import CannotOpen, FileBusy, LawBroken, NotAFile, Reentered, cannot_open
 from kanban_shards.storage.filesystems import FOR_ITS_USER, GROUP_WRITES, file_mode, open_plain
 from kanban_shards.storage.owners import acting_for
 
@@ -48,6 +48,15 @@ class FileLock:
     def held(self) -> bool:
         """Whether this object holds the lock now."""
         return self._locked
+
+    def require(self, what: str) -> None:
+        """Law 2: ``what`` is done, only under this lock. Raises LawBroken if it is not held."""
+        if not self.held:
+            raise LawBroken(f"{what} only under its lock")
+
+    def _require_this_thread(self) -> None:
+        if not is_mine(self._threads):
+            raise LawBroken(f"{self.path} was locked by another thread")
 
     def is_in_place(self) -> bool:
         """Whether the file that is locked is still the one at the path; where it is not, it excludes nobody. Only for
@@ -85,7 +94,7 @@ class FileLock:
     def release(self) -> None:
         """Let go of the lock, if it is held. Only for the thread that took it."""
         if self._locked:
-            assert is_mine(self._threads), f"{self.path} was locked by another thread"
+            self._require_this_thread()
             try:
                 self._locked = False
             finally:
@@ -95,7 +104,7 @@ class FileLock:
         """Release, and close the descriptor. The file stays. For the thread that has the lock, or while none has."""
         if not self._locked and (is_mine(self._threads) or not self._threads.acquire(blocking=False)):
             return  # it is being taken at this moment, by what a signal interrupted or by another thread
-        assert is_mine(self._threads), f"{self.path} was locked by another thread"
+        self._require_this_thread()
         try:
             self._locked = False
             self._unlock()
@@ -107,7 +116,8 @@ class FileLock:
 
     def write_note(self, text: str) -> None:
         """Leave ``text`` in the file for whoever finds the lock taken. Only for the holder."""
-        assert self._locked, "a note belongs to the holder"
+        if not self._locked:
+            raise LawBroken("a note belongs to the holder")
         data = text.encode()
         try:
             os.pwrite(self._descriptor, data, 0)

@@ -111,7 +111,7 @@ def open_writer(path: Path, role: Role, lock: FileLock, wait_ms: int = connectio
     Raises the StorageErrors of a file that cannot be used: CannotOpen, Damaged, DiskFull, FileBusy, ForeignFile,
     LegacyBoard, NewerSchema, NoSharedMemory, NotAFile, StrangeJournal, StrangeSchema, TooManyFiles.
     """
-    assert lock.held, f"{path} is opened for writing only under its lock"
+    lock.require(f"{path} is opened for writing")
     check_plain(path, role)
     with connections.explained(path, waited_ms=wait_ms), owners.acting_for(path):
         if role.journal == "wal":
@@ -200,7 +200,7 @@ def held_open(path: Path, lock: FileLock) -> Iterator[None]:
     process is inside a read or a write of it, so closing these descriptors takes no lock away. Raises FileBusy if there
     is a lease now, CannotOpen, NotAFile.
     """
-    assert lock.held, f"{path} is held open only under its lock"
+    lock.require(f"{path} is held open")
     check_plain(path, SHARD)
     with ExitStack() as opened:
         for each in (path, beside(path, "-journal")):
@@ -259,7 +259,7 @@ def roll_back_hot_journal(path: Path, role: Role, lock: FileLock, wait_ms: int =
 
     The journal stays: its user may not be able to make another one in that folder. Raises what ``check_journal`` does.
     """
-    assert lock.held, f"{path} is opened for writing only under its lock"
+    lock.require(f"{path} is opened for writing")
     with connections.explained(path, waited_ms=wait_ms), owners.acting_for(path):
         connection = _connect(path, "rw", role, wait_ms)
         try:

@@ -36,7 +36,7 @@ def test_no_error_is_listed_twice() -> None:
 
 @pytest.mark.parametrize(("name", "cell"), [found for text in CODES.values() for found in ERRORS.findall(text)])
 def test_the_words_in_quotes_are_from_the_sentence(name: str, cell: str) -> None:
-    sentence = " ".join((classes()[name].__doc__ or "").split())
+    sentence = classes()[name].template
     for quoted in re.findall(r'"([^"]+)"', cell):
         assert re.search(_pattern(quoted), sentence), quoted
 

@@ -80,7 +80,9 @@ run('gc', '--log-retention-days', '0')
 run('archive', '--rm', task)
 """
 
-FIGURES = "from pathlib import Path; from kanban_shards.storage.folders import write_whole; write_whole(Path({path!r}), 'x')"
+FIGURES = (
+    "from pathlib import Path; from kanban_shards.storage.folders import write_whole; write_whole(Path({path!r}), 'x')"
+)
 
 Run = Callable[..., str]
 

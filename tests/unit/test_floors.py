@@ -17,7 +17,9 @@ from tests.tree import MIGRATIONS, MODULES, ROOT, name_of
 NAMES = {name_of(path) for path in MODULES}
 # From the ground up. What stands on one line is one floor: its rooms know nothing of each other.
 FLOORS = (
-    ("errors", "processes", "filelocks"),
+    ("errors",),
+    ("processes",),
+    ("filelocks",),
     ("ledger",),
     ("state",),
     ("rules",),
@@ -33,7 +35,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 COORDINATOR_NAME = "kanban_shards.coordinator"
 # What may be asked of a rule: the board as it stands, the entry, and what a change says.
 BELOW_RULES = ("kanban_shards.coordinator.state", "kanban_shards.coordinator.ledger", "kanban_shards.changes")
-WORDS = ("kanban_shards.paths", "kanban_shards.records")
+WORDS = ("kanban_shards.paths", "kanban_shards.records", "kanban_shards.errors")
 COMMAND_LINES = ("kanban_shards.cli", "kanban_shards.coordinator.cli")
 
 

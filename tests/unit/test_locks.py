@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards.errors import CannotOpen, FileBusy, NotAFile, Reentered
+from kanban_shards.errors import CannotOpen, FileBusy, LawBroken, NotAFile, Reentered
 from kanban_shards.storage import locks
 from kanban_shards.storage.locks import FileLock, is_taken
 
@@ -193,7 +193,7 @@ def test_notes(path: Path) -> None:
     """The holder's note replaces a longer one whole; only the holder leaves one."""
     lock = FileLock(path)
     assert lock.read_note() == ""
-    with pytest.raises(AssertionError):
+    with pytest.raises(LawBroken):
         lock.write_note("not held")
     lock.acquire(0)
     lock.write_note("a long note")

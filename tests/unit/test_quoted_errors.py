@@ -31,7 +31,7 @@ TROUBLES = [
 @pytest.mark.parametrize("name", [name for name, kind in classes().items() if issubclass(kind, StorageError)])
 def test_the_facts_of_an_error_come_first(name: str) -> None:
     """Up to its first semicolon or full stop a sentence says what happened, and behind that what to do."""
-    facts = " ".join((classes()[name].__doc__ or "").split())
+    facts = classes()[name].template
     facts = facts.split("; ")[0].split(". ")[0]
     for advice in ("`", "repeat", "{cure}", "Put ", "Move "):
         assert advice not in facts, facts

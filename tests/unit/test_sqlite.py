@@ -20,6 +20,7 @@ from kanban_shards.errors import (
     FileMissing,
     ForeignFile,
     KanbanError,
+    LawBroken,
     LegacyBoard,
     NewerSchema,
     NotAFile,
@@ -56,7 +57,7 @@ def made(path: Path, role: sqlite.Role, lock: FileLock) -> Path:
 
 
 def test_law_2_no_writer_without_the_lock(path: Path, role: sqlite.Role) -> None:
-    with pytest.raises(AssertionError, match="only under its lock"):
+    with pytest.raises(LawBroken, match="only under its lock"):
         sqlite.open_writer(path, role, FileLock(path.with_suffix(".lock")))
     assert not path.exists()
 

@@ -28,7 +28,7 @@ from kanban_shards.coordinator.hermes.salvage.sidecars import Trial, bring_in, f
 from kanban_shards.coordinator.hermes.salvage.tables import save_tables
 from kanban_shards.coordinator.hermes.salvage.trees import VisitedPages
 from kanban_shards.coordinator.processes import can_tell, file_holders, processes_of
-from kanban_shards.errors import Damaged, FileMissing, StillWritten, StorageError, cannot_open
+from kanban_shards.errors import Damaged, FileMissing, LawBroken, StillWritten, StorageError, cannot_open
 from kanban_shards.migrations.board import HERMES_TABLES
 from kanban_shards.storage import connections, files, sqlite
 
@@ -206,7 +206,8 @@ def _hear_witnesses(private: Path, form: Form, report: Salvage) -> None:
 def _check(report: Salvage) -> None:
     """Count what is in the copy, name what is lost, and say what is suspicious."""
     report.after = _findings(report.copy)
-    assert report.after == SOUND, report.after
+    if report.after != SOUND:
+        raise LawBroken(f"the copy that was made is not sound: {report.after}")
     connection = _open(report.copy)
     try:
         connection.execute("PRAGMA journal_mode=PERSIST")  # whoever takes the copy finds one file

@@ -20,7 +20,8 @@ CHILD_KEYS = frozenset({"title", "body", "assignee", "priority", "skills", "pare
 
 
 class NotPlanned(KanbanError):
-    """The plan says nothing of {task_id}; it stays in triage."""
+    template = "The plan says nothing of {task_id}; it stays in triage."
+    task_id: str
 
 
 @click.command()

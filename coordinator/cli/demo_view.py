@@ -6,9 +6,8 @@ Rich is imported here, and by coordinator/cli/status_view.py on a terminal; noth
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,10 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kanban_shards.cli import text
-
-if TYPE_CHECKING:
-    from kanban_shards.coordinator.demo.check import Checked
-    from kanban_shards.coordinator.demo.outcome import Outcome, Picture
+from kanban_shards.coordinator.demo.check import Checked
+from kanban_shards.coordinator.demo.outcome import Outcome, Picture, Show
 
 COLUMNS = {
     "profile": "profile",
@@ -37,8 +34,6 @@ BARS_SHOWN = 30
 # The length of the bar that shows the time.
 BAR = 30
 LINE_EVERY_S = 1.0
-
-Show = Callable[["Picture"], None]
 
 
 @contextmanager
@@ -68,6 +63,12 @@ def lines(team: list[str], chaos: bool) -> Iterator[Show]:
 
     yield show
     text.say()
+
+
+@contextmanager
+def nothing(team: list[str], chaos: bool) -> Iterator[Show]:
+    """For programs, which get the outcome alone."""
+    yield lambda picture: None
 
 
 def tell(outcome: Outcome) -> None:
