@@ -167,7 +167,7 @@ class ImportTask(Body):
 class ImportRows(Body):
     """Rows that belong to an imported task; as many entries of these as it takes."""
 
-    law = ADDING
+    rule = ADDING
     task_runs: tuple[RunRow, ...] = ()
     task_events: tuple[EventRow, ...] = ()
     task_comments: tuple[CommentRow, ...] = ()

@@ -20,6 +20,8 @@ from kanban_shards.storage.owners import make_like, name_of
 SUFFIX = "-journal"
 # Which journal it is: device and inode.
 Journal = tuple[int, int]
+# Those that this process keeps open itself while it reads their shards (shards/storage/sqlite.py, ``held_open``).
+held: set[Journal] = set()
 # What SQLite ends the name of a super-journal with, and begins a journal with.
 _MAGIC = bytes.fromhex("d9d505f920a163d7")
 # Behind the name: its length and its checksum, four bytes each, and the magic.
@@ -76,19 +78,13 @@ def named_in(path: Path) -> str | None:
         return None
 
 
-def open_only_name(path: Path, found: os.stat_result | None = None) -> int:
-    """A descriptor for reading of the file at ``path``, which has no other name; ``found``: what it was, if that was
-    looked at before.
+def open_as_found(path: Path, found: os.stat_result) -> int:
+    """A descriptor for reading of the file that ``found`` was at ``path``.
 
-    Closing a descriptor takes away the locks that this process holds on the file, so it must not be a database's that
-    has the name of a journal or of a shard as well. If another file was put there meanwhile, its descriptor stays open.
-    Raises NotAFile, CannotOpen, and the OSErrors of opening: BlockingIOError where somebody has a lease on it.
+    Closing a descriptor takes away the locks that this process holds on the file. If another one was put there
+    meanwhile, which may be a database, its descriptor stays open. Raises CannotOpen then, and the OSErrors of opening:
+    BlockingIOError where somebody has a lease on it.
     """
-    found = found or os.lstat(path)
-    if not stat.S_ISREG(found.st_mode):
-        raise NotAFile(path=path)
-    if found.st_nlink != 1:
-        raise CannotOpen(path=path, problem="it is a second name of another file")
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not os.path.samestat(os.fstat(descriptor), found):
         raise CannotOpen(path=path, problem="it was replaced while it was opened")
@@ -128,10 +124,10 @@ def _end_of(journal: str, found: os.stat_result) -> bytes:
     journal's name. One that is open here is not opened.
     """
     try:
-        if _is_open_here(found):
+        if (found.st_dev, found.st_ino) not in held and _is_open_here(found):
             problem = "is another file, which this process has open"
             raise StrangeJournal(path=journal.removesuffix(SUFFIX), problem=problem)
-        descriptor = open_only_name(Path(journal), found)
+        descriptor = open_as_found(Path(journal), found)
     except OSError as error:
         raise cannot_open(journal, error) from error
     try:

@@ -203,9 +203,13 @@ def held_open(path: Path, lock: FileLock) -> Iterator[None]:
     lock.require(f"{path} is held open")
     check_plain(path, SHARD)
     with ExitStack() as opened:
-        for each in (path, beside(path, "-journal")):
+        for each in (path, beside(path, journals.SUFFIX)):
             try:
-                opened.callback(os.close, journals.open_only_name(each))
+                found = _found_apart(each)
+                opened.callback(os.close, journals.open_as_found(each, found))
+                identity = found.st_dev, found.st_ino
+                journals.held.add(identity)
+                opened.callback(journals.held.discard, identity)
             except BlockingIOError as error:
                 raise FileBusy(path=each, lock=each, waited_s=0.0) from error
             except FileNotFoundError:
@@ -213,6 +217,19 @@ def held_open(path: Path, lock: FileLock) -> Iterator[None]:
             except OSError as error:
                 raise cannot_open(each, error) from error
         yield
+
+
+def _found_apart(path: Path) -> os.stat_result:
+    """What the file at ``path`` is, which is no second name of the board or its ledger: those have connections of this
+    process inside, under another lock. Raises NotAFile, CannotOpen, OSError."""
+    found = os.lstat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise NotAFile(path=path)
+    if found.st_nlink != 1:
+        for other in (path.with_name("kanban.db"), path.with_name("kanban-ledger.db")):
+            if other.exists() and os.path.samestat(found, other.stat()):
+                raise CannotOpen(path=path, problem=f"it is a second name of {other.name}")
+    return found
 
 
 def open_foreign(path: Path) -> sqlite3.Connection:

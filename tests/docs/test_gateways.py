@@ -40,7 +40,7 @@ def applied():
     """The function of that name in the examples."""
     (example,) = (text for text in EXAMPLES if text.startswith("def applied("))
     names: dict = {}
-    exec("from kanban_shards import Refused, Undecided\nfrom shards.errors import GivenUp\n" + example, names)
+    exec("from kanban_shards import Refused, Undecided\nfrom kanban_shards.errors import GivenUp\n" + example, names)
     return names["applied"]
 
 

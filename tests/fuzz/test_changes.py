@@ -24,8 +24,8 @@ from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
 from kanban_shards.storage.locks import FileLock
 
-TASKS = ("t_00000001", "t_00000002", "t_00000003")
-TASK_IDS = st.sampled_from([*TASKS, *TASKS, *TASKS, "", "t_0000000G", "t_ffffffff"])
+TASKS = ("t_0000000000000001", "t_0000000000000002", "t_0000000000000003")
+TASK_IDS = st.sampled_from([*TASKS, *TASKS, *TASKS, "", "t_000000000000000G", "t_ffffffffffffffff"])
 NUMBERS = st.one_of(st.integers(-2, 3), st.integers(), st.sampled_from([2**53, 2**63 - 1, 2**63, 2**64, 10**30]))
 TEXTS = st.one_of(st.text(max_size=8), st.sampled_from([*TASKS, "amy", "bob", "\x00", "\u202e", "x" * 1_001]))
 JSON = st.recursive(
@@ -100,7 +100,7 @@ def test_nearly_valid_changes(mine: list, others: list) -> None:
         paths = BoardPaths(Path(folder))
         begin = [(task, ("create", {"title": task}), "{}", 1) for task in TASKS]
         _write(paths, "amy", [*begin, *mine])
-        _write(paths, "bob", [("t_0000000b", ("create", {"title": "bob's"}), "{}", 1), *others])
+        _write(paths, "bob", [("t_000000000000000b", ("create", {"title": "bob's"}), "{}", 1), *others])
         with closing(take(paths, COMMAND, wait_s=1)) as lock, Coordinator(paths, lock) as coordinator:
             report = coordinator.make_passes()
         profiles = {decision.entry.change.profile for decision in report.decisions}

@@ -10,7 +10,8 @@ import pkgutil
 import sys
 from importlib import import_module
 
-import kanban_shards
+import kanban_shards.coordinator
+import kanban_shards.migrations
 
 
 def load_everything() -> None:

@@ -128,7 +128,7 @@ def test_in_a_folder_of_the_operators_each_may_write_its_own_files_only(
     os.chmod(home, 0o2770)
     for user, profile in ((BOB, "bob"), (CLEO, "cleo")):
         shard = f"from kanban_shards.shard import *; Shard(BoardPaths.find(home={home!r}), {profile!r})"
-        run(user, f"{shard}.sign_of_life(1, Eyes())")
+        run(user, f"{shard}.heartbeat(1, View())")
     os.chmod(home, 0o2750)
     daemon = start(*_argv(OPERATOR, MERGE.format(home=home, verb="daemon"), "022", GROUP)[1:], cwd="/")
     merging(daemon)

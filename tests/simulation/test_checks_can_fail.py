@@ -13,7 +13,7 @@ import pytest
 
 from kanban_shards import pending
 from kanban_shards.changes.kinds import Promote
-from kanban_shards.coordinator.merge import coordinator
+from kanban_shards.coordinator.merge.rounds import Rounds
 from kanban_shards.coordinator.rules import RULES, decide, outcomes, runs
 from kanban_shards.coordinator.state import tasks as task_rows
 from kanban_shards.coordinator.state.board_state import BoardState
@@ -90,8 +90,8 @@ def cycles_are_fine() -> Iterator[None]:
 
 @contextmanager
 def the_newest_change_is_left() -> Iterator[None]:
-    original = coordinator.ordered
-    with patch.object(coordinator, "ordered", lambda *given: original(*given)[:-1]):
+    original = Rounds.next
+    with patch.object(Rounds, "next", lambda self: original(self)[:-1]):
         yield
 
 

@@ -40,7 +40,7 @@ def watch(event: str, given: tuple) -> None:
     for word in given[:2]:
         if isinstance(word, (str, bytes, os.PathLike)) and DATABASE.search(_plain(word)):
             asked_by = _module_that_asks()
-            if event == "open" and (_is_called("open_only_name") or given[2] & getattr(os, "O_PATH", 0)):
+            if event == "open" and (_is_called("open_as_found") or given[2] & getattr(os, "O_PATH", 0)):
                 continue  # the exceptions of law 1; a name only holds no locks
             if asked_by != "storage/sqlite.py" or event == "open":
                 noticed.append(f"{event} of {_plain(word).rpartition('/')[2]} by {asked_by}")
@@ -118,6 +118,7 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
     file.write_text("x")
     verbs = {
         "create": lambda: gateway.create("c", idempotency_key="k"),
+        "make": lambda: gateway.make("d"),
         "claim": claim,
         "spawned": lambda: gateway.spawned(run, 1),
         "heartbeat": lambda: gateway.heartbeat(run, "half"),
@@ -162,7 +163,7 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
         "another gateway": lambda: Gateway("bob", home=home).close(),
         "another board": lambda: Board.open(home=home).close(),
     }
-    given = {"task": (a,), "run": (1,), "event": (1,), "attachment": (1,), "eyes": (a, "amy"), "verdict": ("amy", 1)}
+    given = {"task": (a,), "run": (1,), "event": (1,), "attachment": (1,), "view": (a, "amy"), "verdict": ("amy", 1)}
     given |= {"has_ready": ("amy",), "undelivered": ("amy",), "known_ids": ([a],)}
     given |= dict.fromkeys(("parents", "children", "comments", "runs", "attachments"), (a,))
     for name in public(Board) - {"open", "close", "reading", "bell", "follow", "completed_by"}:

@@ -33,14 +33,14 @@ def test_a_change_that_saw_what_nobody_wrote_is_quarantined_for_an_onlooker_too(
     assert (left.profile, left.state) == ("mafei", QUARANTINED)
 
 
-@pytest.mark.parametrize(("lease_s", "later_s", "signs"), [(3, 1.5, 2), (900, 1.5, 1), (900, 6, 2)])
+@pytest.mark.parametrize(("lease_s", "later_s", "heartbeats"), [(3, 1.5, 2), (900, 1.5, 1), (900, 6, 2)])
 def test_signs_of_life_are_dense_enough_for_the_lease(
     home: str, monkeypatch: pytest.MonkeyPatch, lease_s: int, later_s: float, heartbeats: int
 ) -> None:
     written = []
     with Gateway("bingge", home=home) as kanban:
         run = kanban.claim(kanban.create("mine"), lease_s=lease_s)
-        monkeypatch.setattr(kanban._shard, "sign_of_life", lambda run_id, view: written.append(run_id))
+        monkeypatch.setattr(kanban._shard, "heartbeat", lambda run_id, view: written.append(run_id))
         now = gateways.time.monotonic()
         for at in (now, now + later_s):
             monkeypatch.setattr(gateways.time, "monotonic", lambda at=at: at)

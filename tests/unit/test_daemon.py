@@ -128,8 +128,8 @@ def test_a_folder_that_is_moved_while_a_file_is_opened_is_let_go(home, paths, sa
     daemon = HomeDaemon(paths.folder)
     true_connect = sqlite._connect
 
-    def connect(path: Path, *how: object) -> sqlite3.Connection:
-        connection = true_connect(path, *how)
+    def connect(path: Path, *how: object, **more: object) -> sqlite3.Connection:
+        connection = true_connect(path, *how, **more)
         if path == moved.board and moved.coordinator_bell.exists():  # served already, and looked at from outside
             moved.folder.rename(paths.folder / "elsewhere")
         return connection
@@ -217,5 +217,5 @@ def _run_until_let_go(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
         true_let_go(served)
         daemon.stop()
 
-    monkeypatch.setattr(ServedBoard, "let_go", release)
+    monkeypatch.setattr(ServedBoard, "release", release)
     daemon.run()

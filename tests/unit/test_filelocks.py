@@ -97,7 +97,7 @@ def test_a_shard_that_its_owner_has_locked(
     with Gateway("mallory", home=home) as mallory:
         late = mallory._append(mallory.create("z"), Comment(text="late"), mallory._view())
         mallory._settled_to = late.seq  # closing merges nothing
-        mallory._later.close()
+        mallory._background.close()
         mallory._written_to = 0
     by = stranger(what, board.folder / f"kanban.mallory.db{suffix}")
     assert verdict_s(home) < AT_ONCE_S
@@ -105,7 +105,7 @@ def test_a_shard_that_its_owner_has_locked(
     found = [each for each in problems(read_health(board)) if each.check == "shards"]
     assert time.monotonic() - began < AT_ONCE_S
     with closing(Collector(board)) as collector:
-        (left,) = collector.collect(lambda profile: (0, "")).left
+        (left,) = collector.collect(lambda profile: (0, "")).skipped
     assert (left.profile, left.state, left.stuck) == ("mallory", BUSY, True)
     assert f"process {by.pid} (" in left.why
     assert what == LEASE or f"process {by.pid} (" in found[0].sentence
@@ -123,7 +123,7 @@ def test_a_shard_whose_lock_is_kept(
     by = stranger(what, board.shard_lock("mallory"))
     assert verdict_s(home) < AT_ONCE_S
     with closing(Collector(board)) as collector:
-        (left,) = collector.collect(lambda profile: (0, "")).left
+        (left,) = collector.collect(lambda profile: (0, "")).skipped
     assert f"process {by.pid} (" in left.why and str(board.shard_lock("mallory")) in left.why
 
 

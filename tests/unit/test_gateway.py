@@ -319,7 +319,7 @@ def test_a_signal_that_closes_the_gateway(home: str) -> None:
 
 def test_a_signal_that_closes_the_gateway_in_the_middle_of_its_own_pass(home, monkeypatch, caplog) -> None:
     """The pass has the shard's lock then; the handler does not wait for it."""
-    gateway, taken = Gateway("amy", home=home), collector.take
+    gateway, taken = Gateway("amy", home=home), collector.read_new
 
     def interrupted(*how: object) -> object:
         gateway.close()
@@ -328,7 +328,7 @@ def test_a_signal_that_closes_the_gateway_in_the_middle_of_its_own_pass(home, mo
     monkeypatch.setattr(writer, "CLOSING_S", 0.1)
     monkeypatch.setattr(shard, "LOCK_WAIT_S", 0.1)
     task_id = gateway.create("a task")
-    monkeypatch.setattr(collector, "take", interrupted)
+    monkeypatch.setattr(collector, "read_new", interrupted)
     with pytest.raises(GatewayClosed):
         gateway.edit(task_id, priority=1)
         gateway.edit(task_id, priority=2)

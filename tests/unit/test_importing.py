@@ -232,8 +232,8 @@ def test_a_write_in_the_middle_is_noticed(tmp_path: Path, monkeypatch: pytest.Mo
         os.utime(source)
         return legacy
 
-    read = importer.hermes.read
-    monkeypatch.setattr(importer.hermes, "read", read_and_write)
+    read = importer.read
+    monkeypatch.setattr(importer, "read", read_and_write)
     with pytest.raises(WrittenMeanwhile):
         import_board(source, paths)
     assert not paths.board.exists()

@@ -62,8 +62,8 @@ def test_shards_never_import_coordinator(path: Path) -> None:
             assert not any(name.startswith("kanban_shards.coordinator") for name in _imported_by(node))
 
 
-# What may unlink a path: a bell, the sidecars of a database that is closed, what lies below an open folder (asked for by
-# its name there), a service that was installed, and the board of a demo that was killed.
+# What may unlink a path: a bell, the sidecars of a database that is closed, what lies below an open folder (asked for
+# by its name there), a service that was installed, and the board of a demo that was killed.
 UNLINKING = {
     "shards/bell.py",
     "shards/storage/files.py",
@@ -77,9 +77,11 @@ UNLINKING = {
 def test_no_lock_file_is_unlinked(path: Path) -> None:
     """Law 2: nothing unlinks a path but the modules above, none of which has anything to do with locks."""
     unlinks = any(
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and ((node.func.attr == "unlink" and len(node.args) < 2) or node.func.attr == "rmtree")
+        (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and ((node.func.attr == "unlink" and len(node.args) < 2) or node.func.attr == "rmtree")
+        )
         or (isinstance(node, ast.Attribute) and ast.unparse(node) in ("os.remove", "os.unlink"))
         for node in ast.walk(_tree(path))
     )

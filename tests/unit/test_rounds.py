@@ -272,7 +272,7 @@ def test_thousands_of_files_that_are_no_shards(
         assert coordinator.make_pass().more
         monkeypatch.setattr(collect, "COLLECTING_S", 60)
         whole = coordinator.make_passes()
-        assert {left.state for left in whole.left} == {QUARANTINED} and len(whole.left) == 40
+        assert {left.state for left in whole.skipped} == {QUARANTINED} and len(whole.skipped) == 40
         patient.profiles.clear()
         amy.create("second")
         report = coordinator.make_pass()

@@ -85,7 +85,7 @@ def test_a_coordinator_of_before_leaves_a_newer_shard(paths: BoardPaths, home: s
     with locks.holding(paths, locks.COMMAND) as lock, Coordinator(paths, lock) as coordinator:
         coordinator.make_pass()
         _migrate(paths.shard("amy"), sqlite.SHARD)
-        (left,) = coordinator.make_pass().left
+        (left,) = coordinator.make_pass().skipped
     assert (left.profile, left.state, "restart this process" in left.why) == ("amy", QUARANTINED, True)
 
 
