@@ -1,6 +1,6 @@
 """The ledger: every change once, in the order that was decided. The board is a replay of it.
 
-The port is small on purpose (docs/design.md, "The ledger"): append these, give me what is after position N, where
+The port is small (docs/design/passes.md, "The ledger"): append these, give me what is after position N, where
 does it begin, where does it end. This is the embedded one, a file of its own beside the board.
 """
 

@@ -1,7 +1,7 @@
 """The boards of a home: each a folder with its own shards, ledger and coordinator, and a ``board.json`` that says how
 it is shown.
 
-Folders and ``board.json`` are as Hermes has them (docs/design.md, "The files"). A named board comes into being by
+Folders and ``board.json`` are as Hermes has them (docs/design/files.md, "The files"). A named board comes into being by
 ``create_board``, or is restored, and its files are moved only while every lock of it is held (law 6).
 """
 

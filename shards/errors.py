@@ -20,7 +20,7 @@ _END_OF_FACTS = re.compile(r"[.;](?= |$)")
 
 
 class LawBroken(RuntimeError):
-    """This program was about to break a law of docs/design.md, and did not: a bug, and nothing that a caller can end.
+    """This program was about to break a law of docs/design/sqlite.md, and did not: a bug that no caller can mend.
     Raised and not asserted, because ``python -O`` drops assertions."""
 
 
@@ -79,7 +79,7 @@ def _restored(kind: type[KanbanError], args: tuple[Any, ...], state: dict[str, A
 class Refused(KanbanError):
     template = "{sentence}"
 
-    # The coordinator's verdict on a change. ``reason`` is a word of the closed set in docs/design.md ("Verdicts").
+    # The coordinator's verdict on a change. ``reason`` is a word of the closed set in docs/design/rule.md ("Verdicts").
     # ``answer`` holds the facts of the refusal.
     reason: str
     sentence: str

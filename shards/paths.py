@@ -1,6 +1,6 @@
 """Names and paths: which folder is the board's, and what each file in it is called.
 
-``<root>`` and the slug resolve as Hermes resolves them (docs/design.md, "Names and paths"), so an installation keeps
+``<root>`` and the slug resolve as in Hermes (docs/design/files.md, "Names and paths"), so an installation keeps
 its places. What the caller says (``home=``, ``board=``) wins over the environment, always: rows written to the wrong
 file because a variable leaked into a process are worse than an error.
 """
@@ -113,7 +113,7 @@ def root_folder(home: str | os.PathLike | None = None, environ: Mapping[str, str
 
 @dataclass(frozen=True)
 class BoardPaths:
-    """The files of one board. All lie in ``folder``; see docs/design.md, "The files", for who writes which.
+    """The files of one board. All lie in ``folder``; see docs/design/files.md, "The files", for who writes which.
 
     ``pointer``: the file or variable that said which board is meant; None if the caller did.
     """

@@ -1,6 +1,6 @@
 """Evidence: what the files of a board say, and where its tasks stand by the ledger and the verdicts alone.
 
-Plain Python that knows the rule of docs/design.md, but none of the code that keeps it.
+Plain Python that knows docs/design/rule.md, but none of the code that keeps it.
 """
 
 from __future__ import annotations

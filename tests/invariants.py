@@ -1,4 +1,4 @@
-"""The invariants of docs/design.md, "Invariants", as checks of a board's files.
+"""The invariants of docs/design/invariants.md, "Invariants", as checks of a board's files.
 
 ``Evidence`` (tests/evidence.py) is what the files say; it is judged here, in plain Python that knows the rule but none
 of the code that keeps it. Each check raises AssertionError with what it found.

@@ -1,7 +1,7 @@
 """Taking: what a pass takes of one open shard. Every change is checked before anything is done with it.
 
 Nothing here trusts the file: its user's processes write it, and not only this program may be among them. The first
-change that breaks a law ends the taking, and the shard is quarantined at it (docs/design.md, "Shards").
+change that breaks a law ends the taking, and the shard is quarantined at it (docs/design/shards.md, "Shards").
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kanban_shards.errors import LawBroken
 
-# The closed set of reasons. docs/design.md, "Verdicts", explains each; a test holds the two against each other.
+# The closed set of reasons. docs/design/rule.md, "Verdicts", explains each; a test holds the two against each other.
 REASONS = frozenset(
     {
         "stale",  # rule 2: not the owner, and had not seen everything
@@ -33,7 +33,7 @@ class Refusal(Exception):
 
     def __init__(self, reason: str, sentence: str, **facts: object) -> None:
         if reason not in REASONS:
-            raise LawBroken(f'{reason!r} is no reason of docs/design.md, "Verdicts"')
+            raise LawBroken(f'{reason!r} is no reason of docs/design/rule.md, "Verdicts"')
         super().__init__(sentence)
         self.reason = reason
         self.sentence = sentence

@@ -33,7 +33,7 @@ DECIDING = "deciding"
 
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one change says. ``rule``: whether it adds or decides (docs/design.md, "The rule").
+    """What one change says. ``rule``: whether it adds or decides (docs/design/rule.md, "The rule").
 
     A body with a ``run_id`` that is not None is run-bound.
     """

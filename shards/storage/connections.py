@@ -1,6 +1,6 @@
 """Connections: what is done with a database once it is open, whichever it is, and what SQLite's errors mean.
 
-Opening is the business of shards/storage/sqlite.py alone (docs/design.md, law 1).
+Opening is the business of shards/storage/sqlite.py alone (docs/design/sqlite.md, law 1).
 """
 
 from __future__ import annotations

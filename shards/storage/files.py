@@ -1,7 +1,7 @@
 """Placing: database files as files, closed ones: copied, given a name, put in place of another, set aside, discarded.
 
 No connection is opened here (shards/storage/sqlite.py does that), and a file that may be open anywhere is only ever
-renamed or replaced under its lock (docs/design.md, law 6).
+renamed or replaced under its lock (docs/design/sqlite.md, law 6).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The last bytes of a rollback journal may name a file, the super-journal of a transaction over several databases. Who
 rolls that journal back, or undoes a transaction of its own in a file that has one, deletes the file, whichever it is.
-Nothing here ever writes such a name, so one is nobody's whom this process should trust (docs/design.md, law 8).
+Nothing here ever writes such a name, so one is nobody's whom this process should trust (docs/design/sqlite.md, law 8).
 """
 
 from __future__ import annotations

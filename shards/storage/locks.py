@@ -1,6 +1,6 @@
 """Exclusive locks between processes and threads, by ``flock`` on files that are nothing else.
 
-The rules (docs/design.md, law 2): the lock file is never unlinked, renamed or replaced; whoever gets the lock checks
+The rules (docs/design/sqlite.md, law 2): a lock file is never unlinked, renamed or replaced; who gets the lock checks
 that the file it locked is still the one at that path; a descriptor of its own per holder, so that threads exclude
 each other too; and nothing of it crosses a fork.
 """

@@ -92,7 +92,7 @@ def make_like(path: Path, like: os.stat_result) -> None:
     """Give the file at ``path``, which this process just made, the user, group and permissions of ``like``.
 
     What a group writes may stay its maker's. The file is opened as a name only, which takes no lock away when it is
-    closed (docs/design.md, law 1); what lies there instead, a link or a second name of another file, is left. Raises
+    closed (docs/design/sqlite.md, law 1). A link, or a second name of another file, in its place is left alone. Raises
     CannotOpen.
     """
     mode = like.st_mode & _PERMISSIONS

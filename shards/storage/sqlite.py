@@ -1,4 +1,4 @@
-"""The one module that opens SQLite files, and keeps the laws of docs/design.md, "SQLite laws".
+"""The one module that opens SQLite files, and keeps the laws of docs/design/sqlite.md, "SQLite laws".
 
 Law 1. One module calls ``sqlite3.connect``; nothing else opens, copies, hashes or reads a database file. (A damaged
 board is read from the bytes of a private copy, which ``copy_bytes`` makes.)
@@ -97,7 +97,7 @@ class Role:
 
 SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", GROUP_READS, "9c46e21b3e3c85aaa3fd4cf60e528912")
 LEDGER = Role("ledger", 0x4B424C47, 1, "wal", "FULL", GROUP_WRITES)
-# The board may lose its newest commits to a power cut: the ledger plays them again (docs/design.md, "Durability").
+# A power cut may take newest commits of a board: the ledger has them, for a replay (docs/design/shards.md, "Durability").
 BOARD = Role("board", 0x4B424244, 1, "wal", "NORMAL", GROUP_WRITES)
 # A board at an earlier position, never written again.
 SNAPSHOT = Role("snapshot", BOARD.application_id, BOARD.schema, BOARD.journal, BOARD.synchronous, GROUP_WRITES)

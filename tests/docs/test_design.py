@@ -1,4 +1,4 @@
-"""docs/design.md is true where a program can tell, and has every section that the code refers to."""
+"""The pages of docs/design are true where a program can tell, and have every section that the code refers to."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ from tests import invariants
 from tests.rules.test_table import HEADER, LINES, SHORT
 
 ROOT = Path(__file__).parents[2]
-DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+DESIGN = ROOT / "docs" / "design.md"
+PAGES = sorted((ROOT / "docs" / "design").glob("*.md"))
 SOURCES = [
     path
     for folder in ("shards", "coordinator", "migrations", "tests", "benchmarks")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if path.parent != Path(__file__).parent
 ]
-SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", DESIGN, re.M | re.S))
+# Each heading of each page, once in all of them: where it is, and what stands below it.
+PAGE_OF, SECTIONS = {}, {}
+for _page in PAGES:
+    for _heading, _text in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", _page.read_text(encoding="utf-8"), re.M | re.S):
+        assert _heading not in SECTIONS, f"{_heading} is in {PAGE_OF[_heading]}, too"
+        PAGE_OF[_heading], SECTIONS[_heading] = _page.stem, _text
 INVARIANTS = re.findall(r"^\| `(\w+)` \|.*\| `(\S+)` \|$", SECTIONS["Invariants"], re.M)
 
 
@@ -38,12 +44,21 @@ def test_every_reason_is_explained_and_nothing_else() -> None:
 
 def test_every_section_that_the_code_refers_to_exists() -> None:
     referred = [
-        (path.relative_to(ROOT), name)
+        (path.relative_to(ROOT), page, name)
         for path in SOURCES
-        for name in re.findall(r'docs/design\.md[^"]{0,3}\s*"([^"]+)"', path.read_text(encoding="utf-8"))
+        for page, name in re.findall(r'docs/design/(\w+)\.md[^"]{0,3}\s*"([^"]+)"', path.read_text(encoding="utf-8"))
     ]
-    assert len(referred) > 5
-    assert [(path, name) for path, name in referred if name not in SECTIONS] == []
+    assert len(referred) > 15
+    assert [each for each in referred if PAGE_OF.get(each[2]) != each[1]] == []
+    named = [re.findall(r"docs/design/(\w+)\.md", path.read_text(encoding="utf-8")) for path in SOURCES]
+    assert {page for pages in named for page in pages} <= set(PAGE_OF.values())
+
+
+def test_the_index_has_each_page_with_its_headings_in_their_order() -> None:
+    rows = re.findall(r"^\| \[.+?\]\(design/(\w+)\.md\) \| .+ \| (.+) \|$", DESIGN.read_text(encoding="utf-8"), re.M)
+    listed = {page: re.findall(r"\[(.+?)\]\(", headings) for page, headings in rows}
+    pages = {page.stem: [name for name, where in PAGE_OF.items() if where == page.stem] for page in PAGES}
+    assert listed == pages
 
 
 def test_every_law_that_the_code_refers_to_exists() -> None:

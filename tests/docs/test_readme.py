@@ -126,7 +126,7 @@ def test_every_environment_variable_that_is_named_is_read() -> None:
 
 
 def test_the_pages_that_are_linked_exist() -> None:
-    for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")):
+    for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
             path, _, anchor = target.partition("#")
             if ":" in path:

@@ -1,7 +1,7 @@
 """Law 1 broken by strangers: a process opens, copies and hashes live files raw, while it and others write.
 
 A shard bears that inside the very process that writes it: it has a rollback journal, and its lock is a ``flock`` on
-another file. Ledger and board bear it from every process but the one that is making a pass (docs/design.md, law 3).
+another file. Ledger and board bear it from every process but the one that makes a pass (docs/design/sqlite.md, law 3).
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def merged(grown, paths: BoardPaths) -> Iterator[dict[str, list[str]]]:
 def test_survive_any_one_file(
     grown, paths: BoardPaths, home: str, merged: dict[str, list[str]], role: str, damage: str
 ) -> None:
-    """docs/design.md, "Losing a file": nothing that was merged is lost, and the others write on, repaired or not."""
+    """docs/design/recovery.md, "Losing a file": nothing merged is lost, and the others write on, repaired or not."""
     file = _file(paths, role)
     DAMAGES[damage](file, grown[0] / "older")
     _assert_never_empty(home, merged)

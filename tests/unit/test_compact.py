@@ -168,7 +168,7 @@ def test_a_busy_shard_is_left_for_the_next_time(paths: BoardPaths, task: str, mo
 
 @pytest.mark.parametrize("lost", ["board", "ledger", "amy", "bob", "snapshot"])
 def test_survive_any_one_file(paths: BoardPaths, home: str, task: str, compacted: list[str], lost: str) -> None:
-    """docs/design.md, "Losing a file": with nothing left of the others' oldest part but the snapshot."""
+    """docs/design/recovery.md, "Losing a file": with nothing left of the others' oldest part but the snapshot."""
     others = {"board": paths.board, "ledger": paths.ledger, "snapshot": paths.snapshot}
     files.discard(others.get(lost) or paths.shard(lost))
     with closing(_lock(paths)) as lock:

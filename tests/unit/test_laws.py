@@ -36,7 +36,7 @@ def test_no_forbidden_pragma() -> None:
 
 @pytest.mark.parametrize("path", RULE_MODULES, ids=lambda path: path.name)
 def test_rules_are_pure(path: Path) -> None:
-    """docs/design.md, "A pass": what decides imports no clock, no randomness, no environment, and opens no file."""
+    """docs/design/passes.md, "A pass": what decides imports no clock, randomness or environment, and opens no file."""
     tree = _tree(path)
     assert {name.split(".")[0] for name in _imported(tree)} & IMPURE == set()
     calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}

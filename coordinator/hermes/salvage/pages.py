@@ -1,7 +1,7 @@
 """Pages: SQLite's file format (sqlite.org/fileformat2.html), read from the bytes of a private copy.
 
 SQLite stops where a page contradicts itself. This reads each page and each cell by itself, so that damage costs what
-it lies on and nothing else. Only private copies are read, which no connection has open (docs/design.md, "Salvage").
+it lies on and nothing else. It reads private copies that no connection has open (docs/design/hermes.md, "Salvage").
 """
 
 from __future__ import annotations
