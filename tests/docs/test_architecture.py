@@ -11,6 +11,7 @@ from tests.unit.test_floors import FLOOR_OF, FLOORS, imported, room_of
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
 PATHS = {path.relative_to(ROOT).as_posix() for path in MODULES}
+FILE = re.compile(r"\b(?:shards|coordinator|migrations|tests|benchmarks)/[\w/]+\.py\b")
 NO_IDEA_OF_ITS_OWN = ("__init__.py", "__main__.py")
 LONGEST_PAGE = 220
 
@@ -44,6 +45,15 @@ def test_each_step_names_modules_that_exist() -> None:
     assert [what.partition(".")[0] for what, _ in steps] == [str(number) for number in range(1, len(steps) + 1)]
     for what, where in steps:
         assert quoted(where) and set(quoted(where)) <= PATHS, what
+
+
+def test_every_file_that_a_page_or_a_comment_names_exists() -> None:
+    texts = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    for folder in ("shards", "coordinator", "migrations", "tests", "benchmarks"):
+        texts += (ROOT / folder).rglob("*.py")
+    for path in texts:
+        for named in FILE.findall(path.read_text(encoding="utf-8")):
+            assert (ROOT / named).is_file(), f"{path.relative_to(ROOT)} names {named}"
 
 
 def test_a_word_is_explained_once() -> None:

@@ -52,6 +52,8 @@ def test_every_section_that_the_code_refers_to_exists() -> None:
     assert [each for each in referred if PAGE_OF.get(each[2]) != each[1]] == []
     named = [re.findall(r"docs/design/(\w+)\.md", path.read_text(encoding="utf-8")) for path in SOURCES]
     assert {page for pages in named for page in pages} <= set(PAGE_OF.values())
+    of_the_index = [path.name for path in SOURCES if "docs/design.md" in path.read_text(encoding="utf-8")]
+    assert of_the_index == [], "name the page of docs/design that has the heading"
 
 
 def test_the_index_has_each_page_with_its_headings_in_their_order() -> None:
