@@ -160,7 +160,7 @@ class NothingToRepair(StorageError):
 
 class SnapshotMissing(StorageError):
     template = (
-        "There is no snapshot at {path}, and the ledger begins behind one, at {base}; `kanban-merge repair "
+        "There is no snapshot at {path}, and the ledger begins after one, at {base}; `kanban-merge repair "
         "--snapshot` makes a new one of the board as it stands."
     )
     base: int
@@ -183,7 +183,7 @@ class SnapshotStrange(StorageError):
 
 class BoardBehind(StorageError):
     template = (
-        "The board shows {shown} entries, and its ledger begins behind {base}, so it cannot catch up; "
+        "The board shows {shown} entries, and its ledger begins after {base}, so it cannot catch up; "
         "`kanban-merge rebuild` makes it again from the snapshot and the ledger."
     )
     shown: int
@@ -213,9 +213,9 @@ class BackupUnsound(StorageError):
 
 class AnotherBoard(StorageError):
     template = (
-        "{path} is sound, and another board's than the backup {backup}, or it went another way since that was "
-        "made. Nothing was changed; name the board that is meant with --home or --board, or, if the backup shall "
-        "take its place, move {away} away and repeat the command."
+        "{path} is intact but does not share its history with the backup {backup}: it is another board's, or "
+        "diverged since. Nothing was changed; name the board that is meant with --home or --board, or, if the backup "
+        "shall take its place, move {away} away and repeat the command."
     )
     backup: Path | str
     away: Path | str
@@ -243,7 +243,7 @@ class LedgerBeyondRepair(BeyondRepair):
         "{path} cannot be made again of board and shards: {problem}. Put the newest copy of that file back and "
         "repeat the repair, or put a backup back (`kanban-merge backups` shows those there are, `kanban-merge "
         "restore BACKUP` does it). Without either, `kanban-merge repair --ledger --from-board` begins a new "
-        "ledger behind the board as it stands: the board keeps every task, and a replay begins there. Nothing was "
+        "ledger after the board as it stands: the board keeps every task, and a replay begins there. Nothing was "
         "changed."
     )
 
@@ -285,7 +285,7 @@ class FileReplaced(StorageError):
 
 class BoardAndLedgerGone(StorageError):
     template = (
-        "{board} and {ledger} were both removed, so the order of what was merged is known to nobody now, and "
+        "{board} and {ledger} were both removed, so the order of the merged changes is lost, and "
         "nothing is merged. Put one of them back; or start this program again, and it begins a new board with "
         "what the shards hold."
     )
@@ -295,7 +295,7 @@ class BoardAndLedgerGone(StorageError):
 
 class BreaksAgain(StorageError):
     template = (
-        "{path} was made again {times} times within an hour and is damaged once more ({problem}), so it is left "
+        "{path} was rebuilt {times} times within an hour and is damaged again ({problem}), so it is left "
         "as it is. Look for what damages it (another program that writes there, the disk); {cure}, and so does "
         "the daemon once it is started again."
     )

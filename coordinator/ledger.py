@@ -122,7 +122,7 @@ class FileLedger:
         return row[0] if row else None
 
     def first_since(self, at_ms: int) -> int:
-        """The first position that was appended at or after ``at_ms``; the one behind the last if none was."""
+        """The first position that was appended at or after ``at_ms``; the one after the last if none was."""
         with connections.explained(self.path):
             (found,) = self._connection.execute(
                 "SELECT min(position) FROM entries WHERE at_ms >= ?", (at_ms,)
@@ -138,7 +138,7 @@ class FileLedger:
         self.shrink()
 
     def begin_behind(self, position: int, digest: str) -> None:
-        """Let an empty ledger begin behind ``position``."""
+        """Let an empty ledger begin after ``position``."""
         with connections.explained(self.path), connections.transaction(self._connection):
             self._connection.execute("UPDATE base SET position = ?, digest = ?", (position, digest))
 

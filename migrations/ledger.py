@@ -27,7 +27,7 @@ def m001_entries(db: Database) -> None:
             UNIQUE (profile, seq)
         ) STRICT"""
     )
-    # Where the ledger begins: the entries up to this position were dropped behind a snapshot of the board.
+    # Where the ledger begins: the entries up to this position were dropped, up to a snapshot of the board.
     db.execute(
         """CREATE TABLE base (
             one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -33,7 +33,7 @@ def m001_changes(db: Database) -> None:
             base_digest TEXT NOT NULL
         ) STRICT"""
     )
-    # The newest sign of life of each run, overwritten in place: state, not history.
+    # The newest heartbeat of each run, overwritten in place: state, not history.
     db.execute(
         """CREATE TABLE liveness (
             run_id INTEGER PRIMARY KEY,

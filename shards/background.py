@@ -1,4 +1,4 @@
-"""Later: something that is tried again in the background, in growing pauses, until it is done."""
+"""Background retry: something that is tried again, in growing pauses, until it is done."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class BackgroundRetry:
         done = False
         try:
             done = self._act()
-        finally:  # also behind a fault of this program, which the thread shows
+        finally:  # also after a bug, which the thread shows
             with self._guard:
                 self._timer = None
                 if self._asked:

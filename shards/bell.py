@@ -1,7 +1,7 @@
 """The bell: "something is new", over a datagram socket, so that nobody polls.
 
 It carries no content, and losing it costs latency, never correctness: whoever waits also looks by itself after a
-while. The coordinator's bell wakes the daemon. Whoever waits for the coordinator hangs up a bell of its own in the
+while. The coordinator's bell wakes the daemon. A process that waits for the coordinator binds its own socket in the
 board's folder: a gateway for a verdict, and every pass rings those of the profiles of which it decided something; a
 ``kanban watch`` for whatever happens, and every pass that decided something rings it.
 """

@@ -212,7 +212,7 @@ class Board:
         return self._all(Subscription, sql, () if task_id is None else (task_id,))
 
     def undelivered(self, profile: str) -> list[Subscription]:
-        """Subscriptions that ``profile`` delivers, or that nobody does yet, with events behind their cursor."""
+        """Subscriptions that ``profile`` delivers, or that nobody does yet, with events after their cursor."""
         sql = (
             "SELECT * FROM kanban_notify_subs s WHERE coalesce(notifier_profile, '') IN (?, '') AND EXISTS "
             "(SELECT 1 FROM task_events e WHERE e.task_id = s.task_id AND e.id > s.last_event_id) "

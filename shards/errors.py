@@ -344,7 +344,7 @@ class StrangeJournal(StorageError):
 
 class NotAFolder(StorageError):
     template = (
-        "{path} is a link or a file and no folder, so nothing was done behind it: below a home, and in a board's "
+        "{path} is a link or a file and no folder, so nothing was done through it: below a home, and in a board's "
         "folder, no link is followed. Move it away and repeat the command; to keep what belongs there on another "
         "disk, mount a folder of that disk in its place."
     )
@@ -383,8 +383,7 @@ class CannotOpen(StorageError):
 
 class OutputLost(StorageError):
     template = (
-        "The output cannot be written ({problem}). A change that was asked for may be made all the same: look "
-        "before you repeat it."
+        "The output cannot be written ({problem}). The change may have been made; check before you repeat the command."
     )
 
 

@@ -1,4 +1,4 @@
-"""Together: what several threads ask for while one of them is at work is done by the next one, all at once.
+"""Group commit: requests that arrive during one commit share the next one.
 
 A commit costs the disk the same for one change as for fifty. So whichever thread has its turn appends what all the
 others are waiting to append, too, and they find it done (group commit).

@@ -181,7 +181,7 @@ class BoardPaths:
 
     @cached_property
     def coordinator_bell(self) -> Path:
-        """Where a daemon hangs up its bell."""
+        """The socket that a daemon binds as its bell."""
         return self.folder / "kanban-coordinator.sock"
 
     @cached_property

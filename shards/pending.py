@@ -1,7 +1,7 @@
-"""The tail of a shard: its newest deciding changes, and which of them this process wrote.
+"""Pending changes: the newest deciding changes of a shard, and which of them this process wrote.
 
-A process has eyes of its own: it has seen its own changes, and not those of another process of its profile until the
-board shows them. The tail is read once, change by change as it grows, so an append costs the same however long the
+A process sees its own pending changes, and those of another process of its profile only once the board shows
+them. They are read once, change by change as the shard grows, so an append costs the same however long the
 coordinator has been away.
 """
 
@@ -19,7 +19,7 @@ from kanban_shards.changes.vectors import View
 _NEW = "SELECT seq, task_id, kind FROM changes WHERE seq > ? ORDER BY seq"
 # A claim_next names no task; until it is decided, it may be on any.
 ANY_TASK = ""
-# So many changes are remembered behind what the board shows: another thread may have looked at it a while ago.
+# So many changes are remembered beyond what the board shows: another thread may have looked at it a while ago.
 KEPT_BEHIND = 4_096
 
 
@@ -30,7 +30,7 @@ class _Known(NamedTuple):
 
 
 class PendingChanges:
-    """What one process knows of the end of its shard: every deciding change behind ``_from`` and up to ``_read_to``."""
+    """What one process knows of the end of its shard: every deciding change after ``_from`` and up to ``_read_to``."""
 
     def __init__(self) -> None:
         self._from = 0

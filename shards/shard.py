@@ -1,4 +1,4 @@
-"""A shard: the one file that a profile writes, an append-only row of changes and a table of signs of life.
+"""A shard: the one file that a profile writes, an append-only row of changes and a table of heartbeats.
 
 Why it is as it is: several processes of one profile (its gateway, its workers, CLI calls) append at the same time,
 and each append must be durable when it returns. So each takes the shard's lock, commits one transaction with
@@ -33,7 +33,7 @@ LOCK_WAIT_S = 30.0
 LONGEST_WAIT_MS = 3_600_000
 # So many changes of a process's threads are appended in one transaction.
 AT_ONCE = 64
-# Signs of life of runs that ended are worth nothing; they are swept out when they are this old.
+# Heartbeats of runs that ended are worth nothing; they are swept out when they are this old.
 HEARTBEATS_KEPT_MS = 7 * 24 * 3600 * 1000
 
 _INSERT = "INSERT INTO changes (seq, task_id, kind, body, seen, at_ms, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"

@@ -72,7 +72,7 @@ class Writer:
         self.paths = BoardPaths.find(board, home)
         self.paths.require_folder()
         self.board = Board(self.paths)
-        self.patience_s = float(patience_s)  # what is no number fails here, and not behind a write
+        self.patience_s = float(patience_s)  # what is no number fails here, and not after a write
         self._shard = Shard(self.paths, profile)
         self._coordinator_lock = FileLock(self.paths.coordinator_lock)
         self._passing = threading.RLock()
@@ -210,8 +210,8 @@ class Writer:
         return verdict
 
     def _hear(self, seq: int, bell: Bell, until_s: float) -> Verdict | None:
-        """The verdict of a daemon that was rung, as long as it rings: a pass that is over may have begun before, or
-        have had much else of this profile to decide."""
+        """Wait for the daemon's answer. A ring says that a pass ended, not that it decided this change: it may have
+        begun before, or have had much else of this profile to decide."""
         while time.monotonic() < until_s and bell.wait(LONGEST_LOOK_S):
             verdict = self._verdict(seq)
             if verdict is not None:

@@ -1,4 +1,4 @@
-"""Compaction: what was merged long ago leaves ledger and shards, behind a verified snapshot of the board.
+"""Compaction: what was merged long ago leaves ledger and shards, up to a verified snapshot of the board.
 
 In this order, so that a kill anywhere leaves files that fit together: the snapshot is made by replaying the ledger,
 which must also give the board row for row; then the ledger drops its entries up to the snapshot, then each shard its
@@ -89,7 +89,7 @@ def latest_ms(paths: BoardPaths, now_ms: int) -> int:
 
 
 def _target(paths: BoardPaths, ledger: FileLedger, before_ms: int) -> int:
-    """The last entry that may be dropped: a backup is continued by what is behind its own last one."""
+    """The last entry that may be dropped: a backup is continued by what comes after its own last one."""
     needed = (backup.manifest.position for backup in backups_in(paths.backups))
     return min(ledger.first_since(before_ms) - 1, *needed, ledger.head()[0])
 
@@ -119,7 +119,7 @@ def _snapshot_at(
 
 
 def _shorten_shard(paths: BoardPaths, profile: str, path: Path, start: Start, dry_run: bool) -> Shortened:
-    """Drop the changes that are behind the snapshot, if the shard holds the very ones that were merged."""
+    """Drop the changes that the snapshot covers, if the shard holds the very ones that were merged."""
     before = _size(path)
     rows, problem = 0, None
     try:

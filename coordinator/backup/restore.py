@@ -52,7 +52,7 @@ class Restored:
     """What a restore did.
 
     ``ledger``, ``shards``: what became of them: STAYED, RESTORED from the backup, or REPAIRED from the other files.
-    ``merged``: changes that were behind the backup. ``findings``: what is still not as it must be.
+    ``merged``: changes made after the backup. ``findings``: what is still not as it must be.
     """
 
     ledger: str = STAYED
@@ -128,7 +128,7 @@ def _check_no_stranger_writes(paths: BoardPaths) -> None:
 
 
 def _check_nothing_was_dropped_since(paths: BoardPaths, copy: BoardPaths) -> None:
-    """What was dropped behind the backup's last entry is in no file but a snapshot. Raises CompactedPast."""
+    """What was dropped after the backup's last entry is in no file but a snapshot. Raises CompactedPast."""
     with Board(copy) as board:
         position, watermarks = board.position(), board.watermarks()
     base = 0

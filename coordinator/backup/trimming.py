@@ -2,7 +2,7 @@
 
 Shards are copied one after the other, while profiles write into each other's tasks. So a copied shard may hold a change
 whose author had seen what was merged after the ledger was copied, and what the copied shards need not hold. It was
-written after the backup began, so it is left out of it, and so is what its shard holds behind it. What remains is a set
+written after the backup began, so it is left out of it, and so is what its shard holds after it. What remains is a set
 from which everything goes on.
 """
 

@@ -156,7 +156,7 @@ def export(ctx: click.Context, path: Path, form: str, as_json: bool) -> None:
     else:
         text.say(f"{done.path}: " + ", ".join(f"{rows} {table}" for table, rows in done.rows.items()))
         for each in skipped:
-            text.say(f"not in it: what {each.file} holds behind that; {each.state}: {each.why}", fg="red")
+            text.say(f"not in it: what {each.file} holds after that; {each.state}: {each.why}", fg="red")
     if skipped:
         ctx.exit(NEEDS_ATTENTION)
 

@@ -25,7 +25,7 @@ all_boards_option = click.option("--all-boards", is_flag=True, help="Every board
 
 @dataclass
 class Result:
-    """What a command found out about one board: for programs, for people, and whether a person is needed."""
+    """A command's result for one board: its JSON value, how to print it, whether it needs attention (exit code 6)."""
 
     value: dict
     show: Callable[[], None]

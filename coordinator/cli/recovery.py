@@ -88,8 +88,8 @@ def _tell_of_former(asides: Iterable[Path | None], lacking: Tasks) -> None:
 @click.argument("profile", required=False)
 @click.option("--ledger", is_flag=True, help="The ledger, in place of a profile's shard.")
 @click.option("--from-board", is_flag=True, help="With --ledger: where shards lack what was merged, keep the board and "
-              "begin behind it.")  # fmt: skip
-@click.option("--snapshot", is_flag=True, help="The snapshot that old entries were dropped behind.")
+              "begin after it.")  # fmt: skip
+@click.option("--snapshot", is_flag=True, help="The snapshot that replaced the old entries.")
 @json_option
 @click.pass_obj
 def repair(

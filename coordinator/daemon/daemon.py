@@ -31,7 +31,7 @@ log = logging.getLogger("kanban-merge")
 SWEEP_S = 1.0
 # A gateway that makes a pass itself needs milliseconds; whoever holds the lock longer is a coordinator that stays.
 LOCK_WAIT_S = 2.0
-# The same beside other boards, which do not wait for this one: it is tried again at the next sweep.
+# Shorter when several boards are served, so that one contended board does not delay the others.
 LOCK_WAIT_BESIDE_OTHERS_S = 0.05
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # What time does not cure: a person has to choose another folder, or another version.
@@ -119,7 +119,7 @@ class Daemon:
             awake = list(dict.fromkeys([*again, *rung]))
 
     def _tell_supervisor(self, ready: bool) -> None:
-        """That it is alive, unless every board fails by a fault of this program, which a restart may end."""
+        """That it is alive, unless every board fails by a bug of this program, which a restart may end."""
         if not ready:
             self._supervisor.ready()
         if any(board.works for board in self._served.values()):

@@ -26,7 +26,7 @@ log = logging.getLogger("kanban-merge")
 
 HEALINGS = 3
 WITHIN_S = 3_600.0
-# How often board and ledger are looked at with fresh eyes, and up to which size each page of them is.
+# How often board and ledger are opened anew to check them, and up to which size each page of them is.
 LOOK_EVERY_S = 5.0
 LOOK_BYTES = 4 * 1024 * 1024
 

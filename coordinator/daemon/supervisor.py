@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 class Supervisor:
     """Whoever supervises this process, if anybody does. ``environ`` says where it listens and how often it wants a
-    sign of life; ``interval_s`` is half of that, infinite if it wants none."""
+    heartbeat; ``interval_s`` is half of that, infinite if it wants none."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
@@ -36,7 +36,7 @@ class Supervisor:
             self._tell(f"STATUS={text}")
 
     def alive(self) -> None:
-        """A sign of life; only as many of these are sent as are wanted."""
+        """A heartbeat; only as many of these are sent as are wanted."""
         now = time.monotonic()
         if now >= self._next_sign and self.interval_s < float("inf"):
             self._next_sign = now + self.interval_s

@@ -164,7 +164,7 @@ class Service:
     def _command(self) -> list[str]:
         which = [] if self.board is None else ["--board", self.board]
         every = ["--all-boards"] if self.board is None else []
-        # -P: a folder that is called as one of our packages, where it is started, is not taken for it.
+        # -P: do not import our packages from the working directory.
         merge = [sys.executable, "-P", "-m", "kanban_shards.coordinator", "--home", str(self.home), *which]
         backups = [] if self.backup_every is None else ["--backup-every", self.backup_every]
         return [*merge, "daemon", "--standby", *every, *backups]
@@ -226,7 +226,7 @@ def home_of_user(name: str) -> Path:
 
 
 def run(commands: list[list[str]]) -> str | None:
-    """Run the commands in turn; returns None, or why the one that failed and those behind it must be run by hand."""
+    """Run the commands in turn; returns None, or why the one that failed and those after it must be run by hand."""
     if shutil.which(commands[0][0]) is None:
         return f"there is no {commands[0][0]} on this system"
     for number, command in enumerate(commands):

@@ -120,6 +120,6 @@ def _made(check: Check, paths: BoardPaths) -> list[Finding]:
             found.append(Finding(name, NOTE, f"This user may not try it ({why}); run the doctor as the board's owner."))
         else:
             found.append(Finding(name, FAULT, f"This could not be tried in {paths.folder}: {why}."))
-    except Exception as error:  # a fault of this program hides no other
+    except Exception as error:  # a bug of this program hides no other
         found.append(Finding(name, FAULT, f"This check itself is at fault ({error!r}); please report it."))
     return found

@@ -35,7 +35,7 @@ FIGURES = {
     "ledger_head": ("Entries of the ledger.", ()),
     "coordinator_up": ("1 if a process holds the coordinator's lock, and is neither stopped nor gone.", ()),
     "open_runs": ("Runs that are open.", ()),
-    "runs_past_lease": ("Open runs whose lease is over without a sign of life.", ()),
+    "runs_past_lease": ("Open runs whose lease is over without a heartbeat.", ()),
     "tasks": ("Tasks.", ("status",)),
     "shard_head": ("Changes in the shard.", ("profile",)),
     "shard_merged": ("Changes of the shard that have a verdict.", ("profile",)),

@@ -112,7 +112,7 @@ def runs(health: Health) -> Iterator[Finding]:
         return
     longest = max(found, key=lambda run: run.over_s)
     said = (
-        f"{wording.many(len(found), 'run')} past the lease without a sign of life, run {longest.run_id} of "
+        f"{wording.many(len(found), 'run')} past the lease without a heartbeat, run {longest.run_id} of "
         f"{longest.task_id} for {wording.age(longest.over_s)}"
     )
     if health.coordinator is None or longest.over_s < LAG_S:
@@ -152,7 +152,7 @@ def clock(health: Health) -> Iterator[Finding]:
             WARNING,
             f"{wording.many(len(runs_ahead), 'open run')} claimed, or last alive, in the future of this clock, "
             f"run {furthest.run_id} of {furthest.task_id} by {wording.age(furthest.ahead_s)}. A daemon ends such a run "
-            f"when it sees no other sign of life for a lease; `kanban reclaim {furthest.task_id}` ends one by hand.",
+            f"when it sees no other heartbeat for a lease; `kanban reclaim {furthest.task_id}` ends one by hand.",
         )
 
 

@@ -253,7 +253,7 @@ def _restore(paths: BoardPaths, original: bool, trust_closed: bool) -> GivenBack
         if not is_back:
             aside = _new_folder_aside(paths)
             position = _put_back(paths, original, aside)
-        elif _ours(paths):  # a former attempt was killed behind its first step
+        elif _ours(paths):  # a former attempt was killed after its first step
             aside = _filled_in_part(paths) or _new_folder_aside(paths)
         else:
             raise NotAdopted(path=paths.board)

@@ -1,4 +1,4 @@
-"""Fitting: an old board's values made into those that this board can hold, each departure noted by id.
+"""Coercion: an old board's values made into those that this board can hold, each departure noted by id.
 
 Hermes declares its columns and SQLite enforces none of it, so a column of numbers may hold a text, one that must be
 there may be missing, and a text may be no text. What has a plain meaning is kept with that meaning; the rest is lost,
@@ -63,7 +63,7 @@ def coerce_task_id(raw: Any) -> str:
 
 
 def number(legacy: Legacy, table: str) -> None:
-    """Note in each row of the table the number that it has; one behind all others where its id is none."""
+    """Note in each row of the table the number that it has; one above all others where its id is none."""
     rows = legacy.tables[table]
     numbers = [raw.setdefault("id") for raw in rows]
     kept = {each for each in numbers if isinstance(each, int) and 1 <= each <= _LARGEST_ID}

@@ -16,7 +16,7 @@ LOOK_MS = 1_000
 class Clock:
     """Notices that the machine slept, or that its clock was set, between two looks.
 
-    A worker on this machine could give no sign of life meanwhile, or gave it by a clock that was behind; so nobody is
+    A worker on this machine could send no heartbeat meanwhile, or sent it by a clock that was behind; so nobody is
     declared dead by what is older than ``relied_on_since_ms``. Sleep shows as the steady clock standing still, which
     it does on Linux and macOS. A coordinator that begins now knows of nothing before.
 
@@ -49,7 +49,7 @@ class Clock:
         return True
 
     def seen_for_ms(self, run_id: int, stamped_ms: int) -> int:
-        """For how long, by the steady clock, this coordinator has known that the newest sign of life of the run is of
+        """For how long, by the steady clock, this coordinator has known that the newest heartbeat of the run is of
         ``stamped_ms``; 0 if it hears of it for the first time."""
         steady_ms = _steady_ms()
         since_ms, _ = self._seen_ms.get((run_id, stamped_ms), (steady_ms, steady_ms))

@@ -1,7 +1,7 @@
 """Collecting: what is new in the shards, read under each shard's lock, and checked before anything takes it in.
 
-A shard whose next change breaks a law is quarantined at that seq: what is before it is taken, nothing of it is
-skipped, the other shards go on, and whoever asks is told which shard, which seq and why. A shard whose lock is busy is
+A shard whose next change is invalid is quarantined at that seq: what is before it is merged, nothing of it is
+skipped, the other shards go on, and `status` names the shard, the seq and why. A shard whose lock is busy is
 left for the next pass if others hold something new, so that nobody waits for it.
 """
 
@@ -41,8 +41,8 @@ MISSING = "missing"
 WAITED_MS = 0
 # How long a patient pass keeps trying shards that are busy, all together: about three commits of a disk.
 PATIENCE_MS = 4
-# How long a shard is left because it is busy; its writer rings when it is through, but another one may be at it then.
-LEFT_AT_MOST_MS = 20
+# A busy shard is skipped for at most this long. Its writer rings when done, but by then another may hold the lock.
+MAX_SKIP_MS = 20
 # A shard that was busy each time for so long is held by somebody who is stopped, and is not waited for.
 STUCK_MS = 1_000
 # A file that was written this recently may be written again without its time stamp moving. Filesystems that keep whole
@@ -192,7 +192,7 @@ class Collector:
     def collect(self, watermark: Watermark, patient: bool = True, most: int | None = None) -> Collected:
         """Everything new. ``watermark(profile)``: how far that shard is merged, and its digest there. ``patient``:
         whether shards that are busy are waited for although others hold something new. Those that were busy each time
-        for LEFT_AT_MOST_MS, and not yet for STUCK_MS, always are. ``most``: how many changes are wanted (Share).
+        for MAX_SKIP_MS, and not yet for STUCK_MS, always are. ``most``: how many changes are wanted (Share).
 
         Raises CannotOpen where the board's folder cannot be listed.
         """
@@ -223,7 +223,7 @@ class Collector:
         return collected
 
     def last_heartbeat_ms(self, profile: str, run_id: int) -> int | None:
-        """When the run last gave a sign of life in that profile's shard; 0 if never, None if it cannot be read now."""
+        """When the run last sent a heartbeat in that profile's shard; 0 if never, None if it cannot be read now."""
         if not self.is_there(profile):
             return 0
         shard = self._shard(profile)
@@ -269,7 +269,7 @@ class Collector:
     def _was_left_for_long(self, busy: list[tuple[str, Path]]) -> bool:
         now = time.monotonic()
         left_s = [now - self._busy_since.get(profile, now) for profile, _ in busy]
-        return any(LEFT_AT_MOST_MS < each * 1000 < STUCK_MS for each in left_s)
+        return any(MAX_SKIP_MS < each * 1000 < STUCK_MS for each in left_s)
 
     def _in_turn(self, shards: list[tuple[str, Path]], watermark: Watermark, merged: bool) -> list[tuple[str, Path]]:
         """Those of ``shards`` of which something was merged, or those of which nothing was; who waits longest first."""
@@ -344,7 +344,7 @@ def look(paths: BoardPaths, watermarks: Callable[[], dict[str, tuple[int, str]]]
 
 
 def _look_once(paths: BoardPaths, watermarks: dict[str, tuple[int, str]]) -> Collected:
-    """Every change behind ``watermarks``, in as many parts as passes would take."""
+    """Every change after ``watermarks``, in as many parts as passes would take."""
     collector, reached, whole = Collector(paths), dict(watermarks), Collected()
     try:
         while True:

@@ -41,7 +41,7 @@ CATCH_UP_ENTRIES = 1_000
 # How long the coordinator waits for what somebody else has locked in board or ledger: readers lock out a writer only
 # while they recover the WAL of one that was killed.
 FOREIGN_LOCK_MS = 250
-# A shard that is being written is free again behind a commit, which takes a millisecond.
+# A shard that is being written is free again after a commit, which takes a millisecond.
 WRITTEN_WITHIN_S = 0.05
 # A pass that had no time for everything is followed by one that collects so many times what it decided.
 MORE_THAN_LAST = 2

@@ -1,7 +1,7 @@
 """Rounds: in which portions a pass decides what it collected, so that nobody waits long for what others ask.
 
 A round takes a share of each shard, as much as is decided in a moment, and is appended, decided and shown before the
-next one. What costs much by itself has a round of its own, behind the others. When a pass has taken its time, what is
+next one. What costs much by itself has a round of its own, after the others. When a pass has taken its time, what is
 left stays in the shards for the next. Only how much is decided when depends on the time; what becomes of it does not.
 """
 

@@ -32,7 +32,7 @@ def start_of(paths: BoardPaths, ledger: FileLedger, onto: sqlite3.Connection | N
     base, digest = ledger.base()
     if not paths.snapshot.exists():
         if base and files.is_empty(paths.board):
-            problem = f"its ledger begins behind entry {base}, and the snapshot with what was before is gone as well"
+            problem = f"its ledger begins after entry {base}, and the snapshot with what was before is gone as well"
             raise BeyondRepair(path=paths.board, problem=problem)
         if base:
             raise SnapshotMissing(path=paths.snapshot, base=base)

@@ -96,7 +96,7 @@ def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
 
 def begin_behind_board(paths: BoardPaths, lock: FileLock) -> Repaired:
     """Make the ledger again as ``repair_ledger`` does; where it cannot, because the shards lack what was merged, begin
-    a new one behind the board as it stands, of which the snapshot is made; or behind the snapshot, if the board is an
+    a new one after the board as it stands, of which the snapshot is made; or after the snapshot, if the board is an
     older copy of the same history.
 
     Nothing that the further one shows is lost. What cannot be compared any more is that it was what its entries gave.
@@ -164,7 +164,7 @@ def is_sound_snapshot(paths: BoardPaths, ledger: FileLedger) -> bool:
 def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
     """Make the profile's shard again, of what the ledger holds of it and what a pass would still take.
 
-    Runs of the profile that are open count as alive now: their signs of life are not trusted, and not known if the
+    Runs of the profile that are open count as alive now: their heartbeats are not trusted, and not known if the
     shard is lost. What was being delivered is not known either, and may be sent again under the same key.
 
     ``lock``: the coordinator's, held, so that nothing is merged meanwhile. Raises InvalidName, NothingToRepair if the
@@ -254,7 +254,7 @@ def _start(paths: BoardPaths) -> Start:
 
 
 def _entries(paths: BoardPaths, board: sqlite3.Connection, start: Start) -> Iterator[tuple[int, Change]]:
-    """Every change that was merged behind ``start``, in ledger order, each with the time of its entry."""
+    """Every change that was merged after ``start``, in ledger order, each with the time of its entry."""
     shards: dict[str, dict[int, Change]] = {}
     for profile, seq, at_ms, *kept in board.execute(_ORDER, (start.position,)):
         if kept[0] is not None:
@@ -296,7 +296,7 @@ def _write_ledger(path: Path, lock: FileLock, start: Start, entries: Iterator[tu
 
 @dataclass
 class _Old:
-    """What a shard holds, as far as it can be read, and, behind what was merged, what a pass would take.
+    """What a shard holds, as far as it can be read, and, after what was merged, what a pass would take.
 
     ``sound``: neither they nor what was merged nor the file gives cause for a repair. ``shard_id``: None if it cannot
     be read; the first change continues from it, so while nothing is merged it must stay."""

@@ -1,4 +1,4 @@
-"""The shelf: tasks that are put away, taken out again, or thrown away."""
+"""Archive: tasks that are put away, taken out again, or thrown away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deciding one entry by docs/design/rule.md, "The rule", on the board as it stands at the entry's position.
+"""Deciding: the rule of docs/design/rule.md, "The rule", for one entry, on the board as it stands at its position.
 
     A change applies if its author owns the task, or had seen everything that was done to it.
     Otherwise it is refused, and the refusal keeps the whole change.

@@ -29,7 +29,7 @@ class ImportedRows(Rows):
         return {table: given.get(table, 0) + 1 for table in COUNTED}
 
     def reserve_ids(self, upto: dict[str, int]) -> None:
-        """From now on, ids of each table are given behind the one in ``upto``, whatever is inserted before it."""
+        """From now on, ids of each table are given above the one in ``upto``, whatever is inserted before it."""
         for table, last in upto.items():
             if not last:
                 continue

@@ -1,4 +1,4 @@
-"""Held rows: what the entries of one transaction write, in memory until somebody reads the table or the transaction
+"""Write buffer: what the entries of one transaction write, in memory until somebody reads the table or the transaction
 ends.
 
 Most tasks of a busy batch are made, claimed and completed in it. Written once, with what became of them, each costs

@@ -42,7 +42,7 @@ class Change(NamedTuple):
         return self.seq, self.task_id, self.kind, self.body, self.seen, self.written_ms, self.digest
 
     def continues(self, digest: str) -> bool:
-        """Whether this change, as it is, was written behind the one that has ``digest``."""
+        """Whether this change, as it is, was written after the one that has ``digest``."""
         return self.digest == chain(
             digest, self.profile, self.seq, self.task_id, self.kind, self.body, self.seen, self.written_ms
         )

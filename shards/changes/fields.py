@@ -11,7 +11,7 @@ LIMIT_BYTES = 1024 * 1024
 PARENTS_LIMIT = 1_000
 # Of lists and maps in metadata. Without it, what can be decoded would depend on how deep the caller's stack is.
 NESTING_LIMIT = 64
-# In metadata, from minus this on and below it: how many digits of a larger one can be read depends on the environment.
+# Integers in metadata fit in 64 bits: how many digits Python parses depends on an environment variable.
 INTEGER_LIMIT = 2**63
 # So many tasks or links that a change names cost as much to decide as a plain change.
 NAMED_PER_CHANGE = 2

@@ -142,7 +142,7 @@ ROWS: dict[str, type[Row]] = {
 
 class Import(Body):
     """A board of Hermes's is brought here. ``digest``: of its rows. ``ids``: for each counted table, the largest id
-    that the import will bring; later ones go on behind it. Written by the coordinator alone, as are the next two."""
+    that the import will bring; later ones go on after it. Written by the coordinator alone, as are the next two."""
 
     digest: Line
     source: Text

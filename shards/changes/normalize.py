@@ -1,4 +1,4 @@
-"""Ingress: what a caller says, spelled as it is written.
+"""Normalizing: what a caller says, spelled as it is written.
 
 Hermes spells the name of a profile in small letters without blanks around it, wherever one comes in. A task that is
 assigned to any other spelling would be silently nobody's. So a name is spelled that way here, and what can name no

@@ -172,7 +172,7 @@ def _fail(ctx: click.Context, error: KanbanError) -> NoReturn:
 
 
 def _end_output() -> None:
-    """Nor shall it be tried once more when Python ends."""
+    """Keep Python from flushing stdout again at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -11,7 +11,7 @@ import click
 
 from kanban_shards.errors import InvalidChange
 
-# Larger numbers are no ids and no counts, and SQLite could not hold all of them.
+# Ids and counts never exceed this, and JSON readers hold it exactly.
 LARGEST = 2**53
 # How a call says that a task is nobody's.
 NOBODY = ("none", "-", "null")

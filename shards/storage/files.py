@@ -1,4 +1,4 @@
-"""Placing: database files as files, closed ones: copied, given a name, put in place of another, set aside, discarded.
+"""Database files as files, closed ones: copied, given a name, put in place of another, set aside, discarded.
 
 No connection is opened here (shards/storage/sqlite.py does that), and a file that may be open anywhere is only ever
 renamed or replaced under its lock (docs/design/sqlite.md, law 6).
@@ -195,7 +195,7 @@ def _open_here(path: Path) -> bool:
 
 
 def name_aside(path: Path, lock: FileLock) -> Path:
-    """A new name that sorts behind the earlier ones, whatever the clock says."""
+    """A new name that sorts after the earlier ones, whatever the clock says."""
     lock.require(f"{path} is moved")
     return path.with_name(numbered.next_name(f"{path.name}.damaged-", os.listdir(path.parent)))
 

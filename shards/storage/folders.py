@@ -199,7 +199,7 @@ class Folder:
 def open_below(base: Path, path: Path) -> Iterator[Folder]:
     """The folder ``path``, which lies below ``base`` (or is it); links are followed on the way to ``base`` only.
 
-    Raises NotAFolder for a link behind ``base``, FileNotFoundError, OSError.
+    Raises NotAFolder for a link below ``base``, FileNotFoundError, OSError.
     """
     folder = Folder.given(base)
     for name in _components(base, path):

@@ -26,8 +26,8 @@ _every_lock: weakref.WeakSet[FileLock] = weakref.WeakSet()
 # Between two attempts at a lock that is taken: the holder needs about one commit (1 ms).
 FIRST_PAUSE_S = 0.0002
 LONGEST_PAUSE_S = 0.01
-# How often a lock file that is removed or replaced at that moment is opened again, by one attempt.
-OPENED_AT_MOST = 3
+# How often one attempt reopens a lock file that is being replaced.
+MAX_REOPENS = 3
 # A note names one process; what is longer was not left by this program.
 NOTE_BYTES = 4096
 
@@ -141,8 +141,8 @@ class FileLock:
             os.close(descriptor)
 
     def _leave_unless_locked(self) -> None:
-        """Let the next thread in, unless this one keeps the lock. Ctrl-C may come at any line before this, so it is
-        looked what is to be given back."""
+        """Let the next thread in, unless this one keeps the lock. Ctrl-C may come at any line before this, so
+        check what must be released."""
         if not self._locked and is_mine(self._threads):
             try:
                 self._unlock()
@@ -173,7 +173,7 @@ class FileLock:
             raise self._busy(wait_s) from error
 
     def _flock(self) -> bool:
-        for _ in range(OPENED_AT_MOST):
+        for _ in range(MAX_REOPENS):
             if self._descriptor is None:
                 self._descriptor = self._open_or_make()
             try:
@@ -191,7 +191,7 @@ class FileLock:
 
     def _open_or_make(self) -> int:
         try:
-            for _ in range(OPENED_AT_MOST):
+            for _ in range(MAX_REOPENS):
                 try:
                     return _open(self.path)
                 except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Room: whether a copy of a database may be made, before a byte of it is written.
+"""Space: whether a copy of a database may be made, before a byte of it is written.
 
 A file says by itself how long it is, and who writes it may say anything: a sparse file of some bytes claims terabytes,
 and SQLite's copy of it would have them all. So a copy is bounded by what the original holds of the disk, and by what

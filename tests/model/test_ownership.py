@@ -125,7 +125,7 @@ def test_nothing_overwritten_by_the_unseeing(world: World) -> None:
 
 
 def test_nothing_overwritten_by_another_process_of_the_profile(world: World) -> None:
-    """Two processes of one profile have eyes of their own: neither overwrites what only the other saw."""
+    """Two processes of one profile have a view each: neither overwrites what only the other saw."""
     ann, other_ann, bob, *_ = world.writers
     world.write(bob, TASK, Create(title="t"))
     world.make_pass()

@@ -131,7 +131,7 @@ def test_a_stranger_s_sign_of_life_does_not_count(home, claimed, coordinator, cl
 def test_never_while_a_shard_of_the_run_is_busy(
     home, paths, claimed, coordinator, clock, profile: str, is_known: bool
 ) -> None:
-    """Somebody may be writing a sign of life this very moment, also where nothing new was to be collected; a
+    """Somebody may be writing a heartbeat this very moment, also where nothing new was to be collected; a
     stranger's busy shard holds up nothing."""
     task_id, run_id = claimed
     heartbeat(home, "pixiel", run_id)
@@ -207,7 +207,7 @@ def test_a_claim_of_the_same_pass_finds_the_task_free(home, claimed, coordinator
 
 @pytest.mark.parametrize("why", ["the machine slept", "the clock was set forward"])
 def test_nobody_is_dead_because_time_jumped(home, claimed, coordinator, clock, why: str) -> None:
-    """The worker could give no sign of life meanwhile: it has one lease more to do so."""
+    """The worker could send no heartbeat meanwhile: it has one lease more to do so."""
     task_id, _ = claimed
     assert expired(coordinator) == []
     clock.now_s += 3_600
@@ -343,7 +343,7 @@ def test_a_run_that_was_claimed_while_the_clock_was_ahead(paths: BoardPaths, hom
 
 
 def test_its_worker_is_alive_all_the_same(paths: BoardPaths, home: str, clock: Clock) -> None:
-    """Signs of life by the right clock keep the run open as they do any other."""
+    """Heartbeats by the right clock keep the run open as they do any other."""
     set_clock(clock, YEARS_S)
     with Gateway("bingge", home=home) as bingge:
         task_id = bingge.create("work", assignee="pixiel")

@@ -32,7 +32,7 @@ from kanban_shards.shard import Shard
 from kanban_shards.storage.locks import FileLock
 from tests.simulation.world import no_fsync
 
-# Of the points inside a migration, which is one transaction: each so manieth.
+# Of the points inside a migration, which is one transaction: every OF_A_MIGRATION-th is tried.
 OF_A_MIGRATION = 40
 
 Deed = Callable[[BoardPaths], None]

@@ -66,7 +66,7 @@ def test_a_change_that_was_not_merged_wakes_nobody(home, paths: BoardPaths, foll
 
 
 def test_waiting_costs_no_wake_ups(home, follow) -> None:
-    """Each wake-up is one look at the board. A thousand signs of life and reads of others are none for a follower."""
+    """Each wake-up is one look at the board. A thousand heartbeats and reads of others are none for a follower."""
     task_id = _one_task(home)
     with Gateway("amy", home=home) as gateway:
         run = gateway.claim(task_id)

@@ -155,7 +155,7 @@ def test_another_hosts_note(paths) -> None:
 
 
 def test_its_supervisor_is_told(home, paths, start, tmp_path_factory) -> None:
-    """Ready when its board is there, signs of life, and that it ends."""
+    """Ready when its board is there, heartbeats, and that it ends."""
     name = tmp_path_factory.mktemp("s") / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(name))

@@ -85,7 +85,7 @@ def test_what_was_read_otherwise_is_said(original: Original, salvaged: Salvaged)
 
 
 def test_texts_of_rows(original: Original, salvaged: Salvaged) -> None:
-    """A text that is none is replaced and named, whichever rung reads it."""
+    """A text that is none is replaced and named, whichever stage reads it."""
     content = once(original.content, b"Title of t_00000003", b"Title of t_0000\xb0003")
     for damaged in (content, content[:36] + bytes(4) + content[40:]):
         assert [each.now for each in salvaged_again(salvaged, damaged).replaced] == ["Title of t_0000\ufffd003"]

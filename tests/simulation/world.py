@@ -173,7 +173,7 @@ class World:
         return seq
 
     def restart(self, index: int) -> None:
-        """A process of a profile ends, and another of the same profile begins, with eyes of its own."""
+        """A process of a profile ends, and another of the same profile begins, with a view of its own."""
         self.writers[index].end()
         self.writers[index] = Writer(self, self.writers[index].profile)
 

@@ -211,7 +211,7 @@ def test_what_is_new_is_not_held_up_by_a_busy_shard(
     monkeypatch.setattr(collect.time, "monotonic", lambda: seconds)
     monkeypatch.setattr(collect.time, "sleep", nap)
     assert found() == ({"bob"}, True, 0)
-    seconds = collect.LEFT_AT_MOST_MS / 1000
+    seconds = collect.MAX_SKIP_MS / 1000
     assert found() == ({"bob"}, True, 0)
     seconds += 0.001
     assert found() == ({"amy", "bob"}, False, 1)

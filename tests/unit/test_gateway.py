@@ -119,7 +119,7 @@ def test_claim_next(gateway: Gateway) -> None:
 
 
 def test_a_run_that_is_over(gateway: Gateway) -> None:
-    """Its worker is told at the next sign of life; what it brings late is refused, and kept on the task."""
+    """Its worker is told at the next heartbeat; what it brings late is refused, and kept on the task."""
     task_id = gateway.create("a task")
     run = gateway.claim(task_id)
     assert gateway.open_run(task_id) == run

@@ -202,7 +202,7 @@ def test_a_run_past_its_lease(paths: BoardPaths, gateway: Gateway, later) -> Non
         later(1_000)
         assert levels(paths)["runs"] == WARNING
         gateway.heartbeat(run)
-        assert levels(paths)["runs"] == OK, "the sign of life is in the shard"
+        assert levels(paths)["runs"] == OK, "the heartbeat is in the shard"
 
 
 def test_a_clock_that_went_back(paths: BoardPaths, gateway: Gateway, later) -> None:

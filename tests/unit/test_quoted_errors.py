@@ -76,7 +76,7 @@ def test_a_board_that_fails_behind_the_write_is_no_trouble_of_the_write(gateway:
 
 
 def test_what_is_said_at_the_end_of_a_call_is_no_advice_to_repeat_it(shell: Shell, monkeypatch) -> None:
-    """A sign of life with a note does not wait; the last pass of the call is what fails."""
+    """A heartbeat with a note does not wait; the last pass of the call is what fails."""
     task_id = shell.create("x")
     shell.says("claim", task_id)
     with _no_pass(monkeypatch, DiskFull(path="/b/kanban-ledger.db")):

@@ -186,7 +186,7 @@ def test_a_live_gateway_notices(paths: BoardPaths, home: str, tasks: list[str]) 
 def test_an_open_run_stays_open(
     paths: BoardPaths, home: str, tasks: list[str], damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its signs of life are gone with the shard: nothing expires before the repair; then the run counts as alive."""
+    """Its heartbeats are gone with the shard: nothing expires before the repair; then the run counts as alive."""
     with Gateway("amy", home=home) as amy:
         run = amy.claim(tasks[0], lease_s=60)
         paths.shard("amy").unlink() if damage == "lost" else paths.shard("amy").write_bytes(b"x" * 8192)

@@ -231,7 +231,7 @@ def test_a_full_disk_leaves_nothing_half_written(home: str, paths: BoardPaths) -
 
 
 def test_signs_of_life_are_overwritten(paths: BoardPaths, shard: Shard) -> None:
-    """State, not history: a run's newest sign of life replaces the one before, and is no change."""
+    """State, not history: a run's newest heartbeat replaces the one before, and is no change."""
     for _ in range(3):
         shard.heartbeat(7, NOTHING)
     assert shard.head(NOTHING) == 0
@@ -258,7 +258,7 @@ def test_a_second_process_has_eyes_of_its_own(home: str) -> None:
 
 
 def _plainly(paths: BoardPaths, profile: str) -> tuple[list[list], str, list[list]]:
-    """The rows, the shard_id and the runs that gave a sign of life, read by another process."""
+    """The rows, the shard_id and the runs that sent a heartbeat, read by another process."""
     script = (
         "import json, sqlite3, sys; shard = sqlite3.connect(sys.argv[1]); print(json.dumps(["
         "shard.execute('SELECT * FROM changes ORDER BY seq').fetchall(), "

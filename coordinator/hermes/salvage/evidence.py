@@ -1,4 +1,4 @@
-"""Witnesses: what indexes and other tables still say of rows that their own table lost."""
+"""Evidence: what indexes and other tables still say of rows that their own table lost."""
 
 from __future__ import annotations
 

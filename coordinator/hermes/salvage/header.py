@@ -39,7 +39,7 @@ def mend(copy: Path, form: Form) -> list[str]:
             said.append(f"the last page was cut: {size} bytes are no whole number of pages")
         header[28:32], header[92:96] = struct.pack(">I", count), header[24:28]
         if int.from_bytes(header[32:36]) > count:
-            said.append("the list of free pages began behind the end of the file")
+            said.append("the list of free pages began beyond the end of the file")
             header[32:40] = bytes(8)
         if not 1 <= int.from_bytes(header[44:48]) <= 4:
             header[44:48] = struct.pack(">I", 4)

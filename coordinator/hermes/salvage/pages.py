@@ -86,7 +86,7 @@ class Pages:
         self._file.close()
 
     def bytes_of(self, number: int) -> bytes:
-        """The bytes of a page; fewer than a page at the end of a cut file, none behind it."""
+        """The bytes of a page; fewer than a page at the end of a cut file, none after it."""
         if not 1 <= number <= self.count:
             return b""
         self._file.seek((number - 1) * self.page_size)

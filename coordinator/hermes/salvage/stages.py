@@ -1,4 +1,4 @@
-"""The ladder: from a damaged board to a sound copy, by the first rung that holds."""
+"""Stages: from a damaged board to an intact copy, by the first stage that succeeds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from kanban_shards.storage import connections, files, sqlite
 # How many findings of SQLite's integrity check are kept: it can make one for each row.
 FINDINGS_KEPT = 20
 SOUND = ["ok"]
-# The bytes of the original, beside which nobody else works; and what a rung makes of them.
+# The bytes of the original, beside which nobody else works; and what a stage makes of them.
 PRIVATE, COPY = "salvage-private.db", "kanban.db"
 # A file with more pages than this has had tasks once: the schema itself takes some thirty.
 FEW_PAGES = 64
@@ -168,7 +168,7 @@ def _try(private: Path, form: Form, change: Callable[[Path, Form, Salvage], None
             _hear_witnesses(private, form, report)
             return True
     except connections.FAULTS:
-        pass  # a damaged tree cannot be emptied, and two rows of one key cannot be indexed: the next rung
+        pass  # a damaged tree cannot be emptied, and two rows of one key cannot be indexed: the next stage
     files.discard(report.copy)
     report.notes = notes
     return False

@@ -1,4 +1,4 @@
-"""Tables: the last rung. Every row that can be read goes into a new file, made with Hermes's own schema.
+"""Tables: the last stage. Every row that can be read goes into a new file, made with Hermes's own schema.
 
 Which copy of a row counts: the one that its table's tree leads to. A row elsewhere is taken only where the tree has
 none, and only if it was not deleted, which one of these shows: an index names it; or the list of free pages is whole

@@ -21,7 +21,7 @@ _ALL = 0xFFFFFFFF
 @dataclass(frozen=True)
 class Replayed:
     """What became of a WAL. ``frames`` were written into the copy, in ``commits`` transactions; ``unfinished`` belong
-    to a transaction that was never committed; ``unreadable`` lie behind a damaged one. What the WAL held before it was
+    to a transaction that was never committed; ``unreadable`` come after a damaged one. What the WAL held before it was
     begun anew is none of these. ``problem`` is why nothing could be replayed at all; None if the WAL is one."""
 
     frames: int = 0

@@ -179,7 +179,7 @@ def tail(session: Session, task_id: str, interval_s: float, as_json: bool) -> No
 @click.option("--assignee", metavar="PROFILE", help="Only events of tasks assigned to this profile.")
 @click.option("--tenant", metavar="NAME", help="Only events of this tenant's tasks.")
 @click.option("--kinds", metavar="A,B,…", help="Only events of these kinds.")
-@click.option("--after", type=COUNT, metavar="ID", help="From behind this event on; else from now on.")
+@click.option("--after", type=COUNT, metavar="ID", help="From after this event on; else from now on.")
 @interval_option
 @json_option
 @click.pass_obj

@@ -1,4 +1,4 @@
-"""Working on tasks: claim, sign of life, and how an attempt ends."""
+"""Working on tasks: claim, heartbeat, and how an attempt ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from kanban_shards.workspaces import make_workspace
 @click.argument("task_id", required=False)
 @click.option("--next", "take_next", is_flag=True, help="The best ready task for me, in place of TASK_ID.")
 @click.option("--ttl", "lease_s", type=POSITIVE, default=LEASE_S, show_default=True,
-              help="Seconds that the run is believed alive without a sign of life.")  # fmt: skip
+              help="Seconds that the run is believed alive without a heartbeat.")  # fmt: skip
 @click.option("--runs-as", metavar="PROFILE", help="Whose worker does it, if not mine.")
 @json_option
 @click.pass_obj
@@ -82,7 +82,7 @@ def _place(gateway: Any, task: Task) -> tuple[str | None, str | None]:
 @json_option
 @click.pass_obj
 def heartbeat(session: Session, task_id: str, note: str | None, as_json: bool) -> None:
-    """Give a sign of life of my run on a task. Ends with 1 once the run is over, so that the worker stops."""
+    """Send a heartbeat of my run on a task. Ends with 1 once the run is over, so that the worker stops."""
     gateway = session.gateway()
     run = gateway.open_run(task_id)
     claimer = gateway.board.task(task_id).run_claimer
