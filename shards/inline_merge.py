@@ -19,7 +19,7 @@ def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
 
     Returns whether a pass was made. Raises the StorageErrors of a ledger or a board that cannot be used.
     """
-    from kanban_shards.coordinator.merge.coordinator import pass_if_free
+    from kanban_shards.coordinator.merge.inline import pass_if_free
 
     return pass_if_free(paths, lock)
 

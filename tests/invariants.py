@@ -15,7 +15,7 @@ from typing import Any
 
 from kanban_shards.changes.codec import chain
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.merge.coordinator import replay
+from kanban_shards.coordinator.merge.replay import replay
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.paths import COORDINATOR

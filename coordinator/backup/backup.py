@@ -25,7 +25,7 @@ from kanban_shards import attachments, wording
 from kanban_shards.board import Board
 from kanban_shards.coordinator.backup.trimming import leave_out_what_came_later
 from kanban_shards.coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
-from kanban_shards.coordinator.merge.coordinator import ProgressCallback
+from kanban_shards.coordinator.merge.replay import ProgressCallback
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, locked_shard
 from kanban_shards.coordinator.recovery.verify import Discrepancy, verify
 from kanban_shards.errors import NEEDS_ATTENTION, FileBusy, InvalidName, KanbanError, NotAFile, StorageError

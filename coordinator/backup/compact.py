@@ -16,7 +16,8 @@ from kanban_shards.coordinator.backup.backup import backups_in
 from kanban_shards.coordinator.errors import NotVerified
 from kanban_shards.coordinator.filelocks import who_keeps_readers_out
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback, replayed
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.replay import ProgressCallback, replayed
 from kanban_shards.coordinator.merge.shard_reader import FOREIGN_WAIT_MS, Quarantine, base_of, opened_shard
 from kanban_shards.coordinator.merge.snapshots import Start, read_start, start_of
 from kanban_shards.coordinator.recovery.verify import Verification, compare_with_replay

@@ -20,7 +20,8 @@ from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.backup.backup import Backup, put_attachments_back, shard_findings
 from kanban_shards.coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.replay import ProgressCallback
 from kanban_shards.coordinator.merge.shard_reader import (
     LATEST_MS,
     SHARD_LOCK_WAIT_S,

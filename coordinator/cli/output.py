@@ -18,7 +18,7 @@ from kanban_shards.errors import NEEDS_ATTENTION, BoardLost, BoardMissing, Histo
 from kanban_shards.paths import BoardPaths, root_folder
 
 if TYPE_CHECKING:
-    from kanban_shards.coordinator.merge.coordinator import ProgressCallback
+    from kanban_shards.coordinator.merge.replay import ProgressCallback
 
 all_boards_option = click.option("--all-boards", is_flag=True, help="Every board of the home, not one.")
 

@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from kanban_shards.coordinator.errors import BreaksAgain, LedgerBehind, NothingToRepair
-from kanban_shards.coordinator.merge.coordinator import ProgressCallback, make_board
+from kanban_shards.coordinator.merge.replay import ProgressCallback, make_board
 from kanban_shards.coordinator.recovery.repair import repair_ledger
 from kanban_shards.errors import Damaged, StorageError
 from kanban_shards.paths import BoardPaths

@@ -19,8 +19,9 @@ from kanban_shards.coordinator.daemon.healing import Healer, Watch
 from kanban_shards.coordinator.errors import BoardAndLedgerGone, FileReplaced, LedgerBehind, NotCoordinator
 from kanban_shards.coordinator.health.strangers import swollen
 from kanban_shards.coordinator.merge.collector import QUARANTINED
-from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
+from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, holder, lost_place, release, take
+from kanban_shards.coordinator.merge.replay import ProgressCallback
 from kanban_shards.errors import CoordinatorRunning, Damaged, FileBusy, KanbanError, StorageError, TooManyFiles
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock, descriptors_left

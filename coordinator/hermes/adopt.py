@@ -30,8 +30,9 @@ from kanban_shards.coordinator.hermes.salvage import salvage
 from kanban_shards.coordinator.hermes.salvage.report import SOUND
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge import coordinator_lock as locks
-from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
+from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
+from kanban_shards.coordinator.merge.replay import ProgressCallback
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
 from kanban_shards.paths import COORDINATOR, DEFAULT_BOARD, BoardPaths, printable_name
 from kanban_shards.storage import connections, files, numbered, owners, sqlite

@@ -26,8 +26,9 @@ from kanban_shards.coordinator.hermes.plan import Count, Plan, plan
 from kanban_shards.coordinator.hermes.salvage import Salvage, salvage
 from kanban_shards.coordinator.hermes.target import EmptyTarget, Target
 from kanban_shards.coordinator.merge import coordinator_lock as locks
-from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback
+from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
+from kanban_shards.coordinator.merge.replay import ProgressCallback
 from kanban_shards.coordinator.processes import can_tell, file_holders, processes_of
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import AttachmentTooLarge, LawBroken, StillWritten, StorageError

@@ -7,37 +7,31 @@ does not hold is still in its shard.
 
 from __future__ import annotations
 
-import sqlite3
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 
 from kanban_shards.bell import Ringer
 from kanban_shards.changes.codec import Change
 from kanban_shards.changes.fields import Body
-from kanban_shards.coordinator.errors import BoardBehind, FileReplaced, LedgerBehind
+from kanban_shards.coordinator.errors import FileReplaced, LedgerBehind
 from kanban_shards.coordinator.filelocks import naming_holders
-from kanban_shards.coordinator.ledger import Entry, FileLedger, Ledger
+from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.budget import leave_what_costs_too_much, weight
 from kanban_shards.coordinator.merge.clock import Clock
 from kanban_shards.coordinator.merge.collector import Collector, Skipped
-from kanban_shards.coordinator.merge.coordinator_lock import GATEWAY, lost_place, write_note
+from kanban_shards.coordinator.merge.coordinator_lock import lost_place
 from kanban_shards.coordinator.merge.expiry import AT_ONCE, due, expired, own_changes
+from kanban_shards.coordinator.merge.replay import ProgressCallback, catch_up, make_board, replay
 from kanban_shards.coordinator.merge.rounds import Rounds
 from kanban_shards.coordinator.merge.shard_reader import LEAST_SHARE, Quarantine, base_of, locked_shard
-from kanban_shards.coordinator.merge.snapshots import start_of
-from kanban_shards.coordinator.rules.decide import Decision, decide
+from kanban_shards.coordinator.rules.decide import Decision
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import HistoryLost, InvalidName, StorageError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 
-# Entries applied in one transaction of the board while catching up: short enough to be stopped between two.
-CATCH_UP_ENTRIES = 1_000
 # How long the coordinator waits for what somebody else has locked in board or ledger: readers lock out a writer only
 # while they recover the WAL of one that was killed.
 FOREIGN_LOCK_MS = 250
@@ -45,10 +39,6 @@ FOREIGN_LOCK_MS = 250
 WRITTEN_WITHIN_S = 0.05
 # A pass that had no time for everything is followed by one that collects so many times what it decided.
 MORE_THAN_LAST = 2
-# For so long a gateway works for others before it looks for its own verdict.
-PASSES_S = 0.5
-
-ProgressCallback = Callable[[int, int], None]
 
 
 @dataclass
@@ -223,76 +213,6 @@ class Coordinator:
             return self._connection.execute("PRAGMA data_version").fetchone()[0]
 
 
-def catch_up(
-    board: BoardState,
-    ledger: Ledger,
-    upto: int | None = None,
-    progress: ProgressCallback = lambda done, total: None,
-) -> int:
-    """Apply to ``board`` every entry of ``ledger`` that it does not show, ``upto`` a position if one is given.
-
-    Returns how many; ``progress(done, total)`` is told after each batch. Raises LedgerBehind, BoardBehind,
-    Damaged.
-    """
-    shown, digest = board.position()
-    head = ledger.head()
-    if (shown, digest) == head:
-        return 0
-    base = ledger.base()
-    if shown < base[0]:
-        raise BoardBehind(shown=shown, base=base[0])
-    if shown >= head[0] or (base if shown == base[0] else _at(ledger, shown)) != (shown, digest):
-        raise LedgerBehind(path=getattr(ledger, "path", "the ledger"), shown=shown, held=head[0])
-    total = (head[0] if upto is None else min(upto, head[0])) - shown
-    entries = islice(ledger.after(shown), total)
-    count = 0
-    while batch := list(islice(entries, CATCH_UP_ENTRIES)):
-        count += len(replay(board, batch))
-        progress(count, total)
-    return count
-
-
-def _at(ledger: Ledger, position: int) -> tuple[int, str]:
-    return position, next(ledger.after(position - 1)).digest
-
-
-@contextmanager
-def replayed(
-    paths: BoardPaths,
-    ledger: FileLedger,
-    upto: int | None = None,
-    progress: ProgressCallback = lambda done, total: None,
-) -> Iterator[tuple[sqlite3.Connection, int]]:
-    """A scratch board that ``ledger`` leads to from where it begins, ``upto`` a position if one is given, and how many
-    entries were played. Raises what ``start_of`` and ``catch_up`` raise, and DiskFull."""
-    with closing(sqlite.open_scratch(sqlite.BOARD)) as scratch:
-        start_of(paths, ledger, onto=scratch)
-        with connections.explained(sqlite.SCRATCH):
-            entries = catch_up(BoardState(scratch), ledger, upto, progress)
-        yield scratch, entries
-
-
-def make_board(paths: BoardPaths, lock: FileLock, progress: ProgressCallback = lambda done, total: None) -> Path | None:
-    """Make the board from its ledger, and put it in place when it is whole: readers see the former file, or none, until
-    then. ``lock``: the coordinator's, held.
-
-    Returns where the former file lies now, if there was one. Raises FileMissing and Damaged of the ledger or of the
-    snapshot that it begins with, DiskFull.
-    """
-    making = paths.board.with_name(paths.board.name + ".making")
-    try:
-        with (
-            closing(FileLedger(paths.ledger)) as ledger,
-            replayed(paths, ledger, progress=progress) as (scratch, _),
-        ):
-            files.discard(making)
-            with closing(sqlite.open_writer(making, sqlite.BOARD, lock)) as board, connections.explained(making):
-                sqlite.copy_over(scratch, board)
-        return files.put_in_place(making, paths.board, lock)
-    finally:
-        files.discard(making)
-
-
 def _was_compacted(paths: BoardPaths) -> bool:
     """Whether a snapshot, or a shard that can be read now, says that changes were dropped. One that stays busy is not
     waited for: if it says so, it is quarantined when it is read, because nothing of it was merged."""
@@ -303,40 +223,3 @@ def _begins_late(paths: BoardPaths, profile: str) -> bool:
     with suppress(StorageError, InvalidName, Quarantine), locked_shard(paths, profile, WRITTEN_WITHIN_S) as shard:
         return base_of(shard)[0] > 0
     return False
-
-
-def replay(board: BoardState, entries: list[Entry]) -> list[Decision]:
-    """Decide and apply ``entries``, in one transaction of the board. Raises StorageError if they do not continue
-    what the board shows, because another process applied some meanwhile."""
-    try:
-        board.open(len(entries))
-        shown, _ = board.position()
-        if shown + 1 != entries[0].position:
-            problem = f"it shows {shown} entries, so that {entries[0].position} is not the next one"
-            raise StorageError(path="the board", problem=problem)
-        decisions = [decide(board, entry) for entry in entries]
-        board.commit(entries[-1].position, entries[-1].digest)
-    except BaseException:
-        board.abandon()
-        raise
-    return decisions
-
-
-def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
-    """For a gateway: make a pass, unless somebody else is the coordinator now. Returns whether it was made. It is not
-    a patient one: whoever writes a shard now sees to it that it is merged. If there is more than PASSES_S seconds of
-    work, the rest is left to whoever makes the next pass.
-
-    ``lock``: the coordinator's lock as this gateway holds it open, not taken.
-    """
-    if not lock.try_acquire():
-        return False
-    try:
-        write_note(lock, GATEWAY)
-        until_s = time.monotonic() + PASSES_S
-        with Coordinator(paths, lock) as coordinator:
-            while coordinator.make_pass(patient=False).more and time.monotonic() < until_s:
-                pass
-    finally:
-        lock.release()
-    return True

@@ -15,7 +15,8 @@ from pathlib import Path
 from kanban_shards.coordinator.errors import SnapshotStrange
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.collector import QUARANTINED, look
-from kanban_shards.coordinator.merge.coordinator import Coordinator, ProgressCallback, catch_up, replayed
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.replay import ProgressCallback, catch_up, replayed
 from kanban_shards.coordinator.merge.snapshots import read_start, sound_snapshot, start_of
 from kanban_shards.coordinator.recovery.former import Tasks, check_not_ahead, lacking, replace_board, tables, tasks_in
 from kanban_shards.coordinator.recovery.histories import differing_change

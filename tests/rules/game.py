@@ -14,7 +14,7 @@ from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, gen
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Archive, Create, Expire
 from kanban_shards.coordinator.ledger import GENESIS, Entry, entry_digest
-from kanban_shards.coordinator.merge.coordinator import replay
+from kanban_shards.coordinator.merge.replay import replay
 from kanban_shards.coordinator.rules.decide import Decision
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.paths import COORDINATOR

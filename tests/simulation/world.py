@@ -30,7 +30,7 @@ from kanban_shards.coordinator.hermes.legacy import Legacy
 from kanban_shards.coordinator.hermes.plan import plan
 from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.coordinator.merge import clock as merge_clock
-from kanban_shards.coordinator.merge import coordinator as merging
+from kanban_shards.coordinator.merge import replay as replaying
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
 from kanban_shards.coordinator.recovery.verify import rebuild
@@ -398,7 +398,7 @@ def killed_at(point: str | None, at: int = 1) -> Iterator[None]:
     where = {
         "before the ledger's commit": (FileLedger, "append", before),
         "after the ledger's commit": (FileLedger, "append", after),
-        "while deciding": (merging, "decide", after),
+        "while deciding": (replaying, "decide", after),
         "before the board's commit": (BoardState, "commit", before),
         "after the board's commit": (BoardState, "commit", after),
         "before the snapshot": (files, "replace", before),

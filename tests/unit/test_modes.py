@@ -13,7 +13,7 @@ from kanban_shards.coordinator.backup.backup import Backup, make_backup
 from kanban_shards.coordinator.backup.compact import compact
 from kanban_shards.coordinator.backup.restore import restore
 from kanban_shards.coordinator.merge import coordinator_lock as locks
-from kanban_shards.coordinator.merge.coordinator import make_board
+from kanban_shards.coordinator.merge.replay import make_board
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard, repair_snapshot
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files

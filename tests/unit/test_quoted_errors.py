@@ -11,7 +11,7 @@ import pytest
 
 from kanban_shards import Gateway, Undecided
 from kanban_shards.coordinator.errors import BackupFailed, LedgerBehind, NotCoordinator
-from kanban_shards.coordinator.merge import coordinator as merging
+from kanban_shards.coordinator.merge import inline
 from kanban_shards.errors import BoardLost, Damaged, DiskFull, EarlierUndecided, KanbanError, StorageError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
@@ -130,7 +130,7 @@ def test_make_says_whether_the_task_is_new(gateway: Gateway, home: str) -> None:
 def _no_pass(monkeypatch: pytest.MonkeyPatch, trouble: KanbanError) -> Iterator[None]:
     """Each pass fails with ``trouble``."""
     with monkeypatch.context() as patched:
-        patched.setattr(merging, "pass_if_free", _raising(trouble))
+        patched.setattr(inline, "pass_if_free", _raising(trouble))
         yield
 
 

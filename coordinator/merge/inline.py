@@ -1,0 +1,33 @@
+"""A pass inside a gateway: where no daemon makes passes, the profile that wrote a change merges it."""
+
+from __future__ import annotations
+
+import time
+
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.coordinator_lock import GATEWAY, write_note
+from kanban_shards.paths import BoardPaths
+from kanban_shards.storage.locks import FileLock
+
+# For so long a gateway works for others before it looks for its own verdict.
+PASSES_S = 0.5
+
+
+def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
+    """For a gateway: make a pass, unless somebody else is the coordinator now. Returns whether it was made. It is not
+    a patient one: whoever writes a shard now sees to it that it is merged. If there is more than PASSES_S seconds of
+    work, the rest is left to whoever makes the next pass.
+
+    ``lock``: the coordinator's lock as this gateway holds it open, not taken.
+    """
+    if not lock.try_acquire():
+        return False
+    try:
+        write_note(lock, GATEWAY)
+        until_s = time.monotonic() + PASSES_S
+        with Coordinator(paths, lock) as coordinator:
+            while coordinator.make_pass(patient=False).more and time.monotonic() < until_s:
+                pass
+    finally:
+        lock.release()
+    return True
