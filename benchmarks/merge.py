@@ -11,7 +11,8 @@ from benchmarks.figures import FIGURES
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Claim, Comment, Complete, Subscribe
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
-from kanban_shards.coordinator.recovery.verify import rebuild, verify
+from kanban_shards.coordinator.recovery.rebuild import rebuild
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 
 LEAST_A_SECOND = 20_000

@@ -15,8 +15,8 @@ from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.coordinator.recovery import repair as repairs
 from kanban_shards.coordinator.recovery.former import Tasks
+from kanban_shards.coordinator.recovery.rebuild import rebuild as replay
 from kanban_shards.coordinator.recovery.verify import Discrepancy
-from kanban_shards.coordinator.recovery.verify import rebuild as replay
 from kanban_shards.coordinator.recovery.verify import verify as check
 from kanban_shards.errors import NEEDS_ATTENTION, cure_of
 from kanban_shards.paths import BoardPaths

@@ -1,6 +1,6 @@
 """Repair: a ledger or a shard that is lost or damaged is made again from the other two files.
 
-A board needs no repair of its own kind: it is a replay of the ledger (coordinator/recovery/verify.py, ``rebuild``, and
+A board needs no repair of its own kind: it is a replay of the ledger (coordinator/recovery/rebuild.py, and
 the next pass where the file is missing). The damaged file is never overwritten: it is set aside beside the new one.
 """
 

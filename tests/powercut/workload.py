@@ -20,8 +20,8 @@ from kanban_shards.coordinator.demo.worker import Journal, Witness
 from kanban_shards.coordinator.hermes.adopt import adopt, restore_legacy
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.recovery.rebuild import rebuild
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
-from kanban_shards.coordinator.recovery.verify import rebuild
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
 

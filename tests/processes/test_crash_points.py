@@ -25,8 +25,8 @@ from kanban_shards.coordinator.demo.check import Account, check
 from kanban_shards.coordinator.errors import NothingToRepair
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.recovery.rebuild import rebuild
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
-from kanban_shards.coordinator.recovery.verify import rebuild
 from kanban_shards.paths import BoardPaths
 from kanban_shards.shard import Shard
 from kanban_shards.storage.locks import FileLock

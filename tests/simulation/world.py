@@ -32,8 +32,8 @@ from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.coordinator.merge import clock as merge_clock
 from kanban_shards.coordinator.merge import replay as replaying
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
+from kanban_shards.coordinator.recovery.rebuild import rebuild
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
-from kanban_shards.coordinator.recovery.verify import rebuild
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import BoardMissing, DiskFull, StorageError
 from kanban_shards.paths import BoardPaths

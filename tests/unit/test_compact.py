@@ -24,8 +24,9 @@ from kanban_shards.coordinator.errors import (
 )
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.coordinator.recovery.rebuild import rebuild
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard, repair_snapshot
-from kanban_shards.coordinator.recovery.verify import rebuild, verify
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import ShardBehind
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files, sqlite

@@ -15,7 +15,8 @@ from kanban_shards.coordinator.hermes.importer import import_board
 from kanban_shards.coordinator.hermes.salvage import salvage
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator import Coordinator
-from kanban_shards.coordinator.recovery.verify import rebuild, verify
+from kanban_shards.coordinator.recovery.rebuild import rebuild
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import DiskFull
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files, sqlite

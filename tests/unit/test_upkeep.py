@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from kanban_shards import Gateway
 from kanban_shards.cli.main import main
 from kanban_shards.coordinator.merge import coordinator_lock as locks
-from kanban_shards.coordinator.recovery.verify import rebuild, verify
+from kanban_shards.coordinator.recovery.rebuild import rebuild
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.paths import BoardPaths
 
 LATER_S = 4_000_000_000
