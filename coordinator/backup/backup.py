@@ -11,9 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import stat
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -23,140 +20,39 @@ import msgspec
 
 from kanban_shards import attachments, wording
 from kanban_shards.board import Board
+from kanban_shards.coordinator.backup.manifest import (
+    MANIFEST,
+    Backup,
+    Manifest,
+    ShardCopy,
+    backups_in,
+    is_regular,
+    read_backup,
+)
 from kanban_shards.coordinator.backup.trimming import leave_out_what_came_later
-from kanban_shards.coordinator.errors import BackupFailed, NoBackup, UpkeepRunning
+from kanban_shards.coordinator.errors import BackupFailed, UpkeepRunning
 from kanban_shards.coordinator.merge.replay import ProgressCallback
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, locked_shard
 from kanban_shards.coordinator.recovery.verify import Discrepancy, verify
-from kanban_shards.errors import NEEDS_ATTENTION, FileBusy, InvalidName, KanbanError, NotAFile, StorageError
-from kanban_shards.paths import BoardPaths, expanded
+from kanban_shards.errors import FileBusy, InvalidName, KanbanError, StorageError
+from kanban_shards.paths import BoardPaths
 from kanban_shards.records import Attachment
 from kanban_shards.storage import connections, files, sqlite
-from kanban_shards.storage.filesystems import FOR_ITS_USER, GROUP_READS, open_plain
+from kanban_shards.storage.filesystems import FOR_ITS_USER, GROUP_READS
 from kanban_shards.storage.folders import Folder, make_below, open_below
 from kanban_shards.storage.locks import FileLock
 
 KEPT = 14
-MANIFEST = "backup.json"
 ATTACHMENTS = "attachments"
-# After a backup that failed, the next one is tried this soon.
-RETRY_S = 600.0
 UPKEEP_WAIT_S = 5.0
 
 _MAKING = ".making-"
 _REMOVING = ".removing-"
 
 
-class ShardCopy(msgspec.Struct, frozen=True):
-    """A shard in a backup: its newest change."""
-
-    seq: int
-    digest: str
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """What a backup says of itself, as JSON.
-
-    ``number``: counted up with each backup of the board in its folder. ``position``, ``digest``: where its board stands
-    in the ledger. ``schemas``: of each role of file. ``size_bytes``:
-    of each database file. ``problems``: what was not sound when it was made; empty for a good backup.
-    """
-
-    made_ms: int
-    board: str
-    schemas: dict[str, int]
-    position: int
-    digest: str
-    shards: dict[str, ShardCopy]
-    size_bytes: dict[str, int]
-    attachments: int
-    problems: list[str]
-    number: int = 0
-
-
-class Backup(msgspec.Struct, frozen=True):
-    """A complete backup: where it lies, and what it says of itself."""
-
-    folder: Path
-    manifest: Manifest
-
-    @property
-    def problems(self) -> list[str]:
-        """What was not sound when it was made, and what became of its files since."""
-        return self.manifest.problems + [f"{name} {how}" for name, how in self.lacks().items()]
-
-    @property
-    def is_good(self) -> bool:
-        """Whether every file of the board was sound when it was made, and is still there."""
-        return not self.problems
-
-    def is_of(self, paths: BoardPaths) -> bool:
-        """Whether it was made of the board that lies at ``paths``, however the way there is spelled."""
-        return os.path.realpath(self.manifest.board) == os.path.realpath(paths.board)
-
-    def lacks(self) -> dict[str, str]:
-        """Those of its database files that are gone, or of another size than they were made with: how, by their names.
-        None is opened."""
-        lacks = {}
-        for name, size_bytes in self.manifest.size_bytes.items():
-            path = self.folder / name
-            if not _is_regular(path):
-                lacks[name] = "is not there"
-            elif path.stat().st_size != size_bytes:
-                lacks[name] = f"has {path.stat().st_size} bytes, and was made with {size_bytes}"
-        return lacks
-
-    @property
-    def size_bytes(self) -> int:
-        """What it takes of the disk: a file that has several names counts for its part."""
-        stats = [os.lstat(os.path.join(folder, name)) for folder, _, names in os.walk(self.folder) for name in names]
-        return sum(each.st_size // each.st_nlink for each in stats)
-
-    def paths(self, slug: str) -> BoardPaths:
-        """Its files, as those of a board ``slug``."""
-        return BoardPaths(self.folder, slug)
-
-    def as_dict(self) -> dict:
-        """For programs."""
-        return {
-            "path": str(self.folder),
-            "good": self.is_good,
-            "bytes": self.size_bytes,
-            **msgspec.to_builtins(self.manifest),
-            "problems": self.problems,
-        }
-
-
-def store_of(paths: BoardPaths, into: str | None) -> Path:
-    """The folder of the board's backups: its own, or the board's part of ``into``."""
-    return paths.backups if into is None else expanded(into).absolute() / paths.slug
-
-
 def _base_of(paths: BoardPaths, store: Path) -> Path:
     """Up to where links on the way to ``store`` are followed: the board's folder, or what was given with --into."""
     return paths.folder if store == paths.backups else store.parent
-
-
-def backups_in(store: Path) -> list[Backup]:
-    """Every complete backup, the oldest first: those of one board by their numbers, whatever the clock said. A folder
-    whose manifest cannot be read is none."""
-    found = []
-    for folder in store.iterdir() if store.is_dir() else []:
-        if not folder.name.startswith("."):
-            try:
-                found.append(read_backup(folder))
-            except NoBackup:
-                continue
-    return sorted(found, key=lambda each: (each.manifest.number, each.manifest.position, each.folder.name))
-
-
-def read_backup(folder: Path) -> Backup:
-    """The backup that ``folder`` is. Raises NoBackup."""
-    try:
-        with open(open_plain(folder / MANIFEST, os.O_RDONLY), "rb") as file:
-            return Backup(folder, msgspec.json.decode(file.read(), type=Manifest))
-    except (OSError, NotAFile, msgspec.MsgspecError) as error:
-        raise NoBackup(path=folder) from error
 
 
 def make_backup(paths: BoardPaths, store: Path, progress: ProgressCallback = lambda done, total: None) -> Backup:
@@ -236,54 +132,6 @@ def link_tree(source: Folder, target: Folder) -> int:
     return count
 
 
-class BackupSchedule:
-    """Backups of one board, ``every_s`` seconds, each made by a process of its own so that no pass waits for it."""
-
-    def __init__(self, paths: BoardPaths, every_s: float) -> None:
-        self._paths = paths
-        self._every_s = every_s
-        self._child: subprocess.Popen | None = None
-        self._trouble: set[str] = set()
-        newest = [backup for backup in backups_in(paths.backups) if backup.is_of(paths)][-1:]
-        age_s = time.time() - newest[0].manifest.made_ms / 1000 if newest else every_s
-        self._next_s = time.monotonic() + max(0.0, every_s - max(0.0, age_s))
-
-    def run_if_due(self) -> set[str]:
-        """Start a backup if its time has come, and see how the last one ended; never waits. Returns what is wrong."""
-        if self._child is not None and self._child.poll() is not None:
-            self._see_how_it_ended()
-        if self._child is None and time.monotonic() >= self._next_s:
-            self._next_s = time.monotonic() + self._every_s
-            self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "kanban_shards.coordinator", "backup"],  # -P: as in a service's command
-                env={**os.environ, "HERMES_KANBAN_DB": str(self._paths.board)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        return set(self._trouble)
-
-    def close(self) -> None:
-        """End a backup that is being made; the next one removes what it leaves. If the board is opened again, it is
-        soon tried again."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.terminate()
-            child.communicate()
-            self._next_s = min(self._next_s, time.monotonic() + RETRY_S)
-
-    def _see_how_it_ended(self) -> None:
-        _, said = self._child.communicate()
-        self._trouble = set()
-        if self._child.returncode == NEEDS_ATTENTION:
-            self._trouble = {"backup: the newest one is not whole; `kanban-merge backups` says what it lacks"}
-        elif self._child.returncode:
-            self._trouble = {f"backup: {said.strip()}"}
-            self._next_s = min(self._next_s, time.monotonic() + RETRY_S)
-        self._child = None
-
-
 # --- making one ----------------------------------------------------------------------------------------------------
 
 
@@ -332,7 +180,7 @@ def _lost_attachments(paths: BoardPaths, copy: BoardPaths, linked: Path) -> list
 def _is_kept(attachment: Attachment, paths: BoardPaths, linked: Path) -> bool:
     """Whether the backup has the file, or need not have it, because it lies outside of the board's own folder."""
     folder, name = os.path.split(attachment.stored_path)
-    if _is_regular(linked / attachment.task_id / name):
+    if is_regular(linked / attachment.task_id / name):
         return True
     is_own = files.identity(folder) == files.identity(paths.attachments / attachment.task_id)
     return os.path.exists(attachment.stored_path) and not is_own
@@ -430,14 +278,6 @@ def _fresh_name() -> str:
     """For people; what counts is the number in the manifest."""
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{rest // 1_000:06}"
-
-
-def _is_regular(path: Path) -> bool:
-    """Whether a file lies at ``path`` itself, and not a link, a pipe or a folder."""
-    try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except (OSError, ValueError):  # a name that no file can have
-        return False
 
 
 def _link_or_copy(source: Folder, name: str, target: Folder) -> int:

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kanban_shards.coordinator.backup.backup import backups_in
+from kanban_shards.coordinator.backup.manifest import backups_in
 from kanban_shards.coordinator.errors import NotVerified
 from kanban_shards.coordinator.filelocks import who_keeps_readers_out
 from kanban_shards.coordinator.ledger import FileLedger

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from kanban_shards.board import Board
 from kanban_shards.changes.codec import Change
-from kanban_shards.coordinator.backup.backup import Backup, put_attachments_back, shard_findings
+from kanban_shards.coordinator.backup.backup import put_attachments_back, shard_findings
+from kanban_shards.coordinator.backup.manifest import Backup
 from kanban_shards.coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator
@@ -32,8 +33,7 @@ from kanban_shards.coordinator.merge.shard_reader import (
     read_all,
 )
 from kanban_shards.coordinator.processes import file_holders, processes_of
-from kanban_shards.coordinator.recovery.histories import NO_DAMAGE, stop_at_damage
-from kanban_shards.coordinator.recovery.lineage import check_same_board
+from kanban_shards.coordinator.recovery.lineage import NO_DAMAGE, check_same_board, stop_at_damage
 from kanban_shards.coordinator.recovery.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
 from kanban_shards.coordinator.recovery.verify import Discrepancy, verify
 from kanban_shards.errors import Damaged, InvalidName, StorageError

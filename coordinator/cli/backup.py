@@ -11,6 +11,7 @@ from kanban_shards.cli import text
 from kanban_shards.cli.params import DAYS, POSITIVE
 from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.backup import backup as store
+from kanban_shards.coordinator.backup.manifest import backups_in, read_backup, store_of
 from kanban_shards.coordinator.cli.output import ProgressBar
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
@@ -57,7 +58,7 @@ def backup(ctx: click.Context, into: str | None, keep: int, keep_bytes: int | No
     backups are removed until the limits hold, but never the newest good one.
     """
     paths: BoardPaths = ctx.obj
-    folder = store.store_of(paths, into)
+    folder = store_of(paths, into)
     with ProgressBar("replaying", as_json) as progress:
         made = store.make_backup(paths, folder, progress)
     removed = store.limit_backups(paths, folder, keep, keep_bytes)
@@ -84,7 +85,7 @@ def backup(ctx: click.Context, into: str | None, keep: int, keep_bytes: int | No
 @click.pass_obj
 def backups(paths: BoardPaths, into: str | None, as_json: bool) -> None:
     """Show the backups there are, the newest first."""
-    found = store.backups_in(store.store_of(paths, into))[::-1]
+    found = backups_in(store_of(paths, into))[::-1]
     if as_json:
         text.print_json([each.as_dict() for each in found])
     elif not found:
@@ -121,7 +122,7 @@ def restore(ctx: click.Context, backup: str, as_json: bool) -> None:
 
     paths: BoardPaths = ctx.obj
     named = paths.backups / backup
-    found = store.read_backup(named if named.is_dir() else expanded(backup).absolute())
+    found = read_backup(named if named.is_dir() else expanded(backup).absolute())
     paths.make_folder()
     with locks.holding(paths, COMMAND) as lock, store.upkeep(paths), ProgressBar("replaying", as_json) as progress:
         done = put_back(paths, found, lock, progress)

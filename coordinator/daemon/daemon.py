@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kanban_shards.boards import boards
-from kanban_shards.coordinator.backup.backup import BackupSchedule
+from kanban_shards.coordinator.backup.schedule import BackupSchedule
 from kanban_shards.coordinator.daemon.served_board import ServedBoard, Stopped
 from kanban_shards.coordinator.daemon.supervisor import Supervisor
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON

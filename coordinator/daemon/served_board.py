@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kanban_shards.bell import Bell
-from kanban_shards.coordinator.backup.backup import BackupSchedule
+from kanban_shards.coordinator.backup.schedule import BackupSchedule
 from kanban_shards.coordinator.daemon.healing import Healer, Watch
 from kanban_shards.coordinator.errors import BoardAndLedgerGone, FileReplaced, LedgerBehind, NotCoordinator
 from kanban_shards.coordinator.health.strangers import swollen

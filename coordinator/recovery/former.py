@@ -10,7 +10,7 @@ from pathlib import Path
 from kanban_shards.coordinator.errors import BoardAhead
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.snapshots import read_start
-from kanban_shards.coordinator.recovery.histories import stop_at_damage
+from kanban_shards.coordinator.recovery.lineage import stop_at_damage
 from kanban_shards.errors import Damaged
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite

@@ -1,17 +1,20 @@
-"""Belonging: whether a backup and what lies in a board's folder are of one history.
+"""Lineage: whether two files share a history, and where they part.
 
-What is lost or damaged a backup may replace, and an older copy. What is sound and of another history is another
-board's, or went another way since, and nobody asked for its end; so a restore refuses before it changes anything.
+A shard against the ledger, change by change: where they part, the shard was damaged or replaced after its merge. A
+backup against what a board's folder holds: what is lost or damaged a backup may replace, and an older copy too. What
+is intact and of another history is another board's, or went another way since, and nobody asked for its end; so a
+restore refuses before it changes anything.
 
 Two histories are one as far as they agree at the end of the shorter one, because digests are chained. Where one of them
-was compacted behind that point there is no digest, but the board's verdict says which change it was, and when.
+was compacted after that point there is no digest, but the board's verdict says which change it was, and when.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,16 +29,110 @@ from kanban_shards.coordinator.merge.shard_reader import (
     read_all,
     shard_id_of,
 )
-from kanban_shards.coordinator.merge.snapshots import read_start
-from kanban_shards.coordinator.recovery.histories import stop_at_damage
-from kanban_shards.errors import InvalidName
+from kanban_shards.coordinator.merge.snapshots import read_start, start_of
+from kanban_shards.errors import (
+    CannotOpen,
+    Damaged,
+    DiskFull,
+    FileBusy,
+    InvalidName,
+    LegacyBoard,
+    NewerSchema,
+    StorageError,
+)
 from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.storage import connections, sqlite
 
+_IS_OF = "SELECT 1 FROM meta WHERE profile = ?"
+_CHANGES = (
+    "SELECT meta.profile, seq, task_id, kind, body, seen, at_ms, digest FROM meta CROSS JOIN changes "
+    "WHERE meta.profile = ? ORDER BY seq"
+)
 _ENTRY = "SELECT profile, seq, at_ms FROM merge_verdicts WHERE position = ?"
 _BOARD_AND_LEDGER = (
     "kanban.db and kanban-ledger.db (the shards as well, if it is another board), with what SQLite put beside them,"
 )
+# What is the matter with a file's surroundings, or with this program, is no damage; nor is a board of Hermes's.
+NO_DAMAGE = (CannotOpen, DiskFull, FileBusy, LegacyBoard, NewerSchema)
+
+
+@contextmanager
+def stop_at_damage() -> Iterator[None]:
+    """Suppress damage: the caller keeps what was read so far."""
+    try:
+        yield
+    except NO_DAMAGE:
+        raise
+    except StorageError:
+        pass
+
+
+# --- a shard and the ledger ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LedgerHistory:
+    """What the ledger holds of a profile where a replay starts: seq and digest there, and the changes after it."""
+
+    start: tuple[int, str]
+    changes: list[Change]
+
+
+@dataclass
+class ShardHistory:
+    """What a shard holds: the seq and digest up to which changes were dropped, and the changes after it, unchecked."""
+
+    base: tuple[int, str] = (0, "")
+    changes: list[Change] = field(default_factory=list)
+
+    def read(self, shard: sqlite3.Connection, path: Path, profile: str) -> None:
+        """Read as much as can be read of an open shard; nothing if it is another profile's."""
+        with connections.explained(path):
+            if shard.execute(_IS_OF, (profile,)).fetchone():
+                with suppress(Quarantine):
+                    self.base = base_of(shard)
+            self.changes.extend(Change(*row) for row in shard.execute(_CHANGES, (profile,)))
+
+    def differs_at(self, merged: LedgerHistory) -> int | None:
+        """The first change that was merged and is not here as it was; None if all are, or were dropped."""
+        held = {change.seq: change for change in self.changes}
+        digests = {change.seq: change.digest for change in merged.changes}
+        if digests.get(self.base[0], self.base[1]) != self.base[1]:
+            return self.base[0]
+        kept = (change for change in merged.changes if change.seq > self.base[0])
+        return next((change.seq for change in kept if held.get(change.seq) != change), None)
+
+
+def history_of(paths: BoardPaths, profile: str, whole: bool = False) -> ShardHistory:
+    """What the profile's shard holds. Raises FileBusy, and what a shard that cannot be read raises; Damaged, if it is
+    to be ``whole``, for anything that SQLite finds fault with."""
+    path, held = paths.shard(profile), ShardHistory()
+    with locked_shard(paths, profile) as shard:
+        held.read(shard, path, profile)
+        problem = connections.integrity(shard, path) if whole else "ok"
+    if problem != "ok":
+        raise Damaged(path=path, problem=problem)
+    return held
+
+
+def merged_of(paths: BoardPaths, profile: str) -> LedgerHistory:
+    """What the ledger holds of the profile. Raises SnapshotMissing, and what files that cannot be read raise."""
+    with closing(FileLedger(paths.ledger)) as ledger:
+        start = start_of(paths, ledger)
+        changes = [entry.change for entry in ledger.after(start.position) if entry.change.profile == profile]
+    return LedgerHistory(start.watermarks.get(profile, (0, "")), changes)
+
+
+def differing_change(paths: BoardPaths, profile: str) -> int | None:
+    """The first change of the profile that was merged and is not in its shard as it was; None if all are.
+
+    Raises FileBusy, Damaged if SQLite finds fault with the shard, and the StorageErrors of a ledger or a shard that
+    cannot be read.
+    """
+    return history_of(paths, profile, whole=True).differs_at(merged_of(paths, profile))
+
+
+# --- a backup and a board's folder ---------------------------------------------------------------------------------
 
 
 def check_same_board(paths: BoardPaths, copy: BoardPaths) -> None:

@@ -30,7 +30,7 @@ from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.shard_reader import SHARD_LOCK_WAIT_S, opened_shard, read_all, shard_id_of
 from kanban_shards.coordinator.merge.snapshots import Start, read_start, sound_snapshot, start_of
 from kanban_shards.coordinator.recovery.former import Tasks, lacking, replace_board, tasks_in
-from kanban_shards.coordinator.recovery.histories import (
+from kanban_shards.coordinator.recovery.lineage import (
     LedgerHistory,
     ShardHistory,
     history_of,

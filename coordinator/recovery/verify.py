@@ -13,7 +13,7 @@ from kanban_shards.coordinator.merge.collector import QUARANTINED, look
 from kanban_shards.coordinator.merge.replay import ProgressCallback, catch_up
 from kanban_shards.coordinator.merge.snapshots import read_start, start_of
 from kanban_shards.coordinator.recovery.former import tables
-from kanban_shards.coordinator.recovery.histories import differing_change
+from kanban_shards.coordinator.recovery.lineage import differing_change
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import DiskFull, FileBusy, KanbanError
 from kanban_shards.paths import BoardPaths

@@ -13,7 +13,7 @@ from pathlib import Path
 from kanban_shards import Gateway
 from kanban_shards.board import Board
 from kanban_shards.boards import ARCHIVE
-from kanban_shards.coordinator.backup.backup import read_backup
+from kanban_shards.coordinator.backup.manifest import read_backup
 from kanban_shards.coordinator.demo.check import Account, check
 from kanban_shards.coordinator.errors import LedgerBehind, NoBackup
 from kanban_shards.coordinator.hermes.adopt import ASIDE, is_legacy

@@ -11,7 +11,7 @@ import pytest
 import tenacity
 
 from kanban_shards import Board, Gateway
-from kanban_shards.coordinator.backup.backup import backups_in
+from kanban_shards.coordinator.backup.manifest import backups_in
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files

@@ -21,8 +21,9 @@ from kanban_shards.board import Board
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.vectors import View
 from kanban_shards.coordinator.backup import compact as compacting
-from kanban_shards.coordinator.backup.backup import backups_in, limit_backups, make_backup
+from kanban_shards.coordinator.backup.backup import limit_backups, make_backup
 from kanban_shards.coordinator.backup.compact import compact
+from kanban_shards.coordinator.backup.manifest import backups_in
 from kanban_shards.coordinator.backup.restore import restore
 from kanban_shards.coordinator.errors import NothingToRepair
 from kanban_shards.coordinator.hermes.importer import write_plan

@@ -17,8 +17,10 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards.coordinator.backup import backup as backups
-from kanban_shards.coordinator.backup.backup import RETRY_S, BackupSchedule, backups_in, limit_backups, make_backup
+from kanban_shards.coordinator.backup.backup import limit_backups, make_backup
+from kanban_shards.coordinator.backup.manifest import Backup, ShardCopy, backups_in
 from kanban_shards.coordinator.backup.restore import REPAIRED, RESTORED, STAYED, restore
+from kanban_shards.coordinator.backup.schedule import RETRY_S, BackupSchedule
 from kanban_shards.coordinator.errors import (
     AnotherBoard,
     BackupFailed,
@@ -143,7 +145,7 @@ def test_a_manifest_that_cannot_be_read_makes_none(
     paths: BoardPaths, store: Path, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder gets its name when that is certain."""
-    monkeypatch.setattr(backups, "_heads", lambda copy: ({"amy": backups.ShardCopy(1, None)}, []))
+    monkeypatch.setattr(backups, "_heads", lambda copy: ({"amy": ShardCopy(1, None)}, []))
     with pytest.raises(NoBackup):
         make_backup(paths, store)
     assert list(store.iterdir()) == []
@@ -690,7 +692,7 @@ def _awaited(schedule: BackupSchedule) -> set[str]:
         schedule.close()
 
 
-def _restored(paths: BoardPaths, backup: backups.Backup):
+def _restored(paths: BoardPaths, backup: Backup):
     with closing(locks.take(paths, locks.COMMAND, 0)) as lock:
         return restore(paths, backup, lock)
 

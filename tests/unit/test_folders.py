@@ -12,7 +12,8 @@ import pytest
 
 from kanban_shards import Gateway, attachments, boards
 from kanban_shards.coordinator.backup import backup
-from kanban_shards.coordinator.backup.backup import backups_in, limit_backups, make_backup
+from kanban_shards.coordinator.backup.backup import limit_backups, make_backup
+from kanban_shards.coordinator.backup.manifest import backups_in
 from kanban_shards.coordinator.backup.restore import restore
 from kanban_shards.coordinator.hermes.adopt import ASIDE, BUILDING, adopt, restore_legacy
 from kanban_shards.coordinator.hermes.export import HERMES, JSON_LINES, export

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.coordinator.backup.backup import Backup, make_backup
+from kanban_shards.coordinator.backup.backup import make_backup
 from kanban_shards.coordinator.backup.compact import compact
+from kanban_shards.coordinator.backup.manifest import Backup
 from kanban_shards.coordinator.backup.restore import restore
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.replay import make_board

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.coordinator.backup.backup import backups_in, limit_backups, make_backup
+from kanban_shards.coordinator.backup.backup import limit_backups, make_backup
+from kanban_shards.coordinator.backup.manifest import backups_in
 from kanban_shards.coordinator.hermes import adopt
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files, numbered

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.coordinator.backup.backup import Backup, make_backup
+from kanban_shards.coordinator.backup.backup import make_backup
 from kanban_shards.coordinator.backup.compact import compact
+from kanban_shards.coordinator.backup.manifest import Backup
 from kanban_shards.coordinator.backup.restore import REPAIRED, restore
 from kanban_shards.coordinator.hermes.importer import import_board
 from kanban_shards.coordinator.hermes.salvage import salvage
