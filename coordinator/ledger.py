@@ -39,15 +39,19 @@ class Ledger(Protocol):
 
     def append(self, changes: Sequence[Change], at_ms: int) -> list[Entry]:
         """Give each change the next position, durably. Raises if one is there already or leaves a gap."""
+        ...
 
     def after(self, position: int) -> Iterator[Entry]:
         """The entries behind ``position``, in order, their chain checked. Raises Damaged at a break."""
+        ...
 
     def base(self) -> tuple[int, str]:
         """Where it begins: the position up to which entries were dropped, and its digest; ``(0, GENESIS)`` if none."""
+        ...
 
     def head(self) -> tuple[int, str]:
         """The last position and its digest; ``(0, GENESIS)`` for an empty ledger."""
+        ...
 
 
 class FileLedger:
@@ -95,7 +99,8 @@ class FileLedger:
             row = self._connection.execute("SELECT position, digest FROM base").fetchone()
         if row is None:
             raise Damaged(path=self.path, problem="it does not say where it begins")
-        return row
+        position, digest = row
+        return position, digest
 
     def head(self) -> tuple[int, str]:
         with connections.explained(self.path):
@@ -110,7 +115,9 @@ class FileLedger:
         if position == base:
             return digest
         with connections.explained(self.path):
-            row = self._connection.execute("SELECT digest FROM entries WHERE position = ?", (position,)).fetchone()
+            row: tuple[str] | None = self._connection.execute(
+                "SELECT digest FROM entries WHERE position = ?", (position,)
+            ).fetchone()
         if row is None:
             raise Damaged(path=self.path, problem=f"it holds no entry at position {position}")
         return row[0]

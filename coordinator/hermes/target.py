@@ -1,4 +1,4 @@
-"""What a board has already, as far as an import must know it."""
+"""Target: what the board that an import goes to has already."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ class Target(Protocol):
 
     def taken(self, task_ids: Iterable[str]) -> set[str]:
         """Those of ``task_ids`` that it has or had."""
+        ...
 
     def status_of(self, task_id: str) -> str | None:
         """The status of a task; None if there is none."""
+        ...
 
     def live_task_with_key(self, key: str) -> str | None:
         """The task that has this idempotency key and is not archived."""
+        ...
 
     def next_ids(self) -> dict[str, int]:
         """The ids that the counted tables give next."""
+        ...
 
     def earlier_import(self, digest: str) -> dict[str, int] | None:
         """The ids that an import of the same rows reserved; None if there was none."""
+        ...
 
 
 class EmptyTarget:

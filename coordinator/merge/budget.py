@@ -1,8 +1,8 @@
-"""Cost: what deciding a change costs, also because of others. Whatever becomes of a task is decided for each that waits
-for it, too, and what waits for many is looked at with each of them; so a small change may be as much work as thousands
-of others, and every other profile waits for that.
+"""Budget: what deciding a change costs, also because of others.
 
-What a change costs by itself is said where it is defined (``Body.weight``).
+Completing a task also decides for every task that waits for it, and what waits for many is looked at with each of
+them; so a small change may be as much work as thousands of others, and every other profile waits for that. What a
+change costs by itself is said where it is defined (``Body.weight``).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from kanban_shards.changes.codec import KIND_OF, Change, decode_body
 from kanban_shards.changes.fields import NAMED_PER_CHANGE
+from kanban_shards.changes.imported import ImportTask
 from kanban_shards.changes.kinds import (
     KINDS,
     Archive,
@@ -76,8 +77,7 @@ def weight(change: Change, board: BoardState, more: Counter[str]) -> int:
         around += board.count_parents(change.task_id, MOST)
     found = 1 + around // NAMED_PER_CHANGE
     if change.kind == LINK:
-        parent = decode_body(change.kind, change.body).parent
-        return found + LONG_WAY * board.is_long_way(change.task_id, parent)
+        return found + LONG_WAY * sum(board.is_long_way(change.task_id, parent) for parent in _parents(change))
     is_named = KINDS[change.kind].costs > 1 or len(change.body) > SHORT_BODY
     return found + (decode_body(change.kind, change.body).weight() if is_named else 0)
 
@@ -98,7 +98,13 @@ def _made_to_wait(changes: Iterable[Change]) -> Counter[str]:
     found: Counter[str] = Counter()
     for change in changes:
         if '"parent' in change.body:
-            body = decode_body(change.kind, change.body)
-            found.update(getattr(body, "parents", ()))
-            found.update([body.parent] if hasattr(body, "parent") else [])
+            found.update(_parents(change))
     return found
+
+
+def _parents(change: Change) -> tuple[str, ...]:
+    """The tasks that the change names as what its own task waits for, or waited for."""
+    body = decode_body(change.kind, change.body)
+    if isinstance(body, Link | Unlink):
+        return (body.parent,)
+    return body.parents if isinstance(body, Create | ImportTask) else ()

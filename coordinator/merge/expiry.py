@@ -1,8 +1,8 @@
-"""Overdue: what the coordinator decides by itself because time passed, each in an entry of its own.
+"""Expiry: what the coordinator decides by itself because time passed, each in an entry of its own.
 
-A run whose lease ran out without a sign of life ends, and its task is ready again; never while a shard of the run's
-two profiles may still hold a sign of life that was not read. A run that was claimed, or last gave a sign, at a time
-that has not come yet ends a lease after that was first seen. A scheduled task whose time has come goes on.
+A run whose lease ran out without a heartbeat ends, and its task is ready again; never while a shard of the run's two
+profiles may still hold a heartbeat that was not read. A run that was claimed, or last gave a heartbeat, at a time that
+has not come yet ends a lease after that was first seen. A scheduled task whose time has come goes on.
 """
 
 from __future__ import annotations
@@ -69,8 +69,11 @@ def _expired(
         if any(board.watermark(profile)[0] and not collector.is_there(profile) for profile in profiles):
             continue  # the shard is lost, and with it the signs of life
         heartbeats = [collector.last_heartbeat_ms(profile, run_id) for profile in profiles]
-        if None not in heartbeats and _is_over(clock, run_id, [*heartbeats, stamped_s * 1000], lease_s * 1000, now_ms):
-            yield task_id, Expire(run_id=run_id, last_sign_ms=max(heartbeats))
+        read_ms = [each for each in heartbeats if each is not None]
+        if len(read_ms) < len(heartbeats):
+            continue  # a shard was not read
+        if _is_over(clock, run_id, [*read_ms, stamped_s * 1000], lease_s * 1000, now_ms):
+            yield task_id, Expire(run_id=run_id, last_sign_ms=max(read_ms))
 
 
 def _is_over(clock: Clock, run_id: int, signs_ms: list[int], lease_ms: int, now_ms: int) -> bool:

@@ -2,14 +2,15 @@
 
 A rule gets the board as it stands (coordinator/state/board_state.py), the entry, its body and, except for those that
 make or choose one, the task. It writes its effects, returns what the author is told, or raises Refusal. It imports no
-clock and opens no file.
+clock and opens no file. A rule's body is of the class of its kind (shards/changes/kinds.py), as decoding made it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from kanban_shards.changes.kinds import TASKLESS_KINDS
+from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules import (
     archive,
     attachments,
@@ -25,18 +26,18 @@ from kanban_shards.coordinator.rules import (
     subscriptions,
     tasks,
 )
+from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 
-# These get no task: they make one, choose one, or mean the whole board. They return ``(task or None, answer)``.
-NO_TASK_YET = TASKLESS_KINDS | {"create", "import_task"}
+Answer = dict[str, Any] | None
+TaskRule = Callable[[BoardState, Entry, Any, TaskState], Answer]
+TasklessRule = Callable[[BoardState, Entry, Any], tuple[TaskState | None, Answer]]
 
-RULES: dict[str, Callable] = {
-    "create": tasks.create,
+RULES: dict[str, TaskRule] = {
     "assign": tasks.assign,
     "edit": tasks.edit,
     "specify": plans.specify,
     "decompose": plans.decompose,
     "claim": runs.claim,
-    "claim_next": runs.claim_next,
     "spawned": runs.spawned,
     "progress": runs.progress,
     "release": runs.release,
@@ -63,9 +64,15 @@ RULES: dict[str, Callable] = {
     "adopt": deliveries.adopt,
     "delivered": deliveries.delivered,
     "resend": deliveries.resend,
+    "import_rows": imports.bring_rows,
+}
+
+# These get no task: they make one, choose one, or mean the whole board. They return ``(task or None, answer)``.
+TASKLESS_RULES: dict[str, TasklessRule] = {
+    "create": tasks.create,
+    "claim_next": runs.claim_next,
     "settings": settings.settings,
     "gc": archive.gc,
     "import": imports.begin,
     "import_task": imports.bring_task,
-    "import_rows": imports.bring_rows,
 }

@@ -1,4 +1,4 @@
-"""Deciding: the rule of docs/design/rule.md, "The rule", for one entry, on the board as it stands at its position.
+"""Decide: the rule of docs/design/rule.md, "The rule", for one entry, on the board as it stands at its position.
 
     A change applies if its author owns the task, or had seen everything that was done to it.
     Otherwise it is refused, and the refusal keeps the whole change.
@@ -15,7 +15,7 @@ from kanban_shards.changes import vectors
 from kanban_shards.changes.codec import decode_body
 from kanban_shards.changes.fields import DECIDING, Body
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.rules import NO_TASK_YET, RULES
+from kanban_shards.coordinator.rules import RULES, TASKLESS_RULES, Answer
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 from kanban_shards.paths import COORDINATOR
@@ -30,7 +30,7 @@ class Decision(NamedTuple):
     entry: Entry
     reason: str | None = None
     sentence: str | None = None
-    answer: dict[str, Any] | None = None
+    answer: Answer = None
 
     @property
     def applied(self) -> bool:
@@ -53,15 +53,15 @@ def decide(board: BoardState, entry: Entry) -> Decision:
     return decision
 
 
-def _apply(board: BoardState, entry: Entry, body: Body) -> dict[str, Any] | None:
-    rule = RULES[entry.change.kind]
-    if entry.change.kind in NO_TASK_YET:
-        task, answer = rule(board, entry, body)
+def _apply(board: BoardState, entry: Entry, body: Body) -> Answer:
+    task: TaskState | None
+    if entry.change.kind in TASKLESS_RULES:
+        task, answer = TASKLESS_RULES[entry.change.kind](board, entry, body)
     else:
         task = _task(board, entry.change.task_id)
         if body.rule == DECIDING:
             _check_may_decide(entry, body, task)
-        answer = rule(board, entry, body, task)
+        answer = RULES[entry.change.kind](board, entry, body, task)
     if task is not None:
         if body.rule == DECIDING:
             board.stamp(task, entry)
@@ -85,7 +85,7 @@ def _check_may_decide(entry: Entry, body: Body, task: TaskState) -> None:
     elif entry.change.profile not in (
         task["owner"],
         COORDINATOR,
-    ):  # its own changes say what they rely on; rules check it
+    ):  # whose changes say what they rely on: rules check it
         missed = vectors.unseen(vectors.decode(entry.change.seen), task.vector)
         if missed:
             raise Refusal("stale", _stale_sentence(task, missed), missed=missed, **_standing(task))
@@ -114,8 +114,8 @@ def _keep_what_it_leaves(board: BoardState, entry: Entry, body: Body, refusal: R
     elif refusal.reason == "late" and carried:
         payload = {"kind": entry.change.kind, "by": entry.change.profile, "refused": refusal.sentence, **carried}
         board.add_event(entry.change.task_id, "late_refused", payload, body.run_id)
-    elif "waiting" in refusal.facts:
-        board.wait_for_room(refusal.facts["waiting"])
+    elif isinstance(waiting := refusal.facts.get("waiting"), str):
+        board.wait_for_room(waiting)
 
 
 def _stale_sentence(task: TaskState, missed: dict[str, int]) -> str:

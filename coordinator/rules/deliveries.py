@@ -8,7 +8,7 @@ from kanban_shards.changes.kinds import Adopt, Delivered, Resend
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.state.board_state import BoardState, TaskState
-from kanban_shards.coordinator.state.chats import Chat
+from kanban_shards.coordinator.state.session import Chat
 
 
 def adopt(board: BoardState, entry: Entry, body: Adopt, task: TaskState) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def delivered(board: BoardState, entry: Entry, body: Delivered, task: TaskState)
         sentence = f"{deliverer or 'nobody yet'} delivers to that chat"
         raise Refusal("not_your_chat", sentence, notifier_profile=deliverer)
     if body.letter_id is not None:
-        return _letter_again(board, body, chat)
+        return _letter_again(board, body, chat, body.letter_id)
     upto = min(body.upto, board.last_event_id())
     answer: dict[str, Any] = {"last_event_id": board.move_cursor(chat, upto)}
     if body.error is not None:
@@ -59,9 +59,9 @@ def resend(board: BoardState, entry: Entry, body: Resend, task: TaskState) -> di
     return {"letter_id": body.letter_id}
 
 
-def _letter_again(board: BoardState, body: Delivered, chat: Chat) -> dict[str, Any]:
-    """A dead letter that was sent again is buried, or, if that failed too, rests until somebody asks once more."""
+def _letter_again(board: BoardState, body: Delivered, chat: Chat, letter_id: int) -> dict[str, Any]:
+    """A dead letter that was sent again is deleted, or, if that failed too, kept until somebody asks once more."""
     if body.error is None:
-        return {"buried": board.delete_letter(chat, body.letter_id)}
-    board.keep_letter(chat, body.letter_id, body.error, body.attempts)
+        return {"buried": board.delete_letter(chat, letter_id)}
+    board.keep_letter(chat, letter_id, body.error, body.attempts)
     return {"buried": False}

@@ -48,7 +48,7 @@ def _trip_breaker(board: BoardState, task: TaskState, body: Fail, run_id: int | 
         return
     task["status"] = "blocked"
     if body.outcome == "spawn_failed":
-        board.update_run(run_id, {"status": "gave_up", "outcome": "gave_up"})  # as Hermes closes it
+        board.update_run(body.run_id, {"status": "gave_up", "outcome": "gave_up"})  # as Hermes closes it
     board.add_event(
         task.id,
         "gave_up",

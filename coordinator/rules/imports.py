@@ -37,7 +37,7 @@ def bring_task(board: BoardState, entry: Entry, body: ImportTask) -> tuple[TaskS
     board.add_task({"id": entry.change.task_id, **columns}, creator=body.creator, owner=owner)
     for parent in body.parents:
         board.add_link(parent, entry.change.task_id)
-    task = board.task(entry.change.task_id)
+    task = board.known_task(entry.change.task_id)
     task["forced"] = int(body.forced) or None
     task["due_s"] = body.due_s
     if body.task.status == "running":

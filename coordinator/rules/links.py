@@ -55,7 +55,7 @@ def settle_children(board: BoardState, task_ids: list[str]) -> None:
         board.promote_all(task_ids)
         return
     for task_id in task_ids:
-        task = board.task(task_id)
+        task = board.known_task(task_id)
         settle_waiting(board, task)
         board.save(task)
 
@@ -68,7 +68,7 @@ def demote_children(board: BoardState, task_id: str) -> None:
         board.demote_all(children, payload)
         return
     for child_id in children:
-        child = board.task(child_id)
+        child = board.known_task(child_id)
         if child["status"] == "ready" and not child["forced"]:
             child["status"] = "todo"
             board.add_event(child_id, "status", payload)

@@ -38,7 +38,7 @@ def complete(board: BoardState, entry: Entry, body: Complete, task: TaskState) -
     task["consecutive_failures"] = 0
     task["last_failure_error"] = None
     first_line = (summary or "").split("\n", 1)[0][:SUMMARY_SHOWN]
-    payload = {"result_len": len(body.result or ""), "summary": first_line or None}
+    payload: dict[str, Any] = {"result_len": len(body.result or ""), "summary": first_line or None}
     if entry.change.profile != owner:
         payload["by"] = entry.change.profile  # the run and the task are somebody else's
     if body.created_cards:

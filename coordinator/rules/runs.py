@@ -1,4 +1,4 @@
-"""Runs: attempts at a task, from the claim that opens one, over signs of life, to giving the task back."""
+"""Runs: attempts at a task, from the claim that opens one, over its heartbeats, to giving the task back."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def claim_next(board: BoardState, entry: Entry, body: ClaimNext) -> tuple[TaskSt
     task_id = board.best_ready(profile)
     if task_id is None:
         raise Refusal("nothing_ready", f"no ready task is assigned to {profile} or to nobody")
-    task = board.task(task_id)
+    task = board.known_task(task_id)
     return task, _open_run(board, entry, body, task)
 
 
@@ -110,7 +110,7 @@ def end_run(
     outcome: str,
     *,
     summary: str | None = None,
-    metadata: dict | None = None,
+    metadata: dict[str, Any] | None = None,
     error: str | None = None,
     synthesize: bool = False,
 ) -> int | None:
@@ -123,7 +123,7 @@ def end_run(
         "error": error,
         "ended_at": board.now_s,
     }
-    run_id = task["current_run_id"]
+    run_id: int | None = task["current_run_id"]
     if run_id:
         board.update_run(run_id, {**closing, "claim_lock": None, "claim_expires": None})
     elif synthesize:

@@ -9,7 +9,7 @@ from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.state.board_state import BoardState
 
 
-def settings(board: BoardState, entry: Entry, body: Settings) -> tuple[None, dict[str, int | None]]:
+def settings(board: BoardState, entry: Entry, body: Settings) -> tuple[None, dict[str, int]]:
     """Set the limits that are given; the newest word counts."""
     for name, value in msgspec.structs.asdict(body).items():
         if value is not msgspec.UNSET:

@@ -55,7 +55,7 @@ def create(board: BoardState, entry: Entry, body: Create) -> tuple[TaskState, di
     )
     for parent in parents:
         board.add_link(parent, entry.change.task_id)
-    task = board.task(entry.change.task_id)
+    task = board.known_task(entry.change.task_id)
     if body.starts is None and board.has_open_parent(task.id):
         task["status"] = "todo"
     board.add_event(
@@ -106,7 +106,7 @@ def edit(board: BoardState, entry: Entry, body: Edit, task: TaskState) -> None:
     for name, value in given.items():
         if name not in ("summary", "metadata"):
             task[name] = value
-    payload = {"fields": sorted(given)}
+    payload: dict[str, Any] = {"fields": sorted(given)}
     if "result" in given:
         payload["result_len"] = len(given["result"] or "")
     if "summary" in given:
@@ -130,7 +130,7 @@ def _check_new(board: BoardState, entry: Entry, body: Create) -> None:
 
 
 def _edit_run(board: BoardState, given: dict[str, Any], task: TaskState) -> None:
-    columns = {name: given[name] for name in ("summary", "metadata") if name in given}
+    columns: dict[str, Any] = {name: given[name] for name in ("summary", "metadata") if name in given}
     run_id = board.latest_completed_run(task.id) if columns else None
     if run_id is None:
         return

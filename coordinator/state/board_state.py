@@ -7,6 +7,7 @@ that refuses leaves nothing behind, because what an entry writes is held back un
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.state.chats import ChatRows
@@ -33,7 +34,8 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows):
 
     def position(self) -> tuple[int, str]:
         """The last ledger position that the board shows, and its digest."""
-        return self._execute("SELECT position, digest FROM merge_state").fetchone()
+        position, digest = self._execute("SELECT position, digest FROM merge_state").fetchone()
+        return position, digest
 
     def watermark(self, profile: str) -> tuple[int, str]:
         """How far the profile's shard is merged, and its digest there; ``(0, "")`` if not at all."""
@@ -88,7 +90,7 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows):
         self._undo()
 
     def end_entry(
-        self, entry: Entry, verdict: str, reason: str | None, sentence: str | None, answer: dict | None
+        self, entry: Entry, verdict: str, reason: str | None, sentence: str | None, answer: dict[str, Any] | None
     ) -> None:
         """Record the verdict, and move the shard's watermark to this change."""
         change = entry.change

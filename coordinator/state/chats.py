@@ -1,37 +1,18 @@
-"""What is said and shown: events, comments, attachments, subscriptions, and what could not be delivered."""
+"""Comments, attachments, subscriptions of chats, and dead letters: events that could not be delivered."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from kanban_shards.coordinator.state.session import CHAT, Rows, json_text
+from kanban_shards.coordinator.state.session import CHAT, Chat, Rows, json_text
+from kanban_shards.errors import LawBroken
 
-# (task_id, platform, chat_id, thread_id)
-Chat = tuple[str, str, str, str]
 _THIS_CHAT = "task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ?"
 
 
 class ChatRows(Rows):
-    """Reads and writes of what is said and shown."""
-
-    def add_event(self, task_id: str, kind: str, payload: dict | None = None, run_id: int | None = None) -> int:
-        """An event of the task; ids follow the ledger's order."""
-        event_id = self._count("task_events")
-        self._events.add((event_id, task_id, run_id, kind, json_text(payload or None), self.now_s))
-        return event_id
-
-    def forget_events(self, before_s: int) -> int:
-        """Remove the events before ``before_s`` of tasks that are done or archived, except those that a subscription
-        has not told yet, and all of a task that has a dead letter; returns how many."""
-        sql = (
-            "DELETE FROM task_events WHERE created_at < ? "
-            "AND task_id IN (SELECT id FROM tasks WHERE status IN ('done', 'archived')) "
-            "AND NOT EXISTS (SELECT 1 FROM kanban_notify_subs s "
-            "WHERE s.task_id = task_events.task_id AND s.last_event_id < task_events.id) "
-            "AND task_id NOT IN (SELECT task_id FROM merge_dead_letters)"
-        )
-        return self._execute(sql, (before_s,)).rowcount
+    """Reads and writes of comments, attachments, subscriptions and dead letters."""
 
     def add_comment(self, task_id: str, author: str, text: str) -> int:
         """A comment of the task; returns its id."""
@@ -39,13 +20,9 @@ class ChatRows(Rows):
         self._comments.add((comment_id, task_id, author, text, self.now_s))
         return comment_id
 
-    def last_event_id(self) -> int:
-        """The newest event id given so far."""
-        return self._next_id["task_events"] - 1
-
     def add_subscription(self, columns: dict[str, Any]) -> bool:
         """A subscription, unless this chat has one of this task; returns whether it is new."""
-        chat = tuple(columns[column] for column in CHAT)
+        chat = (columns["task_id"], columns["platform"], columns["chat_id"], columns["thread_id"])
         if self._subscriptions.get(chat) is not None:
             return False
         self._subscriptions.add(chat, self._new_row("kanban_notify_subs", columns))
@@ -67,8 +44,12 @@ class ChatRows(Rows):
         self._subscriptions.change(chat, {"notifier_profile": profile})
 
     def move_cursor(self, chat: Chat, upto: int) -> int:
-        """Move the chat's cursor forward to the event ``upto``, never back; returns where it is."""
-        upto = max(upto, self._subscriptions.get(chat)["last_event_id"])
+        """Move the cursor of a chat that is subscribed forward to the event ``upto``, never back; returns where it is.
+        Raises LawBroken if there is no subscription."""
+        row = self._subscriptions.get(chat)
+        if row is None:
+            raise LawBroken(f"there is no subscription of {chat}, and its cursor is to move")
+        upto = max(upto, row["last_event_id"])
         self._subscriptions.change(chat, {"last_event_id": upto})
         return upto
 
@@ -97,7 +78,10 @@ class ChatRows(Rows):
             f"SELECT {', '.join(CHAT)}, profile FROM merge_dead_letters WHERE id = ? AND task_id = ?",
             (letter_id, task_id),
         ).fetchone()
-        return None if row is None else (tuple(row[:4]), row[4])
+        if row is None:
+            return None
+        *chat, profile = row
+        return (chat[0], chat[1], chat[2], chat[3]), profile
 
     def requeue_letter(self, letter_id: int) -> None:
         """Mark a dead letter to be sent again."""
@@ -120,7 +104,7 @@ class ChatRows(Rows):
     def remove_attachment(self, task_id: str, attachment_id: int) -> tuple[str, str] | None:
         """Remove a file's row; returns its ``(filename, stored_path)``, or None if there is none."""
         given = (attachment_id, task_id)
-        found = self._look(
+        found: tuple[str, str] | None = self._look(
             "SELECT filename, stored_path FROM task_attachments WHERE id = ? AND task_id = ?", given
         ).fetchone()
         self._execute("DELETE FROM task_attachments WHERE id = ? AND task_id = ?", given)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from kanban_shards.coordinator.state.session import Rows, json_text
+from typing import Any
+
+from kanban_shards.coordinator.state.events import EventRows
+from kanban_shards.coordinator.state.session import json_text
 from kanban_shards.records import TERMINAL
 
 _PARENTS = (
@@ -33,7 +36,7 @@ _UNFORCED = _AMONG.format("t.status = 'ready' AND NOT coalesce(m.forced, 0)")
 AT_ONCE = 10_000
 
 
-class LinkRows(Rows):
+class LinkRows(EventRows):
     """Reads and writes of links."""
 
     def has_open_parent(self, task_id: str) -> bool:
@@ -62,11 +65,13 @@ class LinkRows(Rows):
         """What ``settle_waiting`` does to one task, done to many at once."""
         self._move_all(task_ids, _FREE, "ready", "promoted", None)
 
-    def demote_all(self, task_ids: list[str], payload: dict) -> None:
+    def demote_all(self, task_ids: list[str], payload: dict[str, Any]) -> None:
         """Those of many tasks that are ready, and were not forced, wait again."""
         self._move_all(task_ids, _UNFORCED, "todo", "status", payload)
 
-    def _move_all(self, task_ids: list[str], which: str, status: str, kind: str, payload: dict | None) -> None:
+    def _move_all(
+        self, task_ids: list[str], which: str, status: str, kind: str, payload: dict[str, Any] | None
+    ) -> None:
         moved: list[str] = []
         for begin in range(0, len(task_ids), AT_ONCE):
             several = json_text(task_ids[begin : begin + AT_ONCE])
@@ -80,17 +85,17 @@ class LinkRows(Rows):
 
     def children(self, task_id: str) -> list[str]:
         """The tasks that wait for this one."""
-        return self._values("SELECT child_id FROM task_links WHERE parent_id = ? ORDER BY child_id", (task_id,))
+        return self._texts("SELECT child_id FROM task_links WHERE parent_id = ? ORDER BY child_id", (task_id,))
 
     def count_children(self, task_id: str, most: int) -> int:
         """How many tasks wait for this one; not counted beyond ``most``."""
         sql = "SELECT count(*) FROM (SELECT 1 FROM task_links WHERE parent_id = ? LIMIT ?)"
-        return self._value(sql, (task_id, most))
+        return self._number(sql, (task_id, most))
 
     def count_parents(self, task_id: str, most: int) -> int:
         """How many tasks this one was made to wait for; not counted beyond ``most``."""
         sql = "SELECT count(*) FROM (SELECT 1 FROM task_links WHERE child_id = ? LIMIT ?)"
-        return self._value(sql, (task_id, most))
+        return self._number(sql, (task_id, most))
 
     def count_beside(self, task_id: str, most: int) -> int:
         """How many links lead to the tasks that wait for this one, those from it among them; not counted beyond
@@ -99,11 +104,11 @@ class LinkRows(Rows):
             "SELECT count(*) FROM (SELECT 1 FROM task_links c JOIN task_links o ON o.child_id = c.child_id "
             "WHERE c.parent_id = ? LIMIT ?)"
         )
-        return self._value(sql, (task_id, most))
+        return self._number(sql, (task_id, most))
 
     def is_linked(self, parent: str, child: str) -> bool:
         """Whether ``child`` waits for ``parent`` directly."""
-        return bool(self._value("SELECT 1 FROM task_links WHERE parent_id = ? AND child_id = ?", (parent, child)))
+        return self._finds("SELECT 1 FROM task_links WHERE parent_id = ? AND child_id = ?", (parent, child))
 
     def leads_to(self, start: str, goal: str) -> bool:
         """Whether ``goal`` waits, over any number of links, for ``start``. Costs what the shorter side costs: below

@@ -1,4 +1,4 @@
-"""Runs."""
+"""Runs: attempts at a task, whose they are, and which profiles wait for room."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunRows(Rows):
     def latest_completed_run(self, task_id: str) -> int | None:
         """The id of the newest run of the task that completed."""
         sql = "SELECT id FROM task_runs WHERE task_id = ? AND outcome = 'completed' ORDER BY id DESC LIMIT 1"
-        row = self._execute(sql, (task_id,)).fetchone()
+        row: tuple[int] | None = self._execute(sql, (task_id,)).fetchone()
         return row[0] if row else None
 
     def running_out(self, before_s: int) -> Iterator[tuple[str, int, str, str, int, int]]:
@@ -63,7 +63,7 @@ class RunRows(Rows):
         """The profiles that asked in vain since then and got no run after it."""
         # An earlier clock may have been ahead of this one; room is not kept until then.
         sql = "SELECT profile FROM merge_waiting WHERE asked_s BETWEEN ? AND ? ORDER BY profile"
-        return self._values(sql, (since_s, self.now_s))
+        return self._texts(sql, (since_s, self.now_s))
 
     def wait_for_room(self, profile: str) -> None:
         """The profile asked in vain now."""
@@ -71,5 +71,5 @@ class RunRows(Rows):
 
     def no_longer_waits(self, profile: str) -> None:
         """The profile got a run."""
-        if self._value("SELECT 1 FROM merge_waiting WHERE profile = ?", (profile,)):
+        if self._finds("SELECT 1 FROM merge_waiting WHERE profile = ?", (profile,)):
             self._execute("DELETE FROM merge_waiting WHERE profile = ?", (profile,))

@@ -1,9 +1,9 @@
-"""How rows are read and written: the connection, what is held back, and the ids that follow the ledger's order."""
+"""Session: statements, savepoints and ids of the coordinator's transaction; rows are held back and written late."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -16,6 +16,8 @@ _encode = msgspec.json.Encoder().encode
 COUNTED = ("task_comments", "task_events", "task_runs", "task_attachments")
 ALL_COUNTED = (*COUNTED, "merge_dead_letters")
 CHAT = ("task_id", "platform", "chat_id", "thread_id")
+# The values of CHAT.
+Chat = tuple[str, str, str, str]
 
 
 class Rows:
@@ -31,6 +33,8 @@ class Rows:
         self._next_id: dict[str, int] = {}
         self._open_parents: dict[str, int] = {}
         self.now_s = 0
+        self._limits: dict[str, int] | None = None
+        self._is_settled = self._in_entry = self._in_savepoint = False
         self._hold_nothing()
         self._defaults = {
             table: self._empty_row(table) for table in ("tasks", "merge_tasks", "task_runs", "kanban_notify_subs")
@@ -66,7 +70,7 @@ class Rows:
 
     # --- statements ------------------------------------------------------------------------------------------------
 
-    def _execute(self, sql: str, given: tuple = ()) -> sqlite3.Cursor:
+    def _execute(self, sql: str, given: Sequence[object] = ()) -> sqlite3.Cursor:
         """Any statement, on what is there including all that is held; undone if the entry is refused."""
         self._write_through()
         return self._connection.execute(sql, given)
@@ -85,17 +89,21 @@ class Rows:
             self._settle()
             self._write_held()
 
-    def _look(self, sql: str, given: tuple = ()) -> sqlite3.Cursor:
+    def _look(self, sql: str, given: Sequence[object] = ()) -> sqlite3.Cursor:
         """A read of tables of which nothing is held."""
         return self._connection.execute(sql, given)
 
-    def _value(self, sql: str, given: tuple = ()) -> Any:
-        """The one value that ``_look`` finds, or None."""
-        row = self._look(sql, given).fetchone()
-        return None if row is None else row[0]
+    def _finds(self, sql: str, given: Sequence[object]) -> bool:
+        """Whether ``_look`` finds a row."""
+        return self._look(sql, given).fetchone() is not None
 
-    def _values(self, sql: str, given: tuple = ()) -> list[Any]:
-        """The values that ``_look`` finds."""
+    def _number(self, sql: str, given: Sequence[object]) -> int:
+        """The number in the one row that ``_look`` finds."""
+        (number,) = self._look(sql, given).fetchone()
+        return int(number)
+
+    def _texts(self, sql: str, given: Sequence[object]) -> list[str]:
+        """The one column of the rows that ``_look`` finds."""
         return [value for (value,) in self._look(sql, given).fetchall()]
 
     def _insert_counted(self, table: str, columns: RowValues) -> int:
@@ -118,9 +126,9 @@ class Rows:
 
     def _hold_nothing(self) -> None:
         """Begin anew, whatever was held."""
-        self._tasks = HeldTable(self._stored_task)
-        self._runs = HeldTable()
-        self._subscriptions = HeldTable(self._stored_subscription)
+        self._tasks: HeldTable[str] = HeldTable(self._stored_task)
+        self._runs: HeldTable[int] = HeldTable()
+        self._subscriptions: HeldTable[Chat] = HeldTable(self._stored_subscription)
         self._events = HeldLog("INSERT INTO task_events VALUES (?, ?, ?, ?, ?, ?)")
         self._comments = HeldLog("INSERT INTO task_comments VALUES (?, ?, ?, ?, ?)")
         self._verdicts = HeldLog("INSERT INTO merge_verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
@@ -128,10 +136,8 @@ class Rows:
         self._tables = (self._tasks, self._runs, self._subscriptions)
         self._logs = (self._events, self._comments, self._verdicts, self._kept)
         self._held = (*self._tables, *self._logs)
-        self._limits: dict[str, int] | None = None
-        self._is_settled = False
-        self._in_entry = False
-        self._in_savepoint = False
+        self._limits = None
+        self._is_settled = self._in_entry = self._in_savepoint = False
 
     def _settle(self) -> None:
         self._is_settled = True
@@ -150,26 +156,26 @@ class Rows:
             for table, key in (("tasks", "id"), ("merge_tasks", "task_id")):
                 mine = {name: value for name, value in columns.items() if name in self._defaults[table]}
                 self._update(table, (key,), (task_id,), mine)
-        new, changed = self._runs.take()
+        new, changed_runs = self._runs.take()
         self._insert_rows("task_runs", new)
-        for run_id, columns in changed.items():
+        for run_id, columns in changed_runs.items():
             self._update("task_runs", ("id",), (run_id,), columns)
-        new, changed = self._subscriptions.take()
+        new, changed_chats = self._subscriptions.take()
         self._insert_rows("kanban_notify_subs", new)
-        for chat, columns in changed.items():
+        for chat, columns in changed_chats.items():
             self._update("kanban_notify_subs", CHAT, chat, columns)
         for log in self._logs:
             rows = log.take()
             if rows:
                 self._connection.executemany(log.insert, rows)
 
-    def _insert_rows(self, table: str, rows: Any) -> None:
+    def _insert_rows(self, table: str, rows: Collection[RowValues]) -> None:
         if rows:
             columns = self._defaults[table]
             sql = f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})"
             self._connection.executemany(sql, map(itemgetter(*columns), rows))
 
-    def _update(self, table: str, key: tuple[str, ...], values: tuple, columns: RowValues) -> None:
+    def _update(self, table: str, key: Sequence[str], values: Sequence[object], columns: RowValues) -> None:
         if columns:
             assignments = ", ".join(f"{column} = ?" for column in columns)
             where = " AND ".join(f"{column} = ?" for column in key)
@@ -184,10 +190,10 @@ class Rows:
     def _stored_task(self, task_id: str) -> RowValues | None:
         return self._stored("tasks t JOIN merge_tasks m ON m.task_id = t.id WHERE t.id = ?", (task_id,))
 
-    def _stored_subscription(self, chat: tuple) -> RowValues | None:
+    def _stored_subscription(self, chat: Chat) -> RowValues | None:
         return self._stored(f"kanban_notify_subs WHERE {' AND '.join(f'{column} = ?' for column in CHAT)}", chat)
 
-    def _stored(self, where: str, given: tuple) -> RowValues | None:
+    def _stored(self, where: str, given: Sequence[object]) -> RowValues | None:
         cursor = self._look(f"SELECT * FROM {where}", given)
         row = cursor.fetchone()
         return None if row is None else dict(zip([column[0] for column in cursor.description], row, strict=True))

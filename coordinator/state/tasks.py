@@ -9,6 +9,7 @@ from kanban_shards.changes.vectors import decode, encode
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.state.session import Rows
 from kanban_shards.coordinator.state.write_buffer import RowValues
+from kanban_shards.errors import LawBroken
 
 OF_A_TASK = (
     "task_comments", "task_events", "task_runs", "task_attachments", "kanban_notify_subs", "merge_dead_letters",
@@ -50,6 +51,13 @@ class TaskRows(Rows):
         """Where the task stands; None if there is none."""
         row = self._tasks.get(task_id)
         return None if row is None else TaskState(row)
+
+    def known_task(self, task_id: str) -> TaskState:
+        """Where a task stands that is known to be there. Raises LawBroken if it is not."""
+        task = self.task(task_id)
+        if task is None:
+            raise LawBroken(f"task {task_id} is named by a row of the board, and is not there")
+        return task
 
     def add_task(self, columns: RowValues, creator: str, owner: str) -> None:
         """A new task, with the first epoch of its first owner."""
@@ -111,11 +119,11 @@ class TaskRows(Rows):
 
     def is_deleted(self, task_id: str) -> bool:
         """Whether there was a task with this id."""
-        return self._value("SELECT 1 FROM merge_tombstones WHERE task_id = ?", (task_id,)) is not None
+        return self._finds("SELECT 1 FROM merge_tombstones WHERE task_id = ?", (task_id,))
 
     def delete_task(self, task_id: str, position: int) -> int:
         """Delete the task and everything of it; returns how many attachments it had."""
-        attachments = self._value("SELECT count(*) FROM task_attachments WHERE task_id = ?", (task_id,))
+        attachments = self._number("SELECT count(*) FROM task_attachments WHERE task_id = ?", (task_id,))
         self._execute("DELETE FROM task_links WHERE parent_id = ? OR child_id = ?", (task_id, task_id))
         for table in OF_A_TASK:
             self._execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
@@ -138,7 +146,8 @@ class TaskRows(Rows):
     def settings(self) -> dict[str, int]:
         """The limits that are set."""
         if self._limits is None:
-            self._limits = dict(self._look("SELECT name, value FROM merge_settings ORDER BY name").fetchall())
+            limits: dict[str, int] = dict(self._look("SELECT name, value FROM merge_settings ORDER BY name").fetchall())
+            self._limits = limits
         return dict(self._limits)
 
     def set_setting(self, name: str, value: int | None) -> None:

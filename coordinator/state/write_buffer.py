@@ -8,24 +8,25 @@ is settled, so a refusal takes back nothing but memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, Generic, TypeVar
 
 RowValues = dict[str, Any]
+Key = TypeVar("Key")
 
 
-class HeldTable:
+class HeldTable(Generic[Key]):
     """Rows of a table by their key. ``read`` finds one that is not in memory; without it, rows are only written."""
 
-    def __init__(self, read: Callable[[Any], RowValues | None] = lambda key: None) -> None:
+    def __init__(self, read: Callable[[Key], RowValues | None] = lambda key: None) -> None:
         self._read = read
-        self._known: dict[Any, RowValues] = {}
-        self._new: dict[Any, RowValues] = {}
-        self._changed: dict[Any, RowValues] = {}
-        self._entry_new: dict[Any, RowValues] = {}
-        self._entry_changed: dict[Any, RowValues] = {}
+        self._known: dict[Key, RowValues] = {}
+        self._new: dict[Key, RowValues] = {}
+        self._changed: dict[Key, RowValues] = {}
+        self._entry_new: dict[Key, RowValues] = {}
+        self._entry_changed: dict[Key, RowValues] = {}
 
-    def get(self, key: Any) -> RowValues | None:
+    def get(self, key: Key) -> RowValues | None:
         """The row as the present entry sees it, or None. It is not to be changed: see ``change``."""
         row = self.held(key)
         if row is None:
@@ -34,17 +35,17 @@ class HeldTable:
                 self._known[key] = row
         return row
 
-    def held(self, key: Any) -> RowValues | None:
+    def held(self, key: Key) -> RowValues | None:
         """The same, of a row that is in memory; None for any other."""
         row = self._entry_new.get(key) or self._known.get(key)
         changes = self._entry_changed.get(key)
         return {**row, **changes} if row is not None and changes else row
 
-    def add(self, key: Any, row: RowValues) -> None:
+    def add(self, key: Key, row: RowValues) -> None:
         """A new row, with all its columns."""
         self._entry_new[key] = row
 
-    def change(self, key: Any, columns: RowValues) -> None:
+    def change(self, key: Key, columns: RowValues) -> None:
         """New values for ``columns`` of a row."""
         if key in self._entry_new:
             self._entry_new[key].update(columns)
@@ -70,7 +71,7 @@ class HeldTable:
         self._entry_new.clear()
         self._entry_changed.clear()
 
-    def take(self) -> tuple[Iterable[RowValues], dict[Any, RowValues]]:
+    def take(self) -> tuple[Collection[RowValues], dict[Key, RowValues]]:
         """What is settled and not written yet, to be written now: new rows, and changed columns by key."""
         new, changed = self._new, self._changed
         self._new, self._changed = {}, {}
@@ -86,10 +87,10 @@ class HeldLog:
 
     def __init__(self, insert: str) -> None:
         self.insert = insert
-        self._rows: list[tuple] = []
+        self._rows: list[tuple[Any, ...]] = []
         self._settled = 0
 
-    def add(self, row: tuple) -> None:
+    def add(self, row: tuple[Any, ...]) -> None:
         """A new row."""
         self._rows.append(row)
 
@@ -101,7 +102,7 @@ class HeldLog:
         """The present entry wrote nothing."""
         del self._rows[self._settled :]
 
-    def take(self) -> list[tuple]:
+    def take(self) -> list[tuple[Any, ...]]:
         """What is settled and not written yet, to be written now."""
         settled, self._rows = self._rows[: self._settled], self._rows[self._settled :]
         self._settled = 0

@@ -13,7 +13,7 @@ from kanban_shards import Gateway, attachments, deliveries, gateway
 from kanban_shards.changes.fields import ADDING, NESTING_LIMIT
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, Outcome
 from kanban_shards.coordinator.merge import collector, shard_reader
-from kanban_shards.coordinator.rules import NO_TASK_YET, RULES, capacity, failures
+from kanban_shards.coordinator.rules import RULES, TASKLESS_RULES, capacity, failures
 from kanban_shards.coordinator.rules.refusal import REASONS
 from kanban_shards.records import STATUSES
 from kanban_shards.storage import files, filesystems
@@ -77,7 +77,7 @@ def test_the_kinds_of_changes_are_those_of_the_rule() -> None:
     for words, kinds in {
         r"\*\*Adding\*\* changes": {kind for kind, body in KINDS.items() if body.rule == ADDING},
         r"\*\*Run-bound\*\* changes": bound,
-        r"Changes \*\*without a task\*\*": NO_TASK_YET,
+        r"Changes \*\*without a task\*\*": set(TASKLESS_RULES),
         r"\*\*coordinator's\s+own\*\* changes": COORDINATOR_KINDS,
     }.items():
         (listed,) = re.findall(rf"{words} \(([^)]+)\)", SECTIONS["The rule"])
@@ -165,7 +165,7 @@ def quoted(text: str) -> list[str]:
 
 def named(row: str) -> str:
     """How the page names a row of the tested table: the kind, and which of its forms."""
-    kind = row if row in RULES else row.split("_")[0]
+    kind = row if row in {**RULES, **TASKLESS_RULES} else row.split("_")[0]
     form = row.removeprefix(kind).removeprefix("_")
     return f"`{kind}`, {form}" if form else f"`{kind}`"
 
