@@ -76,7 +76,7 @@ def _pass_here(paths: BoardPaths) -> MergeReport:
         skipped = _while_busy(make_passes).skipped
     merged = Counter(decision.entry.change.profile for decision in decisions)
     refused = [
-        {**{name: getattr(each.entry, name) for name in _NAMED}, "reason": each.reason, "sentence": each.sentence}
+        {**{name: getattr(each.entry.change, name) for name in _NAMED}, "reason": each.reason, "sentence": each.sentence}
         for each in decisions
         if not each.applied
     ]
