@@ -1,4 +1,4 @@
-"""Healing: what a daemon makes again by itself, because it can be made from the other files without a loss.
+"""Healing: what a daemon rebuilds by itself, because it can be made from the other files without a loss.
 
 The board is made from the ledger. A ledger that is missing, empty or damaged is made from board and shards, if that
 leads to the digest which the board shows. An older copy of a ledger is a person's doing and left to a person, and so
@@ -69,7 +69,7 @@ class Healer:
     def __init__(self, paths: BoardPaths, where: str) -> None:
         self._paths = paths
         self._where = where
-        self._healed: dict[Path, deque[float]] = {}
+        self._healed: dict[Path | str, deque[float]] = {}
 
     def heal(self, error: StorageError, lock: FileLock, progress: ProgressCallback) -> None:
         """Make the file that ``error`` is about again, and say so; no connection of this process has it open.
@@ -96,11 +96,11 @@ class Healer:
             raise error
 
     def _check_times(self, error: StorageError) -> None:
-        times = self._healed.get(error.path, ())
+        times = self._healed.get(error.path, deque[float]())
         if len(times) == HEALINGS and time.monotonic() - times[0] < WITHIN_S:
             raise BreaksAgain(path=error.path, times=HEALINGS, problem=getattr(error, "problem", "it is missing"))
 
-    def _count(self, path: Path) -> None:
+    def _count(self, path: Path | str) -> None:
         self._healed.setdefault(path, deque(maxlen=HEALINGS)).append(time.monotonic())
 
     def _say(self, done: str, aside: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""A board that a daemon serves: opened when that is possible, healed where that is safe, let go when it is another's.
+"""A served board: opened by the daemon when that is possible, healed where that is safe, released when it is another's.
 
 While a board cannot be served its lock is free, so that a gateway which needs a verdict is told the reason and not to
 wait, and a person can repair the board without stopping the daemon.
@@ -11,7 +11,8 @@ import logging
 import os
 import selectors
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from kanban_shards.bell import Bell
 from kanban_shards.coordinator.backup.schedule import BackupSchedule
@@ -60,6 +61,15 @@ class Troubles:
         self._known = now
 
 
+@dataclass
+class _OpenBoard:
+    """What the daemon has of a board while it is its coordinator."""
+
+    lock: FileLock
+    coordinator: Coordinator
+    bell: Bell
+
+
 class ServedBoard:
     """One board. ``where`` begins each line about it; ``progress`` is told while it catches up, and may raise to stop
     that; its bell is registered with ``bells``. ``works`` is False after an error that nobody foresaw.
@@ -89,9 +99,7 @@ class ServedBoard:
         self._backups = backups
         self._healer = Healer(paths, where)
         self._watch = Watch(paths)
-        self._lock: FileLock | None = None
-        self._coordinator: Coordinator | None = None
-        self._bell: Bell | None = None
+        self._open: _OpenBoard | None = None
         self._was_served = False
         self._hindered: set[str] = set()
         self._busy_pause_s = BUSY_AGAIN_S
@@ -101,20 +109,20 @@ class ServedBoard:
     @property
     def is_open(self) -> bool:
         """Whether this process is the board's coordinator now."""
-        return self._coordinator is not None
+        return self._open is not None
 
     def open(self) -> None:
         """Become the board's coordinator. Raises CoordinatorRunning, StorageError."""
         if descriptors_left() < FILES_KEPT_FREE:
             raise self._too_many_files()
-        self._lock = take(self.paths, DAEMON, self._wait_s())
+        lock = take(self.paths, DAEMON, self._wait_s())
         self._elsewhere_since_ms = FREE
-        try:
-            self._open_files()
-        except BaseException:
-            self.close()
-            raise
-        self._hang_bell()
+        with ExitStack() as undo:
+            undo.callback(release, self.paths, lock)
+            coordinator = self._open_files(lock)
+            undo.callback(coordinator.close)
+            self._open = _OpenBoard(lock, coordinator, self._hung_bell())
+            undo.pop_all()
         if not self._said_so:
             log.info("process %d merges the shards of %s", os.getpid(), self.paths.folder)
             self._said_so = True
@@ -122,20 +130,21 @@ class ServedBoard:
     def sweep(self) -> None:
         """Open the board if it is not open, and see to its bell; whatever is wrong with it is said."""
         with self._keeping_trouble_apart():
-            if not self.is_open:
+            if self._open is None:
                 self.open()
-            elif not self._bell.is_there():
-                self._hang_bell()
-            if self.is_open:
-                self._look_from_outside()
+            elif not self._open.bell.is_there():
+                self._take_bell_down(self._open.bell)
+                self._open.bell = self._hung_bell()
+            if self._open is not None:
+                self._look_from_outside(self._open)
 
     def make_pass(self) -> float | None:
         """One pass, if the board is open. Returns in how many seconds the next one should be made if no bell rings
         before, or None if that has time until the next sweep. What is wrong is said."""
         pause_s = None
         with self._keeping_trouble_apart():
-            if self.is_open:
-                pause_s = self._pass()
+            if self._open is not None:
+                pause_s = self._pass(self._open)
         return pause_s
 
     def release(self) -> None:
@@ -150,84 +159,85 @@ class ServedBoard:
         """Close the files, and let the next coordinator in."""
         if self._backups is not None:
             self._backups.close()
-        self._take_bell_down()
-        self._close_files()
-        if self._lock is not None:
-            release(self.paths, self._lock)
-            self._lock = None
+        board, self._open = self._open, None
+        if board is not None:
+            self._take_bell_down(board.bell)
+            board.coordinator.close()
+            release(self.paths, board.lock)
 
-    def _pass(self) -> float | None:
-        self._bell.hush()
+    def _pass(self, board: _OpenBoard) -> float | None:
+        board.bell.hush()
         try:
-            if self._coordinator.foreign_commit():
+            if board.coordinator.foreign_commit():
                 log.error("%sanother process wrote %s; run `kanban-merge verify`", self._where, self.paths.board)
-            report = self._coordinator.make_pass(patient=False)
+            report = board.coordinator.make_pass(patient=False)
         except FileReplaced as error:
-            self._close_files()
-            self._open_files()
+            self._reopen(board)
             log.warning("%s%s was removed or replaced; what lies there now is used", self._where, error.path)
             return 0.0
         except (Damaged, LedgerBehind) as error:
-            self._heal(error)
+            self._reopen(board, error)
             return 0.0
         troubles = {f"shard of {it.profile}: {it.why}" for it in report.skipped if it.state == QUARANTINED or it.stuck}
         if self._backups is not None:
             troubles |= self._backups.run_if_due()
-        self.troubles.are(troubles | self._hindered | self._trouble_with_bell())
+        self.troubles.are(troubles | self._hindered | _trouble_with(board.bell))
         pause_s = self._busy_pause_s
         self._busy_pause_s = 2 * pause_s if report.busy else BUSY_AGAIN_S
         if report.more:
             return 0.0
         return pause_s if report.busy else None
 
-    def _look_from_outside(self) -> None:
+    def _look_from_outside(self, board: _OpenBoard) -> None:
         self._hindered = {f"{each.path}-wal grows without bound: {each.why}" for each in swollen(self.paths)}
         try:
             self._watch.look()
         except Damaged as error:
-            self._heal(error)
+            self._reopen(board, error)
 
-    def _heal(self, error: StorageError) -> None:
-        self._close_files()
-        if moved := lost_place(self._lock):
-            raise moved from error
-        self._healer.heal(error, self._lock, self._progress)
-        self._open_files()
+    def _reopen(self, board: _OpenBoard, broken: StorageError | None = None) -> None:
+        """Open the files again; first heal the one that is ``broken``. If that fails, the board is no longer open."""
+        board.coordinator.close()
+        try:
+            if broken is not None:
+                self._heal(broken, board.lock)
+            board.coordinator = self._open_files(board.lock)
+        except BaseException as error:
+            moved = lost_place(board.lock) if isinstance(error, KanbanError | OSError) else None
+            self.close()
+            if moved:
+                raise moved from error
+            raise
 
-    def _open_files(self) -> None:
+    def _heal(self, broken: StorageError, lock: FileLock) -> None:
+        if moved := lost_place(lock):
+            raise moved from broken
+        self._healer.heal(broken, lock, self._progress)
+
+    def _open_files(self, lock: FileLock) -> Coordinator:
         if self._was_served and not self.paths.board.exists() and not self.paths.ledger.exists():
             raise BoardAndLedgerGone(board=self.paths.board, ledger=self.paths.ledger)
-        while self._coordinator is None:
+        while True:
             try:
-                self._coordinator = Coordinator(self.paths, self._lock, self._progress)
+                coordinator = Coordinator(self.paths, lock, self._progress)
+                break
             except (Damaged, LedgerBehind) as error:
-                self._healer.heal(error, self._lock, self._progress)
-        if self._coordinator.made_board:
+                self._healer.heal(error, lock, self._progress)
+        if coordinator.made_board:
             log.warning("%s%s was missing, and is made again from its ledger", self._where, self.paths.board)
         self._was_served = True
+        return coordinator
 
-    def _close_files(self) -> None:
-        coordinator, self._coordinator = self._coordinator, None
-        if coordinator is not None:
-            coordinator.close()
+    def _hung_bell(self) -> Bell:
+        bell = Bell(self.paths.coordinator_bell)
+        if bell.fileno() >= 0:
+            self._bells.register(bell, selectors.EVENT_READ, self)
+        return bell
 
-    def _hang_bell(self) -> None:
-        self._take_bell_down()
-        self._bell = Bell(self.paths.coordinator_bell)
-        if self._bell.fileno() >= 0:
-            self._bells.register(self._bell, selectors.EVENT_READ, self)
-
-    def _take_bell_down(self) -> None:
-        bell, self._bell = self._bell, None
-        if bell is not None:
-            if bell.fileno() >= 0:
-                self._bells.unregister(bell)
-            bell.close()
-
-    def _trouble_with_bell(self) -> set[str]:
-        if self._bell.problem is None:
-            return set()
-        return {f"{self._bell.path} cannot be hung up ({self._bell.problem}), so verdicts may take a second longer"}
+    def _take_bell_down(self, bell: Bell) -> None:
+        if bell.fileno() >= 0:
+            self._bells.unregister(bell)
+        bell.close()
 
     def _wait_s(self) -> float:
         """A gateway's own pass is soon over; a coordinator that stays is looked at again at the next sweep."""
@@ -284,7 +294,7 @@ class ServedBoard:
 
     def _give_up(self, error: KanbanError) -> None:
         """Until the next sweep. Any file may be the first to notice that the folder was moved away."""
-        moved = lost_place(self._lock) if self._lock is not None else None
+        moved = lost_place(self._open.lock) if self._open is not None else None
         if moved:
             self._no_longer(moved)
         else:
@@ -296,3 +306,9 @@ class ServedBoard:
         if self.paths.folder.exists():
             log.warning("%s%s", self._where, error)
         self.release()
+
+
+def _trouble_with(bell: Bell) -> set[str]:
+    if bell.problem is None:
+        return set()
+    return {f"{bell.path} cannot be hung up ({bell.problem}), so verdicts may take a second longer"}

@@ -1,4 +1,4 @@
-"""Collecting: what is new in the shards, read under each shard's lock, and checked before anything takes it in.
+"""Collector: which shards hold something new, read under each shard's lock, and checked before anything takes it in.
 
 A shard whose next change is invalid is quarantined at that seq: what is before it is merged, nothing of it is
 skipped, the other shards go on, and `status` names the shard, the seq and why. A shard whose lock is busy is
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.filelocks import who_has_flock, who_keeps_readers_out
@@ -32,6 +32,8 @@ from kanban_shards.errors import DiskFull, FileBusy, FileMissing, InvalidName, K
 from kanban_shards.paths import BoardPaths, check_profile, printable_name
 from kanban_shards.storage import connections, files, owners, sqlite
 from kanban_shards.storage.locks import FileLock
+
+Read = TypeVar("Read")
 
 BUSY = "busy"
 QUARANTINED = "quarantined"
@@ -124,9 +126,9 @@ class _OpenShard:
         self.path = path
         self.lock = lock
         self._connection: sqlite3.Connection | None = None
-        self._identity: tuple | None = None
+        self._identity: tuple[int, int] | None = None
 
-    def read(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
+    def read(self, read: Callable[[sqlite3.Connection], Read]) -> Read:
         """``read`` the shard in one snapshot, under its lock; a killed writer's journal is rolled back first."""
         with sqlite.held_open(self.path, self.lock):
             try:
@@ -145,7 +147,7 @@ class _OpenShard:
         self._close_connection()
         self.lock.close()
 
-    def _read_once(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
+    def _read_once(self, read: Callable[[sqlite3.Connection], Read]) -> Read:
         try:
             explained = connections.explained(self.path, waited_ms=WAITED_MS)
             with explained, connections.one_state(self._reader()) as connection:
@@ -181,7 +183,7 @@ class Collector:
     def __init__(self, paths: BoardPaths) -> None:
         self._paths = paths
         self._open: OrderedDict[str, _OpenShard] = OrderedDict()
-        self._known: dict[str, tuple] = {}
+        self._known: dict[str, tuple[int, int, int] | None] = {}
         self._quarantined: dict[str, Skipped] = {}
         self._judged: dict[str, tuple[int, int, int] | None] = {}
         self._stops_s = 0.0

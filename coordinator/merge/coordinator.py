@@ -1,4 +1,4 @@
-"""A pass: collect → order → append to the ledger → decide → apply. Whoever makes passes is the coordinator.
+"""Coordinator: who makes passes. A pass is collect → order → append to the ledger → decide → apply.
 
 The ledger's commit comes first and is durable; only then does the board show anything of it. Kill the process at
 any point: what the ledger holds is applied by the next pass before it looks at anything new, and what the ledger
@@ -8,8 +8,9 @@ does not hold is still in its shard.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kanban_shards.bell import Ringer
 from kanban_shards.changes.codec import Change
@@ -71,39 +72,30 @@ class Coordinator:
     ) -> None:
         self.paths = paths
         self._lock = lock
-        self._ringer: Ringer | None = None
-        self._ledger: FileLedger | None = None
-        is_lost, has_ledger = files.is_empty(paths.board), not files.is_empty(paths.ledger)
-        if is_lost and not has_ledger and _was_compacted(paths):
-            raise HistoryLost(path=paths.board, has_snapshot=paths.snapshot.exists())
-        self.made_board = is_lost and has_ledger
-        if self.made_board:
-            make_board(paths, lock, progress)
+        self.made_board = _make_board_if_lost(paths, lock, progress)
         self._collector = Collector(paths)
         self._clock = Clock()
         self._most: int | None = None
         found = {path: files.identity(path) for path in (paths.board, paths.ledger)}
-        with self._explained():
-            self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock, FOREIGN_LOCK_MS)
-        try:
+        with ExitStack() as opened:
+            opened.callback(self._collector.close)
             with self._explained():
+                self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock, FOREIGN_LOCK_MS)
+                opened.callback(self._connection.close)
                 self._board = BoardState(self._connection)
                 if self._board.position()[0] and not paths.ledger.exists():
                     raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
                 self._ledger = FileLedger(paths.ledger, lock, FOREIGN_LOCK_MS)
-                self._opened = {path: files.identity(path) for path in found}
-                for path, identity in found.items():
-                    if identity not in (None, self._opened[path]):  # replaced while it was being opened
-                        raise FileReplaced(path=path)
+                opened.callback(self._ledger.close)
+                self._opened = _unless_replaced(found)
                 caught_up = catch_up(self._board, self._ledger, progress=progress)
             self._data_version = self._read_data_version()
             self._ringer = Ringer()  # law 6: files are opened before sockets exist
+            opened.callback(self._ringer.close)
             if caught_up:  # of a coordinator that was killed before it could ring
                 self._ringer.ring_decided(paths.folder, ())
                 self._ringer.ring_next(paths.folder)
-        except BaseException:
-            self.close()
-            raise
+            self._files = opened.pop_all()
 
     def make_pass(self, patient: bool = True) -> Report:
         """One pass over everything that is there now. ``patient``: whether shards that are busy are waited for
@@ -174,12 +166,7 @@ class Coordinator:
 
     def close(self) -> None:
         """Close the files; the caller still holds the lock."""
-        self._connection.close()
-        if self._ledger is not None:
-            self._ledger.close()
-        self._collector.close()
-        if self._ringer is not None:
-            self._ringer.close()
+        self._files.close()
 
     def __enter__(self) -> Coordinator:
         return self
@@ -210,7 +197,31 @@ class Coordinator:
 
     def _read_data_version(self) -> int:
         with self._explained():
-            return self._connection.execute("PRAGMA data_version").fetchone()[0]
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+
+def _make_board_if_lost(paths: BoardPaths, lock: FileLock, progress: ProgressCallback) -> bool:
+    """Make a board that is missing from its ledger; returns whether that was done. Raises HistoryLost where neither is
+    there, and something says that both were."""
+    if not files.is_empty(paths.board):
+        return False
+    if files.is_empty(paths.ledger):
+        if _was_compacted(paths):
+            raise HistoryLost(path=paths.board, has_snapshot=paths.snapshot.exists())
+        return False
+    make_board(paths, lock, progress)
+    return True
+
+
+def _unless_replaced(found: dict[Path, tuple[int, int] | None]) -> dict[Path, tuple[int, int] | None]:
+    """Which files board and ledger are, now that they are open. Raises FileReplaced for one that was there before, as
+    ``found``, and is another now."""
+    opened = {path: files.identity(path) for path in found}
+    for path, identity in found.items():
+        if identity not in (None, opened[path]):
+            raise FileReplaced(path=path)
+    return opened
 
 
 def _was_compacted(paths: BoardPaths) -> bool:

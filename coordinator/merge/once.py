@@ -1,4 +1,4 @@
-"""One pass over everything that is there: made here, or by the daemon if one runs."""
+"""Merge once: everything that is there now, here or by the daemon if one runs."""
 
 from __future__ import annotations
 
@@ -76,7 +76,11 @@ def _pass_here(paths: BoardPaths) -> MergeReport:
         skipped = _while_busy(make_passes).skipped
     merged = Counter(decision.entry.change.profile for decision in decisions)
     refused = [
-        {**{name: getattr(each.entry.change, name) for name in _NAMED}, "reason": each.reason, "sentence": each.sentence}
+        {
+            **{name: getattr(each.entry.change, name) for name in _NAMED},
+            "reason": each.reason,
+            "sentence": each.sentence,
+        }
         for each in decisions
         if not each.applied
     ]
@@ -109,9 +113,12 @@ def _while_busy(act: Callable[[], Found]) -> Found:
         retry=tenacity.retry_if_result(lambda found: found.busy),
         stop=tenacity.stop_after_delay(BUSY_S),
         wait=tenacity.wait_exponential(multiplier=BUSY_PAUSE_S, max=LOOK_EVERY_S),
-        retry_error_callback=lambda state: state.outcome.result(),
     )
-    return attempts(act)
+    try:
+        return attempts(act)
+    except tenacity.RetryError as error:
+        found: Found = error.last_attempt.result()
+        return found
 
 
 def _missing(paths: BoardPaths, board: Board) -> Iterator[Skipped]:
@@ -132,13 +139,19 @@ def _wait_for(paths: BoardPaths, board: Board, heads: dict[str, int]) -> None:
             _daemon(paths)  # it may have ended
         return done
 
+    def ring(_: tenacity.RetryCallState) -> None:
+        ringer.ring(paths.coordinator_bell)
+
+    def listen(longest_s: float) -> None:
+        bell.wait(longest_s)
+
     bell, ringer = board.bell(), Ringer()
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda done: not done),
         stop=tenacity.stop_after_delay(ASK_DAEMON_S),
         wait=tenacity.wait_fixed(LOOK_EVERY_S),
-        before_sleep=lambda _: ringer.ring(paths.coordinator_bell),
-        sleep=bell.wait,
+        before_sleep=ring,
+        sleep=listen,
     )
     try:
         attempts(reached)

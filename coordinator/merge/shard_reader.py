@@ -1,7 +1,7 @@
-"""Taking: what a pass takes of one open shard. Every change is checked before anything is done with it.
+"""Shard reader: reads the new changes of one open shard, each checked before anything is done with it.
 
 Nothing here trusts the file: its user's processes write it, and not only this program may be among them. The first
-change that breaks a law ends the taking, and the shard is quarantined at it (docs/design/shards.md, "Shards").
+change that breaks a law ends the reading, and the shard is quarantined at it (docs/design/shards.md, "Shards").
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kanban_shards.changes import vectors
 from kanban_shards.changes.codec import Change, decode_body, is_beginning
@@ -138,10 +139,10 @@ def read_new(shard: sqlite3.Connection, profile: str, watermark: Watermark, shar
 def base_of(shard: sqlite3.Connection) -> tuple[int, str]:
     """Where an open shard begins: seq and digest up to which its changes were dropped; ``(0, "")`` if nothing was
     written to it yet. Raises Quarantine if it holds something else there."""
-    base = shard.execute("SELECT base_seq, base_digest FROM meta").fetchone() or (0, "")
-    if not is_beginning(*base):
+    seq, digest = shard.execute("SELECT base_seq, base_digest FROM meta").fetchone() or (0, "")
+    if not is_beginning(seq, digest):
         raise Quarantine("it does not say where it begins")
-    return base
+    return seq, digest
 
 
 def heartbeat_ms(shard: sqlite3.Connection, run_id: int) -> int | None:
@@ -152,7 +153,7 @@ def heartbeat_ms(shard: sqlite3.Connection, run_id: int) -> int | None:
     return row[0] if type(row[0]) is int and 0 <= row[0] <= LATEST_MS else None
 
 
-def _check_shape(seq: int, row: tuple) -> int:
+def _check_shape(seq: int, row: tuple[Any, ...]) -> int:
     """Raise Quarantine unless the row is the change ``seq``, of a known kind, with values of the right types and sizes;
     returns how many bytes of text it has."""
     if tuple(map(type, row)) != _TYPES:  # a STRICT table is no promise: a flipped bit turns a text into a blob
@@ -196,7 +197,7 @@ def _check_content(change: Change, digest: str, watermark: Watermark) -> int:
     return body.weight()
 
 
-def _check_continues(row: tuple | None, merged_seq: int, digest: str) -> None:
+def _check_continues(row: tuple[Any, ...] | None, merged_seq: int, digest: str) -> None:
     found_seq, *_, found_digest = row or (None, None)
     if found_seq != merged_seq:
         raise Quarantine(f"it is an older copy: change {merged_seq} was merged, and it does not hold it", merged_seq)
