@@ -268,10 +268,11 @@ def _head(path: Path) -> ShardCopy:
     """The newest change of a shard, or where it begins. Raises Quarantine for values of the wrong type, and the
     StorageErrors of a shard that cannot be read."""
     with closing(sqlite.open_reader(path, sqlite.SHARD)) as shard, connections.explained(path):
-        head = shard.execute("SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1").fetchone() or base_of(shard)
-    if tuple(map(type, head)) != (int, str):
-        raise Quarantine(f"change {head[0]} holds values of the wrong type")
-    return ShardCopy(*head)
+        newest = shard.execute("SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
+        seq, digest = newest or base_of(shard)
+    if (type(seq), type(digest)) != (int, str):
+        raise Quarantine(f"change {seq} holds values of the wrong type")
+    return ShardCopy(seq, digest)
 
 
 def _fresh_name() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -85,7 +86,7 @@ class Backup(msgspec.Struct, frozen=True):
         """Its files, as those of a board ``slug``."""
         return BoardPaths(self.folder, slug)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """For programs."""
         return {
             "path": str(self.folder),

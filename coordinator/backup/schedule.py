@@ -21,7 +21,7 @@ class BackupSchedule:
     def __init__(self, paths: BoardPaths, every_s: float) -> None:
         self._paths = paths
         self._every_s = every_s
-        self._child: subprocess.Popen | None = None
+        self._child: subprocess.Popen[str] | None = None
         self._trouble: set[str] = set()
         newest = [backup for backup in backups_in(paths.backups) if backup.is_of(paths)][-1:]
         age_s = time.time() - newest[0].manifest.made_ms / 1000 if newest else every_s
@@ -30,7 +30,8 @@ class BackupSchedule:
     def run_if_due(self) -> set[str]:
         """Start a backup if its time has come, and see how the last one ended; never waits. Returns what is wrong."""
         if self._child is not None and self._child.poll() is not None:
-            self._see_how_it_ended()
+            self._see_how_it_ended(self._child)
+            self._child = None
         if self._child is None and time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + self._every_s
             self._child = subprocess.Popen(
@@ -52,12 +53,11 @@ class BackupSchedule:
             child.communicate()
             self._next_s = min(self._next_s, time.monotonic() + RETRY_S)
 
-    def _see_how_it_ended(self) -> None:
-        _, said = self._child.communicate()
+    def _see_how_it_ended(self, child: subprocess.Popen[str]) -> None:
+        _, said = child.communicate()
         self._trouble = set()
-        if self._child.returncode == NEEDS_ATTENTION:
+        if child.returncode == NEEDS_ATTENTION:
             self._trouble = {"backup: the newest one is not whole; `kanban-merge backups` says what it lacks"}
-        elif self._child.returncode:
+        elif child.returncode:
             self._trouble = {f"backup: {said.strip()}"}
             self._next_s = min(self._next_s, time.monotonic() + RETRY_S)
-        self._child = None

@@ -22,7 +22,7 @@ DAY_MS = 24 * 3600 * 1000
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
-class _Size(click.ParamType):
+class _Size(click.ParamType[int]):
     """A number of bytes, such as 500M or 2G."""
 
     name = "size"

@@ -51,13 +51,14 @@ def live(team: list[str], chaos: bool) -> Iterator[Show]:
 def lines(team: list[str], chaos: bool) -> Iterator[Show]:
     """A plain line a second, and one for each new phase."""
     text.say(_headline(team, chaos))
-    shown = {"phase": "", "at": 0.0}
+    shown_phase, shown_at = "", 0.0
 
     def show(picture: Picture) -> None:
+        nonlocal shown_phase, shown_at
         now = time.monotonic()
-        if picture.phase == "over" or (picture.phase == shown["phase"] and now - shown["at"] < LINE_EVERY_S):
+        if picture.phase == "over" or (picture.phase == shown_phase and now - shown_at < LINE_EVERY_S):
             return
-        shown.update(phase=picture.phase, at=now)
+        shown_phase, shown_at = picture.phase, now
         figures = " · ".join(filter(None, (_speed(picture), _losses(picture))))
         text.say(f"{picture.elapsed_s:5.1f} s  {picture.phase}: {figures}")
 
@@ -157,7 +158,7 @@ def _drawn(picture: Picture) -> Group:
 
 
 def _cell(key: str, value: str | int) -> Text:
-    if key == "profile":
+    if isinstance(value, str):
         return Text(value, "cyan")
     style = {"lost_races": "yellow", "merged": "green", "waiting": "red"}.get(key, "") if value else "bright_black"
     return Text(f"{value:,}", style)

@@ -127,8 +127,12 @@ def restore_legacy(ctx: click.Context, original: bool, all_boards: bool, trust_c
             if done.limits:
                 text.say(f"so are its limits, until it is adopted again: {_limits(done.limits)}")
 
-        value = {"board": str(done.path), "set_aside": str(done.set_aside), "position": done.position}
-        value["limits"] = done.limits
+        value = {
+            "board": str(done.path),
+            "set_aside": str(done.set_aside),
+            "position": done.position,
+            "limits": done.limits,
+        }
         return Result(value, show, False)
 
     report(ctx, restored, all_boards, as_json)

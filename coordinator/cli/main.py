@@ -91,13 +91,19 @@ def _check_is_there(paths: BoardPaths, board: str | None, home: str | None) -> N
 
 def _may_mean_all(ctx: click.Context) -> bool:
     """Whether the verb may be told to mean every board, and no matter which one is in use; it looks for itself."""
-    verb = ctx.command.get_command(ctx, ctx.invoked_subcommand or "")
+    verb = _verb(ctx)
     return verb is not None and any(parameter.name == "all_boards" for parameter in verb.params)
 
 
 def _misplaced(ctx: click.Context, name: str, option: str) -> click.UsageError:
     """An option of this command that was said before a verb, which may have one of that name."""
-    verb = ctx.invoked_subcommand
-    if any(parameter.name == name for parameter in ctx.command.get_command(ctx, verb).params):
-        return click.UsageError(f"Say {option} behind {verb}.")
-    return click.UsageError(f"{option} goes with --once, and {verb} has no such option.")
+    verb = _verb(ctx)
+    if verb is not None and any(parameter.name == name for parameter in verb.params):
+        return click.UsageError(f"Say {option} behind {ctx.invoked_subcommand}.")
+    return click.UsageError(f"{option} goes with --once, and {ctx.invoked_subcommand} has no such option.")
+
+
+def _verb(ctx: click.Context) -> click.Command | None:
+    """The command that the call names; None if there is no such one."""
+    group = ctx.command
+    return group.get_command(ctx, ctx.invoked_subcommand or "") if isinstance(group, click.Group) else None

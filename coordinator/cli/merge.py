@@ -92,5 +92,5 @@ def _print_merged(done: MergeReport) -> None:
     for each in done.refused:
         text.say(f"  {each['profile']} {each['seq']} {each['kind']}: {each['sentence']}", fg="yellow")
     text.say(f"left {len(done.skipped)} shards")
-    for each in done.skipped:
-        text.say(wording.printable(f"  {each.file}, {each.state}: {each.why}"), fg="red")
+    for shard in done.skipped:
+        text.say(wording.printable(f"  {shard.file}, {shard.state}: {shard.why}"), fg="red")

@@ -1,4 +1,4 @@
-"""How ``kanban-merge`` tells what it found: one board or all of them, as JSON or for people, with progress."""
+"""Output: prints what a command found: for one board or all of them, as JSON or for people, with progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,7 +27,7 @@ all_boards_option = click.option("--all-boards", is_flag=True, help="Every board
 class Result:
     """A command's result for one board: its JSON value, how to print it, whether it needs attention (exit code 6)."""
 
-    value: dict
+    value: dict[str, Any]
     show: Callable[[], None]
     needs_attention: bool
 
@@ -91,7 +91,9 @@ class ProgressBar:
     """A progress bar on standard error for replays that take a while; nothing for programs."""
 
     def __init__(self, label: str, hidden: bool) -> None:
-        self._label, self._bar, self._done = label, None, 0
+        self._label, self._done = label, 0
+        self._update: Callable[[int], None] | None = None
+        self._finish: Callable[[], None] = lambda: None
         self._hidden = hidden or not sys.stderr.isatty()
         self._started = time.monotonic()
 
@@ -99,13 +101,13 @@ class ProgressBar:
         return self._tell
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._bar is not None:
-            self._bar.render_finish()
+        self._finish()
 
     def _tell(self, done: int, total: int) -> None:
         if self._hidden or time.monotonic() - self._started < 0.5:
             return
-        if self._bar is None:
-            self._bar = click.progressbar(length=total, label=self._label, file=click.get_text_stream("stderr"))
-        self._bar.update(done - self._done)
+        if self._update is None:
+            bar = click.progressbar(length=total, label=self._label, file=sys.stderr)
+            self._update, self._finish = bar.update, bar.render_finish
+        self._update(done - self._done)
         self._done = done

@@ -107,12 +107,12 @@ def repair(
     with locks.holding(paths, COMMAND) as lock:
         if from_board:
             done = repairs.begin_behind_board(paths, lock)
+        elif profile is not None:
+            done = repairs.repair_shard(paths, lock, profile)
         elif ledger:
             done = repairs.repair_ledger(paths, lock)
-        elif snapshot:
-            done = repairs.repair_snapshot(paths, lock)
         else:
-            done = repairs.repair_shard(paths, lock, profile)
+            done = repairs.repair_snapshot(paths, lock)
     shown = ("seq", "task_id", "kind", "body")
     unmerged = [{name: getattr(each, name) for name in shown} for each in done.unmerged]
     aside = done.set_aside and str(done.set_aside)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -89,7 +91,7 @@ def show_salvage(done: Salvage) -> None:
     _show_list(f"{len(doubtful)} rows may be older than the last that was written of them:", doubtful)
 
 
-def _show_list(title: str, lines: list) -> None:
+def _show_list(title: str, lines: Sequence[object]) -> None:
     if not lines:
         return
     text.say(f"\n{title}", fg="yellow")
@@ -99,7 +101,7 @@ def _show_list(title: str, lines: list) -> None:
         text.say(f"  and {len(lines) - SHOWN} more; --json has all of them")
 
 
-def _facts(known: dict) -> str:
+def _facts(known: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in known.items())
 
 

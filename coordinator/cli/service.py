@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def service() -> None:
     """
 
 
-def _options(verb):
+def _options(verb: Callable[..., None]) -> Callable[..., None]:
+    """The options of each verb here, and the call's context."""
     for option in (
         json_option,
         click.option(
@@ -109,7 +111,11 @@ def _chosen(ctx: click.Context, all_boards: bool, system: bool, user: str | None
 def _board(ctx: click.Context, system: bool, user: str | None) -> BoardPaths:
     """The board that the call means; its user's own, unless it names a home."""
     home = _home_of_its_user(ctx, system, user, (*_HOMES, "HERMES_KANBAN_DB"))
-    return ctx.find_object(BoardPaths) if home is None else BoardPaths.find(ctx.find_root().params["board"], home)
+    root = ctx.find_root()
+    if home is not None:
+        return BoardPaths.find(root.params["board"], home)
+    called: BoardPaths = root.obj
+    return called
 
 
 def _home_of_its_user(ctx: click.Context, system: bool, user: str | None, variables: tuple[str, ...]) -> Path | None:

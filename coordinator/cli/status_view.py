@@ -216,5 +216,5 @@ def _drawn(health: Health) -> RenderableType:
         color = "green" if shard.state == HEALTHY else "red"
         *cells, state, problem = map(wording.printable, _cells(shard))
         table.add_row(*map(Text, cells), Text(state, style=color), Text(problem))
-    said = [Text(wording.printable(problem.sentence), style=COLORS[problem.level]) for problem in problems(health)]
-    return Group(facts, *([table] if health.shards else []), *said)
+    sentences = [Text(wording.printable(problem.sentence), style=COLORS[problem.level]) for problem in problems(health)]
+    return Group(facts, *([table] if health.shards else []), *sentences)

@@ -1,4 +1,4 @@
-"""The processes of the demo: started, watched, killed, stopped."""
+"""Crew: the processes of the demo: started, watched, killed, stopped."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ class Crew:
         self.problems: list[str] = []
         self._scratch = scratch
         self._chance = chance or random.Random()
-        self._processes: dict[str, subprocess.Popen] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._journals: list[tuple[str, Path]] = []
 
     def start(self, name: str) -> None:
         """Start the daemon, or a worker with a new journal."""
         if name == DAEMON:
-            role = ("daemon", self.paths.folder, self._scratch)
+            role: list[str | Path] = ["daemon", self.paths.folder, self._scratch]
         else:
             journal = self._scratch / f"journal-{len(self._journals)}"
             profile = name.partition(":")[0]
             self._journals.append((profile, journal))
-            role = ("worker", self.paths.folder, journal, profile, *self.team)
+            role = ["worker", self.paths.folder, journal, profile, *self.team]
         with self._errors(name).open("ab") as errors:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-P", "-m", "kanban_shards.coordinator.demo.worker", *map(str, role)],
@@ -69,7 +69,7 @@ class Crew:
         self.killed["daemon" if name == DAEMON else "workers"] += 1
         self.start(name)
 
-    def process(self, name: str) -> subprocess.Popen | None:
+    def process(self, name: str) -> subprocess.Popen[bytes] | None:
         """The process of that name; None if it is not there now."""
         return self._processes.get(name)
 
@@ -87,7 +87,7 @@ class Crew:
         """Ask the processes to end, and wait until they have."""
         asked = {name: self._processes[name] for name in names if name in self._processes}
         for name, process in asked.items():
-            process.terminate() if name == DAEMON else process.stdin.close()
+            process.terminate() if name == DAEMON else _close_input(process)
         for name, process in asked.items():
             try:
                 process.wait(STOP_S)
@@ -123,9 +123,9 @@ class Crew:
         process = self._processes.pop(name)
         process.kill()
         process.wait()
-        process.stdin.close()
+        _close_input(process)
 
-    def _note_end(self, name: str, process: subprocess.Popen) -> None:
+    def _note_end(self, name: str, process: subprocess.Popen[bytes]) -> None:
         said = self._errors(name).read_text(errors="replace").strip().splitlines()
         last = f": {said[-1]}" if said else ""
         problem = f"{name} ended with exit code {process.returncode}{last}"
@@ -134,3 +134,9 @@ class Crew:
 
     def _errors(self, name: str) -> Path:
         return self._scratch / f"errors of {name}"
+
+
+def _close_input(process: subprocess.Popen[bytes]) -> None:
+    """Let the process know that it is to end."""
+    if process.stdin is not None:
+        process.stdin.close()

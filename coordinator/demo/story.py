@@ -143,7 +143,7 @@ class Demo:
         return picture
 
 
-def _row(profile: str, account: Account, merged: int) -> dict:
+def _row(profile: str, account: Account, merged: int) -> dict[str, str | int]:
     return {
         "profile": profile,
         "created": account.kinds["create"],

@@ -1,4 +1,4 @@
-"""One process of ``kanban-merge demo``: a worker of a profile, or the daemon.
+"""Worker: one process of ``kanban-merge demo``, a worker of a profile, or the daemon.
 
 Each ends when its standard input does, so none outlives the demo, however the demo ends. A worker uses the board as
 any agent's process would, and notes in a journal, a text file of its own, what it was told.
@@ -16,16 +16,20 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tenacity
 
 from kanban_shards import Gateway
 from kanban_shards.changes.codec import KIND_OF
+from kanban_shards.changes.fields import Body
+from kanban_shards.changes.vectors import View
 from kanban_shards.errors import Refused
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 from kanban_shards.records import Run, Task, Verdict
 from kanban_shards.shard import Written
+
+Answer = TypeVar("Answer")
 
 # Short, so that the task of a killed worker is back while somebody is still looking.
 LEASE_S = 2
@@ -67,12 +71,12 @@ class Witness(Gateway):
         super().__init__(profile, board=board, home=home)
         self._journal = journal
 
-    def _append(self, task_id, change, view) -> Written:
+    def _append(self, task_id: str, change: Body, view: View) -> Written:
         written = super()._append(task_id, change, view)
         self._journal.note("wrote", written.seq, KIND_OF[type(change)], task_id)
         return written
 
-    def _verdict(self, seq) -> Verdict | None:
+    def _verdict(self, seq: int) -> Verdict | None:
         verdict = super()._verdict(seq)
         if verdict is not None:
             self._journal.note("told", seq, verdict.reason or verdict.verdict)
@@ -153,10 +157,11 @@ class Worker:
         recent = self._kanban.board.tasks(status=status, sort="created-desc", limit=20)
         return random.choice(recent) if recent else None
 
-    def _ask(self, call: Callable, *args: Any, **options: Any) -> Any:
+    def _ask(self, call: Callable[..., Answer], *args: Any, **options: Any) -> Answer | None:
         """Call, and note how long the answer took and what it was; None for a refusal."""
         started = time.perf_counter()
-        answer, outcome = None, "applied"
+        answer: Answer | None = None
+        outcome = "applied"
         try:
             answer = call(*args, **options)
         except Refused as refused:
@@ -218,4 +223,5 @@ def _remove(folder: Path) -> None:
 
 if __name__ == "__main__":
     role, *arguments = sys.argv[1:]
-    {"worker": work, "daemon": serve}[role](*arguments)
+    roles: dict[str, Callable[..., None]] = {"worker": work, "daemon": serve}
+    roles[role](*arguments)

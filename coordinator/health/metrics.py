@@ -16,13 +16,13 @@ from kanban_shards.coordinator.health.findings import FAULT, WARNING
 from kanban_shards.coordinator.health.problems import problems
 from kanban_shards.coordinator.health.read import (
     ELSEWHERE,
-    QUARANTINED,
     WORKING,
     Health,
     read_health,
     read_sizes,
     read_undelivered,
 )
+from kanban_shards.coordinator.merge.collector import QUARANTINED
 from kanban_shards.errors import BoardMissing, KanbanError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import STATUSES

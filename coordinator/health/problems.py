@@ -61,7 +61,7 @@ def coordinator(health: Health) -> Iterator[Finding]:
             f"The coordinator is stopped and merges nothing: {held_by}. `kill -CONT {held_by.pid}` lets it go on, "
             f"`kill -KILL {held_by.pid}` lets another take its place.",
         )
-    elif held_by.role != DAEMON and health.at_ms - held_by.since_ms > PASS_S * 1_000:
+    elif held_by.role != DAEMON and health.at_ms - (held_by.since_ms or health.at_ms) > PASS_S * 1_000:
         yield _said(WARNING, f"A pass takes unusually long: {held_by}. If that process hangs, end it; nothing is lost.")
     else:
         yield _said(OK, f"The coordinator works: {held_by}.")
@@ -178,9 +178,9 @@ def problems(health: Health) -> list[Finding]:
 
 
 def _of_shard(health: Health, shard: ShardHealth) -> Iterator[Finding]:
-    name = f"The shard of {shard.profile}"
+    name, why = f"The shard of {shard.profile}", shard.why or ""
     if shard.state == QUARANTINED:
-        yield Finding("shards", FAULT, f"{name} is quarantined: {shard.why.rstrip('.')}.")
+        yield Finding("shards", FAULT, f"{name} is quarantined: {why.rstrip('.')}.")
     elif shard.state == MISSING:
         yield Finding(
             "shards",
@@ -191,7 +191,7 @@ def _of_shard(health: Health, shard: ShardHealth) -> Iterator[Finding]:
     elif shard.state == UNCHECKED:
         yield Finding("shards", NOTE, f"{name} was not checked, because {shard.why}.")
     elif shard.state == BUSY and shard.head is None:
-        yield Finding("shards", WARNING, f"{name} cannot be read: {shard.why.rstrip('.')}.")
+        yield Finding("shards", WARNING, f"{name} cannot be read: {why.rstrip('.')}.")
     elif shard.lag_s > LAG_S:
         yield _lagging(health, shard, f"{name} has {wording.many(shard.waiting, 'change')} waiting since "
                        f"{wording.age(shard.lag_s)}")  # fmt: skip

@@ -22,7 +22,7 @@ from kanban_shards.coordinator.health.strangers import Stranger, strangers
 from kanban_shards.coordinator.merge.collector import MISSING, QUARANTINED, Collected, Skipped, look
 from kanban_shards.coordinator.merge.coordinator_lock import STRANGER, Holder, holder, is_stopped
 from kanban_shards.coordinator.merge.shard_reader import heartbeat_ms
-from kanban_shards.coordinator.state.runs import STAMPED_AHEAD
+from kanban_shards.coordinator.state.runs import STAMPED_AHEAD, OpenRun
 from kanban_shards.deliveries import DELIVERED_KINDS
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
 from kanban_shards.paths import BoardPaths
@@ -307,7 +307,7 @@ class _Peek:
 
 
 def _peek_all(
-    paths: BoardPaths, watermarks: dict[str, tuple[int, str]], overdue: Iterable, held: set[str]
+    paths: BoardPaths, watermarks: dict[str, tuple[int, str]], overdue: Iterable[OpenRun], held: set[str]
 ) -> dict[str, _Peek]:
     """What each shard says of itself; nothing of those that are ``held``, which no read gets into."""
     runs: dict[str, list[int]] = {}
@@ -338,7 +338,7 @@ def _peek(path: Path, merged: int, run_ids: list[int]) -> _Peek:
         return _Peek()
 
 
-def _past_lease(overdue: Iterable, peeks: dict[str, _Peek], now_ms: int) -> Iterable[PastLease]:
+def _past_lease(overdue: Iterable[OpenRun], peeks: dict[str, _Peek], now_ms: int) -> Iterable[PastLease]:
     for task_id, run_id, run_profile, run_claimer, lease_s, expires_s in overdue:
         heartbeats = [peeks.get(profile, _Peek()).signs_ms.get(run_id, 0) for profile in {run_profile, run_claimer}]
         over_s = now_ms / 1_000 - max(expires_s, max(heartbeats) / 1_000 + lease_s)
@@ -346,7 +346,9 @@ def _past_lease(overdue: Iterable, peeks: dict[str, _Peek], now_ms: int) -> Iter
             yield PastLease(task_id, run_id, over_s)
 
 
-def _stamped_ahead(claims: Iterable, overdue: Iterable, peeks: dict[str, _Peek], now_ms: int) -> Iterable[StampedAhead]:
+def _stamped_ahead(
+    claims: Iterable[OpenRun], overdue: Iterable[OpenRun], peeks: dict[str, _Peek], now_ms: int
+) -> Iterable[StampedAhead]:
     """Runs of ``claims`` that were stamped ahead, and those past their lease whose sign of life was."""
     for task_id, run_id, *_, stamped_s in claims:
         yield StampedAhead(task_id, run_id, stamped_s - now_ms / 1_000)

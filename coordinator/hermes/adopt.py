@@ -99,7 +99,8 @@ def restore_legacy(paths: BoardPaths, *, original: bool = False, trust_closed: b
 def is_legacy(path: Path) -> bool:
     """Whether the file is none of this program's boards. Raises the StorageErrors of one that cannot be read."""
     with closing(sqlite.open_foreign(path)) as connection, connections.explained(path):
-        return connection.execute("PRAGMA application_id").fetchone()[0] != sqlite.BOARD.application_id
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    return bool(application_id != sqlite.BOARD.application_id)
 
 
 @contextmanager
@@ -241,8 +242,8 @@ def _restore(paths: BoardPaths, original: bool, trust_closed: bool) -> GivenBack
     for path in (paths.board, paths.ledger, *(shard for _, shard in paths.shards())):
         check_closed(path, trust_closed)
     is_back = _is_back(paths, original)
-    if original and not is_back and _last_legacy(paths) is None:
-        raise NothingAdopted(path=_legacy_name(paths, 1), board=paths.board)
+    if original and not is_back:
+        _original(paths)  # before anything is changed
     written = {shard: stamp(shard) for _, shard in paths.shards()}
     if not original and not is_back:
         _merge_everything(paths)
@@ -294,8 +295,10 @@ def _merge_everything(paths: BoardPaths) -> None:
 
 def _put_back(paths: BoardPaths, original: bool, aside: Path) -> int | None:
     """Replace our board by Hermes's file. Returns the ledger position that it shows; None for the original."""
-    legacy, position = _last_legacy(paths), None
-    if not original:
+    position = None
+    if original:
+        legacy = _original(paths)
+    else:
         legacy = aside / _RESTORING
         position = export(paths, legacy).position
         owners.make_like(legacy, paths.board.stat())  # for whoever used the board until now
@@ -354,6 +357,14 @@ def _filled_in_part(paths: BoardPaths) -> Path | None:
     if folders and not any((folders[-1] / path.name).exists() for path in _ours(paths)):
         return folders[-1]
     return None
+
+
+def _original(paths: BoardPaths) -> Path:
+    """The file that was set aside last. Raises NothingAdopted if there is none."""
+    legacy = _last_legacy(paths)
+    if legacy is None:
+        raise NothingAdopted(path=_legacy_name(paths, 1), board=paths.board)
+    return legacy
 
 
 def _last_legacy(paths: BoardPaths) -> Path | None:

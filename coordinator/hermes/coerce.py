@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from kanban_shards.coordinator.hermes.legacy import Column, Legacy, columns_of
 from kanban_shards.coordinator.hermes.moments import moment_s
 from kanban_shards.coordinator.state.session import json_text
 from kanban_shards.paths import is_task_id
+
+AnyRow = TypeVar("AnyRow", bound=Row)
 
 LARGEST = 2**53
 # Where a row of the old board carries its number here; no column is called so.
@@ -57,7 +59,7 @@ class Notes:
 
 def coerce_task_id(raw: Any) -> str:
     """The task id ``raw``, or one that is made of it if it does not have the shape of one."""
-    if is_task_id(raw):
+    if isinstance(raw, str) and is_task_id(raw):
         return raw
     return "t_" + hashlib.blake2b(repr(raw).encode(), digest_size=8).hexdigest()
 
@@ -98,7 +100,7 @@ def coerce(table: str, row_id: Any, raw: dict[str, Any], notes: Notes) -> dict[s
     return fitted
 
 
-def truncate(row: Row, limit_bytes: int, table: str, row_id: Any, notes: Notes) -> Row:
+def truncate(row: AnyRow, limit_bytes: int, table: str, row_id: Any, notes: Notes) -> AnyRow:
     """``row``, with its longest texts cut until it takes at most ``limit_bytes`` in a change."""
     while (excess := len(msgspec.json.encode(row)) - limit_bytes) > 0:
         texts = {name: value for name, value in msgspec.structs.asdict(row).items() if isinstance(value, str)}

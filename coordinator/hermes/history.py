@@ -14,7 +14,8 @@ _ENDS_FORCE = {"linked", "dependency_wait", "block_loop_detected", "claim_reject
 
 def payload_of(payload: str | None) -> dict[str, Any]:
     """What an event says, as a dict."""
-    return json.loads(payload) if payload else {}
+    found: dict[str, Any] = json.loads(payload) if payload else {}
+    return found
 
 
 def was_forced(events: list[EventRow]) -> bool:

@@ -1,4 +1,4 @@
-"""Importing: a board that Hermes wrote becomes entries of this board's ledger. The original is only ever read.
+"""Import: a board that Hermes wrote becomes entries of this board's ledger. The original is only ever read.
 
 The board is a function of the ledger, so nothing is written into its tables directly: the coordinator writes changes of
 its own (coordinator/rules/imports.py), and decides them like all others. A task and everything of it go into the ledger
@@ -193,7 +193,8 @@ def write_plan(
 
 
 def _batches(tasks: list[tuple[str, list[Body]]]) -> Iterator[list[tuple[str, list[Body]]]]:
-    batch, size = [], 0
+    batch: list[tuple[str, list[Body]]] = []
+    size = 0
     for task_id, bodies in tasks:
         if batch and size + len(bodies) > BATCH_CHANGES:
             yield batch

@@ -1,4 +1,4 @@
-"""Reading boards that Hermes wrote, of 0.13 to 0.19 and of later versions.
+"""Legacy: reads the boards that Hermes wrote, of 0.13 to 0.19 and of later versions.
 
 The board's own tables are those of Hermes (migrations/board.py), so they say which columns there may be. A column that
 an old version did not have yet gets Hermes's default; one that this program does not know is counted, so that nobody
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,7 +100,7 @@ def digest(connection: sqlite3.Connection) -> str:
     return found.hexdigest()
 
 
-def stock_schema(with_later: set[tuple[str, str]] = frozenset()) -> Iterator[str]:
+def stock_schema(with_later: Collection[tuple[str, str]] = ()) -> Iterator[str]:
     """The statements that make the tables and indexes of Hermes 0.19.0.
 
     ``with_later``: the columns of later versions, ``(table, column)`` each, that shall be there, too.

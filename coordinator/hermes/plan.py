@@ -1,4 +1,4 @@
-"""The plan of an import: an old board's rows made into changes of the coordinator's own, one group for each task.
+"""Plan: an old board's rows made into changes of the coordinator's own, one group for each task.
 
 Parents come before those that wait for them, so the board is one that could be worked on after every group. The plan
 depends on the old board's rows, and on what the new board has already: tasks that it has or had are left out, and
@@ -9,16 +9,26 @@ from __future__ import annotations
 
 import graphlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from kanban_shards.changes.fields import LIMIT_BYTES, PARENTS_LIMIT, Body
-from kanban_shards.changes.imported import ROWS, Import, ImportRows, ImportTask, Row, RunRow, TaskRow
+from kanban_shards.changes.imported import ROWS, EventRow, Import, ImportRows, ImportTask, Row, RunRow, TaskRow
 from kanban_shards.changes.kinds import LEASE_S
-from kanban_shards.coordinator.hermes.coerce import NUMBER, Notes, coerce, coerce_task_id, last_given, number, truncate
+from kanban_shards.coordinator.hermes.coerce import (
+    NUMBER,
+    AnyRow,
+    Notes,
+    coerce,
+    coerce_task_id,
+    last_given,
+    number,
+    truncate,
+)
 from kanban_shards.coordinator.hermes.history import due, payload_of, was_forced, was_in_review
 from kanban_shards.coordinator.hermes.legacy import FORMER_EVENTS, Legacy
 from kanban_shards.coordinator.hermes.target import Target
@@ -28,7 +38,7 @@ from kanban_shards.errors import InvalidName
 from kanban_shards.paths import DEFAULT_BOARD, check_profile
 from kanban_shards.records import STATUSES, TERMINAL
 
-# Of one change, so that it never reaches the limit with what JSON puts around the rows.
+# Bytes of rows per change, well below LIMIT_BYTES to leave room for JSON overhead.
 CHUNK_BYTES = LIMIT_BYTES // 4
 ROW_BYTES = LIMIT_BYTES - 200_000
 RUN_BYTES = 300_000
@@ -84,7 +94,9 @@ class _Planner:
         self._counts = {table: Count(found=len(rows)) for table, rows in legacy.tables.items()}
         for table in COUNTED:
             number(legacy, table)
-        self._ids = {table: {raw["id"]: raw[NUMBER] for raw in legacy.tables[table]} for table in COUNTED}
+        self._ids: dict[str, dict[Any, int]] = {
+            table: {raw["id"]: raw[NUMBER] for raw in legacy.tables[table]} for table in COUNTED
+        }
         self._last = {
             table: max([*self._ids[table].values(), last_given(legacy, table)], default=0) for table in COUNTED
         }
@@ -197,11 +209,14 @@ class _Planner:
 
     def _bodies(self, task: _Task, statuses: dict[str, str]) -> Iterator[Body]:
         """The changes that bring the task. ``statuses``: of those before it, and then its own."""
-        rows = {table: list(self._rows(table, task)) for table in ROWS}
-        run = self._open_run(task, rows["task_runs"])
+        runs, events = self._rows("task_runs", RunRow, task), self._rows("task_events", EventRow, task)
+        others = {
+            table: self._rows(table, kind, task) for table, kind in ROWS.items() if kind not in (RunRow, EventRow)
+        }
+        run = self._open_run(task, runs)
         creator = _first_profile(task.values["created_by"])
         waits = any((statuses.get(each) or self._target.status_of(each)) not in TERMINAL for each in task.parents)
-        forced = task.values["status"] == "ready" and waits and was_forced(rows["task_events"])
+        forced = task.values["status"] == "ready" and waits and was_forced(events)
         body = ImportTask(
             task=truncate(
                 TaskRow(**task.values), ROW_BYTES - (RUN_BYTES if run else 0), "tasks", task.raw_id, self._notes
@@ -209,21 +224,21 @@ class _Planner:
             creator=creator,
             parents=tuple(task.parents),
             run=run,
-            run_profile=_first_profile(run and run.profile, task.values["assignee"], creator)
+            run_profile=_first_profile(run.profile if run else None, task.values["assignee"], creator)
             if task.values["status"] == "running"
             else None,
-            reviewing=run is not None and was_in_review(rows["task_events"], run.id),
+            reviewing=run is not None and was_in_review(events, run.id),
             forced=forced,
-            due_s=due(rows["task_events"]) if task.values["status"] == "scheduled" else None,
+            due_s=due(events) if task.values["status"] == "scheduled" else None,
         )
         self._note_status(task, waits and not forced)
         statuses[task.id] = task.values["status"]
         yield body
         self._counts["tasks"].imported += 1
         self._counts["task_runs"].imported += run is not None
-        yield from self._chunks(rows)
+        yield from self._chunks({"task_runs": runs, "task_events": events, **others})
 
-    def _chunks(self, rows: dict[str, list[Row]]) -> Iterator[ImportRows]:
+    def _chunks(self, rows: dict[str, Sequence[Row]]) -> Iterator[ImportRows]:
         chunk: dict[str, list[Row]] = defaultdict(list)
         size = 0
         for table, brought in rows.items():
@@ -231,14 +246,15 @@ class _Planner:
             for row in brought:
                 row_bytes = len(msgspec.json.encode(row))
                 if size and size + row_bytes > CHUNK_BYTES:
-                    yield ImportRows(**{name: tuple(each) for name, each in chunk.items()})
+                    yield _import_rows(chunk)
                     chunk, size = defaultdict(list), 0
                 chunk[table].append(row)
                 size += row_bytes
         if size:
-            yield ImportRows(**{name: tuple(each) for name, each in chunk.items()})
+            yield _import_rows(chunk)
 
-    def _rows(self, table: str, task: _Task) -> Iterator[Row]:
+    def _rows(self, table: str, kind: type[AnyRow], task: _Task) -> list[AnyRow]:
+        found = []
         chats: set[tuple[str, str, str]] = set()
         for raw in task.rows[table]:
             row_id = _row_id(table, raw)
@@ -254,7 +270,8 @@ class _Planner:
                     self._lose(table, row_id, "this chat has a subscription already")
                     continue
                 chats.add(chat)
-            yield truncate(ROWS[table](**values), ROW_BYTES, table, row_id, self._notes)
+            found.append(truncate(kind(**values), ROW_BYTES, table, row_id, self._notes))
+        return found
 
     def _fit_event(self, raw: dict[str, Any], values: dict[str, Any]) -> None:
         if values["kind"] in FORMER_EVENTS:
@@ -341,7 +358,7 @@ class _Planner:
         return values
 
     def _new_id(self, table: str, raw: dict[str, Any]) -> int:
-        given = raw[NUMBER]
+        given: int = raw[NUMBER]
         if given != raw["id"]:
             self._notes.change(table, raw["id"], f"its id is {given + self._offset[table]} now: the former is none")
         return given + self._offset[table]
@@ -372,10 +389,15 @@ class _Planner:
         self._notes.lose(table, row_id, what)
 
 
-def _sorter(coming: dict[str, _Task]) -> graphlib.TopologicalSorter:
+def _sorter(coming: dict[str, _Task]) -> graphlib.TopologicalSorter[str]:
     return graphlib.TopologicalSorter(
         {task_id: [parent for parent in task.parents if parent in coming] for task_id, task in coming.items()}
     )
+
+
+def _import_rows(chunk: dict[str, list[Row]]) -> ImportRows:
+    rows: dict[str, Any] = {table: tuple(each) for table, each in chunk.items()}  # a field for each table of ROWS
+    return ImportRows(**rows)
 
 
 def _row_id(table: str, raw: dict[str, Any]) -> Any:
@@ -386,8 +408,7 @@ def _row_id(table: str, raw: dict[str, Any]) -> Any:
 
 def _first_profile(*names: str | None) -> str:
     for name in names:
-        try:
-            return check_profile(name)
-        except InvalidName:
-            continue
+        with suppress(InvalidName):
+            if name is not None:
+                return check_profile(name)
     return NOBODYS_MAKER

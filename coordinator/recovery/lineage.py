@@ -165,21 +165,24 @@ class _Point(NamedTuple):
     entry: tuple[str, int, int] | None
 
     def differs(self, other: _Point) -> bool | None:
-        told = (self.digest, other.digest)
-        if None in told:
-            told = (self.entry, other.entry)
-        return None if None in told else told[0] != told[1]
+        if self.digest is not None and other.digest is not None:
+            return self.digest != other.digest
+        if self.entry is not None and other.entry is not None:
+            return self.entry != other.entry
+        return None
 
 
 @dataclass(frozen=True)
 class _History:
-    """A history as a ledger tells it, a board, or both, where the ledger is the longer one."""
+    """A history as a ledger has it, a board, or both, where the ledger is the longer one."""
 
-    ledger: FileLedger | None
+    ledger: FileLedger | None = None
     board: sqlite3.Connection | None = None
 
     def length(self) -> int:
-        return self.ledger.head()[0] if self.ledger else read_start(self.board).position
+        if self.ledger:
+            return self.ledger.head()[0]
+        return read_start(self.board).position if self.board else 0
 
     def at(self, position: int) -> _Point:
         digest = entry = None
@@ -215,7 +218,7 @@ def _board_differs(path: Path, copied: _History) -> bool | None:
     """Whether the board is of another history; None if there is no sound one, or one that does not tell."""
     with stop_at_damage(), closing(sqlite.open_reader(path, sqlite.BOARD)) as board, connections.explained(path):
         if connections.integrity(board, path) == "ok":
-            return _History(None, board).differs(copied)
+            return _History(board=board).differs(copied)
     return None
 
 

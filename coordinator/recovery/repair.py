@@ -307,7 +307,9 @@ class _Old:
     shard_id: str | None = None
 
 
-def _examine(path: Path, profile: str, merged: LedgerHistory, watermarks: dict, lock: FileLock) -> _Old:
+def _examine(
+    path: Path, profile: str, merged: LedgerHistory, watermarks: dict[str, tuple[int, str]], lock: FileLock
+) -> _Old:
     old = _Old(ShardHistory(), [])
     has_strange_journal = _set_strange_journal_aside(path, lock)
     with stop_at_damage(), opened_shard(path, lock) as shard:
@@ -332,7 +334,7 @@ def _set_strange_journal_aside(path: Path, lock: FileLock) -> bool:
     return False
 
 
-def _write_shard(path: Path, lock: FileLock, meta: tuple, changes: list[Change], runs: list[int]) -> None:
+def _write_shard(path: Path, lock: FileLock, meta: tuple[object, ...], changes: list[Change], runs: list[int]) -> None:
     files.discard(path)
     now_ms = time.time_ns() // 1_000_000
     shard = sqlite.open_writer(path, sqlite.SHARD, lock)

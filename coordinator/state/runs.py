@@ -15,6 +15,8 @@ STAMPED_AHEAD = (
     "JOIN task_runs r ON r.id = t.current_run_id WHERE t.status = 'running' AND t.claim_expires > ?1) "
     "WHERE stamped_s > ?1"
 )
+# (task_id, run_id, run_profile, run_claimer, lease_s, time_s); which time that is, in seconds, each query says.
+OpenRun = tuple[str, int, str, str, int, int]
 
 
 class RunRows(Rows):
@@ -36,7 +38,7 @@ class RunRows(Rows):
         row: tuple[int] | None = self._execute(sql, (task_id,)).fetchone()
         return row[0] if row else None
 
-    def running_out(self, before_s: int) -> Iterator[tuple[str, int, str, str, int, int]]:
+    def running_out(self, before_s: int) -> Iterator[OpenRun]:
         """Open runs whose lease ends before ``before_s``: ``(task_id, run_id, run_profile, run_claimer, lease_s,
         0)``."""
         return self._execute(
@@ -46,7 +48,7 @@ class RunRows(Rows):
             (before_s,),
         )
 
-    def stamped_ahead(self, now_s: int) -> Iterator[tuple[str, int, str, str, int, int]]:
+    def stamped_ahead(self, now_s: int) -> Iterator[OpenRun]:
         """Open runs that were claimed, or gave a sign of life, at a time after ``now_s``: as ``running_out``, and that
         time, in seconds, at the end."""
         return self._execute(STAMPED_AHEAD, (now_s,))

@@ -35,10 +35,11 @@ BACKPORTS = {(3, 44): 6, (3, 50): 7}
 _LIBRARY = re.compile(r"/[^/\s]*(?:libsqlite3|pysqlite3|sqlean|apsw)[^/]*\.(?:so|dylib)[^/\s]*$", re.MULTILINE)
 
 
-def has_wal_fault(version: tuple[int, ...]) -> bool:
+def has_wal_fault(version: tuple[int, int, int]) -> bool:
     """Whether SQLite ``version`` can lose commits when one connection checkpoints a WAL that another starts anew."""
-    if version[:2] in BACKPORTS:
-        return version[2] < BACKPORTS[version[:2]]
+    major, minor, patch = version
+    if (major, minor) in BACKPORTS:
+        return patch < BACKPORTS[major, minor]
     return FIRST_WITH_FAULT <= version < FIRST_WITHOUT
 
 

@@ -7,8 +7,9 @@ import fcntl
 import mmap
 import os
 import sys
+from collections.abc import Callable
 
-HELD = []  # descriptors that keep their lock until this process ends
+HELD: list[int] = []  # descriptors that keep their lock until this process ends
 
 
 def flock(path: str) -> str:
@@ -28,7 +29,7 @@ def memory(path: str) -> str:
     return "done"
 
 
-def _keep(path: str, lock) -> str:
+def _keep(path: str, lock: Callable[[int, int], object]) -> str:
     descriptor = os.open(path, os.O_RDWR)
     HELD.append(descriptor)
     try:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kanban_shards.errors import LawBroken
+
 PREFIX = ".kanban-doctor-"
 # An answer takes less than a millisecond, the start of the process some ten.
 PATIENCE_S = 10.0
@@ -40,16 +42,19 @@ class Rival:
             )
         except OSError as error:
             raise NoAnswer(f"no second process can be started: {error.strerror}") from error
+        if self._process.stdin is None or self._process.stdout is None:
+            raise LawBroken("a process that was started with two pipes has none")
+        self._asked, self._answers = self._process.stdin, self._process.stdout
 
     def ask(self, word: str, path: Path) -> str:
         """The other process's answer. Raises NoAnswer."""
         try:
-            self._process.stdin.write(f"{word} {path}\n".encode(errors="surrogateescape"))
-            self._process.stdin.flush()
+            self._asked.write(f"{word} {path}\n".encode(errors="surrogateescape"))
+            self._asked.flush()
         except OSError as error:
             raise NoAnswer(f"the second process ended: {error.strerror}") from error
-        ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE_S)
-        answer = self._process.stdout.readline().decode(errors="replace").strip() if ready else ""
+        ready, _, _ = select.select([self._answers], [], [], PATIENCE_S)
+        answer = self._answers.readline().decode(errors="replace").strip() if ready else ""
         if not answer or answer.startswith("error "):
             raise NoAnswer(f"the second process could not do its part: {answer[6:] or 'it gave no answer'}")
         return answer

@@ -47,7 +47,7 @@ class Witnesses:
             "CREATE TABLE named (name TEXT, key INTEGER, column TEXT, value, PRIMARY KEY (name, key, column)) "
             "WITHOUT ROWID"
         )
-        self._contradicted: dict[str, dict[int, dict]] = {}
+        self._contradicted: dict[str, dict[int, dict[str, Value]]] = {}
         self._there = {
             table: {name for (name,) in self.connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
             for table in self.schema.layouts
@@ -116,7 +116,7 @@ class Witnesses:
 
     def tell(self, table: str, told: TableReport) -> None:
         """Put into ``told`` which rows are named and in none of the pages, and which are said to be otherwise."""
-        lost: dict[int, dict] = {}
+        lost: dict[int, dict[str, Value]] = {}
         for key, column, value in self.scratch.execute(
             "SELECT key, column, value FROM named WHERE name = ? ORDER BY key", (table,)
         ):
@@ -126,7 +126,7 @@ class Witnesses:
             if not self._is_there(table, key, said):
                 told.lost.append({"row": key, **said, **contradicted.pop(key, {})})
         for key, said in contradicted.items():
-            names = self._row(table, key, dict.fromkeys(IDENTITY[table]))
+            names = self._row(table, key, dict.fromkeys(IDENTITY[table])) or {}
             told.contradicted.append({"row": key, **names, "index": said})
 
     def _is_there(self, table: str, key: int, said: dict[str, Value]) -> bool:

@@ -157,7 +157,7 @@ def _known() -> dict[str, Layout]:
             connection.execute(f"CREATE TABLE {table} ({columns})")
         for name, target in HERMES_INDEXES.items():
             connection.execute(f"CREATE INDEX {name} ON {target}")
-        return {table: _layout(connection, table) for table in HERMES_TABLES}
+        return {table: layout for table in HERMES_TABLES if (layout := _layout(connection, table)) is not None}
     finally:
         connection.close()
 

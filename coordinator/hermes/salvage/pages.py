@@ -317,7 +317,8 @@ def _value(kind: int, raw: bytes, encoding: str) -> Value:
     if kind == 0:
         return None
     if kind == 7:
-        return struct.unpack(">d", raw)[0]
+        (number,) = struct.unpack(">d", raw)
+        return float(number)
     if kind in (8, 9):
         return kind - 8
     if kind < 12:

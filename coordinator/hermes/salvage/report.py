@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-# The rungs of the ladder, from the one that changes least on.
+from kanban_shards.coordinator.hermes.salvage.pages import Value
+
+# The stages, from the one that changes least on.
 SOUND = "sound"
 SIDECAR = "sidecar"
 HEADER = "header"
@@ -32,11 +35,11 @@ class TableReport:
     saved: int = 0
     outside: int = 0
     stale: int = 0
-    collided: list[dict] = field(default_factory=list)
-    lost: list[dict] = field(default_factory=list)
-    former: list[dict] = field(default_factory=list)
+    collided: list[dict[str, Any]] = field(default_factory=list)
+    lost: list[dict[str, Any]] = field(default_factory=list)
+    former: list[dict[str, Any]] = field(default_factory=list)
     gaps: list[tuple[int, int]] = field(default_factory=list)
-    contradicted: list[dict] = field(default_factory=list)
+    contradicted: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -45,7 +48,7 @@ class LostTask:
     (then it may have been deleted); ``named_by`` is how many rows of each other table name it."""
 
     task_id: str
-    known: dict
+    known: dict[str, Any]
     named_by: dict[str, int]
 
     def __str__(self) -> str:
@@ -63,12 +66,12 @@ class Replaced:
     row: int
     column: str
     was: str
-    now: str | int
+    now: Value
 
 
 @dataclass
 class Salvage:
-    """What came of it. ``copy``: the sound copy; ``stage``: one of RUNGS; ``digest``: the SHA-256 of the original;
+    """What came of it. ``copy``: the sound copy; ``stage``: one of STAGES; ``digest``: the SHA-256 of the original;
     ``before`` and ``after``: what SQLite's integrity check said; ``loose``: task ids on index pages of no known index
     and on pages that the WAL replaced, and how often; ``notes``: what was found and done; ``warnings``: what a person
     should look at."""
@@ -96,7 +99,7 @@ class Salvage:
             or any(table.lost or table.collided or table.contradicted for table in self.tables.values())
         )
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {**asdict(self), "source": str(self.source), "copy": str(self.copy), "complete": self.complete}
 

@@ -4,7 +4,7 @@ may be of another file or an older time."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class Trial:
     alone: Path | None = None
 
 
-def bring_in(private: Path, report: Salvage) -> Iterator[Trial]:
+def bring_in(private: Path, report: Salvage) -> Generator[Trial, None, None]:
     """First ``private`` with its journal rolled back and its WAL replayed; then, if there are any, without them.
 
     When the iteration ends, ``private`` has them, unless it holds nothing of itself.

@@ -25,7 +25,7 @@ from kanban_shards.storage import connections, sqlite
 # How likely a copy of a row is the newest one, by where it lies.
 MISPLACED, UNREACHED, GIVEN_BACK, REPLACED = range(4)
 # Values that a column must have, where its own default does not help.
-_NOTHING = {"TEXT": "", "INTEGER": 0}
+_NOTHING: dict[str, Value] = {"TEXT": "", "INTEGER": 0}
 
 
 def save_tables(private: Path, former: Path, form: Form, target: Path, report: Salvage) -> bool:
@@ -105,7 +105,8 @@ class _Tables:
 
     def _sequences(self) -> list[tuple[str, int]]:
         tree = TableTree(self.pages, self.schema.roots.get(SEQUENCE.table, 0), SEQUENCE, self.visited, ())
-        return [(name, number) for name, number in (row.values for row in tree.rows()) if isinstance(number, int)]
+        found = (row.values for row in tree.rows())
+        return [(name, number) for name, number in found if isinstance(name, str) and isinstance(number, int)]
 
     def _last(self, table: str, sequences: list[tuple[str, int]]) -> int:
         (last,) = self.connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()
@@ -180,6 +181,8 @@ class _Tables:
             "SELECT min(rank), payload FROM elsewhere WHERE name = ? AND key = ? GROUP BY payload", (layout.table, key)
         ):
             values = record(payload, self.pages.encoding)
+            if values is None:
+                continue  # never: it could be read when it was kept
             row = layout.row(key, values)
             is_named = bool(telling) and all(row.get(column) == value for column, value in telling.items())
             confirmed = sum(row.get(column) == value for column, value in named.items())

@@ -33,8 +33,8 @@ class VisitedPages:
     def __init__(self, pages: Pages) -> None:
         self._reached = bytearray(pages.count + 1)
 
-    def __contains__(self, number: int) -> bool:
-        return bool(self._reached[number])
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and bool(self._reached[number])
 
     def add(self, number: int) -> None:
         """Page ``number`` belongs to a tree."""
