@@ -1,4 +1,4 @@
-"""Processes: which processes have a file open, and whether they may write it. Nothing is opened to find out."""
+"""Processes: which ones have a file open, and whether they may write it. Nothing is opened to find out."""
 
 from __future__ import annotations
 

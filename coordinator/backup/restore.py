@@ -1,4 +1,4 @@
-"""Restoring: a backup takes the place of what is lost or damaged, and what is sound and newer stays.
+"""Restore: a backup takes the place of what is lost or damaged, and what is sound and newer stays.
 
 A shard is never put back over a sound one that continues it, because that one may hold changes that were acknowledged
 since. Nor is a sound ledger replaced, or one that board and shards can make: a verdict that somebody was told must not

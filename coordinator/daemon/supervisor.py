@@ -1,4 +1,4 @@
-"""Telling the service manager how it goes: one datagram to ``$NOTIFY_SOCKET`` for each state, as systemd reads them.
+"""Supervisor: tells the service manager of each state, as systemd reads it: one datagram to ``$NOTIFY_SOCKET``.
 
 The protocol is that of sd_notify(3); without the variable, nothing is told to anybody.
 """

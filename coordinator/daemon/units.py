@@ -1,4 +1,4 @@
-"""Services: how the system's own supervisor runs the daemon, as a systemd unit or a launchd agent.
+"""Units: how the system's own supervisor runs the daemon, as a systemd unit or a launchd agent.
 
 The text of a service is a function of what it runs and for whom; writing it, enabling it and removing it are apart.
 A file that this program did not write is never overwritten or removed.

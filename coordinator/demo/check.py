@@ -1,4 +1,4 @@
-"""What the demo looks at: the workers' journals while they work, and everything afterwards."""
+"""Check: what the demo looks at: the workers' journals while they work, and everything afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs, and what it came to."""
+"""Outcome: what the demo shows while it runs, and what it came to."""
 
 from __future__ import annotations
 

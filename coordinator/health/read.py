@@ -1,4 +1,4 @@
-"""Health: how a board is right now, read without changing it and without its locks.
+"""Reading health: how a board is right now, read without changing it and without its locks.
 
 ``status``, ``metrics`` and ``doctor`` all look through this, and judge by
 ``kanban_shards.coordinator.health.problems``. What a look costs depends on what waits and on what happened lately,

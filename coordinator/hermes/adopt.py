@@ -1,4 +1,4 @@
-"""Adopting: the board that lies in a home, and that Hermes wrote, becomes one of this program, in place; and back.
+"""Adopt: the board that lies in a home, and that Hermes wrote, becomes one of this program, in place; and back.
 
 Nothing is deleted. The former file gets another name in the same folder, and what this program made is set aside in a
 folder of its own when Hermes's board comes back. At ``kanban.db`` there is a whole board at every moment: each step is

@@ -1,4 +1,4 @@
-"""Exporting: what is on the board as a stock Hermes file, or as JSON Lines, whole or not at all.
+"""Export: what is on the board as a stock Hermes file, or as JSON Lines, whole or not at all.
 
 The file has Hermes 0.19.0's tables, columns and indexes and nothing else. Columns that later versions of Hermes added
 are there only where a row has something in them, so that nothing is lost on the way.

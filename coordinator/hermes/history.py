@@ -1,4 +1,4 @@
-"""What the events of a task say of where it stands, beyond what Hermes has columns for. ``events``: in their order."""
+"""History: what a task's events say of where it stands, beyond Hermes's columns. ``events``: in their order."""
 
 from __future__ import annotations
 

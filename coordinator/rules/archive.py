@@ -1,4 +1,4 @@
-"""Archive: tasks that are put away, taken out again, or thrown away."""
+"""Archive: tasks that are archived, reopened, or deleted."""
 
 from __future__ import annotations
 

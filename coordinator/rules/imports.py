@@ -1,4 +1,4 @@
-"""What an import brings: the beginning of it, each task, and what belongs to the task.
+"""Imports: what an import brings: the beginning of it, each task, and what belongs to the task.
 
 The rows come as they were on the other board. Where a task cannot stand as it did there (ready while it waits for
 somebody), it stands where this board would have it. Only the coordinator writes these.

@@ -1,4 +1,4 @@
-"""Tasks: made, handed over, edited."""
+"""Tasks: created, assigned, edited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that an import brings, with the ids that they had."""
+"""Imports: rows that an import brings, with the ids that they had."""
 
 from __future__ import annotations
 

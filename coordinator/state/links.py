@@ -1,4 +1,4 @@
-"""Links between tasks."""
+"""Links: which task waits for which, and what is above and below it."""
 
 from __future__ import annotations
 

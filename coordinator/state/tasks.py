@@ -1,4 +1,4 @@
-"""Tasks and the limits of the board."""
+"""Tasks: where each stands, and the limits of the board."""
 
 from __future__ import annotations
 

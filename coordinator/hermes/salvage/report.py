@@ -1,4 +1,4 @@
-"""The report of a salvage: what was saved, how, and what is known to be lost; for people and as JSON."""
+"""Report of a salvage: what was saved, how, and what is known to be lost; for people and as JSON."""
 
 from __future__ import annotations
 
