@@ -393,6 +393,14 @@ class DiskFull(StorageError):
     )
 
 
+class FileSizeLimit(DiskFull):
+    template = (
+        "{path} may not become any longer: this process may write no file of more than {limit_bytes} bytes. What was "
+        "being written is not in the file; `ulimit -f`, or LimitFSIZE in a systemd unit, allows more; then repeat it."
+    )
+    limit_bytes: int
+
+
 class NoRoom(DiskFull):
     template = (
         "A copy of {path} takes {size_bytes} bytes, and of the {free_bytes} that are free in {folder}, "
@@ -534,6 +542,8 @@ def cannot_open(path: object, error: OSError) -> StorageError:
     """What it means that ``path`` could not be opened or made, as one of the above."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return TooManyFiles(path=path)
+    if error.errno == errno.EFBIG:
+        return FileSizeLimit(path=path, limit_bytes=resource.getrlimit(resource.RLIMIT_FSIZE)[0])
     if is_full(error):
         return DiskFull(path=path)
     if error.errno == errno.ENOENT:
@@ -542,8 +552,9 @@ def cannot_open(path: object, error: OSError) -> StorageError:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether ``error`` says that the disk, or this user's part of it, is full: the disk of what is written."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    """Whether ``error`` says that what is written has no room: the disk, or this user's part of it, is full, or the
+    file is as long as this process may make one."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def cure_of(path: object) -> str:

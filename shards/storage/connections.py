@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kanban_shards.errors import (
@@ -17,6 +18,7 @@ from kanban_shards.errors import (
     Damaged,
     DiskFull,
     FileBusy,
+    FileSizeLimit,
     Forked,
     KanbanError,
     StorageError,
@@ -33,6 +35,10 @@ BUSY_MS = 5_000
 _NO_TEXT = "Could not decode to UTF-8"
 # A database, its -wal and its -shm, and its folder while it is made durable.
 FILES_OF_A_DATABASE = 4
+# How SQLite says that a write failed, and no disk was full: of a limit on a file's size it has no error of its own.
+_NOT_WRITTEN = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE)
+# By which SQLite makes shared memory longer.
+_SHM_STEP_BYTES = 32 * 1024
 # A file is rewritten when more than one in so many of its pages is free.
 WORTH_SHRINKING = 10
 
@@ -61,6 +67,8 @@ def explanation(path: Path, error: sqlite3.Error, written: Path | None = None, w
     ``explained``."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
+    if (limit_bytes := _size_limit(path, code)) is not None:
+        return FileSizeLimit(path=written or path, limit_bytes=limit_bytes)
     if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
         return DiskFull(path=written or path)
     if code is None and str(error).startswith(_NO_TEXT):
@@ -74,6 +82,17 @@ def explanation(path: Path, error: sqlite3.Error, written: Path | None = None, w
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return FileBusy(path=path, lock=path, waited_s=waited_ms / 1000)
     return StorageError(path=path, problem=str(error))
+
+
+def _size_limit(path: Path, code: int | None) -> int | None:
+    """The limit on the size of a file that this process has, if that is what kept SQLite from writing."""
+    limit_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit_bytes == resource.RLIM_INFINITY:
+        return None
+    if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # or the disk is full
+        with suppress(OSError):
+            return limit_bytes if os.stat(f"{path}-shm").st_size + _SHM_STEP_BYTES > limit_bytes else None
+    return limit_bytes if code in _NOT_WRITTEN else None
 
 
 def is_hot_journal(error: BaseException | None) -> bool:

@@ -36,7 +36,7 @@ def disk(home: str) -> Iterator[Callable[[str], tuple[subprocess.Popen, Within]]
 
     def begin(option: str) -> tuple[subprocess.Popen, Within]:
         mount = f'{_MOUNT} && mount -o "remount,$3" "$1" && echo mounted >&2'
-        script = f'{mount} && exec "$2" -m coordinator --home "$1" daemon'
+        script = f'{mount} && exec "$2" -m kanban_shards.coordinator --home "$1" daemon'
         words = [*_NAMESPACE, "sh", "-c", script, "sh", home, sys.executable, option]
         process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
         started.append(process)
