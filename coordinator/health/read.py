@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -192,7 +191,7 @@ def read_health(paths: BoardPaths) -> Health:
         stamped_ahead=list(_stamped_ahead(ahead, overdue, peeks, now_ms)),
         shards=_shards(paths, watermarks, collected, peeks, ledger.rates, last_refusals, now_ms),
         refused=dict(Counter(row["reason"] for row in refused)),
-        strangers=strangers(paths, None if held_by is None else held_by.pid),
+        strangers=strangers(paths, held_by.pid if held_by is not None and held_by.shares_pids() else None),
     )
 
 
@@ -256,9 +255,9 @@ def _coordinator(paths: BoardPaths) -> tuple[Holder | None, str | None]:
 def _state_of(found: Holder) -> str:
     if found.role == STRANGER:
         return STRANGER
-    if found.host != socket.gethostname():
+    if not found.is_on_this_machine():
         return ELSEWHERE
-    if is_stopped(found.pid):
+    if found.shares_pids() and is_stopped(found.pid):
         return STOPPED
     return GONE if found.is_gone() else WORKING
 

@@ -8,13 +8,19 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from kanban_shards.bell import Ringer
 from kanban_shards.coordinator.errors import LockHeld, NotCoordinator
 from kanban_shards.coordinator.filelocks import flock_pids
-from kanban_shards.coordinator.processes import described, process_state
+from kanban_shards.coordinator.processes import (
+    described,
+    number_in_its_space,
+    pid_space,
+    process_state,
+    running_system,
+)
 from kanban_shards.errors import CoordinatorRunning, FileBusy
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock, is_taken
@@ -38,12 +44,18 @@ LATEST_MS = 253_370_764_800_000
 @dataclass(frozen=True)
 class Holder:
     """Who holds the lock: ``role`` is one of DAEMON, COMMAND, GATEWAY, STRANGER; ``since_ms`` is when it was taken,
-    None for a stranger."""
+    None for a stranger.
+
+    A lock is one kernel's, and ``host`` a name that each container may have of its own; so ``system`` and ``pid_space``
+    (coordinator/processes.py) tell whether the holder is on this machine, and whether ``pid`` means anything here.
+    """
 
     pid: int
     host: str
     role: str
     since_ms: int | None
+    system: str = ""
+    pid_space: str = ""
 
     def __str__(self) -> str:
         if self.since_ms is None:
@@ -53,8 +65,10 @@ class Holder:
 
     def describe(self) -> str:
         """Who it is, and what hinders it from making passes if that can be seen from here."""
-        if self.host != socket.gethostname():
-            return f"{self} (another host or container than this one, {socket.gethostname()}; look for it there)"
+        if not self.is_on_this_machine():
+            return f"{self} (another host than this one, {socket.gethostname()}; look for it there)"
+        if not self.shares_pids():
+            return f"{self} (in another container of this machine, where that is its number)"
         if is_stopped(self.pid):
             return (
                 f"{self}, and it is stopped: `kill -CONT {self.pid}` lets it go on, and after `kill -9 {self.pid}` the "
@@ -68,9 +82,19 @@ class Holder:
             return f"the coordinator's lock is held by {self.describe()}; unless that process ends, nothing is merged"
         return f"the coordinator is the {self.describe()}"
 
+    def is_on_this_machine(self) -> bool:
+        """Whether it runs under the kernel of this process; by the name of the host where the system tells no more."""
+        here = running_system()
+        return self.system == here if self.system and here else self.host == socket.gethostname()
+
+    def shares_pids(self) -> bool:
+        """Whether ``pid`` is the number of a process here."""
+        here = pid_space()
+        return self.is_on_this_machine() and (self.pid_space == here or not (self.pid_space and here))
+
     def is_gone(self) -> bool:
         """Whether it was a process of this machine that is no more: then who holds the lock now said nothing yet."""
-        if self.host != socket.gethostname():
+        if not self.shares_pids():
             return False
         try:
             os.kill(self.pid, 0)
@@ -88,7 +112,8 @@ def is_stopped(pid: int) -> bool:
 
 def write_note(lock: FileLock, role: str) -> Holder:
     """Write into the lock file who holds it now. ``lock`` is held by the caller."""
-    holder = Holder(os.getpid(), socket.gethostname(), role, time.time_ns() // 1_000_000)
+    now_ms = time.time_ns() // 1_000_000
+    holder = Holder(os.getpid(), socket.gethostname(), role, now_ms, running_system(), pid_space())
     lock.write_note(json.dumps(asdict(holder)))
     return holder
 
@@ -107,9 +132,16 @@ def holder(paths: BoardPaths) -> Holder | None:
     if not taken and not pids:
         return None
     said = _holder_in(FileLock(path).read_note()) if taken else None
-    if not pids or (said is not None and (said.pid in pids or said.host != socket.gethostname())):
+    if not pids or (said is not None and not said.is_on_this_machine()):
         return said
-    return Holder(min(pids), socket.gethostname(), STRANGER, None)
+    if said is not None and said.shares_pids():
+        if said.pid in pids:
+            return said
+    elif said is not None:
+        for pid in pids:
+            if number_in_its_space(pid) == said.pid:
+                return replace(said, pid=pid, pid_space=pid_space())  # as it is called here
+    return Holder(min(pids), socket.gethostname(), STRANGER, None, running_system(), pid_space())
 
 
 def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
@@ -174,6 +206,7 @@ def _is_possible(found: Holder) -> bool:
         and len(found.host) <= LONGEST_HOST
         and found.host.isprintable()
         and found.role in ROLES
+        and all(isinstance(word, str) and word.isprintable() for word in (found.system, found.pid_space))
         and type(found.since_ms) is int
         and 0 <= found.since_ms < LATEST_MS
     )

@@ -148,8 +148,8 @@ def test_a_coordinator_that_was_stopped_notices_that_it_is_none(home, paths, dae
 
 
 def test_another_hosts_note(paths) -> None:
-    """A pid of another host or container says nothing here."""
-    assert "another host or container than this one" in Holder(os.getpid(), "elsewhere", "daemon", 0).describe()
+    """A pid of another host says nothing here."""
+    assert "another host than this one" in Holder(os.getpid(), "elsewhere", "daemon", 0).describe()
     own = Holder(os.getpid(), socket.gethostname(), "daemon", 0)
     assert own.describe() == str(own)
 

@@ -52,6 +52,8 @@ def test_the_holder_is_named(paths: BoardPaths) -> None:
                                   '{"pid": 1, "host": "h", "role": "daemon", "since_ms": 1e300}',
                                   '{"pid": 1, "host": "h", "role": "daemon", "since_ms": ' + "9" * 300 + "}",
                                   '{"pid": 1, "host": "h", "role": "daemon", "since_ms": -1}',
+                                  '{"pid": 1, "host": "h", "role": "daemon", "since_ms": 0, "system": 7}',
+                                  '{"pid": 1, "host": "h", "role": "daemon", "since_ms": 0, "pid_space": "\\u001b"}',
                                   "[" * 4_000, "[" * 200_000])  # fmt: skip
 def test_a_note_that_says_nothing(paths: BoardPaths, note: str) -> None:
     """A holder that has not said who it is yet, or whose note cannot be read, still has the lock."""

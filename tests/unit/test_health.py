@@ -244,6 +244,8 @@ def test_a_coordinator_of_another_host(paths: BoardPaths, gateway: Gateway, monk
     with nobody_merges(paths, locks.DAEMON):
         assert levels(paths)["coordinator"] == OK
         monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+        assert levels(paths)["coordinator"] == OK, "a container has a name of its own"
+        monkeypatch.setattr(locks, "running_system", lambda: "")
         assert levels(paths)["coordinator"] == WARNING
         assert "runs on another host: daemon process" in sentences(paths)
 
