@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import selectors
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ FILES_KEPT_FREE = 32
 # How soon a shard that was busy is looked at again, and then less and less often: whoever writes it rings when it is
 # through; whoever only reads it, as `status` does, rings nobody; and whoever is stopped holds it for any time.
 BUSY_AGAIN_S = 0.01
+# How soon a trouble that was over is said again: what comes and goes with each pass would fill the log.
+AGAIN_S = 60.0
 # Of a lock, in place of the time when somebody else took it.
 FREE = -1
 
@@ -43,21 +46,29 @@ class Stopped(Exception):
 
 
 class Troubles:
-    """What is wrong with a board now, said when it begins and when it is over. ``where`` begins each sentence."""
+    """What is wrong with a board now, said when it begins and when it is over, but of one that comes and goes not more
+    than once in AGAIN_S. ``where`` begins each sentence."""
 
     def __init__(self, where: str) -> None:
         self._where = where
         self._known: set[str] = set()
+        self._said: set[str] = set()  # and not yet that it is over
+        self._said_at_s: dict[str, float] = {}
 
     def __bool__(self) -> bool:
         return bool(self._known)
 
     def are(self, now: set[str], fault: BaseException | None = None) -> None:
         """These are all there are now. ``fault``: an error that nobody foresaw, to be shown whole."""
-        for trouble in sorted(now - self._known):
+        at_s = time.monotonic()
+        self._said_at_s = {each: said_s for each, said_s in self._said_at_s.items() if at_s - said_s < AGAIN_S}
+        for trouble in sorted(now - self._said - self._said_at_s.keys()):
             log.warning("%s%s", self._where, trouble, exc_info=fault)
-        for trouble in sorted(self._known - now):
+            self._said.add(trouble)
+            self._said_at_s[trouble] = at_s
+        for trouble in sorted(self._said - now):
             log.info("over: %s%s", self._where, trouble)
+            self._said.remove(trouble)
         self._known = now
 
 

@@ -16,6 +16,7 @@ import pytest
 from kanban_shards import Gateway
 from kanban_shards.boards import create_board
 from kanban_shards.coordinator.daemon import daemon as daemons
+from kanban_shards.coordinator.daemon import served_board
 from kanban_shards.coordinator.daemon.daemon import Daemon, HomeDaemon
 from kanban_shards.coordinator.daemon.served_board import ServedBoard, Troubles
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
@@ -39,6 +40,26 @@ def test_each_trouble_is_said_once_and_once_more_when_it_is_over(said) -> None:
     for troubles in ({"a"}, {"a"}, {"a", "b"}, {"b"}, set(), set()):
         known.are(troubles)
     assert said() == ["board x: a", "board x: b", "over: board x: a", "over: board x: b"]
+
+
+def test_a_trouble_that_comes_and_goes_is_said_once_in_a_while(said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With each pass, as a lock that is held for moments does; and one that comes back to stay is said all the same."""
+    now_s = 0.0
+    monkeypatch.setattr(served_board.time, "monotonic", lambda: now_s)
+    known = Troubles("")
+    for _ in range(300):
+        now_s += 0.1
+        known.are({"a"})
+        known.are(set())
+    known.are({"b", "a"})
+    assert said() == ["a", "over: a", "b"]
+    assert known, "what is not said is there all the same"
+    now_s += served_board.AGAIN_S
+    known.are({"a", "b"})
+    known.are({"a", "b"})
+    assert said()[3:] == ["a"]
+    known.are(set())
+    assert said()[4:] == ["over: a", "over: b"]
 
 
 def test_a_failing_pass_does_not_end_it(home, paths, said, monkeypatch: pytest.MonkeyPatch) -> None:
