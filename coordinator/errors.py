@@ -71,13 +71,6 @@ class ShardMissing(FileMissing):
     profile: str
 
 
-class HomeMissing(StorageError):
-    template = (
-        "There is no folder {path}, which --home names. Mind its spelling; `kanban --home {path} init` makes a "
-        "board there."
-    )
-
-
 class NotLegacy(StorageError):
     template = (
         "{path} is not a board that Hermes wrote ({problem}), so there is nothing to take from it; nothing was changed."

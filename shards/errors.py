@@ -246,6 +246,13 @@ class FileMissing(StorageError):
     role: str
 
 
+class HomeMissing(StorageError):
+    template = (
+        "There is no folder {path}, which --home names. Mind its spelling; `kanban --home {path} init` makes a "
+        "board there."
+    )
+
+
 class BoardMissing(FileMissing):
     template = "There is no board at {path} yet; `kanban init` makes one, and so does the first task that is created."
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kanban_shards.errors import (
     BoardGone,
+    HomeMissing,
     InvalidName,
     InvalidTaskId,
     NotAFolder,
@@ -109,6 +110,14 @@ def root_folder(home: str | os.PathLike | None = None, environ: Mapping[str, str
         hermes_home = expanded(environ["HERMES_HOME"]).absolute()
         return hermes_home.parent.parent if hermes_home.parent.name == "profiles" else hermes_home
     return expanded("~/.hermes")
+
+
+def require_home(home: str | os.PathLike) -> None:
+    """Insist on the folder that ``home`` names, so that no typing error makes a home; the user's own, which is meant
+    when none is named, may be made. Raises HomeMissing, StorageError."""
+    root = root_folder(home)
+    if not root.exists() and root != root_folder():
+        raise HomeMissing(path=root)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from kanban_shards.cli import text
 from kanban_shards.cli.groups import LazyGroup
 from kanban_shards.cli.session import EXIT_CODES, board_option, home_option, json_option
 from kanban_shards.coordinator.cli.output import all_boards_option, report
-from kanban_shards.coordinator.errors import HomeMissing
-from kanban_shards.paths import BoardPaths, root_folder
+from kanban_shards.paths import BoardPaths, require_home
 
 VERBS = {
     "daemon": "kanban_shards.coordinator.cli.merge",
@@ -35,7 +34,7 @@ VERBS = {
 
 
 # Verbs that may begin in a home or a board that is not there yet; for the others, it is mistyped.
-BEGINNING = ("daemon", "service", "demo", "salvage", "import", "restore")
+BEGINNING = ("service", "demo", "salvage", "import", "restore")
 
 
 @click.group(
@@ -83,8 +82,8 @@ def main(ctx: click.Context, once: bool, all_boards: bool, board: str | None, ho
 
 def _check_is_there(paths: BoardPaths, board: str | None, home: str | None) -> None:
     """What was named is there. Raises HomeMissing, UnknownBoard."""
-    if home is not None and not root_folder(home).exists():
-        raise HomeMissing(path=root_folder(home))
+    if home is not None:
+        require_home(home)
     if board is not None:
         paths.require_board()
 

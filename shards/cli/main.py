@@ -6,6 +6,7 @@ import click
 
 from kanban_shards.cli.groups import LazyGroup
 from kanban_shards.cli.session import EXIT_CODES, Session, board_option, home_option
+from kanban_shards.paths import require_home
 
 VERBS = {
     "init": "kanban_shards.cli.verbs.boards",
@@ -79,5 +80,7 @@ def main(ctx: click.Context, profile: str | None, board: str | None, home: str |
       kanban list
       kanban --profile bingge claim --next
     """
+    if home is not None and ctx.invoked_subcommand != "init":
+        require_home(home)
     ctx.obj = Session(profile, board, home)
     ctx.call_on_close(ctx.obj.exits.close)

@@ -69,13 +69,25 @@ def test_no_board_yet(kanban_merge, failed, verb: str) -> None:
 
 
 def test_a_mistyped_home_gets_no_board(kanban_merge, kanban, failed, tmp_path: Path) -> None:
-    """The verbs with which a home begins may make it, and so may `kanban`."""
+    """`kanban init` makes one, and what brings a board along from elsewhere."""
     mistyped = tmp_path / "mistyped"
-    for words in (("--once",), ("status",), ("verify",), ("doctor",), ("backup",), ("rebuild",)):
-        assert f"There is no folder {mistyped}" in failed(kanban_merge(*words, home=mistyped), 3)
-        assert not mistyped.exists()
+    merging = (("--once",), ("status",), ("verify",), ("doctor",), ("backup",), ("rebuild",), ("daemon",),
+               ("daemon", "--all-boards"))  # fmt: skip
+    writing = (("list",), ("-p", "amy", "create", "a task"), ("boards", "create", "infra"), ("boards", "list"))
+    for command, calls in ((kanban_merge, merging), (kanban, writing)):
+        for words in calls:
+            assert f"There is no folder {mistyped}" in failed(command(*words, home=mistyped), 3)
+            assert not mistyped.exists()
     assert kanban("init", home=mistyped).returncode == 0
     assert kanban_merge("--once", home=mistyped).returncode == 0
+
+
+def test_the_usual_home_is_made(kanban, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is named or not: nobody has to make it before the first task."""
+    for variable, home in (("HOME", tmp_path / "user" / ".hermes"), ("HERMES_KANBAN_HOME", tmp_path / "another")):
+        monkeypatch.setenv(variable, str(home if variable != "HOME" else home.parent))
+        assert kanban("-p", "amy", "create", "a task", home=home).returncode == 0
+        assert kanban("list", home=home).returncode == 0
 
 
 def test_what_is_missing_is_named_with_its_cure(paths: BoardPaths, kanban, kanban_merge, failed, task_id: str) -> None:
