@@ -314,6 +314,14 @@ class FileHeld(FileBusy):
 # --- 4 and 5: the coordinator ----------------------------------------------------------------------------------
 
 
+class CompactionWaits(CoordinatorRunning):
+    template = (
+        "Nothing was compacted, because the {holder} merges this board, and a compaction is the coordinator while it "
+        "works. Stop that daemon (a service with `systemctl --user stop 'kanban-merge-*'`, or with `launchctl`), "
+        "repeat the command, and start it again; gateways may go on meanwhile."
+    )
+
+
 class LockHeld(CoordinatorRunning):
     template = (
         "The coordinator's lock, {lock}, is held by {holder}; unless that process ends, nothing is merged. "

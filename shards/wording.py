@@ -18,8 +18,10 @@ def age(seconds: float) -> str:
 
 
 def many(count: int, what: str) -> str:
-    """``count`` of ``what``: 1 change, 2 changes."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    """``count`` of ``what``: 1 change, 2 changes, 2 entries."""
+    if count == 1:
+        return f"1 {what}"
+    return f"{count} {what.removesuffix('y')}ies" if what.endswith("ry") else f"{count} {what}s"
 
 
 def when(seconds: int | None) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,12 +14,16 @@ from kanban_shards.cli import text
 from kanban_shards.cli.params import DAYS, POSITIVE
 from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.backup import backup as store
-from kanban_shards.coordinator.backup.manifest import backups_in, read_backup, store_of
-from kanban_shards.coordinator.cli.output import ProgressBar
+from kanban_shards.coordinator.backup.manifest import Backup, backups_in, read_backup, store_of
+from kanban_shards.coordinator.cli.output import ProgressBar, Result, all_boards_option, report
+from kanban_shards.coordinator.errors import CompactionWaits
 from kanban_shards.coordinator.merge import coordinator_lock as locks
-from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
-from kanban_shards.errors import NEEDS_ATTENTION
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON
+from kanban_shards.errors import NEEDS_ATTENTION, CoordinatorRunning
 from kanban_shards.paths import BoardPaths, expanded
+
+if TYPE_CHECKING:
+    from kanban_shards.coordinator.backup.compact import Compacted
 
 DAY_MS = 24 * 3600 * 1000
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
@@ -49,34 +56,40 @@ into_option = click.option(
 @into_option
 @click.option("--keep", type=POSITIVE, metavar="N", default=store.KEPT, show_default=True, help="So many stay.")
 @click.option("--keep-bytes", type=_Size(), metavar="SIZE", help="And no more than that, such as 2G.")
+@all_boards_option
 @json_option
 @click.pass_context
-def backup(ctx: click.Context, into: str | None, keep: int, keep_bytes: int | None, as_json: bool) -> None:
+def backup(
+    ctx: click.Context, into: str | None, keep: int, keep_bytes: int | None, all_boards: bool, as_json: bool
+) -> None:
     """Copy the board with its ledger, shards and attachments, beside whatever runs, and prove the copy.
 
     It is opened again, and the copied ledger replayed against the copied board, before it counts. Then the oldest
     backups are removed until the limits hold, but never the newest good one.
     """
-    paths: BoardPaths = ctx.obj
-    folder = store_of(paths, into)
-    with ProgressBar("replaying", as_json) as progress:
-        made = store.make_backup(paths, folder, progress)
-    removed = store.limit_backups(paths, folder, keep, keep_bytes)
-    if as_json:
-        text.print_json({**made.as_dict(), "removed": [str(each) for each in removed]})
-    else:
-        found = made.manifest
-        text.say(f"{made.folder}")
-        text.say(
-            f"{found.position} entries, {len(found.shards)} shards, {found.attachments} attachments, "
-            f"{_bytes(made.size_bytes)}; replayed and compared"
-        )
-        for problem in made.problems:
-            text.say(f"  not sound: {problem}", fg="red")
-        if removed:
-            text.say(f"removed {len(removed)} older backups")
-    if not made.is_good:
-        ctx.exit(NEEDS_ATTENTION)
+
+    def backed_up(paths: BoardPaths) -> Result:
+        folder = store_of(paths, into)
+        with ProgressBar("replaying", as_json) as progress:
+            made = store.make_backup(paths, folder, progress)
+        removed = store.limit_backups(paths, folder, keep, keep_bytes)
+        value = {**made.as_dict(), "removed": [str(each) for each in removed]}
+        return Result(value, partial(_print_backup, made, removed), not made.is_good)
+
+    report(ctx, backed_up, all_boards, as_json)
+
+
+def _print_backup(made: Backup, removed: list[Path]) -> None:
+    found = made.manifest
+    text.say(f"{made.folder}")
+    text.say(
+        f"{wording.many(found.position, 'entry', 'entries')}, {wording.many(len(found.shards), 'shard')}, "
+        f"{wording.many(found.attachments, 'attachment')}, {_bytes(made.size_bytes)}; replayed and compared"
+    )
+    for problem in made.problems:
+        text.say(f"  not sound: {problem}", fg="red")
+    if removed:
+        text.say(f"removed {wording.many(len(removed), 'older backup')}")
 
 
 @click.command()
@@ -134,7 +147,8 @@ def restore(ctx: click.Context, backup: str, as_json: bool) -> None:
         text.say(f"{paths.board} is restored from {found.folder}")
         rows = [("ledger", done.ledger), *((f"shard of {name}", what) for name, what in done.shards.items())]
         text.print_table(("FILE", "WHAT BECAME OF IT"), rows)
-        text.say(f"merged {done.merged} changes that were behind it, and put {done.attachments} attachments back")
+        merged, put = wording.many(done.merged, "change"), wording.many(done.attachments, "attachment")
+        text.say(f"merged {merged} from behind it, and put {put} back")
         for aside in asides:
             text.say(f"kept the former file as {aside}")
         for finding in done.findings:
@@ -146,9 +160,10 @@ def restore(ctx: click.Context, backup: str, as_json: bool) -> None:
 @click.command()
 @click.option("--keep-days", type=DAYS, default=30, show_default=True, metavar="N", help="What is younger stays.")
 @click.option("--dry-run", is_flag=True, help="Only count what would be dropped.")
+@all_boards_option
 @json_option
 @click.pass_context
-def compact(ctx: click.Context, keep_days: int, dry_run: bool, as_json: bool) -> None:
+def compact(ctx: click.Context, keep_days: int, dry_run: bool, all_boards: bool, as_json: bool) -> None:
     """Drop from ledger and shards what was merged long ago, behind a snapshot of the board.
 
     The ledger is replayed first and must give the board row for row. Nothing is dropped that a backup in the board's
@@ -157,24 +172,36 @@ def compact(ctx: click.Context, keep_days: int, dry_run: bool, as_json: bool) ->
     from kanban_shards.coordinator.backup.compact import compact as shorten
     from kanban_shards.coordinator.backup.compact import latest_ms
 
-    paths: BoardPaths = ctx.obj
-    with locks.holding(paths, COMMAND) as lock, store.upkeep(paths), ProgressBar("replaying", as_json) as progress:
-        before_ms = latest_ms(paths, time.time_ns() // 1_000_000) - keep_days * DAY_MS
-        done = shorten(paths, lock, before_ms, dry_run, progress)
-    if as_json:
+    def compacted(paths: BoardPaths) -> Result:
+        try:
+            with (
+                locks.holding(paths, COMMAND) as lock,
+                store.upkeep(paths),
+                ProgressBar("replaying", as_json) as progress,
+            ):
+                before_ms = latest_ms(paths, time.time_ns() // 1_000_000) - keep_days * DAY_MS
+                done = shorten(paths, lock, before_ms, dry_run, progress)
+        except CoordinatorRunning as error:
+            if error.role != DAEMON:
+                raise
+            raise CompactionWaits(holder=error.holder, role=error.role, since_ms=error.since_ms) from error
         files = [{**vars(each), "path": str(each.path)} for each in done.files]
-        text.print_json({"position": done.position, "dry_run": dry_run, "files": files})
-    elif not done.files:
+        value = {"position": done.position, "dry_run": dry_run, "files": files}
+        return Result(value, partial(_print_compacted, done, dry_run), any(each.problem for each in done.files))
+
+    report(ctx, compacted, all_boards, as_json)
+
+
+def _print_compacted(done: Compacted, dry_run: bool) -> None:
+    if not done.files:
         text.say(f"Nothing is older than the snapshot, which stands at {done.position}.")
-    else:
-        rows = [
-            (each.path.name, each.rows, _bytes(each.bytes_before), _bytes(each.bytes_after), each.problem or "")
-            for each in done.files
-        ]
-        text.print_table(("FILE", "WOULD DROP" if dry_run else "DROPPED", "BEFORE", "AFTER", ""), rows)
-        text.say(f"a replay starts at {done.position}")
-    if any(each.problem for each in done.files):
-        ctx.exit(NEEDS_ATTENTION)
+        return
+    rows = [
+        (each.path.name, each.rows, _bytes(each.bytes_before), _bytes(each.bytes_after), each.problem or "")
+        for each in done.files
+    ]
+    text.print_table(("FILE", "WOULD DROP" if dry_run else "DROPPED", "BEFORE", "AFTER", "PROBLEM"), rows)
+    text.say(f"a replay starts at {done.position}")
 
 
 def _bytes(count: int) -> str:

@@ -113,7 +113,8 @@ def test_what_is_not_there_is_told_to_programs(kanban_merge, failed, tmp_path: P
 def test_an_option_before_a_verb(kanban_merge) -> None:
     for words, said in (
         (("--all-boards", "status"), "Say --all-boards behind status."),
-        (("--all-boards", "backup"), "--all-boards goes with --once, and backup has no such option."),
+        (("--all-boards", "backup"), "Say --all-boards behind backup."),
+        (("--all-boards", "verify"), "--all-boards goes with --once, and verify has no such option."),
         (("--json", "status"), "Say --json behind status."),
     ):
         ended = kanban_merge(*words)
