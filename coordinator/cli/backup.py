@@ -83,7 +83,7 @@ def _print_backup(made: Backup, removed: list[Path]) -> None:
     found = made.manifest
     text.say(f"{made.folder}")
     text.say(
-        f"{wording.many(found.position, 'entry', 'entries')}, {wording.many(len(found.shards), 'shard')}, "
+        f"{wording.many(found.position, 'entry')}, {wording.many(len(found.shards), 'shard')}, "
         f"{wording.many(found.attachments, 'attachment')}, {_bytes(made.size_bytes)}; replayed and compared"
     )
     for problem in made.problems:
