@@ -130,7 +130,7 @@ def repeated_failures(case: Case) -> Iterator[Diagnostic]:
         hits = [event for event in case.events if event.kind in (*_FAILED, "gave_up")]
         yield _diagnostic(
             case, "repeated_failures", "critical" if failures >= 2 * limit else "error",
-            f"{failures} failures in a row: {wording.clip(error, 160) or 'no error was reported'}",
+            f"{wording.many(failures, 'failure')} in a row: {wording.clip(error, 160) or 'no error was reported'}",
             f"The last one: {outcome or 'unknown'}. After {limit} in a row a task is blocked. Repair the cause, then "
             "unblock or reassign the task.",
             hits, count=failures, hint=f"kanban log {case.task.id}",

@@ -87,10 +87,10 @@ def merge(paths: BoardPaths) -> Result:
 def _print_merged(done: MergeReport) -> None:
     by = f" by the {done.daemon}" if done.daemon else ""
     who = ", ".join(f"{profile} {count}" for profile, count in sorted(done.changes.items()))
-    text.say(f"merged {sum(done.changes.values())} changes{by}" + (f": {who}" if who else ""))
+    text.say(f"merged {wording.many(sum(done.changes.values()), 'change')}{by}" + (f": {who}" if who else ""))
     text.say(f"refused {len(done.refused)} of them")
     for each in done.refused:
         text.say(f"  {each['profile']} {each['seq']} {each['kind']}: {each['sentence']}", fg="yellow")
-    text.say(f"left {len(done.skipped)} shards")
+    text.say(f"left {wording.many(len(done.skipped), 'shard')}")
     for shard in done.skipped:
         text.say(wording.printable(f"  {shard.file}, {shard.state}: {shard.why}"), fg="red")

@@ -36,8 +36,9 @@ def verify(ctx: click.Context, as_json: bool) -> None:
             text.say(str(finding), fg="red")
         verdict = "clean" if found.clean else f"{len(found.findings)} findings"
         text.say(
-            f"{verdict}: {found.entries} ledger entries replayed, {found.rows} rows compared, "
-            f"{found.shards} shards read, {found.seconds:.1f} s"
+            f"{verdict}: {wording.many(found.entries, 'ledger entry')} replayed, "
+            f"{wording.many(found.rows, 'row')} compared, "
+            f"{wording.many(found.shards, 'shard')} read, {found.seconds:.1f} s"
         )
         if not found.clean:
             for cure in _cures(ctx.obj, found.findings):

@@ -78,7 +78,7 @@ def show_salvage(done: Salvage) -> None:
     )
     for warning in done.warnings:
         text.say(f"\n{warning}", fg="yellow")
-    _show_list(f"{len(done.lost_tasks)} tasks are known and have no row any more:", done.lost_tasks)
+    _show_list(f"{wording.many(len(done.lost_tasks), 'task')} known, without a row any more:", done.lost_tasks)
     _show_list(
         f"{len(done.replaced)} values had to be replaced:",
         [f"{each.table}, row {each.row}, {each.column}: was {each.was}, is {each.now!r}" for each in done.replaced],
@@ -88,7 +88,7 @@ def show_salvage(done: Salvage) -> None:
         for name, table in done.tables.items()
         for each in table.contradicted
     ]
-    _show_list(f"{len(doubtful)} rows may be older than the last that was written of them:", doubtful)
+    _show_list(f"{wording.many(len(doubtful), 'row')}, perhaps older than the last that was written of them:", doubtful)
 
 
 def _show_list(title: str, lines: Sequence[object]) -> None:

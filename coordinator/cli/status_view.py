@@ -177,12 +177,12 @@ def _print_block(seen: Seen) -> None:
 
 
 def _lines(health: Health) -> list[tuple[str, str]]:
-    ledger = "cannot be read" if health.ledger_head is None else f"{health.ledger_head} entries"
+    ledger = "cannot be read" if health.ledger_head is None else wording.many(health.ledger_head, "entry")
     if health.ledger_head is None and health.ledger_trouble is None:
         ledger = "none"
     nobody = health.coordinator_unknown or "none; whoever needs a verdict makes the pass itself"
     return [
-        ("board", wording.printable(f"{health.paths.board}, {health.position} entries merged")),
+        ("board", wording.printable(f"{health.paths.board}, {wording.many(health.position, 'entry')} merged")),
         ("ledger", ledger),
         ("coordinator", wording.printable(str(health.coordinator or nobody))),
         ("open runs", str(health.open_runs)),

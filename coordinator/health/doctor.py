@@ -39,7 +39,7 @@ def board(paths: BoardPaths) -> Iterator[Finding]:
     except KanbanError as error:
         yield Finding("board", FAULT, str(error))
     else:
-        yield Finding("board", OK, f"{paths.board} can be read; it shows {health.position} entries.")
+        yield Finding("board", OK, f"{paths.board} can be read; it shows {wording.many(health.position, 'entry')}.")
         yield from problems.findings(health)
         return
     yield from files.each_by_itself(paths)

@@ -77,10 +77,12 @@ def ledger(health: Health) -> Iterator[Finding]:
     elif head is None or head < shown:
         yield Finding("ledger", FAULT, str(LedgerBehind(path=health.paths.ledger, shown=shown, held=head or 0)))
     elif head > shown:
-        behind = f"The board shows {shown} of the {head} entries of the ledger; the next pass shows the rest."
+        behind = (
+            f"The board shows {shown} of the {wording.many(head, 'entry')} of the ledger; the next pass shows the rest."
+        )
         yield Finding("ledger", NOTE, behind)
     else:
-        yield Finding("ledger", OK, f"The board shows all {head} entries of the ledger.")
+        yield Finding("ledger", OK, f"The board shows all of the ledger: {wording.many(head, 'entry')}.")
 
 
 def strangers(health: Health) -> Iterator[Finding]:

@@ -374,13 +374,12 @@ def _shards(
         head = merged + len(collected.changes.get(profile, ())) if peek.head is None else peek.head
         waiting = max(0, head - merged)
         lag_s = max(0, now_ms - (peek.waits_since_ms or now_ms)) / 1_000 if waiting else 0.0
-        if state == HEALTHY:  # merged while this looked, or dropped since it was merged
+        if state == HEALTHY:  # merged while this looked, or dropped since it was merged; the collector has read it
             head = max(head, merged)
+        known_head = head if state == HEALTHY or peek.head is not None else None
         problem = why if state == QUARANTINED else last_refusals.get(profile)
         rate = round(rates.get(profile, 0.0), 1)
-        found.append(
-            ShardHealth(profile, None if peek.head is None else head, merged, waiting, lag_s, rate, state, why, problem)
-        )
+        found.append(ShardHealth(profile, known_head, merged, waiting, lag_s, rate, state, why, problem))
     return found
 
 

@@ -125,6 +125,8 @@ def _digest(parts: list) -> str:
 _PLACE = re.compile(r" - at `\$\.?(?P<field>.*)`$")
 _KINDS = {"str": "a text", "int": "a whole number", "bool": "true or false", "object": "an object", "array": "a list",
           "float": "a number", "null": "nothing"}  # fmt: skip
+# What a field is called by whoever gives it, where that is another name.
+_SAID_AS = {"block": "kind"}
 _WORDS = (
     (r"Expected `(?:str|array)` of length >= 1", "{field} is empty"),
     (r"Expected `str` of length <= (\d+)", "{field} is longer than {0} characters"),
@@ -143,6 +145,7 @@ def in_words(problem: str) -> str:
     """``problem``, as msgspec says it, as a part of a sentence."""
     place = _PLACE.search(problem)
     field = (place["field"] if place else "") or "it"
+    field = _SAID_AS.get(field, field)
     said = problem[: place.start()] if place else problem
     for pattern, words in _WORDS:
         if found := re.fullmatch(pattern, said):

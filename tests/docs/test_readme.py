@@ -61,7 +61,7 @@ SHELL = [block for block in BLOCKS if block.language == "sh" and not block.note]
 def test_the_shell_examples_run(outside) -> None:
     said = run_shell(SHELL, outside)
     assert "refused, exit code 1" in said
-    assert "crashed: ready, 1 failures in a row" in said
+    assert "crashed: ready, 1 failure in a row" in said
     assert "clean:" in said
 
 

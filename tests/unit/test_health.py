@@ -179,6 +179,14 @@ def test_a_writer_that_was_killed(paths: BoardPaths, gateway: Gateway) -> None:
     assert (amy.state, amy.head, amy.waiting) == ("ok", 2, 0)
 
 
+def test_a_shard_in_order_has_a_head(paths: BoardPaths, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The collector has read it, although the look at it met a commit."""
+    gateway.claim(gateway.create("a task"))
+    monkeypatch.setattr(healths, "_peek", lambda *_: healths._Peek())
+    (amy,) = read_health(paths).shards
+    assert (amy.state, amy.head, amy.merged) == (healths.HEALTHY, 2, 2)
+
+
 def test_a_board_that_is_damaged(paths: BoardPaths, gateway: Gateway) -> None:
     gateway.claim(gateway.create("a task"))
     gateway.close()

@@ -39,7 +39,7 @@ def attach(
         task_id, expanded(path), name=name, content_type=kind, uploaded_by=author or gateway.profile
     )
     kept = gateway.board.attachment(number)
-    said = f"Attached {kept.filename} to {task_id} (attachment {number}, {kept.size} bytes)"
+    said = f"Attached {kept.filename} to {task_id} (attachment {number}, {wording.many(kept.size, 'byte')})"
     answer(as_json, {"ok": True, "attachment_id": number, **kept.as_dict()}, said)
 
 
@@ -59,7 +59,7 @@ def attachments(session: Session, task_id: str, as_json: bool) -> None:
     text.say(f"Attachments on {task_id}:" if found else f"No attachments on {task_id}")
     for each in found:
         kind = each.content_type or "-"
-        facts = f"{each.size} bytes, {kind}, by {each.uploaded_by or '-'}"
+        facts = f"{wording.many(each.size, 'byte')}, {kind}, by {each.uploaded_by or '-'}"
         text.say(wording.printable(f"  [{each.id}] {each.filename}  ({facts})"))
         text.say(wording.printable(f"        {each.stored_path}"))
 

@@ -100,7 +100,7 @@ def show(session: Session, task_id: str, state_type: str | None, state_name: str
         return
     _show_task(task, parents, children, summary)
     for file in files:
-        shown = f"{file.filename} ({file.size} bytes, {file.stored_path})"
+        shown = f"{file.filename} ({wording.many(file.size, 'byte')}, {file.stored_path})"
         text.say(f"  file {file.id}:".ljust(15) + wording.printable(shown))
     for comment in comments:
         text.say(f"\n{comment.author}, {wording.when(comment.created_at)}:\n  {comment.body}")

@@ -218,4 +218,5 @@ def fail(
     run = run_of(gateway, task_id, run_id)
     found = gateway.fail(run, outcome, joined(error), **facts).answer
     value = {"ok": True, "task_id": task_id, "run_id": run.id, "outcome": outcome, **found}
-    answer(as_json, value, f"{task_id} {outcome}: {found['status']}, {found['failures']} failures in a row")
+    in_a_row = f"{wording.many(found['failures'], 'failure')} in a row"
+    answer(as_json, value, f"{task_id} {outcome}: {found['status']}, {in_a_row}")
