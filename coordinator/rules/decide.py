@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from kanban_shards.changes import vectors
 from kanban_shards.changes.codec import decode_body
-from kanban_shards.changes.fields import DECIDING, Body
+from kanban_shards.changes.fields import DECIDING, Body, run_id_of
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules import RULES, TASKLESS_RULES, Answer
 from kanban_shards.coordinator.rules.refusal import Refusal
@@ -80,8 +80,9 @@ def _task(board: BoardState, task_id: str) -> TaskState:
 
 def _check_may_decide(entry: Entry, body: Body, task: TaskState) -> None:
     """Rules 2 and 3 of "The rule"."""
-    if body.run_id is not None:
-        _check_run(entry, body.run_id, task)
+    run_id = run_id_of(body)
+    if run_id is not None:
+        _check_run(entry, run_id, task)
     elif entry.change.profile not in (
         task["owner"],
         COORDINATOR,
@@ -109,11 +110,11 @@ def _keep_what_it_leaves(board: BoardState, entry: Entry, body: Body, refusal: R
     carried = {name: getattr(body, name) for name in _CARRIED if getattr(body, name, None) is not None}
     if refusal.reason == "phantom_cards":
         board.add_event(
-            entry.change.task_id, "completion_blocked_hallucination", {**refusal.facts, **carried}, body.run_id
+            entry.change.task_id, "completion_blocked_hallucination", {**refusal.facts, **carried}, run_id_of(body)
         )
     elif refusal.reason == "late" and carried:
         payload = {"kind": entry.change.kind, "by": entry.change.profile, "refused": refusal.sentence, **carried}
-        board.add_event(entry.change.task_id, "late_refused", payload, body.run_id)
+        board.add_event(entry.change.task_id, "late_refused", payload, run_id_of(body))
     elif isinstance(waiting := refusal.facts.get("waiting"), str):
         board.wait_for_room(waiting)
 

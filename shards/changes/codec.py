@@ -118,7 +118,7 @@ def _contained(value: Any) -> Iterable[Any]:
     return value if isinstance(value, (list, tuple, set, frozenset)) else ()
 
 
-def _digest(parts: list) -> str:
+def _digest(parts: list[str | int]) -> str:
     return hashlib.blake2b(_encode(parts), digest_size=16).hexdigest()
 
 

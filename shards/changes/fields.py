@@ -28,18 +28,15 @@ Seconds = Annotated[int, Meta(ge=1, le=366 * 24 * 3600)]
 Metadata = dict[str, Any]
 BlockKind = Literal["needs_input", "capability", "transient", "dependency"]
 
-ADDING = "adding"
-DECIDING = "deciding"
+Rule = Literal["adding", "deciding"]
+ADDING: Rule = "adding"
+DECIDING: Rule = "deciding"
 
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one change says. ``rule``: whether it adds or decides (docs/design/rule.md, "The rule").
+    """What one change says. ``rule``: whether it adds or decides (docs/design/rule.md, "The rule")."""
 
-    A body with a ``run_id`` that is not None is run-bound.
-    """
-
-    rule: ClassVar[str] = DECIDING
-    run_id: ClassVar[int | None] = None
+    rule: ClassVar[Rule] = DECIDING
     # In plain changes, if it names nothing: what has to look at a part of the board that grows costs more than one.
     costs: ClassVar[int] = 1
 
@@ -49,3 +46,20 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
     def _named(self) -> int:
         return 0
+
+
+class RunBound(Body, frozen=True):
+    """What is said of a run, and applied only while that run is open."""
+
+    run_id: Id
+
+
+class MaybeRunBound(Body, frozen=True):
+    """What is said of a run, or, where ``run_id`` is None, of its task."""
+
+    run_id: Id | None = None
+
+
+def run_id_of(body: Body) -> int | None:
+    """The run that ``body`` is bound to, if it is bound to one."""
+    return body.run_id if isinstance(body, (RunBound, MaybeRunBound)) else None

@@ -24,7 +24,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     """A row of a table. What is not said is as Hermes would have it."""
 
 
-class TaskRow(Row):
+class TaskRow(Row, frozen=True):
     """A row of ``tasks``, without its id."""
 
     title: str
@@ -65,7 +65,7 @@ class TaskRow(Row):
     reasoning_effort: str | None = None
 
 
-class RunRow(Row):
+class RunRow(Row, frozen=True):
     """A row of ``task_runs``."""
 
     id: Id
@@ -85,7 +85,7 @@ class RunRow(Row):
     error: str | None = None
 
 
-class EventRow(Row):
+class EventRow(Row, frozen=True):
     """A row of ``task_events``. ``payload`` is JSON text."""
 
     id: Id
@@ -95,7 +95,7 @@ class EventRow(Row):
     payload: str | None = None
 
 
-class CommentRow(Row):
+class CommentRow(Row, frozen=True):
     """A row of ``task_comments``."""
 
     id: Id
@@ -104,7 +104,7 @@ class CommentRow(Row):
     created_at: Moment
 
 
-class AttachmentRow(Row):
+class AttachmentRow(Row, frozen=True):
     """A row of ``task_attachments``."""
 
     id: Id
@@ -116,7 +116,7 @@ class AttachmentRow(Row):
     uploaded_by: str | None = None
 
 
-class SubscriptionRow(Row):
+class SubscriptionRow(Row, frozen=True):
     """A row of ``kanban_notify_subs``. ``last_event_id``: the newest event that the chat was told of."""
 
     platform: str
@@ -140,7 +140,7 @@ ROWS: dict[str, type[Row]] = {
 }
 
 
-class Import(Body):
+class Import(Body, frozen=True):
     """A board of Hermes's is brought here. ``digest``: of its rows. ``ids``: for each counted table, the largest id
     that the import will bring; later ones go on after it. Written by the coordinator alone, as are the next two."""
 
@@ -150,7 +150,7 @@ class Import(Body):
     tasks: Count = 0
 
 
-class ImportTask(Body):
+class ImportTask(Body, frozen=True):
     """A task of that board, with the run that is open on it. ``creator``: the profile that counts as its maker;
     ``forced``: ready although a parent is open; ``due_s``: when a scheduled one goes on."""
 
@@ -164,7 +164,7 @@ class ImportTask(Body):
     due_s: Count | None = None
 
 
-class ImportRows(Body):
+class ImportRows(Body, frozen=True):
     """Rows that belong to an imported task; as many entries of these as it takes."""
 
     rule = ADDING

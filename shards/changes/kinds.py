@@ -20,9 +20,11 @@ from kanban_shards.changes.fields import (
     Count,
     Id,
     Line,
+    MaybeRunBound,
     Metadata,
     Priority,
     Profile,
+    RunBound,
     Salt,
     Seconds,
     TaskId,
@@ -39,12 +41,15 @@ LEASE_S = 900
 # Failures in a row before a task is blocked, where no setting says otherwise.
 FAILURE_LIMIT = 2
 
+Start = Literal["blocked", "triage"]
+WorkspaceKind = Literal["scratch", "worktree", "dir"]
+ReopenedStatus = Literal["triage", "todo", "ready"]
 Outcome = Literal["crashed", "timed_out", "stale", "spawn_failed", "rate_limited", "protocol_violation"]
 
 
-class Create(Body):
+class Create(Body, frozen=True):
     """A new task. ``blocked`` and ``triage`` name where it starts; otherwise it is ready, or waits for its parents.
-    ``salt``: what its id was drawn with (shards.identities)."""
+    ``salt``: what its id was drawn with (shards/changes/identities.py)."""
 
     title: Line
     body: Text | None = None
@@ -52,10 +57,10 @@ class Create(Body):
     created_by: Line | None = None
     priority: Priority = 0
     parents: Annotated[tuple[TaskId, ...], Meta(max_length=PARENTS_LIMIT)] = ()
-    starts: Literal["blocked", "triage"] | None = None
+    starts: Start | None = None
     idempotency_key: Line | None = None
     tenant: Line | None = None
-    workspace_kind: Literal["scratch", "worktree", "dir"] = "scratch"
+    workspace_kind: WorkspaceKind = "scratch"
     workspace_path: Line | None = None
     branch_name: Line | None = None
     project_id: Line | None = None
@@ -74,7 +79,7 @@ class Create(Body):
         return len(self.parents)
 
 
-class Claim(Body):
+class Claim(Body, frozen=True):
     """Start work on a task: opens a run. ``runs_as``: the profile that will do the work; None means the author."""
 
     lease_s: Seconds = LEASE_S
@@ -82,16 +87,15 @@ class Claim(Body):
     claimer: Line | None = None
 
 
-class ClaimNext(Claim):
+class ClaimNext(Claim, frozen=True):
     """Start work on the best ready task that ``runs_as`` may take; the coordinator chooses it."""
 
     costs = 10  # those that wait out a rate limit are passed over
 
 
-class Complete(Body):
+class Complete(MaybeRunBound, frozen=True):
     """The task is done. ``created_cards``: tasks that the worker says it made; they must exist and be its own."""
 
-    run_id: Id | None = None
     result: Text | None = None
     summary: Text | None = None
     metadata: Metadata | None = None
@@ -101,74 +105,67 @@ class Complete(Body):
         return len(self.created_cards)
 
 
-class Block(Body):
+class Block(MaybeRunBound, frozen=True):
     """The task cannot go on."""
 
-    run_id: Id | None = None
     reason: Text | None = None
     block: BlockKind | None = None
 
 
-class Schedule(Body):
+class Schedule(MaybeRunBound, frozen=True):
     """The task waits for a time: ``due_s`` in seconds since 1970, or, without one, for somebody to unblock it."""
 
-    run_id: Id | None = None
     reason: Text | None = None
     due_s: Count | None = None
 
 
-class Review(Body):
+class Review(MaybeRunBound, frozen=True):
     """The work is finished and somebody should look at it; claiming it then opens the review."""
 
-    run_id: Id | None = None
     summary: Text | None = None
     metadata: Metadata | None = None
 
 
-class Spawned(Body):
+class Spawned(RunBound, frozen=True):
     """The worker of the run is started, as process ``pid``."""
 
-    run_id: Id
     pid: Id
 
 
-class Progress(Body):
+class Progress(RunBound, frozen=True):
     """The worker says where it is. (A mere sign of life is a row in ``liveness``, not a change.)"""
 
-    run_id: Id
     note: Text
 
 
-class Fail(Body):
+class Fail(RunBound, frozen=True):
     """The run ended without a result. Failures in a row trip the breaker; a rate limit only makes the task wait."""
 
-    run_id: Id
     outcome: Outcome
     error: Text | None = None
     exit_code: Annotated[int, Meta(ge=-1_000, le=1_000)] | None = None
     cooldown_s: Seconds | None = None
 
 
-class Release(Body):
+class Release(RunBound, frozen=True):
     """The worker gives the task back without a result."""
 
-    run_id: Id
     reason: Text | None = None
 
 
-class Reclaim(Body):
+class Reclaim(Body, frozen=True):
     """An operator takes the task away from its run."""
 
     reason: Text | None = None
 
 
-class Unblock(Body):
+class Unblock(Body, frozen=True):
     """The task may go on."""
 
     reason: Text | None = None
 
 
-class Promote(Body):
+class Promote(Body, frozen=True):
     """A waiting or blocked task is ready now; with ``force``, although its parents are not done."""
 
     statuses: ClassVar[tuple[str, ...]] = ("todo", "blocked")
@@ -176,24 +173,24 @@ class Promote(Body):
     force: bool = False
 
 
-class Reopen(Body):
+class Reopen(Body, frozen=True):
     """A task goes back to where work can begin again, whatever became of it."""
 
-    to: Literal["triage", "todo", "ready"] = "ready"
+    to: ReopenedStatus = "ready"
     reason: Text | None = None
 
 
-class Archive(Body):
+class Archive(Body, frozen=True):
     """The task is out of sight. Those that waited for it wait no longer."""
 
 
-class Delete(Body):
+class Delete(Body, frozen=True):
     """The task and everything of it is gone, for good. ``archived_only`` leaves one that is not archived alone."""
 
     archived_only: bool = False
 
 
-class Specify(Body):
+class Specify(Body, frozen=True):
     """A task in triage says now what is to be done."""
 
     title: Line | msgspec.UnsetType = msgspec.UNSET
@@ -215,7 +212,7 @@ class PlannedChild(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     salt: Salt | None = None
 
 
-class Decompose(Body):
+class Decompose(Body, frozen=True):
     """A task in triage becomes a graph of tasks that it waits for: applied whole, or refused whole."""
 
     children: Annotated[tuple[PlannedChild, ...], Meta(min_length=1, max_length=PARENTS_LIMIT)]
@@ -236,13 +233,13 @@ class Decompose(Body):
         return sum(len(child.parents) for child in self.children)
 
 
-class Assign(Body):
+class Assign(Body, frozen=True):
     """Somebody else's turn; None leaves the task to its creator."""
 
     assignee: Line | None = None
 
 
-class Edit(Body):
+class Edit(Body, frozen=True):
     """New values for some fields. ``result``, ``summary`` and ``metadata`` are those of a task that is done."""
 
     title: Line | msgspec.UnsetType = msgspec.UNSET
@@ -258,7 +255,7 @@ class Edit(Body):
     metadata: Metadata | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class Comment(Body):
+class Comment(Body, frozen=True):
     """Something said about the task. ``author`` is what is shown; the profile that wrote it is always kept."""
 
     rule = ADDING
@@ -266,7 +263,7 @@ class Comment(Body):
     author: Line | None = None
 
 
-class Link(Body):
+class Link(Body, frozen=True):
     """The task waits for ``parent``."""
 
     rule = ADDING
@@ -274,14 +271,14 @@ class Link(Body):
     parent: TaskId
 
 
-class Unlink(Body):
+class Unlink(Body, frozen=True):
     """The task no longer waits for ``parent``."""
 
     rule = ADDING
     parent: TaskId
 
 
-class Subscribe(Body):
+class Subscribe(Body, frozen=True):
     """Tell this chat what becomes of the task. Only ``notifier_profile``'s gateway delivers. ``kinds``: of which
     events; None leaves it to that gateway."""
 
@@ -296,7 +293,7 @@ class Subscribe(Body):
     kinds: Annotated[tuple[Line, ...], Meta(max_length=100)] | None = None
 
 
-class Unsubscribe(Body):
+class Unsubscribe(Body, frozen=True):
     """No longer tell this chat."""
 
     rule = ADDING
@@ -305,7 +302,7 @@ class Unsubscribe(Body):
     thread_id: Annotated[str, Meta(max_length=1_000)] = ""
 
 
-class Adopt(Body):
+class Adopt(Body, frozen=True):
     """A subscription that no profile's gateway delivers (an imported one) becomes this profile's."""
 
     rule = ADDING
@@ -314,7 +311,7 @@ class Adopt(Body):
     thread_id: Annotated[str, Meta(max_length=1_000)] = ""
 
 
-class Delivered(Body):
+class Delivered(Body, frozen=True):
     """A chat was told of the task's events up to ``upto``; with an ``error``, telling it was given up after
     ``attempts``, and the events are kept as a dead letter. ``letter_id``: it was this dead letter that was told."""
 
@@ -332,14 +329,14 @@ class Delivered(Body):
         return len(self.events)
 
 
-class Resend(Body):
+class Resend(Body, frozen=True):
     """A dead letter shall be delivered after all."""
 
     rule = ADDING
     letter_id: Id
 
 
-class Attach(Body):
+class Attach(Body, frozen=True):
     """A file belongs to the task. It lies at ``stored_path`` already."""
 
     rule = ADDING
@@ -350,14 +347,14 @@ class Attach(Body):
     uploaded_by: Line | None = None
 
 
-class Detach(Body):
+class Detach(Body, frozen=True):
     """A file no longer belongs to the task."""
 
     rule = ADDING
     attachment_id: Id
 
 
-class Settings(Body):
+class Settings(Body, frozen=True):
     """Limits of the whole board: open runs in all and of one profile, and failures in a row before a task is blocked.
     None lifts a limit."""
 
@@ -366,21 +363,20 @@ class Settings(Body):
     failure_limit: Id | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class Gc(Body):
+class Gc(Body, frozen=True):
     """Events before ``events_before_s`` (seconds since 1970) of finished tasks are no longer needed."""
 
     costs = 1_000  # every event is looked at
     events_before_s: Count
 
 
-class Expire(Body):
+class Expire(RunBound, frozen=True):
     """The run's lease ran out without a sign of life. Written by the coordinator alone."""
 
-    run_id: Id
     last_sign_ms: Count
 
 
-class Due(Body):
+class Due(Body, frozen=True):
     """The time that a scheduled task waited for has come. Written by the coordinator alone."""
 
     due_s: Count
