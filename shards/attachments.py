@@ -39,7 +39,7 @@ class Stored:
     size: int
 
 
-def store(paths: BoardPaths, task_id: str, file: str | os.PathLike, name: str | None = None) -> Stored:
+def store(paths: BoardPaths, task_id: str, file: str | os.PathLike[str], name: str | None = None) -> Stored:
     """Keep a copy of ``file`` for the task. Raises AttachmentTooLarge, StorageError."""
     source = Path(file)
     filename = _safe(name or source.name)
@@ -122,7 +122,7 @@ def _is_at(folder: Folder, path: Path) -> bool:
         return False
 
 
-def _real(path: str | os.PathLike) -> str:
+def _real(path: str | os.PathLike[str]) -> str:
     try:
         return os.path.realpath(path)
     except ValueError:  # it holds a NUL, and so is no file's

@@ -48,8 +48,8 @@ class Diagnostic:
     title: str
     detail: str
     actions: list[dict[str, Any]] = field(default_factory=list)
-    first_seen_at: int = 0
-    last_seen_at: int = 0
+    first_seen_at: int | None = 0
+    last_seen_at: int | None = 0
     count: int = 1
     run_id: int | None = None
     data: dict[str, Any] = field(default_factory=dict)
@@ -78,9 +78,7 @@ def diagnose(
 
     ``now_s``: seconds since 1970. ``severity``: this one and worse. Raises InvalidTaskId, UnknownTask.
     """
-    if task_id is not None and board.task(check_task_id(task_id)) is None:
-        raise UnknownTask(task_id=task_id)
-    tasks = board.tasks() if task_id is None else [board.task(task_id)]
+    tasks = board.tasks() if task_id is None else [_known(board, task_id)]
     events = _events(board, task_id)
     phantoms = _phantoms(board, task_id)
     failure_limit = board.settings().get("failure_limit", FAILURE_LIMIT)
@@ -93,6 +91,13 @@ def diagnose(
         if diagnostics:
             found.append((task, sorted(diagnostics, key=lambda each: -SEVERITIES.index(each.severity))))
     return found
+
+
+def _known(board: Board, task_id: str) -> Task:
+    task = board.task(check_task_id(task_id))
+    if task is None:
+        raise UnknownTask(task_id=task_id)
+    return task
 
 
 def hallucinated_cards(case: Case) -> Iterator[Diagnostic]:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from kanban_shards.errors import KanbanError, Reentered
+from kanban_shards.errors import KanbanError, LawBroken, Reentered
 
 # A thread that was to wake the others may have been interrupted by a signal before it did.
 LOOK_AGAIN_S = 1.0
@@ -71,6 +71,8 @@ class GroupCommit(Generic[Asked, Answer]):
                     self._end_turn(mine, taken)
         if mine.error is not None:
             raise mine.error
+        if mine.answer is None:
+            raise LawBroken("a request ended without an answer")
         return mine.answer
 
     def _wait_for_turn(self, mine: Request[Asked, Answer], taken: list[Request[Asked, Answer]]) -> None:

@@ -88,7 +88,7 @@ def is_task_id(text: object) -> bool:
     return isinstance(text, str) and _TASK_ID.fullmatch(text) is not None
 
 
-def expanded(path: str | os.PathLike) -> Path:
+def expanded(path: str | os.PathLike[str]) -> Path:
     """``path`` with a leading ``~`` or ``~user`` replaced. Raises StorageError for a user that is not known."""
     try:
         return Path(path).expanduser()
@@ -96,7 +96,7 @@ def expanded(path: str | os.PathLike) -> Path:
         raise StorageError(path=path, problem="no home folder of that user is known") from error
 
 
-def root_folder(home: str | os.PathLike | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+def root_folder(home: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Path:
     """Hermes's ``<root>``: ``home``, else HERMES_KANBAN_HOME, else the root above HERMES_HOME, else ~/.hermes.
 
     Raises StorageError for a ``home`` without a name, or of a user whose home is not known."""
@@ -135,7 +135,7 @@ class BoardPaths:
     def find(
         cls,
         board: str | None = None,
-        home: str | os.PathLike | None = None,
+        home: str | os.PathLike[str] | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> BoardPaths:
         """The board that the caller means.

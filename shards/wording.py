@@ -9,7 +9,7 @@ import unicodedata
 def age(seconds: float) -> str:
     """A span of time in its two largest units."""
     left = int(seconds)
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         if left >= size or (unit == "s" and not parts):
             parts.append(f"{left // size} {unit}")

@@ -133,7 +133,7 @@ def check_same_process(path: Path, opened_by: int) -> None:
 def schema_of(connection: sqlite3.Connection) -> int:
     """The number of the schema of an open file (``user_version``)."""
     (schema,) = connection.execute("PRAGMA user_version").fetchone()
-    return schema
+    return int(schema)
 
 
 def schema_fingerprint(connection: sqlite3.Connection) -> str:
@@ -154,7 +154,7 @@ def durability(connection: sqlite3.Connection) -> tuple[str, str]:
 
 def quick_check(connection: sqlite3.Connection) -> str:
     """SQLite's ``quick_check``: ``ok``, or the first thing that is wrong; reads the whole file."""
-    return connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    return str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
 
 
 def shrink(connection: sqlite3.Connection) -> None:
@@ -171,4 +171,4 @@ def shrink(connection: sqlite3.Connection) -> None:
 def integrity(connection: sqlite3.Connection, path: Path) -> str:
     """SQLite's ``integrity_check`` of an open file: ``ok``, or the first thing that is wrong."""
     with explained(path):
-        return connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        return str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])

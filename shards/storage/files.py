@@ -25,9 +25,12 @@ ASIDE_KEPT = 5
 ASIDE_KEPT_BYTES = 1024**3
 COPY_BLOCK_BYTES = 1024 * 1024
 
+# Which file it is, whatever it is called: device and inode.
+Identity = tuple[int, int]
 
-def identity(path: Path | str) -> tuple[int, int] | None:
-    """Which file lies at ``path`` (device, inode), by ``stat`` alone; None if there is none."""
+
+def identity(path: Path | str) -> Identity | None:
+    """Which file lies at ``path``, by ``stat`` alone; None if there is none."""
     try:
         found = os.stat(path)
     except OSError:

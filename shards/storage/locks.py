@@ -61,6 +61,8 @@ class FileLock:
     def is_in_place(self) -> bool:
         """Whether the file that is locked is still the one at the path; where it is not, it excludes nobody. Only for
         the holder."""
+        if self._descriptor is None:
+            return False
         mine = os.fstat(self._descriptor)
         try:
             there = os.lstat(self.path)
@@ -116,7 +118,7 @@ class FileLock:
 
     def write_note(self, text: str) -> None:
         """Leave ``text`` in the file for whoever finds the lock taken. Only for the holder."""
-        if not self._locked:
+        if not self._locked or self._descriptor is None:
             raise LawBroken("a note belongs to the holder")
         data = text.encode()
         try:
@@ -213,7 +215,9 @@ class FileLock:
 def is_mine(lock: threading.RLock) -> bool:
     """Whether this thread has ``lock``: asked, and not noted beside it, as a signal may come between taking and
     noting."""
-    return lock._is_owned()  # what threading.Condition asks
+    # What threading.Condition asks; the standard library's stubs leave it out.
+    owned: bool = lock._is_owned()  # type: ignore[attr-defined]
+    return owned
 
 
 def is_taken(path: Path) -> bool:

@@ -492,7 +492,7 @@ def _check_identity(connection: sqlite3.Connection, path: Path, role: Role) -> i
 def _identify(connection: sqlite3.Connection, path: Path, role: Role) -> int:
     marked = connection.execute("PRAGMA application_id").fetchone()[0]
     if marked == role.application_id:
-        schema = connection.execute("PRAGMA user_version").fetchone()[0]
+        schema = connections.schema_of(connection)
         if schema > role.schema:
             raise NewerSchema(path=path, found=schema, known=role.schema)
         if role.fingerprint and connections.schema_fingerprint(connection) != role.fingerprint:
