@@ -11,10 +11,10 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from kanban_shards.changes.vectors import View, decode
 from kanban_shards.errors import BoardMissing
@@ -25,6 +25,7 @@ from kanban_shards.records import (
     Comment,
     DeadLetter,
     Event,
+    Record,
     RefusedChange,
     Run,
     Subscription,
@@ -36,6 +37,9 @@ from kanban_shards.storage import connections, files, sqlite
 if TYPE_CHECKING:
     from kanban_shards.bell import Bell
 
+# What is put in the places of a statement: by position, or by name.
+_Given = Sequence[str | int | None] | Mapping[str, str | int | None]
+_AnyRecord = TypeVar("_AnyRecord", bound=Record)
 # `list --sort`: the names that Hermes gives its orders.
 SORTS = {
     "priority-desc": "t.priority DESC, t.created_at, t.id",
@@ -68,12 +72,12 @@ class Board:
         self.paths = paths
         self._connection: sqlite3.Connection | None = None
         self._names = (str(paths.board), f"{paths.board}-wal")
-        self._present: tuple | None = None
+        self._present: tuple[files.Identity | None, ...] | None = None
         self._threads = threading.RLock()
         self._pid = os.getpid()
 
     @classmethod
-    def open(cls, *, board: str | None = None, home: str | os.PathLike | None = None) -> Board:
+    def open(cls, *, board: str | None = None, home: str | os.PathLike[str] | None = None) -> Board:
         """The board ``board`` of the Hermes home ``home``; None means the user's own (shards/paths.py).
 
         Raises BoardMissing, UnknownBoard and the StorageErrors of a file that cannot be read.
@@ -145,7 +149,7 @@ class Board:
 
     def open_runs(self) -> int:
         """How many runs are open."""
-        return self._column("SELECT count(*) FROM tasks WHERE status = 'running'", ())[0]
+        return self._number("SELECT count(*) FROM tasks WHERE status = 'running'")
 
     # --- what belongs to tasks ---------------------------------------------------------------------------------
 
@@ -173,7 +177,7 @@ class Board:
             "AND r.outcome = 'completed' ORDER BY r.id DESC LIMIT 1), '') || ' ' || coalesce(t.result, '') AS said "
             "FROM tasks t WHERE t.status = 'done' AND (:task IS NULL OR t.id = :task)) WHERE instr(said, 't_') > 0"
         )
-        return [tuple(row) for row in self._rows(sql, {"task": task_id})]
+        return [(found, said) for found, said in self._rows(sql, {"task": task_id})]
 
     def known_ids(self, task_ids: Iterable[str]) -> set[str]:
         """Those of ``task_ids`` that the board has, or had."""
@@ -191,7 +195,8 @@ class Board:
         self, *, after: int = 0, task_id: str | None = None, kinds: Sequence[str] = (), limit: int = EVENTS_LIMIT
     ) -> list[Event]:
         """Events with an id above ``after``, oldest first, at most ``limit``."""
-        conditions, given = ["id > ?"], [after]
+        conditions = ["id > ?"]
+        given: list[str | int] = [after]
         if task_id is not None:
             conditions.append("task_id = ?")
             given.append(task_id)
@@ -203,7 +208,7 @@ class Board:
 
     def last_event_id(self) -> int:
         """The id of the newest event; 0 if there is none."""
-        return self._column("SELECT coalesce(max(id), 0) FROM task_events", ())[0]
+        return self._number("SELECT coalesce(max(id), 0) FROM task_events")
 
     def subscriptions(self, task_id: str | None = None) -> list[Subscription]:
         """Who is told about the task (or about any task), oldest first."""
@@ -282,7 +287,7 @@ class Board:
 
     def position(self) -> int:
         """How many entries of the ledger the board shows."""
-        return self._column("SELECT position FROM merge_state", ())[0]
+        return self._number("SELECT position FROM merge_state")
 
     # --- the whole ---------------------------------------------------------------------------------------------
 
@@ -338,7 +343,7 @@ class Board:
                 self._connection.close()
                 self._connection = None
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -357,12 +362,12 @@ class Board:
             self._present = self._present_files()
         return self._connection
 
-    def _present_files(self) -> tuple:
+    def _present_files(self) -> tuple[files.Identity | None, ...]:
         """Which board and which WAL lie there. A kept connection that no longer reads these (the board was replaced,
         or foreign code in this process dropped its locks and the WAL went from under it) is opened again."""
         return tuple(map(files.identity, self._names))
 
-    def _rows(self, sql: str, given: Sequence | dict) -> list[sqlite3.Row]:
+    def _rows(self, sql: str, given: _Given) -> list[sqlite3.Row]:
         """One statement is one state of the board by itself."""
         connections.check_same_process(self.paths.board, self._pid)  # before the lock, which a fork may have got taken
         try:
@@ -373,12 +378,16 @@ class Board:
         except sqlite3.Error as error:
             raise connections.explanation(self.paths.board, error) from error
 
-    def _one(self, record, sql: str, given: Sequence) -> Any:
+    def _one(self, record: type[_AnyRecord], sql: str, given: _Given) -> _AnyRecord | None:
         rows = self._rows(sql, given)
         return record.from_row(rows[0]) if rows else None
 
-    def _all(self, record, sql: str, given: Sequence | dict) -> list:
+    def _all(self, record: type[_AnyRecord], sql: str, given: _Given) -> list[_AnyRecord]:
         return [record.from_row(row) for row in self._rows(sql, given)]
 
-    def _column(self, sql: str, given: Sequence | dict) -> list:
+    def _column(self, sql: str, given: _Given) -> list[Any]:
         return [row[0] for row in self._rows(sql, given)]
+
+    def _number(self, sql: str) -> int:
+        (number,) = self._column(sql, ())
+        return int(number)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from kanban_shards.changes.kinds import Adopt, Delivered
 from kanban_shards.errors import Refused, UnknownTask
 from kanban_shards.records import Event, Subscription
-from kanban_shards.shard import LONGEST_WAIT_MS, Attempt
+from kanban_shards.shard import LONGEST_WAIT_MS, Attempt, DeliveryKey
 
 if TYPE_CHECKING:
-    from kanban_shards.gateway import Gateway
+    from kanban_shards.writer import Writer
 
 # The events that Hermes tells chats of.
 DELIVERED_KINDS = ("completed", "blocked", "gave_up", "crashed", "timed_out", "status", "archived", "unblocked")
@@ -35,15 +35,17 @@ DIGEST_ABOVE = 10
 class Delivery:
     """Something to tell a chat: one event, or, after a long outage, a digest of several.
 
-    ``key`` is the same whenever the same thing is sent again, so that a chat can recognize it. ``attempt`` counts from
-    1. End each delivery with ``acknowledge`` or ``fail``.
+    ``subscription``: which chat, and of which task. ``events``: what is told, oldest first. ``attempt``: which try it
+    is, counted from 1. ``letter_id``: the dead letter that is sent once more; 0 for none. ``key`` is the same whenever
+    the same thing is sent again, so that a chat can recognize it. End each delivery with ``acknowledge`` or ``fail``;
+    the lease of one that is not ended runs out, and it is due again.
     """
 
     subscription: Subscription
     events: tuple[Event, ...]
     attempt: int
     letter_id: int
-    _gateway: Gateway
+    _writer: Writer
 
     @property
     def key(self) -> str:
@@ -51,22 +53,22 @@ class Delivery:
         return ":".join((*self.subscription.chat, str(self.events[0].id), str(self.events[-1].id)))
 
     def acknowledge(self) -> None:
-        """The chat was told. Durable on return."""
+        """The chat was told. Durable on return. Raises StorageError; and, for a dead letter, Undecided."""
         self._end(None)
 
     def fail(self, error: str | Exception) -> bool:
         """The chat could not be told; returns whether it will be tried again. If not, it is a dead letter now, or was
-        acknowledged before. Of a longer ``error``, LONGEST_ERROR characters are kept."""
+        acknowledged before. ``error``: why; LONGEST_ERROR characters of it are kept. Raises as ``acknowledge`` does."""
         error = str(error)[:LONGEST_ERROR]
         if self.attempt > len(PAUSES_S):
             self._end(error)
             return False
         later = _now_ms() + PAUSES_S[self.attempt - 1] * 1_000
-        before = self._gateway.attempt(self._key())
+        before = self._writer.attempt(self._key())
         if before.acknowledged >= self.events[-1].id:
             return False  # the chat was told after all, and said so
         tried = replace(before, leased_until_ms=0, attempts=self.attempt, next_try_ms=later)
-        self._gateway.save_attempt(self._key(), tried)
+        self._writer.save_attempt(self._key(), tried)
         return True
 
     def _end(self, error: str | None) -> None:
@@ -75,7 +77,7 @@ class Delivery:
             ended = Attempt()  # whoever asks for it once more finds it untried
         else:
             ended = Attempt(acknowledged=self.events[-1].id, acknowledged_seq=seq)
-        self._gateway.save_attempt(self._key(), ended)
+        self._writer.save_attempt(self._key(), ended)
 
     def _say(self, error: str | None) -> int:
         """Write how it ended, and return the change's seq; 0 if the task was deleted meanwhile, and the chat's
@@ -93,52 +95,53 @@ class Delivery:
         )
         try:
             if self.letter_id:
-                return self._gateway.ask(task_id, change).seq
-            return self._gateway.write(task_id, change)
+                return self._writer.ask(task_id, change).seq
+            return self._writer.write(task_id, change)
         except (Refused, UnknownTask):
             return 0
 
-    def _key(self) -> tuple:
-        return (*self.subscription.chat, self.letter_id)
+    def _key(self) -> DeliveryKey:
+        return DeliveryKey(*self.subscription.chat, self.letter_id)
 
 
-def pending_deliveries(gateway: Gateway, kinds: Sequence[str], lease_s: int) -> Iterator[Delivery]:
-    """Every delivery of ``gateway``'s profile that is due, each leased to the caller as it is given out.
+def pending_deliveries(writer: Writer, kinds: Sequence[str], lease_s: int) -> Iterator[Delivery]:
+    """Every delivery of ``writer``'s profile that is due, each leased to the caller as it is given out.
 
     ``lease_s``: at most an hour. Raises ValueError.
     """
     if not 0 <= lease_s * 1_000 <= LONGEST_WAIT_MS:
         raise ValueError(f"a delivery is leased for 0 to {LONGEST_WAIT_MS // 1_000} seconds, not for {lease_s}")
-    merged_seq, _ = gateway.board.watermarks().get(gateway.profile, (0, ""))
-    for subscription in gateway.board.undelivered(gateway.profile):
-        if not subscription.notifier_profile and not _adopted(gateway, subscription):
+    merged_seq, _ = writer.board.watermarks().get(writer.profile, (0, ""))
+    for subscription in writer.board.undelivered(writer.profile):
+        if not subscription.notifier_profile and not _adopted(writer, subscription):
             continue
-        while delivery := _next_of(gateway, subscription, merged_seq, kinds, lease_s):
+        while delivery := _next_of(writer, subscription, merged_seq, kinds, lease_s):
             yield delivery
-    for letter in gateway.board.dead_letters(profile=gateway.profile):
-        events = tuple(filter(None, map(gateway.board.event, letter.event_ids)))
-        subscription = _subscription_of(gateway, letter.task_id, letter.platform, letter.chat_id, letter.thread_id)
-        if letter.resend and events and subscription and subscription.notifier_profile == gateway.profile:
-            attempt = _leased(gateway, (*subscription.chat, letter.id), 0, events[-1].id, lease_s)
+    for letter in writer.board.dead_letters(profile=writer.profile):
+        events = tuple(filter(None, map(writer.board.event, letter.event_ids)))
+        subscribed = _subscription_of(writer, letter.task_id, letter.platform, letter.chat_id, letter.thread_id)
+        if letter.resend and events and subscribed and subscribed.notifier_profile == writer.profile:
+            attempt = _leased(writer, DeliveryKey(*subscribed.chat, letter.id), 0, events[-1].id, lease_s)
             if attempt:
-                yield Delivery(subscription, events, attempt, letter.id, gateway)
+                yield Delivery(subscribed, events, attempt, letter.id, writer)
 
 
 def _next_of(
-    gateway: Gateway, subscription: Subscription, merged_seq: int, kinds: Sequence[str], lease_s: int
+    writer: Writer, subscription: Subscription, merged_seq: int, kinds: Sequence[str], lease_s: int
 ) -> Delivery | None:
     wanted = (subscription.delivery_metadata or {}).get("kinds") or kinds
-    events = gateway.board.events(after=subscription.last_event_id, task_id=subscription.task_id, kinds=wanted)
+    events = writer.board.events(after=subscription.last_event_id, task_id=subscription.task_id, kinds=wanted)
     if not events:
         return None
-    known = gateway.attempt((*subscription.chat, 0))
+    key = DeliveryKey(*subscription.chat, letter_id=0)
+    known = writer.attempt(key)
     if known.acknowledged_seq > merged_seq:
         events = [event for event in events if event.id > known.acknowledged]
     told = _together(events, known)
     if not told:
         return None
-    attempt = _leased(gateway, (*subscription.chat, 0), known.acknowledged, told[-1].id, lease_s)
-    return Delivery(subscription, tuple(told), attempt, 0, gateway) if attempt else None
+    attempt = _leased(writer, key, known.acknowledged, told[-1].id, lease_s)
+    return Delivery(subscription, tuple(told), attempt, 0, writer) if attempt else None
 
 
 def _together(events: list[Event], known: Attempt) -> list[Event]:
@@ -149,24 +152,24 @@ def _together(events: list[Event], known: Attempt) -> list[Event]:
     return events if len(events) > DIGEST_ABOVE else events[:1]
 
 
-def _leased(gateway: Gateway, key: tuple, acknowledged: int, upto: int, lease_s: int) -> int:
+def _leased(writer: Writer, key: DeliveryKey, acknowledged: int, upto: int, lease_s: int) -> int:
     """Lease what is to be sent under ``key``; returns the number of this attempt, 0 if it is somebody else's turn."""
     now_ms = _now_ms()
-    return gateway.lease_attempt(key, acknowledged, upto, now_ms, now_ms + lease_s * 1_000)
+    return writer.lease_attempt(key, acknowledged, upto, now_ms, now_ms + lease_s * 1_000)
 
 
-def _adopted(gateway: Gateway, subscription: Subscription) -> bool:
+def _adopted(writer: Writer, subscription: Subscription) -> bool:
     """Become the one profile that delivers to a chat that has none; the first to ask is it."""
     change = Adopt(platform=subscription.platform, chat_id=subscription.chat_id, thread_id=subscription.thread_id)
     try:
-        gateway.ask(subscription.task_id, change)
+        writer.ask(subscription.task_id, change)
     except (Refused, UnknownTask):
         return False
     return True
 
 
-def _subscription_of(gateway: Gateway, task_id: str, *chat: str) -> Subscription | None:
-    return next((found for found in gateway.board.subscriptions(task_id) if found.chat == (task_id, *chat)), None)
+def _subscription_of(writer: Writer, task_id: str, *chat: str) -> Subscription | None:
+    return next((found for found in writer.board.subscriptions(task_id) if found.chat == (task_id, *chat)), None)
 
 
 def _now_ms() -> int:

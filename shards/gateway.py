@@ -11,11 +11,15 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self, Unpack
+
+from msgspec.structs import replace
 
 from kanban_shards import attachments
+from kanban_shards.arguments import EditFields, Limits, PlannedTask, SpecifyFields, TaskFields
 from kanban_shards.changes.codec import encode_body
+from kanban_shards.changes.fields import BlockKind
 from kanban_shards.changes.identities import new_task
 from kanban_shards.changes.kinds import (
     LEASE_S,
@@ -35,12 +39,14 @@ from kanban_shards.changes.kinds import (
     Fail,
     Gc,
     Link,
+    Outcome,
     PlannedChild,
     Progress,
     Promote,
     Reclaim,
     Release,
     Reopen,
+    ReopenedStatus,
     Resend,
     Review,
     Schedule,
@@ -53,7 +59,7 @@ from kanban_shards.changes.kinds import (
     Unsubscribe,
 )
 from kanban_shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S, Delivery, pending_deliveries
-from kanban_shards.errors import BoardMissing, NoOpenRun, Refused
+from kanban_shards.errors import BoardMissing, NoOpenRun, Refused, UnknownRun
 from kanban_shards.records import DeadLetter, Run, Task, Verdict
 from kanban_shards.writer import Writer
 
@@ -63,12 +69,15 @@ ASK_AGAIN_S = 20.0
 HEARTBEAT_EVERY_S = 5.0
 
 
+# How many runs are open, and the limits.
+_Room = tuple[int, tuple[tuple[str, int], ...]]
+
+
 @dataclass(frozen=True)
 class _AskedInVain:
-    """When a ``claim_next`` was refused for want of room, what there was of room then, and what the refusal said.
-    ``room``: how many runs were open, and the limits."""
+    """When a ``claim_next`` was refused for want of room, what there was of room then, and what the refusal said."""
 
-    room: tuple = ()
+    room: _Room | None = None
     at_s: float = float("-inf")
     why: str | None = None
 
@@ -86,114 +95,137 @@ class Made(NamedTuple):
     is_new: bool
 
 
-class Gateway(Writer):
-    """The board as ``profile`` writes it; see Writer for what it is opened with.
+class Gateway:
+    """The board as ``profile`` writes and reads it, in one process. Safe to use from several threads; not across a
+    fork. Use it as a context manager, or ``close`` it.
+
+    ``profile``: who writes. ``board``, ``home``: which board of which Hermes home; None finds it as Hermes does
+    (shards/paths.py). ``patience_s``: for how many seconds a call waits for its verdict. Raises InvalidName,
+    UnknownBoard, StorageError.
 
     A verb takes a task's id and looks at the task itself. One that decides may be given a Task, as ``board.task`` gave
     it: then the change says that its author had seen exactly that, and is refused as ``stale`` if somebody changed the
     task since, unless this profile owns it.
+
+    What every verb may raise: InvalidChange and TooLarge for a field that no change may have, and StorageError for a
+    shard that cannot be used: nothing was written then. A verb that returns a Verdict, or another answer of the
+    coordinator's, raises Refused if it was decided against, and Undecided if there was no verdict in time: the change
+    is written, and is decided later. A task that the board does not have is UnknownTask, what can be no id
+    InvalidTaskId. After ``close`` each raises GatewayClosed.
     """
 
-    _asked_in_vain = _AskedInVain()
+    def __init__(
+        self,
+        profile: str,
+        *,
+        board: str | None = None,
+        home: str | os.PathLike[str] | None = None,
+        patience_s: float = 30.0,
+    ) -> None:
+        self._writer = self._open_writer(profile, board=board, home=home, patience_s=patience_s)
+        self.profile = self._writer.profile
+        self.paths = self._writer.paths
+        self.board = self._writer.board
+        self._asked_in_vain = _AskedInVain()
+        # When the last sign of life of each run was written, as ``time.monotonic`` has it.
+        self._heartbeats: dict[int, float] = {}
 
-    @cached_property
-    def _heartbeats(self) -> dict[int, float]:
-        """When the last sign of life of each run was written, as ``time.monotonic`` has it."""
-        return {}
+    def _open_writer(
+        self, profile: str, *, board: str | None, home: str | os.PathLike[str] | None, patience_s: float
+    ) -> Writer:
+        """For who watches what is written."""
+        return Writer(profile, board=board, home=home, patience_s=patience_s)
+
+    @property
+    def patience_s(self) -> float:
+        """For how many seconds a call waits for its verdict before it raises Undecided. It may be set."""
+        return self._writer.patience_s
+
+    @patience_s.setter
+    def patience_s(self, seconds: float) -> None:
+        self._writer.patience_s = float(seconds)
 
     # --- tasks -------------------------------------------------------------------------------------------------
 
-    def create(
-        self,
-        title: str,
-        *,
-        body: str | None = None,
-        assignee: str | None = None,
-        parents: Sequence[str] = (),
-        priority: int = 0,
-        idempotency_key: str | None = None,
-        starts: str | None = None,
-        **fields: Any,
-    ) -> str:
+    def create(self, title: str, *, parents: Sequence[str] = (), **fields: Unpack[TaskFields]) -> str:
         """A new task; returns its id. Durable on return.
 
-        ``starts``: ``blocked`` or ``triage``; None lets it be ready, or wait for its ``parents``. ``fields``: any
-        other of shards/changes/kinds.py, ``Create``. With an ``idempotency_key`` the call waits for the verdict, and
-        returns the id of the live task that has the key already, if there is one. Raises UnknownTask for a parent,
-        InvalidChange.
+        ``title``: what it is called. ``parents``: ids of tasks that it waits for. ``fields``: see TaskFields. With an
+        ``idempotency_key`` the call waits for the verdict, and returns the id of the live task that has the key
+        already, if there is one. Raises UnknownTask for a parent.
         """
-        task_id, change = self._drawn(
-            title=title,
-            body=body,
-            assignee=assignee,
-            parents=parents,
-            priority=priority,
-            idempotency_key=idempotency_key,
-            starts=starts,
-            **fields,
-        )
-        if idempotency_key is not None:
+        task_id, change = self._drawn(title, parents, fields)
+        if change.idempotency_key is not None:
             return self._made(task_id, change).task_id
-        self._add(task_id, change, self._view())
+        self._writer.write_unseen(task_id, change)
         return task_id
 
-    def make(self, title: str, **fields: Any) -> Made:
-        """The same with the verdict in any case; says whether the task is new, too. ``fields``: as in ``create``.
+    def make(self, title: str, *, parents: Sequence[str] = (), **fields: Unpack[TaskFields]) -> Made:
+        """As ``create``, with the verdict in any case; says whether the task is new, too.
 
-        Raises Refused, UnknownTask for a parent, InvalidChange, and Undecided, whose ``task_id`` is the new task's.
+        Raises Refused, UnknownTask for a parent, and Undecided, whose ``task_id`` is the new task's.
         """
-        return self._made(*self._drawn(title=title, **fields))
+        return self._made(*self._drawn(title, parents, fields))
 
     def assign(self, task: str | Task, assignee: str | None) -> Verdict:
         """Hand the task over; None leaves it to its creator. Raises Refused, UnknownTask."""
-        return self.ask(task, Assign(assignee=assignee))
+        return self._writer.ask(task, Assign(assignee=assignee))
 
-    def edit(self, task: str | Task, **fields: Any) -> Verdict:
-        """New values for ``fields`` (shards/changes/kinds.py, ``Edit``). Raises Refused, UnknownTask, InvalidChange."""
-        return self.ask(task, Edit(**fields))
+    def edit(self, task: str | Task, **fields: Unpack[EditFields]) -> Verdict:
+        """New values for ``fields``; see EditFields. Raises Refused, UnknownTask."""
+        return self._writer.ask(task, Edit(**fields))
 
-    def specify(self, task: str | Task, **fields: Any) -> Verdict:
-        """Say what a task in triage is about: ``title``, ``body``, ``assignee``. Raises Refused, UnknownTask.
+    def specify(self, task: str | Task, **fields: Unpack[SpecifyFields]) -> Verdict:
+        """Say what a task in triage is about; see SpecifyFields. It leaves triage. Raises Refused, UnknownTask."""
+        return self._writer.ask(task, Specify(**fields))
 
-        With an ``author``, a comment by that name says that it was done."""
-        return self.ask(task, Specify(**fields))
-
-    def decompose(self, task: str | Task, children: Sequence[dict[str, Any]], **how: Any) -> list[str]:
+    def decompose(
+        self,
+        task: str | Task,
+        children: Sequence[PlannedTask],
+        *,
+        root_assignee: str | None = None,
+        author: str | None = None,
+        auto_promote: bool = True,
+    ) -> list[str]:
         """Turn a task in triage into a graph of tasks that it waits for; returns their ids, in the given order.
 
-        ``children``: fields of shards/changes/kinds.py, ``PlannedChild`` without the id; ``parents`` are numbers of
-        siblings, from 0. ``how``: root_assignee, author, auto_promote. Applied whole or refused whole. Raises Refused,
-        UnknownTask.
+        ``children``: see PlannedTask. ``root_assignee``: whose turn ``task`` is when all of them are done. ``author``:
+        a comment by that name says that it was done. ``auto_promote``: those that wait for no other are ready at once.
+        Applied whole or refused whole. Raises Refused, UnknownTask.
         """
-        drawn = [(new_task(self.profile), child) for child in children]
-        planned = tuple(PlannedChild(id=new.id, salt=new.salt, **child) for new, child in drawn)
-        return self.ask(task, Decompose(children=planned, **how)).answer["child_ids"]
+        planned = tuple(map(self._planned, children))
+        change = Decompose(children=planned, root_assignee=root_assignee, author=author, auto_promote=auto_promote)
+        child_ids: list[str] = self._writer.ask(task, change).answer["child_ids"]
+        return child_ids
 
     def promote(self, task: str | Task, reason: str | None = None, *, force: bool = False) -> Verdict:
         """A waiting or blocked task is ready now; with ``force``, even if its parents are not done. Raises Refused."""
-        return self.ask(task, Promote(reason=reason, force=force))
+        return self._writer.ask(task, Promote(reason=reason, force=force))
 
-    def reopen(self, task: str | Task, to: str = "ready", reason: str | None = None) -> Verdict:
+    def reopen(self, task: str | Task, to: ReopenedStatus = "ready", reason: str | None = None) -> Verdict:
         """Back to ``to`` (triage, todo or ready), whatever became of the task. Raises Refused, UnknownTask."""
-        return self.ask(task, Reopen(to=to, reason=reason))
+        return self._writer.ask(task, Reopen(to=to, reason=reason))
 
     def archive(self, task: str | Task) -> Verdict:
-        """Out of sight. Raises Refused, UnknownTask."""
-        return self.ask(task, Archive())
+        """Out of sight; what waited for it waits no longer. Raises Refused, UnknownTask."""
+        return self._writer.ask(task, Archive())
 
     def delete(self, task: str | Task, *, archived_only: bool = False) -> None:
-        """The task and everything of it is gone, its attachments too. Raises Refused, UnknownTask."""
-        self.ask(task, Delete(archived_only=archived_only))
+        """The task and everything of it is gone, its attachments too. ``archived_only``: refused unless it is archived.
+        Raises Refused, UnknownTask."""
+        self._writer.ask(task, Delete(archived_only=archived_only))
         attachments.remove_all(self.paths, task if isinstance(task, str) else task.id)
 
-    def set_limits(self, **limits: int | None) -> dict[str, int]:
-        """Set limits of the board (shards/changes/kinds.py, ``Settings``); None lifts one. Returns all that are set."""
-        return self._decided("", Settings(**limits), self._view()).answer
+    def set_limits(self, **limits: Unpack[Limits]) -> dict[str, int]:
+        """Set limits of the board; see Limits. Returns all that are set. Raises Refused."""
+        return self._writer.ask_unseen("", Settings(**limits)).answer
 
     def forget_events(self, before_s: int) -> int:
         """Remove the events before ``before_s`` (seconds since 1970) of finished tasks; returns how many. Those that
         a chat is still to be told of stay."""
-        return self._decided("", Gc(events_before_s=before_s), self._view()).answer["events"]
+        events: int = self._writer.ask_unseen("", Gc(events_before_s=before_s)).answer["events"]
+        return events
 
     # --- runs --------------------------------------------------------------------------------------------------
 
@@ -206,12 +238,14 @@ class Gateway(Writer):
         believed alive without a sign of life. ``claimer``: shown as Hermes's ``claim_lock``.
         """
         change = Claim(runs_as=runs_as, lease_s=lease_s, claimer=claimer)
-        return self._run_of(self.ask(task, change))
+        return self._run_of(self._writer.ask(task, change))
 
     def claim_next(
         self, *, runs_as: str | None = None, lease_s: int = LEASE_S, claimer: str | None = None
     ) -> Run | None:
-        """Open a run on the best ready task that is assigned to ``runs_as`` or to nobody; None if there is none."""
+        """Open a run on the best ready task that is assigned to ``runs_as`` or to nobody; None if there is none, or no
+        room for one more (``held_up_by``). Parameters as in ``claim``. Raises Undecided, and EarlierUndecided if what
+        this profile wrote before has no verdict yet: then nothing was written."""
         if not self._has_ready(runs_as or self.profile):
             self._asked_in_vain = _AskedInVain()
             return None
@@ -219,7 +253,7 @@ class Gateway(Writer):
             return None
         change = ClaimNext(runs_as=runs_as, lease_s=lease_s, claimer=claimer)
         try:
-            return self._run_of(self._decided("", change, self._view()))
+            return self._run_of(self._writer.ask_unseen("", change))
         except Refused as refused:
             if refused.reason == "at_capacity":
                 self._asked_in_vain = _AskedInVain(self._room(), time.monotonic(), str(refused))
@@ -242,16 +276,16 @@ class Gateway(Writer):
             outcome = found.outcome if found else "not there"
             raise Refused(reason="late", sentence=f"run {run.id} of {run.task_id} is over ({outcome})", answer={})
         if note is not None:
-            self.write(run.task_id, Progress(run_id=run.id, note=note))
+            self._writer.write(run.task_id, Progress(run_id=run.id, note=note))
         now = time.monotonic()
-        lease_s = found.claim_expires - (found.last_heartbeat_at or found.started_at)
+        lease_s = _lease_s(found)
         if now - self._heartbeats.get(run.id, float("-inf")) >= min(HEARTBEAT_EVERY_S, lease_s / 3):
-            self._shard.heartbeat(run.id, self._view())
+            self._writer.heartbeat(run.id)
             self._heartbeats[run.id] = now
 
     def spawned(self, run: Run, pid: int) -> Verdict:
         """The worker of ``run`` is started, as process ``pid``. Raises Refused."""
-        return self.ask(run.task_id, Spawned(run_id=run.id, pid=pid))
+        return self._writer.ask(run.task_id, Spawned(run_id=run.id, pid=pid))
 
     def complete(
         self,
@@ -265,99 +299,150 @@ class Gateway(Writer):
         """The task is done. ``work``: the run that did it, or a task's id. Raises Refused, UnknownTask.
 
         With a run, it is applied only while that run is open; what comes later is refused, and kept on the task.
-        ``created_cards``: tasks that the worker made; the completion is refused if one of them is not its own.
+        ``result``: what came of it, for people; ``summary`` and ``metadata`` (what a JSON object may be): what the
+        tasks that waited for it are handed. ``created_cards``: ids of tasks that the worker made; the completion is
+        refused if one of them is not its own.
         """
         task, run_id = _named(work)
         cards = tuple(created_cards)
         change = Complete(run_id=run_id, result=result, summary=summary, metadata=metadata, created_cards=cards)
-        return self._ended(self.ask(task, change), run_id)
+        return self._ended(self._writer.ask(task, change), run_id)
 
-    def block(self, work: Run | Task | str, reason: str | None = None, *, kind: str | None = None) -> Verdict:
-        """The task cannot go on. ``work`` as in ``complete``; ``kind``: needs_input, capability, transient,
-        dependency. Raises Refused, UnknownTask."""
+    def block(self, work: Run | Task | str, reason: str | None = None, *, kind: BlockKind | None = None) -> Verdict:
+        """The task cannot go on. ``work`` as in ``complete``. ``reason``: why, for a person; ``kind``: the same in a
+        word. Raises Refused, UnknownTask."""
         task, run_id = _named(work)
         change = Block(run_id=run_id, reason=reason, block=kind)
-        return self._ended(self.ask(task, change), run_id)
+        return self._ended(self._writer.ask(task, change), run_id)
 
     def review(
         self, work: Run | Task | str, *, summary: str | None = None, metadata: dict[str, Any] | None = None
     ) -> Verdict:
-        """The work is finished, and somebody should look at it. ``work`` as in ``complete``. Raises Refused."""
+        """The work is finished, and somebody should look at it; claiming the task then opens the review. ``work``,
+        ``summary`` and ``metadata`` as in ``complete``. Raises Refused, UnknownTask."""
         task, run_id = _named(work)
         change = Review(run_id=run_id, summary=summary, metadata=metadata)
-        return self._ended(self.ask(task, change), run_id)
+        return self._ended(self._writer.ask(task, change), run_id)
 
     def schedule(self, work: Run | Task | str, reason: str | None = None, *, due_s: int | None = None) -> Verdict:
-        """The task waits: until ``due_s`` (seconds since 1970), or until it is unblocked. Raises Refused."""
+        """The task waits: until ``due_s`` (seconds since 1970), or until it is unblocked. ``work`` as in ``complete``.
+        Raises Refused, UnknownTask."""
         task, run_id = _named(work)
         change = Schedule(run_id=run_id, reason=reason, due_s=due_s)
-        return self._ended(self.ask(task, change), run_id)
+        return self._ended(self._writer.ask(task, change), run_id)
 
-    def fail(self, run: Run, outcome: str, error: str | None = None, **facts: Any) -> Verdict:
+    def fail(
+        self,
+        run: Run,
+        outcome: Outcome,
+        error: str | None = None,
+        *,
+        exit_code: int | None = None,
+        cooldown_s: int | None = None,
+    ) -> Verdict:
         """The run ended without a result; said by whoever claimed it. Raises Refused.
 
-        ``outcome``: crashed, timed_out, stale, spawn_failed, rate_limited, protocol_violation. ``facts``: exit_code,
-        cooldown_s. The answer says whether the task is ready again or the breaker blocked it.
+        ``outcome``: how, in a word; ``error``: the same in more. ``exit_code``: what the worker's process ended with.
+        ``cooldown_s``: after ``rate_limited``, seconds until the task is claimed again. The answer says whether it is
+        ready again or the breaker blocked it.
         """
-        change = Fail(run_id=run.id, outcome=outcome, error=error, **facts)
-        return self._ended(self.ask(run.task_id, change), run.id)
+        change = Fail(run_id=run.id, outcome=outcome, error=error, exit_code=exit_code, cooldown_s=cooldown_s)
+        return self._ended(self._writer.ask(run.task_id, change), run.id)
 
     def reclaim(self, task: str | Task, reason: str | None = None) -> Verdict:
         """Take the task away from its open run. Raises Refused, UnknownTask."""
-        return self.ask(task, Reclaim(reason=reason))
+        return self._writer.ask(task, Reclaim(reason=reason))
 
     def release(self, run: Run, reason: str | None = None) -> Verdict:
         """Give the task back without a result: it is ready again. Raises Refused."""
-        return self._ended(self.ask(run.task_id, Release(run_id=run.id, reason=reason)), run.id)
+        return self._ended(self._writer.ask(run.task_id, Release(run_id=run.id, reason=reason)), run.id)
 
     def unblock(self, task: str | Task, reason: str | None = None) -> Verdict:
         """A blocked or scheduled task may go on. Raises Refused, UnknownTask."""
-        return self.ask(task, Unblock(reason=reason))
+        return self._writer.ask(task, Unblock(reason=reason))
 
     def open_run(self, task_id: str) -> Run:
         """The task's open run, whoever has it. Raises UnknownTask, NoOpenRun."""
-        self._view_of(task_id)
+        self._writer.view_of(task_id)
         task = self.board.task(task_id)
-        if task is None or task.current_run_id is None:
+        run = None if task is None or task.current_run_id is None else self.board.run(task.current_run_id)
+        if run is None:
             raise NoOpenRun(task_id=task_id, status=task.status if task else "not merged yet")
-        return self.board.run(task.current_run_id)
+        return run
 
     # --- what only adds ----------------------------------------------------------------------------------------
 
     def comment(self, task_id: str, text: str, *, author: str | None = None) -> int:
-        """Say something about the task; returns the change's seq. Durable on return. Raises UnknownTask."""
-        return self.write(task_id, Comment(text=text, author=author))
+        """Say something about the task; returns the change's seq. Durable on return. ``author``: who is shown; None for
+        the profile. Raises UnknownTask."""
+        return self._writer.write(task_id, Comment(text=text, author=author))
 
-    def subscribe(self, task_id: str, *, platform: str, chat_id: str, **fields: Any) -> int:
+    def subscribe(
+        self,
+        task_id: str,
+        *,
+        platform: str,
+        chat_id: str,
+        thread_id: str = "",
+        user_id: str | None = None,
+        notifier_profile: str | None = None,
+        from_start: bool = False,
+        chat_type: str | None = None,
+        kinds: Sequence[str] | None = None,
+    ) -> int:
         """Tell a chat what becomes of the task from now on; returns the change's seq. Durable on return.
 
-        ``fields``: thread_id, user_id, notifier_profile, from_start, chat_type, kinds. Raises UnknownTask.
+        ``platform``, ``chat_id``, ``thread_id``: the chat. ``user_id``, ``chat_type``: kept with it for the gateway.
+        ``notifier_profile``: whose gateway delivers; None for this profile's. ``from_start``: of what was before, too.
+        ``kinds``: of which events; None leaves it to the gateway that delivers. Raises UnknownTask.
         """
-        return self.write(task_id, Subscribe(platform=platform, chat_id=chat_id, **fields))
+        change = Subscribe(
+            platform=platform,
+            chat_id=chat_id,
+            thread_id=thread_id,
+            user_id=user_id,
+            notifier_profile=notifier_profile,
+            from_start=from_start,
+            chat_type=chat_type,
+            kinds=None if kinds is None else tuple(kinds),
+        )
+        return self._writer.write(task_id, change)
 
     def unsubscribe(self, task_id: str, *, platform: str, chat_id: str, thread_id: str = "") -> int:
         """No longer tell that chat; returns the change's seq. Durable on return. Raises UnknownTask."""
-        return self.write(task_id, Unsubscribe(platform=platform, chat_id=chat_id, thread_id=thread_id))
+        return self._writer.write(task_id, Unsubscribe(platform=platform, chat_id=chat_id, thread_id=thread_id))
 
-    def attach(self, task_id: str, file: str | os.PathLike, *, name: str | None = None, **fields: Any) -> int:
-        """Keep a copy of ``file`` with the task; returns the attachment's id.
+    def attach(
+        self,
+        task_id: str,
+        file: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        content_type: str | None = None,
+        uploaded_by: str | None = None,
+    ) -> int:
+        """Keep a copy of ``file``, 25 MiB at most, with the task; returns the attachment's id.
 
-        ``name``: what it is called there; None takes the file's own. ``fields``: content_type, uploaded_by. Raises
-        UnknownTask, AttachmentTooLarge, StorageError.
+        ``name``: what it is called there; None takes the file's own. ``content_type``: its MIME type. ``uploaded_by``:
+        who is shown. Raises UnknownTask, AttachmentTooLarge, StorageError.
         """
-        self._view_of(task_id)
-        encode_body(Attach(filename="-", stored_path="-", size=0, **fields))  # before a copy is made for nothing
+        self._writer.view_of(task_id)
+        row = Attach(filename="-", stored_path="-", size=0, content_type=content_type, uploaded_by=uploaded_by)
+        encode_body(row)  # before a copy is made for nothing
         stored = attachments.store(self.paths, task_id, file, name)
-        change = Attach(filename=stored.filename, stored_path=str(stored.path), size=stored.size, **fields)
-        return self.ask(task_id, change).answer["attachment_id"]
+        change = replace(row, filename=stored.filename, stored_path=str(stored.path), size=stored.size)
+        attachment_id: int = self._writer.ask(task_id, change).answer["attachment_id"]
+        return attachment_id
 
     def detach(self, task_id: str, attachment_id: int) -> bool:
         """Remove an attachment, and its file unless another attachment of the task names the same one; returns whether
         there was one. Raises UnknownTask."""
-        answer = self.ask(task_id, Detach(attachment_id=attachment_id)).answer
-        if answer["detached"] and not attachments.is_named(self.board, task_id, answer["stored_path"]):
+        answer = self._writer.ask(task_id, Detach(attachment_id=attachment_id)).answer
+        if not answer["detached"]:
+            return False
+        if not attachments.is_named(self.board, task_id, answer["stored_path"]):
             attachments.remove(self.paths, task_id, answer["stored_path"])
-        return answer["detached"]
+        return True
 
     def deliveries(
         self, *, kinds: Sequence[str] = DELIVERED_KINDS, lease_s: int = DELIVERY_LEASE_S
@@ -366,35 +451,74 @@ class Gateway(Writer):
 
         ``kinds``: of which events, where a subscription does not say. ``lease_s``: seconds, at most an hour, that no
         other process of this profile sends the same; a delivery that is neither acknowledged nor failed is due again
-        after that.
+        after that. Raises ValueError for another lease, Undecided, StorageError.
         """
-        return pending_deliveries(self, kinds, lease_s)
+        return pending_deliveries(self._writer, kinds, lease_s)
 
     def resend(self, letter: DeadLetter) -> Verdict:
-        """Deliver a dead letter after all. Raises Refused."""
-        return self.ask(letter.task_id, Resend(letter_id=letter.id))
+        """Deliver a dead letter after all, as ``board.dead_letters`` gave it. Raises Refused."""
+        return self._writer.ask(letter.task_id, Resend(letter_id=letter.id))
 
     def link(self, parent_id: str, child_id: str) -> Verdict:
         """``child_id`` waits for ``parent_id``. Raises Refused (a cycle), UnknownTask."""
-        self._view_of(parent_id)
-        return self.ask(child_id, Link(parent=parent_id))
+        self._writer.view_of(parent_id)
+        return self._writer.ask(child_id, Link(parent=parent_id))
 
     def unlink(self, parent_id: str, child_id: str) -> Verdict:
         """``child_id`` no longer waits for ``parent_id``. Raises Refused, UnknownTask."""
-        return self.ask(child_id, Unlink(parent=parent_id))
+        return self._writer.ask(child_id, Unlink(parent=parent_id))
+
+    # --- verdicts, and the end ---------------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Return when everything that this profile wrote so far has its verdict, so that what is read next has it.
+        Raises Undecided."""
+        self._writer.sync()
+
+    def wait_for_verdict(self, seq: int) -> Verdict:
+        """The verdict on this profile's change ``seq``, a refusal too, as soon as there is one. Raises Undecided."""
+        return self._writer.wait_for_verdict(seq)
+
+    def merge_now(self) -> None:
+        """Have everything that is there merged: by a pass made here, or, where a coordinator runs, by ringing it.
+        Raises the StorageErrors of a ledger or a board that cannot be used."""
+        self._writer.merge_now()
+
+    def settle(self) -> None:
+        """Have merged what was written, unless a coordinator that stays does it: the last step before ``close``, for
+        those who want to know whether it went well. Raises Undecided if no pass can be made."""
+        self._writer.settle()
+
+    def close(self) -> None:
+        """Settle what is not settled yet, and close the files. Raises nothing: what was written is durable, and
+        whatever keeps it from being merged now is said to whoever makes the next pass, and in the log."""
+        self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     # --- how ---------------------------------------------------------------------------------------------------
 
-    def _drawn(self, parents: Sequence[str] = (), **fields: Any) -> tuple[str, Create]:
+    def _drawn(self, title: str, parents: Sequence[str], fields: TaskFields) -> tuple[str, Create]:
         """The id of a new task, and the change that makes it. Raises UnknownTask for a parent."""
         for parent in parents:
-            self._view_of(parent)
+            self._writer.view_of(parent)
         new = new_task(self.profile)
-        return new.id, Create(parents=tuple(parents), salt=new.salt, **fields)
+        return new.id, Create(title=title, parents=tuple(parents), salt=new.salt, **fields)
+
+    def _planned(self, child: PlannedTask) -> PlannedChild:
+        new = new_task(self.profile)
+        fields: Any = child  # a list where a tuple is kept: both are the same JSON
+        return PlannedChild(id=new.id, salt=new.salt, **fields)
 
     def _made(self, task_id: str, change: Create) -> Made:
         try:
-            self._decided(task_id, change, self._view())
+            self._writer.ask_unseen(task_id, change)
         except Refused as refused:
             if refused.reason != "duplicate":
                 raise
@@ -402,22 +526,32 @@ class Gateway(Writer):
         return Made(task_id, is_new=True)
 
     def _run_of(self, verdict: Verdict) -> Run:
-        return self.board.run(verdict.answer["run_id"])
+        run = self.board.run(verdict.answer["run_id"])
+        if run is None:  # its task was deleted meanwhile
+            raise UnknownRun(run_id=verdict.answer["run_id"])
+        return run
 
     def _ended(self, verdict: Verdict, run_id: int | None) -> Verdict:
-        self._heartbeats.pop(run_id, None)
+        if run_id is not None:
+            self._heartbeats.pop(run_id, None)
         return verdict
 
-    def _room(self) -> tuple:
+    def _room(self) -> _Room:
         return self.board.open_runs(), tuple(self.board.settings().items())
 
     def _has_ready(self, profile: str) -> bool:
         """Whether it is worth asking for a task. An idle worker that asks again and again writes nothing."""
-        self._sync_first()
+        self._writer.sync_first()
         try:
-            return self.board.has_ready(profile) or (self._pass_or_ring() and self.board.has_ready(profile))
+            return self.board.has_ready(profile) or (self._writer.merge_now() and self.board.has_ready(profile))
         except BoardMissing:
             return False
+
+
+def _lease_s(run: Run) -> int:
+    """For how many seconds a sign of life lasts."""
+    signed_at = run.last_heartbeat_at or run.started_at
+    return (run.claim_expires or signed_at) - signed_at
 
 
 def _named(work: Run | Task | str) -> tuple[str | Task, int | None]:

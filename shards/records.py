@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, get_args
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal, Self, get_args
 
 Status = Literal["triage", "todo", "scheduled", "ready", "running", "blocked", "review", "done", "archived"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -20,15 +20,18 @@ TASK_JSON_KEYS = (
 )  # fmt: skip
 
 
-class _Record:
+@dataclass(frozen=True)
+class Record:
+    """A row of the board. Every time is in whole seconds since 1970, unless its name ends in ``_ms``."""
+
     # How a column's value becomes the field's, where it is not the same.
     _read: ClassVar[dict[str, Callable[[Any], Any]]] = {}
 
     @classmethod
-    def from_row(cls, row: sqlite3.Row):
+    def from_row(cls, row: sqlite3.Row) -> Self:
         """The record of a row that holds at least its columns."""
         found = dict(zip(row.keys(), row, strict=True))
-        values = {name: found[name] for name in cls.__match_args__}
+        values = {field.name: found[field.name] for field in fields(cls)}
         for name, read in cls._read.items():
             values[name] = read(values[name])
         return cls(**values)
@@ -42,20 +45,33 @@ def _parsed(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
-@dataclass(frozen=True)
-class Task(_Record):
-    """One task. Times are seconds since 1970.
+def _facts(text: str | None) -> Any:
+    return {} if text is None else json.loads(text)
 
-    ``owner`` may change it without looking first; ``epoch`` counts how often that moved; ``vector`` is the newest
-    deciding change of each profile that was applied to it, ``{profile: seq}``; ``run_claimer`` is the profile that
-    claimed the open run.
+
+@dataclass(frozen=True)
+class Task(Record):
+    """One task: Hermes's columns, in Hermes's order, and after them what the merge keeps.
+
+    ``assignee``: whose turn it is; None for nobody's. ``priority``: higher is sooner. ``created_by``: who is shown as
+    its maker. ``workspace_kind``: scratch, worktree or dir, and ``workspace_path`` where that lies. ``claim_lock``:
+    who claimed it, as Hermes shows it; ``claim_expires``: until when the open run is believed alive.
+    ``current_run_id``: the open run; None for none. ``worker_pid``: the process of its worker.
+    ``consecutive_failures``: runs that failed since one did not; ``max_retries``: how many block it, and None leaves
+    that to the board. ``max_runtime_seconds``: how long a run may take. ``skills``: what its worker loads.
+    ``goal_mode``: the worker goes on until the goal is reached, ``goal_max_turns`` turns at most. ``block_kind``: why
+    it is blocked, in a word; ``block_recurrences``: how often it was blocked for that again.
+
+    ``owner``: the profile that may change it without looking first. ``epoch``: how often that moved. ``vector``: the
+    newest deciding change of each profile that was applied to it, ``{profile: seq}``. ``run_claimer``: the profile
+    that claimed the open run.
     """
 
     id: str
     title: str
     body: str | None
     assignee: str | None
-    status: str
+    status: Status
     priority: int
     created_by: str | None
     created_at: int
@@ -101,12 +117,17 @@ class Task(_Record):
 
 
 @dataclass(frozen=True)
-class Run(_Record):
-    """One attempt at a task; open while ``ended_at`` is None."""
+class Run(Record):
+    """One attempt at a task; open while ``ended_at`` is None.
+
+    ``profile``: whose worker does it; None if an import brought it so. ``claim_expires``: until when it is believed
+    alive without a sign of life. ``worker_pid``: its worker's process. ``outcome``: how it ended, in a word.
+    ``summary``, ``metadata``: what its worker handed over. ``error``: why it failed.
+    """
 
     id: int
     task_id: str
-    profile: str
+    profile: str | None
     step_key: str | None
     status: str
     claim_lock: str | None
@@ -125,8 +146,8 @@ class Run(_Record):
 
 
 @dataclass(frozen=True)
-class Comment(_Record):
-    """Something said about a task. ``created_at``: seconds since 1970, as in every record."""
+class Comment(Record):
+    """Something said about a task. ``author``: who is shown, which need not be the profile that wrote it."""
 
     id: int
     task_id: str
@@ -136,8 +157,9 @@ class Comment(_Record):
 
 
 @dataclass(frozen=True)
-class Event(_Record):
-    """Something that became of a task. ``payload``: its facts, by the kind of the event."""
+class Event(Record):
+    """Something that became of a task. ``id``: events are numbered over the whole board, in the order of the ledger.
+    ``payload``: its facts, by the kind of the event. ``run_id``: the run that it is about, if it is about one."""
 
     id: int
     task_id: str
@@ -150,8 +172,13 @@ class Event(_Record):
 
 
 @dataclass(frozen=True)
-class Subscription(_Record):
-    """A chat that is told of a task. ``last_event_id``: its cursor, the newest event that it was told of."""
+class Subscription(Record):
+    """A chat that is told of a task.
+
+    ``platform``, ``chat_id``, ``thread_id`` ("" for none): the chat. ``user_id``, ``chat_type``: what else the gateway
+    that subscribed said of it. ``notifier_profile``: whose gateway delivers; None for nobody's yet. ``last_event_id``:
+    its cursor, the newest event that it was told of. ``delivery_metadata``: under ``kinds`` the events it wants.
+    """
 
     task_id: str
     platform: str
@@ -173,8 +200,9 @@ class Subscription(_Record):
 
 
 @dataclass(frozen=True)
-class Attachment(_Record):
-    """A file of a task. ``stored_path``: where its copy lies; ``size``: in bytes."""
+class Attachment(Record):
+    """A file of a task. ``filename``: what it is called there. ``stored_path``: where its copy lies. ``size``: in
+    bytes. ``uploaded_by``: who attached it."""
 
     id: int
     task_id: str
@@ -187,8 +215,9 @@ class Attachment(_Record):
 
 
 @dataclass(frozen=True)
-class DeadLetter(_Record):
-    """Events that could not be delivered to a chat, and why. ``resend``: somebody asked to try again."""
+class DeadLetter(Record):
+    """Events that could not be delivered to a chat, and why. ``profile``: whose gateway gave up, after ``attempts``.
+    ``resend``: somebody asked to try again."""
 
     id: int
     task_id: str
@@ -206,25 +235,30 @@ class DeadLetter(_Record):
 
 
 @dataclass(frozen=True)
-class Verdict(_Record):
+class Verdict(Record):
     """What became of the change ``(profile, seq)``: ``applied``, or ``refused`` with a reason and a sentence.
-    ``answer``: what it was given (a run's id, say), or the facts of the refusal."""
+
+    ``position``: of its entry in the ledger. ``at_ms``: when it was decided, by the coordinator's clock, in
+    milliseconds since 1970. ``answer``: what it was given (a run's id, say), or the facts of the refusal; empty if
+    there is nothing to say.
+    """
 
     profile: str
     seq: int
     position: int
     at_ms: int
-    verdict: str
+    verdict: Literal["applied", "refused"]
     reason: str | None
     sentence: str | None
-    answer: dict[str, Any] | None
+    answer: dict[str, Any]
 
-    _read = {"answer": _parsed}
+    _read = {"answer": _facts}
 
 
 @dataclass(frozen=True)
-class RefusedChange(_Record):
-    """A refused change, whole, with its verdict. ``body`` and ``seen`` are what its author wrote."""
+class RefusedChange(Record):
+    """A refused change, whole, with its verdict. ``body`` and ``seen`` are what its author wrote, at ``written_ms`` by
+    its own clock; ``at_ms``: when it was refused, by the coordinator's. Both in milliseconds since 1970."""
 
     position: int
     profile: str

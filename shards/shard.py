@@ -24,6 +24,7 @@ from kanban_shards.group_commit import GroupCommit, Request
 from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.pending import PendingChanges
 from kanban_shards.storage import connections, files, owners, sqlite
+from kanban_shards.storage.files import Identity
 from kanban_shards.storage.journals import Journal
 from kanban_shards.storage.locks import FileLock
 
@@ -46,6 +47,16 @@ _THIS_DELIVERY = "task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ?
 _OF_AN_ATTEMPT = "acknowledged, acknowledged_seq, upto, leased_until_ms, attempts, next_try_ms"
 
 
+class DeliveryKey(NamedTuple):
+    """What is delivered: what becomes of a task, to a chat, or once more the dead letter ``letter_id``, 0 for none."""
+
+    task_id: str
+    platform: str
+    chat_id: str
+    thread_id: str
+    letter_id: int
+
+
 @dataclass(frozen=True)
 class Attempt:
     """Where a delivery stands.
@@ -64,11 +75,11 @@ class Attempt:
 
 
 class Written(NamedTuple):
-    """A change that was appended: its seq and digest, and which file it was appended to (device, inode)."""
+    """A change that was appended: its seq and digest, and to which file; None if that was gone by then."""
 
     seq: int
     digest: str
-    file: tuple[int, int]
+    file: Identity | None
 
 
 class _Appended(NamedTuple):
@@ -88,7 +99,7 @@ class Shard:
         self.path = paths.shard(profile)
         self._lock = FileLock(paths.shard_lock(profile))
         self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
+        self._identity: Identity | None = None
         self._journal: Journal | None = None
         self._was_used = False
         self._pid = os.getpid()
@@ -107,11 +118,12 @@ class Shard:
     def still_holds(self, written: Written) -> bool:
         """Whether the shard is the file that the change was written to, or another one that has it all the same: a
         repair may give changes up, and their seqs are given again."""
-        if files.identity(self.path) == written.file:
+        found = files.identity(self.path)
+        if found is not None and found == written.file:
             return True
         with self._writing(View()) as connection:
             row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (written.seq,)).fetchone()
-            return row == (written.digest,)
+            return bool(row == (written.digest,))
 
     def heartbeat(self, run_id: int, view: View) -> None:
         """Note that the worker of ``run_id`` is alive now. Overwritten in place; not a change."""
@@ -120,12 +132,14 @@ class Shard:
             connection.execute("INSERT OR REPLACE INTO liveness (run_id, at_ms) VALUES (?, ?)", (run_id, now_ms))
             connection.execute("DELETE FROM liveness WHERE at_ms < ?", (now_ms - HEARTBEATS_KEPT_MS,))
 
-    def attempt(self, key: tuple, view: View) -> Attempt:
-        """Where the delivery ``key`` (task_id, platform, chat_id, thread_id, letter_id) stands."""
+    def attempt(self, key: DeliveryKey, view: View) -> Attempt:
+        """Where the delivery ``key`` stands."""
         with self._writing(view) as connection:
             return self._attempt(connection, key)
 
-    def lease_attempt(self, key: tuple, acknowledged: int, upto: int, now_ms: int, until_ms: int, view: View) -> int:
+    def lease_attempt(
+        self, key: DeliveryKey, acknowledged: int, upto: int, now_ms: int, until_ms: int, view: View
+    ) -> int:
         """Take the delivery of the events up to ``upto`` until ``until_ms``; returns the number of the attempt, counted
         from 1, or 0 if another process has it, its next try is later than ``now_ms``, or the newest event told is
         another than ``acknowledged``, so that another process told it meanwhile."""
@@ -140,7 +154,7 @@ class Shard:
             self._save_attempt(connection, key, taken)
         return taken.attempts
 
-    def save_attempt(self, key: tuple, attempt: Attempt, view: View) -> None:
+    def save_attempt(self, key: DeliveryKey, attempt: Attempt, view: View) -> None:
         """Remember how the delivery ended. Not a change: overwritten in place, but what was told stays told."""
         with self._writing(view) as connection, connections.transaction(connection):
             known = self._attempt(connection, key)
@@ -173,8 +187,7 @@ class Shard:
             return
         self._lock.acquire(LOCK_WAIT_S)
         try:
-            if self._connection is not None:
-                self._close_connection()
+            self._close_connection()
         finally:
             self._lock.close()
 
@@ -208,11 +221,10 @@ class Shard:
         self, connection: sqlite3.Connection, requests: list[Request[_Appended, Written]]
     ) -> tuple[tuple[int, str], list[Request[_Appended, Written]]]:
         """Where the shard ends, and those of the requests that may be appended there; the others get their error."""
-        behind: dict[tuple[int, str], ShardBehind | None] = {}
-        for merged in {_merged(request.asked.view) for request in requests}:
-            end, behind[merged] = self._end(connection, merged)
+        ends = {merged: self._end(connection, merged) for merged in {_merged(each.asked.view) for each in requests}}
         for request in requests:
-            request.error = behind[_merged(request.asked.view)]
+            _, request.error = ends[_merged(request.asked.view)]
+        end, _ = ends[_merged(requests[0].asked.view)]
         return end, [request for request in requests if request.error is None]
 
     def _next(self, end: tuple[int, str], asked: _Appended) -> Change:
@@ -267,17 +279,18 @@ class Shard:
         return self._connection
 
     @staticmethod
-    def _attempt(connection: sqlite3.Connection, key: tuple) -> Attempt:
+    def _attempt(connection: sqlite3.Connection, key: DeliveryKey) -> Attempt:
         row = connection.execute(f"SELECT {_OF_AN_ATTEMPT} FROM deliveries WHERE {_THIS_DELIVERY}", key).fetchone()
         return Attempt(*row) if row else Attempt()
 
     @staticmethod
-    def _save_attempt(connection: sqlite3.Connection, key: tuple, attempt: Attempt) -> None:
+    def _save_attempt(connection: sqlite3.Connection, key: DeliveryKey, attempt: Attempt) -> None:
         sql = "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         connection.execute(sql, (*key, *astuple(attempt)))
 
     def _close_connection(self) -> None:
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
         self._connection = None
         self._journal = None
 

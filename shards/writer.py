@@ -39,7 +39,7 @@ from kanban_shards.errors import (
 )
 from kanban_shards.paths import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
-from kanban_shards.shard import Attempt, Shard, Written
+from kanban_shards.shard import Attempt, DeliveryKey, Shard, Written
 from kanban_shards.storage.locks import FileLock, is_mine
 
 # While waiting for a verdict: how soon to look again although the bell did not ring.
@@ -56,8 +56,12 @@ _growing = tenacity.wait_exponential(multiplier=FIRST_LOOK_S, max=LONGEST_LOOK_S
 class Writer:
     """One process writing as ``profile``. Safe to use from several threads; not across a fork.
 
-    ``board``, ``home``: which board, as in ``BoardPaths.find``. ``patience_s``: how long a call waits for a verdict
-    before it raises Undecided; the change is written all the same. Raises InvalidName, UnknownBoard, StorageError.
+    ``board``, ``home``: which board of which Hermes home, as in ``BoardPaths.find``. ``patience_s``: for how many
+    seconds a call waits for a verdict before it raises Undecided; the change is written all the same. Raises
+    InvalidName, UnknownBoard, StorageError.
+
+    A ``task`` is given as its id, or as the Task that this process read; the change then says that its author had seen
+    just that. A ``change`` is one of shards/changes/kinds.py. Every call raises GatewayClosed after ``close``.
     """
 
     def __init__(
@@ -65,7 +69,7 @@ class Writer:
         profile: str,
         *,
         board: str | None = None,
-        home: str | os.PathLike | None = None,
+        home: str | os.PathLike[str] | None = None,
         patience_s: float = 30.0,
     ) -> None:
         self.profile = check_profile(profile)
@@ -92,25 +96,51 @@ class Writer:
     def write(self, task: str | Task, change: Body) -> int:
         """Append ``change`` and return its seq, without waiting for the verdict. Durable on return.
 
-        ``task``: its id, or the Task as this process read it; the change then says that its author had seen just that.
         Raises InvalidTaskId, UnknownTask, InvalidChange, TooLarge, StorageError.
         """
-        return self._add(_id_of(task), change, self._view_of(task))
+        return self._add(_id_of(task), change, self.view_of(task))
+
+    def write_unseen(self, task_id: str, change: Body) -> int:
+        """As ``write``, of a task that is not on the board: the one that ``change`` makes."""
+        return self._add(task_id, change, self._view())
 
     def ask(self, task: str | Task, change: Body) -> Verdict:
-        """Append ``change`` and return the verdict that it was applied. ``task`` as in ``write``; given an id, this
-        looks again and asks once more if all that it had not seen was the coordinator's own.
+        """Append ``change`` and return the verdict that it was applied. Given an id, this looks again and asks once
+        more if all that it had not seen was the coordinator's own.
 
-        Raises Refused, Undecided, and what ``write`` raises.
+        Raises Refused, Undecided, GivenUp, and what ``write`` raises.
         """
-        view = self._view_of(task)
+        view = self.view_of(task)
         try:
             return self._decided(_id_of(task), change, view)
         except Refused as refused:
             if not isinstance(task, str) or set(refused.answer.get("missed", ())) != {COORDINATOR}:
                 raise
         # A lease ran out, or a time had come, in the pass that decided this; nobody else changed the task.
-        return self._decided(task, change, self._view_of(task))
+        return self._decided(task, change, self.view_of(task))
+
+    def ask_unseen(self, task_id: str, change: Body) -> Verdict:
+        """As ``ask``, of a task that ``change`` makes, or, with ``""``, of none: then the board as a whole is meant, or
+        the coordinator chooses the task."""
+        return self._decided(task_id, change, self._view())
+
+    def heartbeat(self, run_id: int) -> None:
+        """Note in the shard that the worker of the run is alive now. Durable on return; no change, and no verdict.
+        Raises StorageError."""
+        self._shard.heartbeat(run_id, self._view())
+
+    def view_of(self, task: str | Task) -> View:
+        """What this process sees of the task. Raises InvalidTaskId, and UnknownTask unless the board has it, or will
+        have it when what is written now is merged."""
+        task_id = check_task_id(_id_of(task))
+        view = self._view(task_id)
+        if not view.has_task and not self._shard.has_unmerged_create(task_id, view):
+            self._pass_or_ring()
+            self.sync_first()
+            view = self._view(task_id)
+            if not view.has_task:
+                raise UnknownTask(task_id=task_id)
+        return view if isinstance(task, str) else replace(view, vector=task.vector, exactly=True)
 
     def sync(self) -> None:
         """Return when everything that this profile wrote so far has its verdict. Raises Undecided."""
@@ -118,27 +148,41 @@ class Writer:
         if head:
             self.wait_for_verdict(head)
 
-    def merge_now(self) -> None:
-        """Have everything that is there merged: by a pass made here, or, where a coordinator runs, by ringing it."""
+    def sync_first(self) -> None:
+        """``sync`` before anything is written. Raises EarlierUndecided: what has no verdict then is nothing of now."""
+        try:
+            self.sync()
+        except Undecided as error:
+            why = "the shard is quarantined" if isinstance(error, Quarantined) else error.why
+            raise EarlierUndecided(seq=error.seq, profile=self.profile, why=why) from error
+
+    def merge_now(self) -> bool:
+        """Have everything that is there merged: by a pass made here, or, where a coordinator runs, by ringing it.
+
+        Returns whether a pass was made here. Raises the StorageErrors of a ledger or a board that cannot be used.
+        """
         self._check_open()
-        self._pass_or_ring()
+        return self._pass_or_ring()
 
     def wait_for_verdict(self, seq: int) -> Verdict:
-        """The verdict on this profile's change ``seq``, as soon as there is one. Raises Undecided."""
+        """The verdict on this profile's change ``seq``, a refusal too, as soon as there is one. Raises Undecided after
+        ``patience_s``."""
         self._check_open()
         with self._bell() as bell, self._written(seq):
             return self._wait(seq, bell, time.monotonic() + self.patience_s)
 
-    def attempt(self, key: tuple) -> Attempt:
-        """What this profile's processes know of a delivery; see Shard.attempt."""
+    def attempt(self, key: DeliveryKey) -> Attempt:
+        """Where the delivery ``key`` stands, as this profile's processes know. Raises StorageError."""
         return self._shard.attempt(key, self._view())
 
-    def save_attempt(self, key: tuple, attempt: Attempt) -> None:
-        """Remember how a delivery ended."""
+    def save_attempt(self, key: DeliveryKey, attempt: Attempt) -> None:
+        """Remember how the delivery ``key`` ended. Raises StorageError."""
         self._shard.save_attempt(key, attempt, self._view())
 
-    def lease_attempt(self, key: tuple, acknowledged: int, upto: int, now_ms: int, until_ms: int) -> int:
-        """Take a delivery; see Shard.lease_attempt."""
+    def lease_attempt(self, key: DeliveryKey, acknowledged: int, upto: int, now_ms: int, until_ms: int) -> int:
+        """Take the delivery ``key`` of the events up to ``upto`` until ``until_ms``; ``acknowledged``: the newest that
+        the chat was told, as far as the caller knows. Times are milliseconds since 1970. Returns the number of the
+        attempt, counted from 1; 0 if it is not this process's turn (Shard.lease_attempt). Raises StorageError."""
         return self._shard.lease_attempt(key, acknowledged, upto, now_ms, until_ms, self._view())
 
     def settle(self) -> None:
@@ -219,11 +263,14 @@ class Writer:
         return None
 
     def _wait(self, seq: int, bell: Bell, until_s: float, task_id: str = "") -> Verdict:
+        def sleep(longest_s: float) -> None:
+            bell.wait(longest_s)
+
         attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda verdict: verdict is None),
+            retry=tenacity.retry_if_exception_type(tenacity.TryAgain),
             wait=self._until_next_look,
             stop=lambda _: time.monotonic() >= until_s,
-            sleep=bell.wait,
+            sleep=sleep,
         )
         try:
             return attempts(self._look_for_verdict, seq)
@@ -253,27 +300,6 @@ class Writer:
     def _until_next_look(self, state: tenacity.RetryCallState) -> float:
         """A daemon rings when it decided; where there is none, the lock may be free at any time, and nobody says so."""
         return LONGEST_LOOK_S if self._is_served else _growing(state)
-
-    def _view_of(self, task: str | Task) -> View:
-        """What this process sees of the task. Raises UnknownTask unless the board has it, or will have it when what
-        is written now is merged."""
-        task_id = check_task_id(_id_of(task))
-        view = self._view(task_id)
-        if not view.has_task and not self._shard.has_unmerged_create(task_id, view):
-            self._pass_or_ring()
-            self._sync_first()
-            view = self._view(task_id)
-            if not view.has_task:
-                raise UnknownTask(task_id=task_id)
-        return view if isinstance(task, str) else replace(view, vector=task.vector, exactly=True)
-
-    def _sync_first(self) -> None:
-        """``sync`` before anything is written. Raises EarlierUndecided: what has no verdict then is nothing of now."""
-        try:
-            self.sync()
-        except Undecided as error:
-            why = "the shard is quarantined" if isinstance(error, Quarantined) else error.why
-            raise EarlierUndecided(seq=error.seq, profile=self.profile, why=why) from error
 
     def _view(self, task_id: str = "") -> View:
         self._check_open()
@@ -308,11 +334,17 @@ class Writer:
         )
         attempts(lambda: self._pass_or_ring() or self._is_merged())
 
-    def _look_for_verdict(self, seq: int) -> Verdict | None:
+    def _look_for_verdict(self, seq: int) -> Verdict:
+        """Raises TryAgain while there is none."""
         verdict = self._verdict(seq)
         self._held_up_by = None
-        if verdict is not None:
-            return verdict
+        if verdict is None:
+            verdict = self._verdict_of_pass(seq)
+        if verdict is None:
+            raise tenacity.TryAgain
+        return verdict
+
+    def _verdict_of_pass(self, seq: int) -> Verdict | None:
         try:
             passed = self._pass_or_ring()
         except FileBusy as error:  # somebody has ledger or board locked, who may let go of it
@@ -386,4 +418,4 @@ class Writer:
 
 
 def _id_of(task: str | Task) -> str:
-    return task if isinstance(task, str) else getattr(task, "id", task)  # what is neither is no task's id
+    return task.id if isinstance(task, Task) else task

@@ -28,6 +28,7 @@ from kanban_shards.errors import Refused
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 from kanban_shards.records import Run, Task, Verdict
 from kanban_shards.shard import Written
+from kanban_shards.writer import Writer
 
 Answer = TypeVar("Answer")
 
@@ -64,11 +65,22 @@ class Journal:
 
 
 class Witness(Gateway):
-    """A gateway that notes each change as soon as it is durable, before anybody waits for its verdict, and each verdict
-    before anybody acts on it."""
+    """A gateway that notes what it writes and what it is told in ``journal``."""
 
     def __init__(self, profile: str, home: str, journal: Journal, board: str = DEFAULT_BOARD) -> None:
+        self._journal = journal
         super().__init__(profile, board=board, home=home)
+
+    def _open_writer(self, *given: Any, **where: Any) -> Writer:
+        return _WitnessWriter(self._journal, *given, **where)
+
+
+class _WitnessWriter(Writer):
+    """Notes each change as soon as it is durable, before anybody waits for its verdict, and each verdict before anybody
+    acts on it."""
+
+    def __init__(self, journal: Journal, *given: Any, **where: Any) -> None:
+        super().__init__(*given, **where)
         self._journal = journal
 
     def _append(self, task_id: str, change: Body, view: View) -> Written:

@@ -62,7 +62,9 @@ class Group(click.Group):
                 raise click.UsageError(f"{word!r} is not text: its bytes are not UTF-8.", ctx)
         return super().parse_args(ctx, args)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """The verb that is meant."""
         try:
             return super().resolve_command(ctx, args)
@@ -71,7 +73,7 @@ class Group(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs, each with the whole first sentence of its help."""
-        verbs = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        verbs = {name: verb for name in self.list_commands(ctx) if (verb := self.get_command(ctx, name))}
         with formatter.section("Commands"):
             formatter.write_dl(
                 [(name, verb.get_short_help_str(SENTENCE)) for name, verb in verbs.items() if not verb.hidden]
@@ -128,7 +130,8 @@ class LazyGroup(Group):
         if place is None:
             return None
         module, name = _function(cmd_name, place).split(":")
-        return getattr(import_module(module), name)
+        verb: click.Command = getattr(import_module(module), name)
+        return verb
 
 
 class Spreading(click.Command):
@@ -218,7 +221,8 @@ def misplaced_option(ctx: click.Context, error: click.NoSuchOption) -> click.Usa
     of: those stand before the verb."""
     for option in ctx.command.params:
         if isinstance(option, click.Option) and error.option_name in option.opts and not option.is_flag:
-            name, verb = error.option_name, error.ctx.command_path.removeprefix(ctx.command_path).strip()
+            path = error.ctx.command_path if error.ctx else ctx.command_path
+            name, verb = error.option_name, path.removeprefix(ctx.command_path).strip()
             right = f"{ctx.command_path} {name} {option.make_metavar(ctx)} {verb} …"
             return click.UsageError(f"{name} stands before the verb: {right}", error.ctx)
     return error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -16,8 +16,13 @@ LARGEST = 2**53
 # How a call says that a task is nobody's.
 NOBODY = ("none", "-", "null")
 
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any, Any]
+else:
+    ParamType = click.ParamType  # which older releases of click do not let subscribe
 
-class _Whole(click.ParamType):
+
+class _Whole(ParamType):
     """A whole number from ``least`` on, to ``most``."""
 
     name = "integer"
@@ -38,14 +43,17 @@ class _Whole(click.ParamType):
         return found
 
 
-class _WholeOrNone(_Whole):
+class _WholeOrNone(ParamType):
     """The same, or ``none``, which lifts a limit."""
 
     name = "N|none"
 
+    def __init__(self, least: int) -> None:
+        self._whole = _Whole(least)
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         """The number that ``value`` spells, or ``none``."""
-        return "none" if str(value).lower() in NOBODY else super().convert(value, param, ctx)
+        return "none" if str(value).lower() in NOBODY else self._whole.convert(value, param, ctx)
 
 
 class HomeFolder(click.Path):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar
 
 import click
 
@@ -14,6 +14,13 @@ from kanban_shards.cli import text
 from kanban_shards.cli.params import POSITIVE, HomeFolder, whom
 from kanban_shards.errors import InvalidTaskId, Refused, UnknownRun, UnknownTask, UsageError
 from kanban_shards.paths import profile_meant
+from kanban_shards.records import Run, Task, Verdict
+
+if TYPE_CHECKING:
+    from kanban_shards.gateway import Gateway
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 EXIT_CODES = """\b
 Exit codes:
@@ -44,20 +51,27 @@ class NoProfile(UsageError):
     verb: str
 
 
+class Where(TypedDict):
+    """Which board of which Hermes home; None for the user's own."""
+
+    board: str | None
+    home: str | None
+
+
 class Session:
     """One call of the command: which board, and as whom."""
 
     def __init__(self, profile: str | None, board: str | None, home: str | None) -> None:
         self.profile = profile
-        self.where = {"board": board, "home": home}
+        self.where: Where = {"board": board, "home": home}
         self.exits = contextlib.ExitStack()
-        self._gateway: Any = None
+        self._gateway: Gateway | None = None
 
     def board(self) -> Board:
         """The board, for reading."""
         return self.exits.enter_context(Board.open(**self.where))
 
-    def gateway(self):
+    def gateway(self) -> Gateway:
         """The gateway, for writing."""
         if self.profile is None:
             raise NoProfile(verb=click.get_current_context().info_name)
@@ -69,11 +83,11 @@ class Session:
         return self._gateway
 
 
-def once_more(verb: Callable) -> Callable:
+def once_more(verb: Callable[P, T]) -> Callable[P, T]:
     """Read again and retry once, where the task changed between the reading and the verdict."""
 
     @functools.wraps(verb)
-    def retrying(*args: Any, **kwargs: Any) -> Any:
+    def retrying(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return verb(*args, **kwargs)
         except Refused as refused:
@@ -84,7 +98,7 @@ def once_more(verb: Callable) -> Callable:
     return retrying
 
 
-def answer(as_json: bool, value: dict, said: str) -> None:
+def answer(as_json: bool, value: dict[str, Any], said: str) -> None:
     """Print ``value`` for programs, or ``said`` for people."""
     text.print_json(value) if as_json else text.say(said)
 
@@ -92,8 +106,8 @@ def answer(as_json: bool, value: dict, said: str) -> None:
 def each(
     as_json: bool,
     task_ids: Iterable[str],
-    said: str | Callable[[str, dict], str],
-    verb: Callable[[str], Any],
+    said: str | Callable[[str, dict[str, Any]], str],
+    verb: Callable[[str], Verdict | None],
 ) -> None:
     """``verb`` on each task; the others go on when one is refused, and the call ends as the last refusal says.
 
@@ -112,7 +126,7 @@ def each(
             if not as_json:
                 text.say(str(error), fg="red", err=True)
             continue
-        facts = (verdict.answer or {}) if verdict else {}
+        facts = verdict.answer if verdict else {}
         answers.append({"ok": True, "task_id": task_id, **facts})
         if not as_json:
             text.say(f"{said} {task_id}" if isinstance(said, str) else said(task_id, facts))
@@ -122,12 +136,20 @@ def each(
         click.get_current_context().exit(last.exit_code)
 
 
-def work_of(gateway: Any, task_id: str, run_id: int | None) -> Any:
+def task_of(gateway: Gateway, task_id: str) -> Task:
+    """The task, which the board has. Raises UnknownTask if it was deleted meanwhile."""
+    task = gateway.board.task(task_id)
+    if task is None:
+        raise UnknownTask(task_id=task_id)
+    return task
+
+
+def work_of(gateway: Gateway, task_id: str, run_id: int | None) -> Run | str:
     """What an outcome is about: the run ``run_id`` of the task, or the task itself."""
     return task_id if run_id is None else run_of(gateway, task_id, run_id)
 
 
-def run_of(gateway: Any, task_id: str, run_id: int | None) -> Any:
+def run_of(gateway: Gateway, task_id: str, run_id: int | None) -> Run:
     """The run ``run_id`` of the task; None means its open one. Raises UnknownTask, UnknownRun, NoOpenRun."""
     if run_id is None:
         return gateway.open_run(task_id)
@@ -139,7 +161,7 @@ def run_of(gateway: Any, task_id: str, run_id: int | None) -> Any:
     return run
 
 
-def others_run(gateway: Any, facts: dict[str, Any]) -> str:
+def others_run(gateway: Gateway, facts: dict[str, Any]) -> str:
     """For the end of a sentence: whose run a verdict ended, if it was another profile's."""
     run = gateway.board.run(facts["run_id"]) if facts.get("run_id") else None
     if run is None or run.profile in (None, gateway.profile):  # nobody's: it was never claimed
@@ -153,6 +175,6 @@ def assignee_meant(name: str | None) -> str | None:
     return None if found is None else profile_meant(found)
 
 
-def table(headers: tuple[str, ...], rows: list, nothing: str) -> None:
+def table(headers: tuple[str, ...], rows: Sequence[Sequence[object]], nothing: str) -> None:
     """Print ``rows`` as a table, or ``nothing`` if there are none."""
     text.print_table(headers, rows) if rows else text.say(nothing)

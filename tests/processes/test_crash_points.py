@@ -110,7 +110,6 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Ac
         with _unmerged(paths):
             bob.comment(task_id, "said later")
             bob.create("bob's")
-            bob._wrote_unmerged = False
     for account, kinds in (("amy", ("create", "comment")), ("bob", ("claim", "comment"))):
         for seq, kind in enumerate(kinds, 1):
             accounts[account].take(f"wrote {seq} {kind} {task_id}")

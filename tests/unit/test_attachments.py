@@ -79,7 +79,7 @@ def test_a_task_that_is_deleted_with_more_attachments_than_can_be_listed(gateway
     gateway.attach(task_id, file)
     row = Attach(filename="f", stored_path="\x01" * 1_000, size=1)
     for _ in range(2_850):
-        gateway.write(task_id, row)
+        gateway._writer.write(task_id, row)
     gateway.delete(task_id)
     assert kept(gateway) == []
     gateway.claim(gateway.create("goes on"))
@@ -190,7 +190,9 @@ def test_a_row_that_names_another_task_s_file(gateway: Gateway, home, file: Path
             own.symlink_to(theirs)
         else:
             (own / "folder").mkdir(parents=True)
-        number = evil.ask(forged, Attach(filename="x", stored_path=str(stored_path), size=5)).answer["attachment_id"]
+        number = evil._writer.ask(forged, Attach(filename="x", stored_path=str(stored_path), size=5)).answer[
+            "attachment_id"
+        ]
     gateway.delete(forged) if act == "delete" else gateway.detach(forged, number)
     assert only_copy.read_text() == "words"
     assert spelled == "through a link" or (own / "folder").is_dir()
@@ -213,7 +215,7 @@ def test_a_second_row_of_one_file(gateway: Gateway, home, file: Path) -> None:
     stored = Path(gateway.board.attachment(number).stored_path)
     again = str(stored.parent / ".." / task_id / stored.name)
     with Gateway("evil", home=home) as evil:
-        forged = evil.ask(task_id, Attach(filename="x", stored_path=again, size=5)).answer["attachment_id"]
+        forged = evil._writer.ask(task_id, Attach(filename="x", stored_path=again, size=5)).answer["attachment_id"]
     assert gateway.detach(task_id, forged)
     assert stored.read_text() == "words"
     assert gateway.detach(task_id, number)
@@ -227,7 +229,7 @@ def test_a_board_that_was_moved(gateway: Gateway, paths, tmp_path: Path, file: P
     folder = paths.attachments / task_id
     (folder / "report-1.txt").write_text("moved")
     row = Attach(filename="y", stored_path=str(tmp_path / "former home" / "report-1.txt"), size=5)
-    gateway.detach(task_id, gateway.ask(task_id, row).answer["attachment_id"])
+    gateway.detach(task_id, gateway._writer.ask(task_id, row).answer["attachment_id"])
     assert os.listdir(folder) == []
 
 

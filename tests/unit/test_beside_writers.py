@@ -56,9 +56,8 @@ def test_a_change_that_saw_what_came_later(
             bob.edit(task, title="on that")
             cleo.edit(task, title="and on that")
             if not is_merged:
-                bob._pass_or_ring = lambda: False
+                bob._writer._pass_or_ring = lambda: False
                 bob.comment(task, "not merged yet")
-                bob._wrote_unmerged = False
 
         before_copying("bob", write)
         made = make_backup(paths, paths.backups)
@@ -88,9 +87,8 @@ def test_a_forged_sight_is_said(paths: BoardPaths, home: str) -> None:
     with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
         task = amy.create("amy's")
         amy.sync()
-        bob._pass_or_ring = lambda: False
+        bob._writer._pass_or_ring = lambda: False
         bob.comment(task, "seen too much")
-        bob._wrote_unmerged = False
     with closing(sqlite3.connect(paths.shard("bob"))) as shard, shard:
         shard.execute("UPDATE changes SET seen = '{\"amy\":99}'")
     made = make_backup(paths, paths.backups)

@@ -37,8 +37,8 @@ def test_what_many_wait_for_costs_as_much_as_they_do(paths: BoardPaths, coordina
         if merged:
             coordinator.make_passes()
         for _ in range(20):
-            eve.write(parent, Complete())
-            eve.write(parent, Reopen())
+            eve._writer.write(parent, Complete())
+            eve._writer.write(parent, Reopen())
         amy.create("of another profile")
         report = coordinator.make_pass()
         decided = [decision.entry.change.profile for decision in report.decisions]
@@ -53,6 +53,6 @@ def test_what_costs_more_than_a_share_is_decided_all_the_same(paths: BoardPaths,
     with Gateway("eve", home=paths.folder) as eve:
         parent = _task_with_children(eve, 300)
         coordinator.make_passes()
-        eve.write(parent, Complete())
+        eve._writer.write(parent, Complete())
         (decision,) = coordinator.make_pass().decisions
     assert decision.applied

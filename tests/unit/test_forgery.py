@@ -181,9 +181,8 @@ def forge(paths: BoardPaths) -> Forger:
         task_id = amy.create("amy's")
         amy.comment(task_id, "merged")
         amy.sync()
-        amy._pass_or_ring = lambda: False  # nobody merges what follows
+        amy._writer._pass_or_ring = lambda: False  # nobody merges what follows
         amy.comment(task_id, "not merged yet")
-        amy._wrote_unmerged = False
     return Forger(paths, task_id)
 
 

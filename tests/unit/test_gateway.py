@@ -213,11 +213,11 @@ def test_closing_leaves_nothing(home: str, paths: BoardPaths) -> None:
         gateway.create("x")
         gateway.sync()
         assert list(paths.folder.glob("kanban-waiting.*"))
-        gateway._written_to = 1_000
-        gateway._pass_or_ring = lambda: 1 / 0
+        gateway._writer._written_to = 1_000
+        gateway._writer._pass_or_ring = lambda: 1 / 0
         with pytest.raises(ZeroDivisionError):
             gateway.close()
-        gateway._written_to = 0
+        gateway._writer._written_to = 0
     assert list(paths.folder.glob("kanban-waiting.*")) == []
 
 

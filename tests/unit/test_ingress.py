@@ -42,7 +42,7 @@ def test_what_can_name_no_profile_is_said_at_once(gateway: Gateway, name: str) -
     """Else the task would be nobody's, silently."""
     task_id = gateway.make("x").task_id
     triage = gateway.make("y", starts="triage").task_id
-    head = gateway._shard.head(gateway._view())
+    head = gateway._writer._shard.head(gateway._writer._view())
     for verb in (
         lambda: gateway.create("z", assignee=name),
         lambda: gateway.assign(task_id, name),
@@ -52,7 +52,7 @@ def test_what_can_name_no_profile_is_said_at_once(gateway: Gateway, name: str) -
     ):
         with pytest.raises(InvalidName, match="cannot name a profile"):
             verb()
-    assert gateway._shard.head(gateway._view()) == head
+    assert gateway._writer._shard.head(gateway._writer._view()) == head
 
 
 def test_the_commands_say_so_too(shell: Shell) -> None:

@@ -119,7 +119,7 @@ def test_repair_sets_it_aside_and_keeps_what_was_not_merged(
         closing(FileLock(paths.coordinator_lock)) as busy,
     ):
         busy.acquire(1)
-        gateway.write(gateway.board.tasks()[0].id, Comment(text="written, and not merged"))
+        gateway._writer.write(gateway.board.tasks()[0].id, Comment(text="written, and not merged"))
         name_in_journal(paths.shard("bob"), victim, hot)
     assert merge("repair", "bob")[0] == 0
     assert victim.exists()

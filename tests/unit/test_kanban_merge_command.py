@@ -175,7 +175,7 @@ def test_a_newer_ledger(paths: BoardPaths, kanban_merge, failed, task_id: str) -
 def test_once_waits_for_whoever_writes(paths: BoardPaths, home: str, kanban_merge, taken_for) -> None:
     """All that was acknowledged before the call is merged when it returns, though a process writes all the time."""
     with Gateway("amy", home=home) as amy:
-        seq = amy.write(amy.create("a task"), Comment(text="acknowledged"))
+        seq = amy._writer.write(amy.create("a task"), Comment(text="acknowledged"))
         with taken_for(paths.shard_lock("amy"), 0.5):
             done = kanban_merge("--once", "--json")
         assert (done.returncode, json.loads(done.stdout)["left"]) == (0, [])
@@ -191,7 +191,7 @@ def test_once_tells_what_it_had_to_leave(paths: BoardPaths, home: str, monkeypat
     monkeypatch.setattr(once, "BUSY_S", 0.01)
     paths.shard("bob").unlink()
     with Gateway("amy", home=home) as amy, closing(FileLock(paths.shard_lock("amy"))) as held:
-        amy._shard.append(new_task_id(), Create(title="x"), amy._view())
+        amy._writer._shard.append(new_task_id(), Create(title="x"), amy._writer._view())
         held.acquire(5)
         left = {each.profile: each.state for each in once.merge_once(paths).skipped}
         held.close()

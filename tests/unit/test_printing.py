@@ -58,7 +58,7 @@ def hostile(home: str, paths: BoardPaths, tmp_path: Path) -> str:
         amy.block(task_id, reason=f"why {HOSTILE}")
         amy.subscribe(task_id, platform="telegram", chat_id="4", chat_type="dm")
         file = {"filename": f"a{HOSTILE}", "stored_path": f"/nowhere/{HOSTILE}", "size": 5}
-        amy.ask(task_id, Attach(**file, content_type=f"text/{HOSTILE}", uploaded_by=f"bob{HOSTILE}"))
+        amy._writer.ask(task_id, Attach(**file, content_type=f"text/{HOSTILE}", uploaded_by=f"bob{HOSTILE}"))
         amy.sync()
     paths.logs.mkdir(parents=True)
     (paths.logs / f"{task_id}.log").write_text(f"began {HOSTILE}\n")

@@ -115,8 +115,8 @@ def test_whatever_the_rounds_the_board_is_the_ledgers(
             for _ in range(15):
                 gateway.create("waits", parents=[parent] if gateway is eve else ())
         for _ in range(3):
-            eve.write(parent, Complete())
-            eve.write(parent, Reopen())
+            eve._writer.write(parent, Complete())
+            eve._writer.write(parent, Reopen())
         first = coordinator.make_pass()
         assert {decision.entry.change.profile for decision in first.decisions} == {"amy", "eve"}
         assert first.more == (time_s == 0)
@@ -137,8 +137,8 @@ def test_a_profile_that_came_late_is_decided_before_what_is_costly_goes_on(
             eve.create("waits", parents=[parent])
         coordinator.make_passes()
         for _ in range(4):
-            eve.write(parent, Complete())
-            eve.write(parent, Reopen())
+            eve._writer.write(parent, Complete())
+            eve._writer.write(parent, Reopen())
         for _ in range(8):
             amy.create("of amy's")
             report = coordinator.make_pass()
@@ -154,8 +154,8 @@ def test_many_that_are_due_or_over_come_in_parts(
     with Gateway("amy", home=paths.folder) as amy:
         for _ in range(12):
             task_id = amy.create("later")
-            amy.write(task_id, Schedule(due_s=LATER_S))
-            amy.write(amy.create("runs"), Claim(lease_s=60))
+            amy._writer.write(task_id, Schedule(due_s=LATER_S))
+            amy._writer.write(amy.create("runs"), Claim(lease_s=60))
         coordinator.make_passes()
         monkeypatch.setattr(coordinator._clock, "now_ms", lambda: (LATER_S + 1) * 1000)
         kinds = []

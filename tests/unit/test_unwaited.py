@@ -86,17 +86,17 @@ def test_a_change_that_a_repair_gave_up_gets_no_other_ones_verdict(home: str, pa
     with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
         task_id = amy.create("amy's")
         amy.sync()
-        written = amy._shard.append(task_id, Comment(text="first"), amy._view(task_id))
+        written = amy._writer._shard.append(task_id, Comment(text="first"), amy._writer._view(task_id))
         with closing(sqlite3.connect(paths.shard("amy"))) as shard, shard:
             shard.execute("UPDATE changes SET digest = 'another' WHERE seq = ?", (written.seq,))
         with closing(locks.take(paths, locks.COMMAND, 1)) as lock:
             assert [change.seq for change in repair_shard(paths, lock, "amy").unmerged] == [written.seq]
-        amy._shard.append = lambda *given: written  # the call is still waiting for its verdict
+        amy._writer._shard.append = lambda *given: written  # the call is still waiting for its verdict
         with Gateway("amy", home=home) as another:
             assert another.comment(task_id, "in its place") == written.seq
             another.sync()
         with pytest.raises(GivenUp, match=f"Change {written.seq} of amy"):
-            amy.ask(task_id, Comment(text="first"))
+            amy._writer.ask(task_id, Comment(text="first"))
         assert bob.board.comments(task_id)[-1].body == "in its place"
 
 

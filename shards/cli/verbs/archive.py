@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from kanban_shards.changes.kinds import ReopenedStatus
 from kanban_shards.cli.groups import Spreading
 from kanban_shards.cli.session import Session, answer, each, json_option, once_more
 
@@ -32,7 +33,7 @@ def archive(session: Session, task_ids: tuple[str, ...], deleted_ids: tuple[str,
 @click.option("--reason", help="Why; kept with the event.")
 @json_option
 @click.pass_obj
-def reopen(session: Session, task_id: str, to: str, reason: str | None, as_json: bool) -> None:
+def reopen(session: Session, task_id: str, to: ReopenedStatus, reason: str | None, as_json: bool) -> None:
     """Take a task up again, whatever became of it. Ready tasks that relied on it being done wait again."""
     status = once_more(session.gateway().reopen)(task_id, to, reason).answer["status"]
     answer(as_json, {"ok": True, "task_id": task_id, "status": status}, f"Reopened {task_id}  ({status})")

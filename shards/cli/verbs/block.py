@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -17,6 +17,9 @@ from kanban_shards.cli.session import Session, each, json_option, once_more, oth
 from kanban_shards.errors import Refused, UnknownTask
 from kanban_shards.paths import check_task_id
 from kanban_shards.records import TERMINAL
+
+if TYPE_CHECKING:
+    from kanban_shards.gateway import Gateway
 
 ids_option = click.option(
     "--ids", "more_ids", multiple=True, metavar="TASK...", help="More tasks, for the same reason."
@@ -37,7 +40,7 @@ def block(
     task_id: str,
     reason: tuple[str, ...],
     more_ids: tuple[str, ...],
-    kind: str | None,
+    kind: BlockKind | None,
     run_id: int | None,
     as_json: bool,
 ) -> None:
@@ -54,7 +57,7 @@ def block(
         _remark(gateway, task_id, "BLOCKED", why)
         return verdict
 
-    def said(task_id: str, answer: dict) -> str:
+    def said(task_id: str, answer: dict[str, Any]) -> str:
         went = {
             "blocked": f"Blocked {task_id}",
             "todo": f"{task_id} → todo (dependency wait)",
@@ -92,7 +95,8 @@ def schedule(
     if at and after:
         raise click.UsageError("Say --at or --in, not both.")
     _check_one_run(run_id, more_ids)
-    due_s = moment(at) if at else int(time.time()) + seconds(after) if after else None
+    after_s = seconds(after)
+    due_s = moment(at) if at else int(time.time()) + after_s if after_s else None
     gateway, why = session.gateway(), joined(reason)
 
     def scheduled(task_id: str) -> Any:
@@ -164,7 +168,7 @@ def promote(
         click.get_current_context().exit(1)
 
 
-def _say_promoted(results: list[dict]) -> None:
+def _say_promoted(results: list[dict[str, Any]]) -> None:
     for result in results:
         if result["promoted"]:
             label, tag = ("Would promote", " (dry)") if result["dry_run"] else ("Promoted", "")
@@ -197,7 +201,7 @@ def _not_promotable(session: Session, task_id: str, force: bool) -> str | None:
     return None
 
 
-def _remark(gateway: Any, task_id: str, word: str, why: str | None) -> None:
+def _remark(gateway: Gateway, task_id: str, word: str, why: str | None) -> None:
     """Say on the task why it was done. Only once it was: a refused call leaves no trace that says otherwise."""
     if why is not None:
         gateway.wait_for_verdict(gateway.comment(task_id, f"{word}: {why}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -70,7 +71,7 @@ def list_boards(session: Session, include_archived: bool, as_json: bool) -> None
 @click.option("--default-workdir", metavar="DIR", help="Where tasks work that name no folder of their own.")
 @json_option
 @click.pass_obj
-def create(session: Session, slug: str, switch: bool, as_json: bool, **shown: str | None) -> None:
+def create(session: Session, /, slug: str, switch: bool, as_json: bool, **shown: str | None) -> None:
     """Make a board."""
     root = _root(session)
     is_new = home.create_board(root, slug, **shown)
@@ -189,7 +190,7 @@ def _current(session: Session) -> str:
     return paths.slug
 
 
-def _counted(board: dict) -> str:
+def _counted(board: dict[str, Any]) -> str:
     if "problem" in board:
-        return board["problem"]
+        return str(board["problem"])
     return ", ".join(f"{status} {count}" for status, count in board["counts"].items())

@@ -27,7 +27,7 @@ from kanban_shards.records import DeadLetter
 @click.option("--from-start", is_flag=True, help="Tell what happened before, too.")
 @json_option
 @click.pass_obj
-def notify_subscribe(session: Session, task_id: str, kinds: str | None, as_json: bool, **chat: Any) -> None:
+def notify_subscribe(session: Session, /, task_id: str, kinds: str | None, as_json: bool, **chat: Any) -> None:
     """Tell a chat what becomes of a task, from now on."""
     gateway = session.gateway()
     seq = gateway.subscribe(task_id, kinds=listed(kinds) or None, **chat)
@@ -47,7 +47,7 @@ def notify_subscribe(session: Session, task_id: str, kinds: str | None, as_json:
 @click.option("--thread-id", default="", metavar="ID")
 @json_option
 @click.pass_obj
-def notify_unsubscribe(session: Session, task_id: str, as_json: bool, **chat: Any) -> None:
+def notify_unsubscribe(session: Session, /, task_id: str, as_json: bool, **chat: Any) -> None:
     """No longer tell a chat."""
     gateway = session.gateway()
     verdict = gateway.wait_for_verdict(gateway.unsubscribe(task_id, **chat))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from kanban_shards.errors import DaemonMoved, InvalidName, KanbanError, Refused,
 from kanban_shards.paths import check_profile
 from kanban_shards.records import Run, Task
 from kanban_shards.workspaces import make_workspace, workspace_of
+
+if TYPE_CHECKING:
+    from kanban_shards.gateway import Gateway
 
 LIMITS = ("max_in_progress", "max_in_progress_per_profile", "failure_limit")
 # What a pass may decide because time went by, by the event that tells of it; as Hermes's dispatcher counts them.
@@ -32,9 +35,9 @@ NAMED = {"crashed": "crashed", "timed_out": "timed_out", "stale": "stale", "gave
               help="Failures in a row before a task is blocked; 2 if there is none.")  # fmt: skip
 @json_option
 @click.pass_obj
-def limits(session: Session, as_json: bool, **given: int | str | None) -> None:
+def limits(session: Session, /, as_json: bool, **given: int | str | None) -> None:
     """Show the limits of the board, or set some. They hold for every claim, whoever makes it."""
-    wanted = {name: None if value == "none" else value for name, value in given.items() if value is not None}
+    wanted = {name: None if isinstance(value, str) else value for name, value in given.items() if value is not None}
     found = session.gateway().set_limits(**wanted) if wanted else session.board().settings()
     if as_json:
         text.print_json({name: found.get(name) for name in LIMITS})
@@ -97,8 +100,8 @@ class Dispatch:
         self.capped: list[dict[str, Any]] = []
         self.refused: list[dict[str, str]] = []
         self.stopped_by: KanbanError | None = None
-        self._running: Counter[str] = Counter()
-        self._full: set[str] = set()
+        self._running: Counter[str | None] = Counter()
+        self._full: set[str | None] = set()
 
     def plan(self, most: int | None) -> None:
         """What would be claimed, as far as the board's present state tells."""
@@ -108,7 +111,7 @@ class Dispatch:
             except StorageError as error:
                 self._refuse(task, "spawn_failed", error)
 
-    def claim(self, gateway: Any, most: int | None) -> None:
+    def claim(self, gateway: Gateway, most: int | None) -> None:
         """Claim what there is; the coordinator decides each. What was claimed before an error is to be started all the
         same: ``stopped_by`` holds the error."""
         for task in self._worth_asking_for(most):
@@ -119,7 +122,7 @@ class Dispatch:
                 self.stopped_by = error
                 return
 
-    def _claim(self, gateway: Any, task: Task) -> None:
+    def _claim(self, gateway: Gateway, task: Task) -> None:
         try:
             run = once_more(gateway.claim)(task.id, runs_as=task.assignee)
         except UnknownTask as error:
@@ -133,7 +136,7 @@ class Dispatch:
         else:
             self._place(gateway, task, run)
 
-    def _place(self, gateway: Any, task: Task, run: Run) -> None:
+    def _place(self, gateway: Gateway, task: Task, run: Run) -> None:
         """A run without a place to work at ends as one whose worker could not be started, as in Hermes."""
         try:
             workspace = make_workspace(gateway.paths, task)

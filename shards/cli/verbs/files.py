@@ -39,6 +39,8 @@ def attach(
         task_id, expanded(path), name=name, content_type=kind, uploaded_by=author or gateway.profile
     )
     kept = gateway.board.attachment(number)
+    if kept is None:  # removed meanwhile
+        raise UnknownAttachment(attachment_id=number)
     said = f"Attached {kept.filename} to {task_id} (attachment {number}, {wording.many(kept.size, 'byte')})"
     answer(as_json, {"ok": True, "attachment_id": number, **kept.as_dict()}, said)
 

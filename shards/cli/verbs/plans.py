@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from kanban_shards.arguments import PlannedTask, SpecifyFields
 from kanban_shards.cli import text
 from kanban_shards.cli.params import whole_text
 from kanban_shards.cli.session import Session, assignee_meant, json_option, once_more
 from kanban_shards.errors import InvalidChange, KanbanError, Refused, UnknownTask
+
+if TYPE_CHECKING:
+    from kanban_shards.gateway import Gateway
 
 # Does it to one task; returns facts for programs and a sentence for people.
 Verb = Callable[[str], tuple[dict[str, Any], str]]
@@ -56,8 +60,13 @@ def specify(
         raise click.UsageError("Name a task, or say --all.")
     if body is not None and body_file is not None:
         raise click.UsageError("Say --body or --body-file, not both.")
-    given = {"title": title, "body": whole_text(body_file) if body_file else body}
-    given = {name: value for name, value in given.items() if value is not None}
+    given: SpecifyFields = {}
+    if title is not None:
+        given["title"] = title
+    if body_file is not None:
+        given["body"] = whole_text(body_file)
+    elif body is not None:
+        given["body"] = body
     if all_triage and given:
         raise click.UsageError("--title and --body belong to one task.")
     if assignee is not None:
@@ -65,12 +74,12 @@ def specify(
     gateway = session.gateway()
     given["author"] = author or gateway.profile
 
-    def specified(task_id: str) -> tuple[dict, str]:
+    def specified(task_id: str) -> tuple[dict[str, Any], str]:
         status = once_more(gateway.specify)(task_id, **given).answer["status"]
         retitled = f" — retitled: {title!r}" if title else ""
         return {"reason": "specified", "status": status}, f"Specified {task_id} → {status}{retitled}"
 
-    tasks = _in_triage(gateway, tenant) if all_triage else [task_id]
+    tasks = [task_id] if task_id else _in_triage(gateway, tenant)
     _each_line(as_json, tasks, specified, "specified", {"new_title": title})
 
 
@@ -111,30 +120,33 @@ def decompose(
     if bool(task_id) == all_triage:
         raise click.UsageError("Name a task, or say --all.")
     told = _parsed(whole_text(plan))
-    plans = _plans(told) if all_triage else {task_id: _children(told)}
+    plans = {task_id: _children(told)} if task_id else _plans(told)
     gateway = session.gateway()
-    how = {
-        "root_assignee": assignee_meant(root_assignee),
-        "author": author or gateway.profile,
-        "auto_promote": not no_promote,
-    }
+    root_owner = assignee_meant(root_assignee)
 
-    def decomposed(task_id: str) -> tuple[dict, str]:
+    def decomposed(task_id: str) -> tuple[dict[str, Any], str]:
         if task_id not in plans:
             raise NotPlanned(task_id=task_id)
-        ids = once_more(gateway.decompose)(task_id, plans[task_id], **how)
+        ids = once_more(gateway.decompose)(
+            task_id,
+            plans[task_id],
+            root_assignee=root_owner,
+            author=author or gateway.profile,
+            auto_promote=not no_promote,
+        )
         said = f"Decomposed {task_id} → {len(ids)} children ({', '.join(ids)}); root promoted to todo"
         return {"reason": "decomposed", "child_ids": ids}, said
 
     usual = {"fanout": True, "child_ids": None, "new_title": None}
-    _each_line(as_json, _in_triage(gateway, tenant) if all_triage else [task_id], decomposed, "decomposed", usual)
+    tasks = [task_id] if task_id else _in_triage(gateway, tenant)
+    _each_line(as_json, tasks, decomposed, "decomposed", usual)
 
 
-def _in_triage(gateway: Any, tenant: str | None) -> list[str]:
+def _in_triage(gateway: Gateway, tenant: str | None) -> list[str]:
     return [task.id for task in gateway.board.tasks(status="triage", tenant=tenant)]
 
 
-def _each_line(as_json: bool, task_ids: list[str], verb: Verb, word: str, usual: dict) -> None:
+def _each_line(as_json: bool, task_ids: list[str], verb: Verb, word: str, usual: dict[str, Any]) -> None:
     """``verb`` on each task, and one line about it; the call ends with 1 if none of them went well."""
     if not task_ids:
         text.print_json_line({word: 0, "total": 0}) if as_json else text.say("No triage tasks.")
@@ -142,7 +154,7 @@ def _each_line(as_json: bool, task_ids: list[str], verb: Verb, word: str, usual:
         click.get_current_context().exit(1)
 
 
-def _line(as_json: bool, task_id: str, verb: Verb, usual: dict) -> bool:
+def _line(as_json: bool, task_id: str, verb: Verb, usual: dict[str, Any]) -> bool:
     """``verb`` on the task, and one line about it; returns whether it went well."""
     try:
         facts, said = verb(task_id)
@@ -165,27 +177,28 @@ def _parsed(plan: str) -> Any:
         raise InvalidChange(kind="plan", problem=f"not JSON: {error}") from error
 
 
-def _plans(told: Any) -> dict[str, list[dict[str, Any]]]:
+def _plans(told: Any) -> dict[str, list[PlannedTask]]:
     """A plan for each of several tasks."""
     if not isinstance(told, dict):
         raise InvalidChange(kind="plan", problem="a JSON object is needed, with a list for each task's id")
     return {task_id: _children(children) for task_id, children in told.items()}
 
 
-def _children(children: Any) -> list[dict[str, Any]]:
+def _children(children: Any) -> list[PlannedTask]:
     """The tasks of a plan. Raises InvalidChange, naming the one that is wrong."""
     if not isinstance(children, list) or not children:
         raise InvalidChange(kind="plan", problem="a JSON list of tasks is needed")
     return [_child(number, child) for number, child in enumerate(children)]
 
 
-def _child(number: int, child: Any) -> dict[str, Any]:
+def _child(number: int, child: Any) -> PlannedTask:
     if not isinstance(child, dict) or "title" not in child:
         raise InvalidChange(kind="plan", problem=f"task {number} is not an object with a title")
     if unknown := sorted(child.keys() - CHILD_KEYS):
         problem = f"task {number} has {', '.join(unknown)}, and only {', '.join(sorted(CHILD_KEYS))} mean anything"
         raise InvalidChange(kind="plan", problem=problem)
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in child.items()}
+    given: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in child.items()}
     if isinstance(given.get("assignee"), str):
         given["assignee"] = assignee_meant(given["assignee"])
-    return given
+    planned: PlannedTask = given  # the values are checked where the change is
+    return planned

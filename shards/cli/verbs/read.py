@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -19,8 +19,13 @@ from kanban_shards.errors import UnknownTask
 from kanban_shards.paths import check_task_id, spellings
 from kanban_shards.records import STATUSES, Event, Run, Task
 
+if TYPE_CHECKING:
+    from kanban_shards.bell import Bell
 
-def runs_options(verb: Callable) -> Callable:
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+
+def runs_options(verb: Verb) -> Verb:
     """The options that choose among a task's runs."""
     name = click.option("--state-name", metavar="VALUE", help="With --state-type: only runs whose column says this.")
     kind = click.option("--state-type", type=click.Choice(["status", "outcome"]),
@@ -48,7 +53,7 @@ interval_option = click.option(
 @json_option
 @click.pass_obj
 def list_tasks(
-    session: Session, mine: bool, assignee: str | None, limit: int | None, as_json: bool, **filters: Any
+    session: Session, /, mine: bool, assignee: str | None, limit: int | None, as_json: bool, **filters: Any
 ) -> None:
     """Show the tasks. Reads only: nothing is promoted or merged by it."""
     if mine and assignee is None:
@@ -65,8 +70,8 @@ def list_tasks(
         rows = [(task.id, task.status, task.priority, task.assignee, task.tenant, task.title) for task in tasks]
         text.print_table(("TASK", "STATUS", "PRI", "ASSIGNEE", "TENANT", "TITLE"), rows)
     else:
-        rows = [(task.id, task.status, task.priority, task.assignee, task.title) for task in tasks]
-        table(("TASK", "STATUS", "PRI", "ASSIGNEE", "TITLE"), rows, "No tasks.")
+        plain = [(task.id, task.status, task.priority, task.assignee, task.title) for task in tasks]
+        table(("TASK", "STATUS", "PRI", "ASSIGNEE", "TITLE"), plain, "No tasks.")
 
 
 @click.command()
@@ -214,7 +219,7 @@ def watch(
 class _Slow:
     """A bell after which nobody looks for a while, so that what is new meanwhile is shown in one go."""
 
-    def __init__(self, bell: Any, interval_s: float) -> None:
+    def __init__(self, bell: Bell, interval_s: float) -> None:
         self._bell = bell
         self._interval_s = interval_s
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -18,11 +18,15 @@ from kanban_shards.cli.session import (
     others_run,
     run_of,
     run_option,
+    task_of,
     work_of,
 )
 from kanban_shards.errors import NEEDS_ATTENTION, Refused, StorageError
-from kanban_shards.records import Task
+from kanban_shards.records import Task, Verdict
 from kanban_shards.workspaces import make_workspace
+
+if TYPE_CHECKING:
+    from kanban_shards.gateway import Gateway
 
 
 @click.command()
@@ -34,7 +38,7 @@ from kanban_shards.workspaces import make_workspace
 @json_option
 @click.pass_obj
 @once_more
-def claim(session: Session, task_id: str | None, take_next: bool, as_json: bool, **how: Any) -> None:
+def claim(session: Session, /, task_id: str | None, take_next: bool, as_json: bool, **how: Any) -> None:
     """Start work on a ready task, or on the review of one. Whoever loses a race is told who won.
 
     Prints the folder to work in, which is there then; a git worktree is left to git. Where it cannot be made, the task
@@ -44,13 +48,13 @@ def claim(session: Session, task_id: str | None, take_next: bool, as_json: bool,
         both = "Name a task or say --next, and not both." if take_next else "Name a task, or say --next."
         raise click.UsageError(both)
     gateway = session.gateway()
-    run = gateway.claim_next(**how) if take_next else gateway.claim(task_id, **how)
+    run = gateway.claim_next(**how) if task_id is None else gateway.claim(task_id, **how)
     if run is None:
         full = gateway.held_up_by
         said = f"Tasks are ready, but {full}; `kanban limits` shows it." if full else "Nothing is ready for you."
         answer(as_json, {"ok": True, "run": None, "held_up_by": full}, said)
         return
-    task = gateway.board.task(run.task_id)
+    task = task_of(gateway, run.task_id)
     workspace, problem = _place(gateway, task)
     said = f"Claimed {run.task_id}  (run {run.id}: {wording.clip(task.title)})"
     if workspace or problem:
@@ -67,7 +71,7 @@ def claim(session: Session, task_id: str | None, take_next: bool, as_json: bool,
         click.get_current_context().exit(NEEDS_ATTENTION)
 
 
-def _place(gateway: Any, task: Task) -> tuple[str | None, str | None]:
+def _place(gateway: Gateway, task: Task) -> tuple[str | None, str | None]:
     """Where the task is worked on, or what is wrong with that place."""
     try:
         workspace = make_workspace(gateway.paths, task)
@@ -85,7 +89,7 @@ def heartbeat(session: Session, task_id: str, note: str | None, as_json: bool) -
     """Send a heartbeat of my run on a task. Ends with 1 once the run is over, so that the worker stops."""
     gateway = session.gateway()
     run = gateway.open_run(task_id)
-    claimer = gateway.board.task(task_id).run_claimer
+    claimer = task_of(gateway, task_id).run_claimer
     if gateway.profile not in (run.profile, claimer):
         sentence = f"run {run.id} of {task_id} belongs to {run.profile}, claimed by {claimer}"
         raise Refused(reason="not_your_run", sentence=sentence, answer={})
@@ -136,14 +140,17 @@ def complete(
     """
     if len(task_ids) > 1 and (summary or metadata or created_cards or run_id):
         raise click.UsageError("--summary, --metadata, --created-card and --run belong to one task.")
-    given = {"result": result, "summary": summary, "created_cards": created_cards}
-    given["metadata"] = None if metadata is None else json_object(metadata)
+    kept = None if metadata is None else json_object(metadata)
     gateway = session.gateway()
+
+    def completed(task_id: str) -> Verdict:
+        work = work_of(gateway, task_id, run_id)
+        return gateway.complete(work, result=result, summary=summary, metadata=kept, created_cards=created_cards)
 
     def said(task_id: str, facts: dict[str, Any]) -> str:
         return f"Completed {task_id}{others_run(gateway, facts)}"
 
-    each(as_json, task_ids, said, lambda task_id: gateway.complete(work_of(gateway, task_id, run_id), **given))
+    each(as_json, task_ids, said, completed)
 
 
 @click.command()
@@ -202,7 +209,7 @@ def reclaim(session: Session, task_id: str, reason: str | None, as_json: bool) -
 def fail(
     session: Session,
     task_id: str,
-    outcome: str,
+    outcome: Outcome,
     error: tuple[str, ...],
     exit_code: int | None,
     cooldown: str | None,
@@ -213,10 +220,10 @@ def fail(
 
     The task is ready again, or, after too many failures in a row, blocked for a person to look at.
     """
-    facts = {"exit_code": exit_code, "cooldown_s": seconds(cooldown)}
+    cooldown_s = seconds(cooldown)
     gateway = session.gateway()
     run = run_of(gateway, task_id, run_id)
-    found = gateway.fail(run, outcome, joined(error), **facts).answer
+    found = gateway.fail(run, outcome, joined(error), exit_code=exit_code, cooldown_s=cooldown_s).answer
     value = {"ok": True, "task_id": task_id, "run_id": run.id, "outcome": outcome, **found}
     in_a_row = f"{wording.many(found['failures'], 'failure')} in a row"
     answer(as_json, value, f"{task_id} {outcome}: {found['status']}, {in_a_row}")

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kanban_shards import wording
 from kanban_shards.cli import text
-from kanban_shards.cli.params import listed
+from kanban_shards.cli.params import ParamType, listed
 from kanban_shards.cli.session import Session, json_option, once_more
 from kanban_shards.errors import KanbanError, Refused
 from kanban_shards.paths import profile_meant
+
+if TYPE_CHECKING:
+    from kanban_shards.gateway import Gateway
 
 BLACKBOARD = "[swarm:blackboard] "
 ROOT_TITLE_LENGTH = 80
@@ -33,7 +36,7 @@ class SwarmWorker:
     skills: tuple[str, ...]
 
 
-class _WorkerType(click.ParamType):
+class _WorkerType(ParamType):
     name = "profile:title[:skill,skill]"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> SwarmWorker:
@@ -57,6 +60,7 @@ class _WorkerType(click.ParamType):
 @click.pass_obj
 def swarm(
     session: Session,
+    /,
     goal: str,
     workers: tuple[SwarmWorker, ...],
     verifier: str,
@@ -95,7 +99,7 @@ def swarm(
     text.say(f"Synthesizer: {topology['synthesizer_id']}")
 
 
-def _root(gateway: Any, goal: str, key: str | None, common: dict[str, Any]) -> str:
+def _root(gateway: Gateway, goal: str, key: str | None, common: dict[str, Any]) -> str:
     return gateway.create(
         f"Swarm: {wording.clip(goal, ROOT_TITLE_LENGTH)}",
         body=f"The root of a swarm. It is done from the beginning, and stays its blackboard.\n\nGoal:\n{goal}",
@@ -106,7 +110,7 @@ def _root(gateway: Any, goal: str, key: str | None, common: dict[str, Any]) -> s
 
 
 def _make(
-    gateway: Any,
+    gateway: Gateway,
     root_id: str,
     goal: str,
     key: str | None,
@@ -157,7 +161,7 @@ def _make(
     return topology
 
 
-def _finish_root(gateway: Any, root_id: str, metadata: dict[str, Any]) -> None:
+def _finish_root(gateway: Gateway, root_id: str, metadata: dict[str, Any]) -> None:
     said = "The swarm is laid out; this task stays its blackboard."
     try:
         once_more(gateway.complete)(root_id, summary=said, metadata=metadata)
@@ -166,7 +170,7 @@ def _finish_root(gateway: Any, root_id: str, metadata: dict[str, Any]) -> None:
             raise
 
 
-def _topology(gateway: Any, root_id: str) -> dict[str, Any] | None:
+def _topology(gateway: Gateway, root_id: str) -> dict[str, Any] | None:
     """What the blackboard says of a swarm that was made before."""
     for comment in reversed(gateway.board.comments(root_id)):
         if not comment.body.startswith(BLACKBOARD):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from kanban_shards.boards import read_metadata
+from kanban_shards.changes.kinds import Start, WorkspaceKind
 from kanban_shards.cli.params import POSITIVE, POSITIVE_OR_NONE, joined, json_object, seconds, whom
-from kanban_shards.cli.session import Session, answer, assignee_meant, json_option, once_more
-from kanban_shards.errors import NotLinked, Refused, UnknownTask
+from kanban_shards.cli.session import Session, answer, assignee_meant, json_option, once_more, task_of
+from kanban_shards.errors import NotLinked, Refused
 from kanban_shards.paths import expanded
+
+if TYPE_CHECKING:
+    from kanban_shards.gateway import Gateway
 
 _HAS_KEY = "Nothing was created: {task.id}, by {task.created_by}, has the idempotency key already"
 
@@ -45,6 +49,7 @@ _HAS_KEY = "Nothing was created: {task.id}, by {task.created_by}, has the idempo
 @click.pass_obj
 def create(
     session: Session,
+    /,
     title: str,
     assignee: str | None,
     workspace: str,
@@ -61,20 +66,19 @@ def create(
     gateway = session.gateway()
     if kind == "worktree" and path is None:
         path = read_metadata(gateway.paths)["default_workdir"]
-    starts = "blocked" if initial_status == "blocked" else "triage" if triage else None
-    given = {
-        "starts": starts,
-        "assignee": assignee_meant(assignee),
-        "workspace_kind": kind,
-        "workspace_path": path,
-        "branch_name": _branch(branch_name, kind),
-        "max_runtime_seconds": seconds(max_runtime),
-        "skills": skills or None,
-    }
-    made = gateway.make(title, **given, **fields)
-    task = gateway.board.task(made.task_id)
-    if task is None:  # deleted meanwhile
-        raise UnknownTask(task_id=made.task_id)
+    starts: Start | None = "blocked" if initial_status == "blocked" else "triage" if triage else None
+    made = gateway.make(
+        title,
+        starts=starts,
+        assignee=assignee_meant(assignee),
+        workspace_kind=kind,
+        workspace_path=path,
+        branch_name=_branch(branch_name, kind),
+        max_runtime_seconds=seconds(max_runtime),
+        skills=skills or None,
+        **fields,
+    )
+    task = task_of(gateway, made.task_id)
     facts = f"({task.status}, assignee={task.assignee or '-'})"
     said = f"Created {task.id}  {facts}" if made.is_new else f"{_HAS_KEY.format(task=task)}  {facts}"
     answer(as_json, {**task.as_hermes(), "created": made.is_new}, said)
@@ -133,6 +137,7 @@ def reassign(session: Session, task_id: str, profile: str, reclaim: bool, reason
 @click.pass_obj
 def edit(
     session: Session,
+    /,
     task_id: str,
     max_runtime: str | None,
     max_retries: int | str | None,
@@ -205,9 +210,10 @@ def comment(
     answer(as_json, value, f"Comment added to {task_id}  (comment {number})")
 
 
-def _workspace(told: str) -> tuple[str, str | None]:
-    kind, colon, path = (part.strip() for part in told.partition(":"))
-    if kind not in ("scratch", "worktree", "dir") or (kind == "scratch" and colon) or (kind == "dir" and not colon):
+def _workspace(told: str) -> tuple[WorkspaceKind, str | None]:
+    word, colon, path = (part.strip() for part in told.partition(":"))
+    kind = next((kind for kind in get_args(WorkspaceKind) if kind == word), None)
+    if kind is None or (kind == "scratch" and colon) or (kind == "dir" and not colon):
         raise click.BadParameter(f"{told!r} is not a workspace; write scratch, worktree, worktree:PATH or dir:PATH.")
     if colon and not path:
         raise click.BadParameter(f"{told!r} lacks the path after the colon.")
@@ -225,7 +231,7 @@ def _branch(name: str | None, kind: str) -> str | None:
     return branch
 
 
-def _reclaimed(gateway: Any, task_id: str, reason: str | None) -> bool:
+def _reclaimed(gateway: Gateway, task_id: str, reason: str | None) -> bool:
     """Whether there was a run to take the task away from."""
     try:
         once_more(gateway.reclaim)(task_id, reason)
