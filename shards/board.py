@@ -63,9 +63,12 @@ _EYES = (
 
 
 class Board:
-    """A board opened for reading. Safe to use from several threads; cheap to keep open, and it holds nobody up.
+    """A board opened for reading. Safe to use from several threads, not across a fork; cheap to keep open, and it holds
+    nobody up. Use it as a context manager, or ``close`` it.
 
-    ``Board.open()`` finds the user's board; ``Board(paths)`` takes the one at ``paths``.
+    ``Board.open()`` finds the user's board; ``Board(paths)`` takes the one at ``paths``, which is opened by the first
+    read. What every read may raise: BoardMissing, the StorageErrors of a file that cannot be read, Forked, and
+    TypeError for what no column can be compared with.
     """
 
     def __init__(self, paths: BoardPaths) -> None:
@@ -78,9 +81,10 @@ class Board:
 
     @classmethod
     def open(cls, *, board: str | None = None, home: str | os.PathLike[str] | None = None) -> Board:
-        """The board ``board`` of the Hermes home ``home``; None means the user's own (shards/paths.py).
+        """The board ``board``, by its slug, of the Hermes home ``home``, a folder; None means the user's own
+        (shards/paths.py).
 
-        Raises BoardMissing, UnknownBoard and the StorageErrors of a file that cannot be read.
+        Raises InvalidName, UnknownBoard, BoardMissing, and the StorageErrors of a file that cannot be read.
         """
         opened = cls(BoardPaths.find(board, home))
         opened.paths.require_board()
@@ -106,8 +110,13 @@ class Board:
         sort: str = "priority-desc",
         limit: int | None = None,
     ) -> list[Task]:
-        """The tasks that match every filter given, in the order ``sort`` (a key of SORTS). ``assignee``: as it is
-        said, or as profiles are spelled."""
+        """The tasks that match every filter that is not None, in the order ``sort`` (a key of SORTS).
+
+        ``assignee``: as it is said, or as profiles are spelled. ``session_id``: the chat that it came from.
+        ``workflow_template_id``, ``current_step_key``: what an import brought. ``include_archived``: archived ones,
+        too, which else only ``status="archived"`` gives. ``limit``: the first so many; None for all. Raises ValueError
+        for an order that there is not.
+        """
         if sort not in SORTS:
             raise ValueError(f"{sort!r} is no order of tasks; there are {', '.join(SORTS)}")
         wanted = {
@@ -162,7 +171,8 @@ class Board:
         return self._all(Run, "SELECT * FROM task_runs WHERE task_id = ? ORDER BY id", (task_id,))
 
     def completed_by(self, profile: str, *, other_than: str, limit: int) -> list[dict[str, Any]]:
-        """The newest runs that ``profile`` completed, on other tasks: task_id, title, summary, ended_at."""
+        """The newest runs, ``limit`` at most, that ``profile`` completed on tasks other than ``other_than``: of each
+        the task_id, title, summary and ended_at (seconds since 1970)."""
         sql = (
             "SELECT r.task_id, t.title, r.summary, r.ended_at FROM task_runs r JOIN tasks t ON t.id = r.task_id "
             "WHERE r.profile = ? AND r.task_id != ? AND r.outcome = 'completed' ORDER BY r.id DESC LIMIT ?"
@@ -194,7 +204,8 @@ class Board:
     def events(
         self, *, after: int = 0, task_id: str | None = None, kinds: Sequence[str] = (), limit: int = EVENTS_LIMIT
     ) -> list[Event]:
-        """Events with an id above ``after``, oldest first, at most ``limit``."""
+        """Events with an id above ``after``, oldest first, at most ``limit``: of the task ``task_id``, None for all; of
+        ``kinds``, none for all."""
         conditions = ["id > ?"]
         given: list[str | int] = [after]
         if task_id is not None:
@@ -226,7 +237,8 @@ class Board:
         return self._all(Subscription, sql, (profile,))
 
     def dead_letters(self, *, task_id: str | None = None, profile: str | None = None) -> list[DeadLetter]:
-        """Notifications that could not be delivered, oldest first."""
+        """Notifications that could not be delivered, oldest first: of the task ``task_id``, and by the gateway of
+        ``profile``; None for all."""
         sql = (
             "SELECT * FROM merge_dead_letters WHERE (:task IS NULL OR task_id = :task) "
             "AND (:profile IS NULL OR profile = :profile) ORDER BY id"
@@ -254,17 +266,18 @@ class Board:
         return self._one(Event, "SELECT * FROM task_events WHERE id = ?", (event_id,))
 
     def settings(self) -> dict[str, int]:
-        """The limits of the board that are set."""
+        """The limits of the board that are set, by the names of ``Gateway.set_limits``."""
         return {name: value for name, value in self._rows("SELECT name, value FROM merge_settings ORDER BY name", ())}
 
     # --- the merge ---------------------------------------------------------------------------------------------
 
     def verdict(self, profile: str, seq: int) -> Verdict | None:
-        """What became of a change; None while it is not merged."""
+        """What became of the change ``seq`` of ``profile``; None while it is not merged."""
         return self._one(Verdict, "SELECT * FROM merge_verdicts WHERE profile = ? AND seq = ?", (profile, seq))
 
     def refusals(self, *, profile: str | None = None, after: int = 0, limit: int = 100) -> list[RefusedChange]:
-        """The newest refused changes with a ledger position above ``after``, newest first."""
+        """The newest refused changes, ``limit`` at most, with a ledger position above ``after``, newest first: those of
+        ``profile``, None for all."""
         sql = (
             "SELECT k.*, v.at_ms, v.reason, v.sentence FROM merge_kept k JOIN merge_verdicts v USING (profile, seq) "
             "WHERE v.verdict = 'refused' AND k.position > :after AND (:profile IS NULL OR k.profile = :profile) "
@@ -292,7 +305,9 @@ class Board:
     # --- the whole ---------------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:
-        """How many tasks there are by status and by assignee, and the age of the oldest ready one in seconds."""
+        """How many tasks there are: ``by_status``, and of those that are not archived ``by_assignee`` and status.
+        ``oldest_ready_age_seconds``: since the oldest ready one was made; None if none is ready. ``now``: seconds since
+        1970."""
         now = int(time.time())
         with self.reading() as connection:
             counted = dict(connection.execute("SELECT status, count(*) FROM tasks GROUP BY status").fetchall())
