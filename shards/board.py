@@ -28,6 +28,7 @@ from kanban_shards.records import (
     Record,
     RefusedChange,
     Run,
+    Status,
     Subscription,
     Task,
     Verdict,
@@ -100,7 +101,7 @@ class Board:
     def tasks(
         self,
         *,
-        status: str | None = None,
+        status: Status | None = None,
         assignee: str | None = None,
         tenant: str | None = None,
         session_id: str | None = None,

@@ -26,7 +26,7 @@ from kanban_shards.changes.fields import Body
 from kanban_shards.changes.vectors import View
 from kanban_shards.errors import Refused
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
-from kanban_shards.records import Run, Task, Verdict
+from kanban_shards.records import Run, Status, Task, Verdict
 from kanban_shards.shard import Written
 from kanban_shards.writer import Writer
 
@@ -165,7 +165,7 @@ class Worker:
         else:
             self._ask(self._kanban.release, run, "somebody else knows this better")
 
-    def _some_task(self, status: str | None = None) -> Task | None:
+    def _some_task(self, status: Status | None = None) -> Task | None:
         recent = self._kanban.board.tasks(status=status, sort="created-desc", limit=20)
         return random.choice(recent) if recent else None
 
