@@ -541,6 +541,9 @@ class CoordinatorRunning(KanbanError):
         "Another coordinator works on this board: {holder}. One is enough; stop that one first if this one shall run."
     )
     holder: str
+    # Which it is, and since when (coordinator/merge/coordinator_lock.py, ``Holder``).
+    role: str
+    since_ms: int | None
 
     exit_code = 5
 

@@ -112,7 +112,7 @@ def root_folder(home: str | os.PathLike[str] | None = None, environ: Mapping[str
     return expanded("~/.hermes")
 
 
-def require_home(home: str | os.PathLike) -> None:
+def require_home(home: str | os.PathLike[str]) -> None:
     """Insist on the folder that ``home`` names, so that no typing error makes a home; the user's own, which is meant
     when none is named, may be made. Raises HomeMissing, StorageError."""
     root = root_folder(home)
