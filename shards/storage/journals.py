@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,10 +21,10 @@ from kanban_shards.storage.owners import make_like, name_of
 SUFFIX = "-journal"
 # Which journal it is: device and inode.
 Journal = tuple[int, int]
-# Those that this process keeps open itself while it reads their shards (shards/storage/sqlite.py, ``held_open``).
-held: set[Journal] = set()
 # What SQLite ends the name of a super-journal with, and begins a journal with.
 _MAGIC = bytes.fromhex("d9d505f920a163d7")
+# What a database begins with.
+_DATABASE = b"SQLite format 3\0"
 # Behind the name: its length and its checksum, four bytes each, and the magic.
 _TRAILER_BYTES = 16
 # The longest name that SQLite takes, here only to be shown.
@@ -118,28 +119,40 @@ def _named(journal: str, found: os.stat_result) -> str | None:
 
 
 def _end_of(journal: str, found: os.stat_result) -> bytes:
-    """The last bytes of the journal, by a descriptor.
+    """The last bytes of the journal, which ``found`` describes.
 
-    SQLite takes no locks on a journal, so closing it takes none away; but it would on a database that somebody gave the
-    journal's name. One that is open here is not opened.
+    SQLite takes no locks on a journal, so closing a descriptor of one takes none away; but it would on a database that
+    somebody gave the journal's name. So one that this process has open is read through a descriptor that is there.
+    Raises StrangeJournal, CannotOpen.
     """
+    strange = StrangeJournal(path=journal.removesuffix(SUFFIX), problem="is another file, which this process has open")
     try:
-        if (found.st_dev, found.st_ino) not in held and _is_open_here(found):
-            problem = "is another file, which this process has open"
-            raise StrangeJournal(path=journal.removesuffix(SUFFIX), problem=problem)
+        for descriptor in _open_here(found):
+            with suppress(OSError):  # closed at this moment, or not for reading
+                head, end = _head_and_end(descriptor, found)
+                if os.path.samestat(os.fstat(descriptor), found):
+                    if head == _DATABASE:  # SQLite would open and close it, as it does a journal
+                        raise strange
+                    return end
+        if any(_open_here(found)):
+            raise strange
         descriptor = open_as_found(Path(journal), found)
     except OSError as error:
         raise cannot_open(journal, error) from error
     try:
-        wanted = _TRAILER_BYTES + _LONGEST_NAME_BYTES
-        return os.pread(descriptor, wanted, max(0, os.fstat(descriptor).st_size - wanted))
+        return _head_and_end(descriptor, found)[1]
     finally:
         os.close(descriptor)
 
 
-def _is_open_here(wanted: os.stat_result) -> bool:
-    for number in os.listdir("/dev/fd"):
+def _head_and_end(descriptor: int, found: os.stat_result) -> tuple[bytes, bytes]:
+    begin = max(0, found.st_size - _TRAILER_BYTES - _LONGEST_NAME_BYTES)
+    return os.pread(descriptor, len(_DATABASE), 0), os.pread(descriptor, found.st_size - begin, begin)
+
+
+def _open_here(wanted: os.stat_result) -> Iterator[int]:
+    """The descriptors of this process that are open on the file ``wanted``."""
+    for number in map(int, os.listdir("/dev/fd")):
         with suppress(OSError):  # the descriptor of this very listing is closed by now
-            if os.path.samestat(os.fstat(int(number)), wanted):
-                return True
-    return False
+            if os.path.samestat(os.fstat(number), wanted):
+                yield number

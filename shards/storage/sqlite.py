@@ -205,11 +205,7 @@ def held_open(path: Path, lock: FileLock) -> Iterator[None]:
     with ExitStack() as opened:
         for each in (path, beside(path, journals.SUFFIX)):
             try:
-                found = _found_apart(each)
-                opened.callback(os.close, journals.open_as_found(each, found))
-                identity = found.st_dev, found.st_ino
-                journals.held.add(identity)
-                opened.callback(journals.held.discard, identity)
+                opened.callback(os.close, journals.open_as_found(each, _found_apart(each)))
             except BlockingIOError as error:
                 raise FileBusy(path=each, lock=each, waited_s=0.0) from error
             except FileNotFoundError:

@@ -32,7 +32,7 @@ def dying(step):
             os._exit(9)
         return step(*given, **named)
     return replaced
-from kanban_shards.coordinator.cli import main
+from kanban_shards.coordinator.cli.main import main
 pathlib.Path.rename, os.link = dying(pathlib.Path.rename), dying(os.link)
 main()
 """

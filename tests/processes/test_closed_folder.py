@@ -30,7 +30,7 @@ from tests.strange import name_in_journal
 __all__ = ["home", "run"]  # fixtures
 
 ROOT = 0
-MERGES = "from kanban_shards.coordinator.cli import main; main(['--home', {home!r}, *{words!r}], 'kanban-merge')"
+MERGES = "from kanban_shards.coordinator.cli.main import main; main(['--home', {home!r}, *{words!r}], 'kanban-merge')"
 # Into the shard alone: without a daemon, the board of a closed folder is not there to be read.
 WRITE = """
 from kanban_shards.changes.kinds import Comment
@@ -59,7 +59,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 EACH_COMMAND = """
 import os
-from kanban_shards.coordinator.cli import main
+from kanban_shards.coordinator.cli.main import main
 for words in ("status", "--once", "doctor --deep", "verify", "backup", "compact --keep-days 0", "repair bob"):
     try:
         main(["--home", {home!r}, *words.split()], "kanban-merge")

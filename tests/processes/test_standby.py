@@ -177,7 +177,7 @@ def test_descriptors_that_ran_out(home, start) -> None:
     for number in range(8):
         create_board(root, f"b{number}")
     script = (
-        "import os, resource, signal, sys; from kanban_shards.coordinator.cli import main; "
+        "import os, resource, signal, sys; from kanban_shards.coordinator.cli.main import main; "
         "resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160)); "
         "others = [os.open(os.devnull, os.O_RDONLY) for _ in range(100)]; "
         "signal.signal(signal.SIGUSR1, lambda *_: [os.close(others.pop()) for _ in range(100)]); "
@@ -199,7 +199,7 @@ def test_the_daemon_allows_itself_as_many_files_as_it_may(home, start) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     script = (
         f"import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, {most})); "
-        "from kanban_shards.coordinator.cli import main; main(sys.argv[1:], 'kanban-merge')"
+        "from kanban_shards.coordinator.cli.main import main; main(sys.argv[1:], 'kanban-merge')"
     )
     process = merging(start("-c", script, "--home", home, "daemon"))
     assert f"{most} " in Path(f"/proc/{process.pid}/limits").read_text().split("Max open files")[1].splitlines()[0]

@@ -27,16 +27,16 @@ with Gateway({profile!r}, home={home!r}, patience_s=20) as gateway:
     gateway.complete(run)
     print(gateway.board.task(run.task_id).status, len(gateway.board.tasks()))
 """
-MERGE = "from kanban_shards.coordinator.cli import main; main(['--home', {home!r}, {verb!r}], 'kanban-merge')"
+MERGE = "from kanban_shards.coordinator.cli.main import main; main(['--home', {home!r}, {verb!r}], 'kanban-merge')"
 RESTORE = """
-from kanban_shards.coordinator.cli import main
+from kanban_shards.coordinator.cli.main import main
 from kanban_shards.paths import BoardPaths
 from kanban_shards.coordinator.backup.backup import backups_in
 paths = BoardPaths.find(home={home!r})
 main(['--home', {home!r}, 'restore', str(backups_in(paths.backups)[0].folder)], 'kanban-merge')
 """
 COMPACT = (
-    "from kanban_shards.coordinator.cli import main; "
+    "from kanban_shards.coordinator.cli.main import main; "
     "main(['--home', {home!r}, 'compact', '--keep-days', '0'], 'kanban-merge')"
 )
 DIE_WRITING = """
@@ -66,7 +66,7 @@ for pid in range(2, 3000):
         os.symlink(mine + '/mine.txt', f'{{home}}/{{file}}.{{pid}}')
 """
 USE = """
-from kanban_shards.cli import main
+from kanban_shards.cli.main import main
 def run(*words):
     try:
         main(['--home', {home!r}, '-p', 'bob', *words], 'kanban')
@@ -151,7 +151,7 @@ def test_whoever_is_not_in_the_group_gets_one_sentence(home: str, run: Run) -> N
     run(BOB, WORK.format(profile="bob", home=home))
     where = f"import os; os.environ.update(HERMES_KANBAN_HOME={home!r}, HERMES_KANBAN_BOARD='default')"
     said = run(
-        STRANGER, f"{where}; from kanban_shards.cli import main; main(['list'], 'kanban')", group=STRANGER, ends=3
+        STRANGER, f"{where}; from kanban_shards.cli.main import main; main(['list'], 'kanban')", group=STRANGER, ends=3
     )
     assert len(said.splitlines()) == 1 and "permission denied" in said.lower()
 

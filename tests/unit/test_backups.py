@@ -297,7 +297,7 @@ def die_at(name):
             os._exit(9)
         return true(*given, **named)
     setattr(os, name, step_or_die)
-from kanban_shards.coordinator.cli import main
+from kanban_shards.coordinator.cli.main import main
 for name in {steps}:
     die_at(name)
 main(["--home", sys.argv[1], {verb}], "kanban-merge")

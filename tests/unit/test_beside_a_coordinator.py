@@ -8,6 +8,7 @@ from kanban_shards import Board, Gateway
 from kanban_shards import gateway as gateways
 from kanban_shards.coordinator.merge.collector import QUARANTINED, look
 from kanban_shards.paths import BoardPaths
+from kanban_shards.storage import files
 
 
 def test_a_change_that_saw_more_than_the_onlooker_read_is_no_quarantine(home: str, paths: BoardPaths) -> None:
@@ -26,9 +27,9 @@ def test_a_change_that_saw_what_nobody_wrote_is_quarantined_for_an_onlooker_too(
     with Gateway("bingge", home=home) as bingge, Gateway("mafei", home=home) as mafei:
         task_id = bingge.create("shared")
         bingge.sync()
-        nothing_merged = {"bingge": (0, "")}
         mafei.claim(task_id)
-        (left,) = look(paths, lambda: nothing_merged).skipped
+    files.discard(paths.shard("bingge"))
+    (left,) = look(paths, lambda: {"bingge": (0, "")}).skipped
 
     assert (left.profile, left.state) == ("mafei", QUARANTINED)
 

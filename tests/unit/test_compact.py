@@ -163,7 +163,7 @@ def test_a_busy_shard_is_left_for_the_next_time(paths: BoardPaths, task: str, mo
     monkeypatch.setattr("kanban_shards.coordinator.backup.compact.SHARD_WAIT_S", 0.0)
     with closing(FileLock(paths.shard_lock("bob"))) as busy:
         busy.acquire(0)
-        assert _compact(paths).files[-1].problem == "its profile is writing it"
+        assert _compact(paths).files[-1].problem == "its profile is using it"
     assert _compact(paths).files[-1].rows == 3
 
 

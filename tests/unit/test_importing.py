@@ -115,7 +115,11 @@ def test_the_original_is_only_read(tmp_path: Path, killed: bool) -> None:
         assert {task.title == "in the WAL" for task in board.tasks(include_archived=True)} == {killed}
     with closing(FileLedger(paths.ledger)) as ledger:
         first = next(ledger.after(0))
-    assert (first.profile, first.kind, json.loads(first.body)["digest"]) == (COORDINATOR, "import", done.digest)
+    assert (first.change.profile, first.change.kind, json.loads(first.change.body)["digest"]) == (
+        COORDINATOR,
+        "import",
+        done.digest,
+    )
 
 
 def _bytes(path: Path) -> dict[str, tuple[bytes, int]]:

@@ -51,7 +51,7 @@ def hostile(home: str, paths: BoardPaths, tmp_path: Path) -> str:
     """A board full of it; returns the id of a task."""
     with Gateway("amy", home=home) as amy:
         task_id = amy.create("a task", body="text", tenant="x", assignee="amy")
-        amy.create("another", assignee="a person")
+        amy.create("another", assignee="a-person")
         amy.comment(task_id, f"remark {HOSTILE}")
         run = amy.claim(task_id)
         amy.fail(run, "crashed", error=f"why {HOSTILE}")

@@ -139,7 +139,7 @@ def test_a_hollow_file_among_the_attachments(paths: BoardPaths, task: str, monke
     with (paths.attachments / "hollow").open("wb") as file:
         file.truncate(2**40)
 
-    def no_link(*names: object) -> None:
+    def no_link(*names: object, **how: object) -> None:
         raise OSError
 
     monkeypatch.setattr("kanban_shards.coordinator.backup.backup.os.link", no_link)

@@ -100,8 +100,10 @@ class Salvage:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return {**asdict(self), "source": str(self.source), "copy": str(self.copy), "complete": self.complete}
+        """As JSON, in which a stage is a ``rung``, as it was before it was called that here."""
+        found = asdict(self)
+        found["rung"] = found.pop("stage")
+        return {**found, "source": str(self.source), "copy": str(self.copy), "complete": self.complete}
 
 
 def _one(rows: str) -> str:
