@@ -49,7 +49,8 @@ def check_not_ahead(paths: BoardPaths, ledger: FileLedger) -> None:
 def tasks_in(path: Path, role: sqlite.Role) -> Tasks:
     """The tasks that a board, a snapshot or a ledger tells of, as far as it can be read; none if it is not there."""
     found: Tasks = {}
-    with stop_at_damage(), closing(sqlite.open_reader(path, role)) as file, suppress(sqlite3.DatabaseError):
+    with stop_at_damage(), closing(sqlite.open_reader(path, role)) as file, suppress(*connections.FAULTS):
+        file.text_factory = lambda raw: raw.decode("utf-8", "replace")  # a title with a flipped bit is one all the same
         found.update(file.execute(_IN_A_LEDGER if role is sqlite.LEDGER else _ON_A_BOARD))
     return found
 
@@ -101,7 +102,7 @@ def tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 
 def _is_same(board: sqlite3.Connection, other: sqlite3.Connection) -> bool:
     """Whether both hold the same rows in every table; not, if one cannot be read."""
-    with suppress(sqlite3.DatabaseError):
+    with suppress(*connections.FAULTS):
         for table, key in tables(other):
             sql = f"SELECT * FROM {table} ORDER BY {key}"
             if any(one != two for one, two in zip_longest(board.execute(sql), other.execute(sql))):

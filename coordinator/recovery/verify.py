@@ -141,8 +141,8 @@ def _compare(
                 differences += 1
                 if differences <= DIFFERENCES_SHOWN:
                     found.findings.append(Discrepancy(table, f"the ledger gives {want}, the board shows {have}"))
-    except sqlite3.DatabaseError as error:
-        found.findings.append(Discrepancy(table, f"cannot be read: {error}"))
+    except connections.FAULTS as error:
+        found.findings.append(Discrepancy(table, f"cannot be read: {connections.told(error)}"))
     if differences > DIFFERENCES_SHOWN:
         found.findings.append(Discrepancy(table, f"and {differences - DIFFERENCES_SHOWN} more rows differ"))
 
