@@ -15,7 +15,7 @@ from kanban_shards.coordinator.hermes.legacy import stock_schema
 from kanban_shards.paths import BoardPaths
 from tests.hermes.test_legacy_boards import HEALTHY
 from tests.legacy import rows_of
-from tests.unit.test_importing import checked
+from tests.unit.coordinator.hermes.test_importer import checked
 
 # What 0.14.0 did not have yet, as 0.19.0 fills it.
 _DEFAULTS = {None, 0}

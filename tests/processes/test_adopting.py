@@ -18,7 +18,7 @@ from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import DiskFull, StorageError
 from kanban_shards.paths import BoardPaths
 from tests.legacy import legacy_rows, rows_of, write_legacy
-from tests.unit.test_importing import CRASH
+from tests.unit.coordinator.hermes.test_importer import CRASH
 
 # kanban-merge, killed before the step that its first word counts. Each step gives a file or a folder a name.
 KILLED = """

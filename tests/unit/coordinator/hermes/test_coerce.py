@@ -22,7 +22,7 @@ from kanban_shards.migrations.board import HERMES_TABLES
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
 from tests.legacy import write_legacy
-from tests.unit.test_importing import checked
+from tests.unit.coordinator.hermes.test_importer import checked
 
 NOW_S = 1_700_000_000
 A, B, C = "t_0000000a", "t_0000000b", "t_0000000c"

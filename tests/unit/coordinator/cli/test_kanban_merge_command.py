@@ -18,6 +18,7 @@ from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
 from tests.ids import new_task_id
+from tests.tree import ROOT
 
 
 @pytest.fixture
@@ -206,7 +207,7 @@ def test_a_shard_whose_name_cannot_be_printed(paths: BoardPaths, task_id: str, t
     (paths.folder / f"kanban.{name}.db").touch()
     told = ascii(name)[1:-1]
     command = [sys.executable, "-m", "kanban_shards.coordinator", "--home", paths.folder, *words.split()]
-    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(Path(__file__).parents[2])}
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(ROOT)}
     how = {"capture_output": True, "env": strict, "cwd": tmp_path_factory.mktemp("out")}
     ended = subprocess.run(command, **how)
     assert (ended.returncode, ended.stderr) == (6, b"")

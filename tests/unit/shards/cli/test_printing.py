@@ -27,8 +27,8 @@ from kanban_shards.coordinator.cli.main import main as kanban_merge
 from kanban_shards.coordinator.cli.merge import _Formatter
 from kanban_shards.errors import InvalidName, StorageError
 from kanban_shards.paths import BoardPaths
+from tests.tree import ROOT
 
-ROOT = Path(__file__).parents[2]
 # Draws, sets the title of the window, rings, goes back; 8-bit forms; turns the line around; ends it elsewhere.
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\x08\r\x7f\x9b31m\x9d0;owned\x9c\u202e\u2028\u200b"
 # What the coordinator makes up itself, in each table, and what only has a few values.
