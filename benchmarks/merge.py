@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.common import coordinator_of, drawn_create, fill_shard, say
 from benchmarks.figures import FIGURES
 from kanban_shards.changes.fields import Body
-from kanban_shards.changes.kinds import Claim, Comment, Complete, Subscribe
+from kanban_shards.changes.kinds import AddComment, Claim, Complete, Subscribe
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
 from kanban_shards.coordinator.recovery.rebuild import rebuild
 from kanban_shards.coordinator.recovery.verify import verify
@@ -48,6 +48,6 @@ def _work(profile: str, count: int) -> Iterator[tuple[str, Body]]:
         task_id, create = drawn_create(profile, title=f"task {number}", priority=number % 5)
         yield task_id, create
         yield task_id, Subscribe(platform="telegram", chat_id="42")
-        yield task_id, Comment(text="on it")
+        yield task_id, AddComment(text="on it")
         yield task_id, Claim()
         yield task_id, Complete(summary="done", result="it works")

@@ -16,7 +16,7 @@ import click
 from benchmarks.common import coordinator_of, drawn_create, say, spread
 from kanban_shards import Board
 from kanban_shards.changes.fields import Body
-from kanban_shards.changes.kinds import Claim, Comment, Complete, Create, Gc
+from kanban_shards.changes.kinds import AddComment, Claim, Complete, Create, Gc
 from kanban_shards.changes.vectors import View
 from kanban_shards.cli.text import print_table
 from kanban_shards.coordinator.backup.compact import compact
@@ -44,7 +44,7 @@ class _Fleet:
             author, other = (self.profiles[(number + step) % len(self.profiles)] for step in (0, 1))
             task_id, create = drawn_create(author, title="one of many", body=_text("brief", 600), assignee=author)
             work[author] += _life_of(task_id, create)
-            work[other].append((task_id, Comment(text=_text("comment", 300))))
+            work[other].append((task_id, AddComment(text=_text("comment", 300))))
         self._write({profile: changes[: len(changes) // 2] for profile, changes in work.items()})
         self._write({profile: changes[len(changes) // 2 :] for profile, changes in work.items()})
 
@@ -126,7 +126,7 @@ def measure(folder: Path, profiles: int, tasks: int, months: int, days: int) -> 
 def _life_of(task_id: str, create: Create) -> Iterator[tuple[str, Body]]:
     yield task_id, create
     yield task_id, Claim()
-    yield task_id, Comment(text=_text("note", 200))
+    yield task_id, AddComment(text=_text("note", 200))
     yield task_id, Complete(summary=_text("summary", 400), result=_text("result", 400))
 
 

@@ -23,13 +23,13 @@ from kanban_shards.changes.fields import BlockKind
 from kanban_shards.changes.identities import new_task
 from kanban_shards.changes.kinds import (
     LEASE_S,
+    AddComment,
     Archive,
     Assign,
     Attach,
     Block,
     Claim,
     ClaimNext,
-    Comment,
     Complete,
     Create,
     Decompose,
@@ -375,7 +375,7 @@ class Gateway:
     def comment(self, task_id: str, text: str, *, author: str | None = None) -> int:
         """Say something about the task; returns the change's seq. Durable on return. ``author``: who is shown; None for
         the profile. Raises UnknownTask."""
-        return self._writer.write(task_id, Comment(text=text, author=author))
+        return self._writer.write(task_id, AddComment(text=text, author=author))
 
     def subscribe(
         self,

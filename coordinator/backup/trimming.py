@@ -13,13 +13,13 @@ from contextlib import closing
 from kanban_shards.board import Board
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.collector import Skipped, look
-from kanban_shards.coordinator.merge.shard_reader import Watermark
+from kanban_shards.coordinator.merge.shard_reader import WatermarkOf
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 
 
-def leave_out_what_came_later(copy: BoardPaths, reached: Watermark) -> None:
+def leave_out_what_came_later(copy: BoardPaths, reached: WatermarkOf) -> None:
     """Cut from each copied shard what had seen more than the copies hold, if it can have been seen.
 
     ``reached``: how far that profile's shard is merged now, which is later. A change that claims to have seen more than
@@ -40,7 +40,7 @@ def _marks(copy: BoardPaths) -> dict[str, tuple[int, str]]:
     return watermarks
 
 
-def _came_later(skipped: Skipped, reached: Watermark) -> bool:
+def _came_later(skipped: Skipped, reached: WatermarkOf) -> bool:
     return skipped.saw is not None and skipped.seq is not None and skipped.saw[1] <= reached(skipped.saw[0])[0]
 
 

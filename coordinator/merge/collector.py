@@ -24,7 +24,7 @@ from kanban_shards.coordinator.merge.shard_reader import (
     Budget,
     NewChanges,
     Quarantine,
-    Watermark,
+    WatermarkOf,
     heartbeat_ms,
     read_new,
 )
@@ -191,7 +191,7 @@ class Collector:
         self._kept_waiting: set[str] = set()
         self._busy_since: dict[str, float] = {}
 
-    def collect(self, watermark: Watermark, patient: bool = True, most: int | None = None) -> Collected:
+    def collect(self, watermark: WatermarkOf, patient: bool = True, most: int | None = None) -> Collected:
         """Everything new. ``watermark(profile)``: how far that shard is merged, and its digest there. ``patient``:
         whether shards that are busy are waited for although others hold something new. Those that were busy each time
         for MAX_SKIP_MS, and not yet for STUCK_MS, always are. ``most``: how many changes are wanted (Share).
@@ -273,7 +273,7 @@ class Collector:
         left_s = [now - self._busy_since.get(profile, now) for profile, _ in busy]
         return any(MAX_SKIP_MS < each * 1000 < STUCK_MS for each in left_s)
 
-    def _in_turn(self, shards: list[tuple[str, Path]], watermark: Watermark, merged: bool) -> list[tuple[str, Path]]:
+    def _in_turn(self, shards: list[tuple[str, Path]], watermark: WatermarkOf, merged: bool) -> list[tuple[str, Path]]:
         """Those of ``shards`` of which something was merged, or those of which nothing was; who waits longest first."""
         found = [shard for shard in shards if bool(watermark(shard[0])[0]) == merged]
         return sorted(found, key=lambda shard: shard[0] not in self._kept_waiting)
@@ -282,7 +282,7 @@ class Collector:
         known = self._known if profile in self._known else self._judged if profile in self._quarantined else {}
         return profile not in known or known[profile] != files.stamp(path)
 
-    def _read_if_room(self, profile: str, path: Path, watermark: Watermark, share: Budget, into: Collected) -> bool:
+    def _read_if_room(self, profile: str, path: Path, watermark: WatermarkOf, share: Budget, into: Collected) -> bool:
         """Read the shard's ``share`` into ``into``; returns False if it is busy, or ``into`` has no room for more."""
         if into.is_full or time.monotonic() > self._stops_s:
             into.unfinished.add(profile)

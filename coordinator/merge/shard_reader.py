@@ -43,7 +43,7 @@ OTHER_BOARD = (
 )
 REPAIR = "`kanban-merge repair {profile}` makes the shard again from what was merged, and keeps this file beside it"
 
-Watermark = Callable[[str], tuple[int, str]]
+WatermarkOf = Callable[[str], tuple[int, str]]
 
 
 class Quarantine(Exception):
@@ -83,7 +83,7 @@ class NewChanges:
     unfinished: bool = False
 
 
-def read_all(shard: sqlite3.Connection, profile: str, watermark: Watermark, changes: list[Change]) -> str | None:
+def read_all(shard: sqlite3.Connection, profile: str, watermark: WatermarkOf, changes: list[Change]) -> str | None:
     """Append to ``changes`` all that passes would take of an open shard; returns why they would stop, or None."""
 
     def reached(other: str) -> tuple[int, str]:
@@ -101,7 +101,7 @@ def read_all(shard: sqlite3.Connection, profile: str, watermark: Watermark, chan
             return None
 
 
-def read_new(shard: sqlite3.Connection, profile: str, watermark: Watermark, share: Budget, into: NewChanges) -> None:
+def read_new(shard: sqlite3.Connection, profile: str, watermark: WatermarkOf, share: Budget, into: NewChanges) -> None:
     """Take at most the ``share`` of what is new in an open shard. ``watermark``: how far that profile's shard, or
     another one, is merged, and its digest there. Raises Quarantine at the first change that breaks a law."""
     author = shard.execute("SELECT profile FROM meta").fetchone()
@@ -176,7 +176,7 @@ def _check_shape(seq: int, row: tuple[Any, ...]) -> int:
     return body_bytes + seen_bytes
 
 
-def _check_content(change: Change, digest: str, watermark: Watermark) -> int:
+def _check_content(change: Change, digest: str, watermark: WatermarkOf) -> int:
     """Raise Quarantine unless the change says what one of its kind may say, its author can have seen what it claims,
     and it continues ``digest``; returns how many plain changes it costs."""
     seq, profile = change.seq, change.profile

@@ -255,7 +255,7 @@ class Edit(Body, frozen=True):
     metadata: Metadata | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class Comment(Body, frozen=True):
+class AddComment(Body, frozen=True):
     """Something said about the task. ``author`` is what is shown; the profile that wrote it is always kept."""
 
     rule = ADDING
@@ -404,7 +404,7 @@ KINDS: dict[str, type[Body]] = {
     "reopen": Reopen,
     "archive": Archive,
     "delete": Delete,
-    "comment": Comment,
+    "comment": AddComment,
     "link": Link,
     "unlink": Unlink,
     "attach": Attach,

@@ -14,7 +14,7 @@ import msgspec
 
 from kanban_shards.changes.codec import KIND_OF
 from kanban_shards.changes.fields import Body
-from kanban_shards.changes.kinds import Assign, Comment, Create, Decompose, Edit, PlannedChild, Specify, Subscribe
+from kanban_shards.changes.kinds import AddComment, Assign, Create, Decompose, Edit, PlannedChild, Specify, Subscribe
 from kanban_shards.errors import InvalidChange
 from kanban_shards.paths import profile_meant
 
@@ -24,7 +24,7 @@ _PROFILES = ("assignee", "root_assignee")
 _WORDS = ("title",)
 _SAYS_SOMETHING = ("text", "author", "platform", "chat_id", "idempotency_key")
 _ON_ONE_LINE = ("platform", "chat_id", "thread_id")
-_SPELLED = (Create, Assign, Edit, Specify, Decompose, Comment, Subscribe)
+_SPELLED = (Create, Assign, Edit, Specify, Decompose, AddComment, Subscribe)
 
 
 def spelled(change: Body) -> Body:

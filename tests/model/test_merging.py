@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from kanban_shards.changes.codec import chain, genesis
 from kanban_shards.changes.fields import LIMIT_BYTES, NESTING_LIMIT, Body
 from kanban_shards.changes.kinds import (
+    AddComment,
     Attach,
     Claim,
-    Comment,
     Complete,
     Create,
     Delivered,
@@ -87,7 +87,7 @@ def test_contiguous_a_break_in_a_shard(world: World, damage: str) -> None:
     ann, _, bob, *_ = world.writers
     world.write(ann, TASK, Create(title="t"))
     for text in "abcd":
-        world.write(ann, TASK, Comment(text=text))
+        world.write(ann, TASK, AddComment(text=text))
     world.write(bob, OTHER, Create(title="t"))
     _execute(world, "ann", damage)
     report = world.make_pass()
@@ -137,12 +137,12 @@ def test_rebuild_equals_board(seed: int) -> None:
 
 
 ADDITIONS = [
-    (0, TASK, Comment(text="one")),
-    (1, TASK, Comment(text="two")),
+    (0, TASK, AddComment(text="one")),
+    (1, TASK, AddComment(text="two")),
     (2, TASK, Link(parent=PARENT)),
     (3, OTHER, Link(parent=PARENT)),
     (4, TASK, Unlink(parent=OLD_PARENT)),
-    (5, OTHER, Comment(text="three")),
+    (5, OTHER, AddComment(text="three")),
     (0, OTHER, Subscribe(platform="p", chat_id="1")),
     (2, TASK, Subscribe(platform="p", chat_id="2", notifier_profile="ann")),
     (4, PARENT, Unsubscribe(platform="p", chat_id="3")),
@@ -264,7 +264,7 @@ def _work_apart(world: World) -> None:
         ann.heartbeat(run_id)
     for _ in range(8):
         world.write(ann, TASK, Progress(run_id=1, note="on it"))
-        world.write(bob, OTHER, Comment(text="on it"))
+        world.write(bob, OTHER, AddComment(text="on it"))
         world.write(cyd, PARENT, Complete(run_id=3, result="done"))
 
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import (
+    AddComment,
     Assign,
     Block,
     Claim,
     ClaimNext,
-    Comment,
     Complete,
     Create,
     Delete,
@@ -50,7 +50,7 @@ def test_single_owner(order: list[int], runs_as_another: bool) -> None:
 @quick
 def test_single_owner_of_a_deleted_task(order: list[str]) -> None:
     """Behind its deletion nothing applies to a task, in whatever order it was written, and its id is never used."""
-    bodies = {"claim": Claim(), "edit": Edit(title="e"), "comment": Comment(text="c"), "delete": Delete(),
+    bodies = {"claim": Claim(), "edit": Edit(title="e"), "comment": AddComment(text="c"), "delete": Delete(),
               "create": Create(title="again"), "subscribe": Subscribe(platform="p", chat_id="1")}  # fmt: skip
     with a_world() as world:
         ann = world.writers[0]
@@ -249,7 +249,7 @@ def _count(evidence: Evidence, table: str, column: str, value: object) -> int:
 
 def _meddling(name: str) -> Body:
     return {
-        "comment": Comment(text="hm"),
+        "comment": AddComment(text="hm"),
         "link": Link(parent=PARENT),
         "edit": Edit(title="bob was here"),
         "assign": Assign(assignee="bob"),

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kanban_shards.changes.kinds import (
+    AddComment,
     Claim,
-    Comment,
     Complete,
     Create,
     Decompose,
@@ -121,7 +121,7 @@ def test_delivery(order: list[str], from_start: bool) -> None:
         world.write(ann, TASK, Create(title="t"))
         world.write(ann, TASK, Subscribe(platform="p", chat_id="1", from_start=from_start))
         for _ in range(4):
-            world.write(ann, TASK, Comment(text="c"))
+            world.write(ann, TASK, AddComment(text="c"))
         world.make_pass()
         said = {"ann": (ann, 3), "bob": (bob, 5), "back": (ann, 2), "forward": (ann, 4)}
         seqs = {}

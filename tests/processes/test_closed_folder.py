@@ -33,11 +33,11 @@ ROOT = 0
 MERGES = "from kanban_shards.coordinator.cli.main import main; main(['--home', {home!r}, *{words!r}], 'kanban-merge')"
 # Into the shard alone: without a daemon, the board of a closed folder is not there to be read.
 WRITE = """
-from kanban_shards.changes.kinds import Comment
+from kanban_shards.changes.kinds import AddComment
 from kanban_shards.paths import BoardPaths
 from kanban_shards.shard import View, Shard
 shard = Shard(BoardPaths.find(home={home!r}), {profile!r})
-shard.append('t_00000000', Comment(text='more'), View())
+shard.append('t_00000000', AddComment(text='more'), View())
 shard.close()
 print('written')
 """

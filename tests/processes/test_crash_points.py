@@ -19,7 +19,7 @@ import pytest
 
 from kanban_shards import Gateway
 from kanban_shards.bell import Ringer
-from kanban_shards.changes.kinds import Comment
+from kanban_shards.changes.kinds import AddComment
 from kanban_shards.changes.vectors import View
 from kanban_shards.coordinator.demo.check import Account, check
 from kanban_shards.coordinator.errors import NothingToRepair
@@ -40,12 +40,12 @@ Deed = Callable[[BoardPaths], None]
 
 def _append(paths: BoardPaths) -> None:
     with closing(Shard(paths, "amy")) as shard, Gateway("amy", home=paths.folder) as reader:
-        shard.append(reader.board.tasks()[0].id, Comment(text="appended"), reader.board.view("", "amy"))
+        shard.append(reader.board.tasks()[0].id, AddComment(text="appended"), reader.board.view("", "amy"))
 
 
 def _append_first(paths: BoardPaths) -> None:
     with closing(Shard(paths, "zoe")) as shard:
-        shard.append("t_00000001", Comment(text="on nothing"), View())
+        shard.append("t_00000001", AddComment(text="on nothing"), View())
 
 
 def _pass(paths: BoardPaths) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from kanban_shards.changes.kinds import (
+    AddComment,
     Adopt,
     Attach,
-    Comment,
     Complete,
     Delivered,
     Detach,
@@ -28,8 +28,8 @@ def subscription(game: Game) -> dict:
 def test_comment(game: Game) -> None:
     """The shown author may be anybody; the profile that wrote it is always kept."""
     task_id = game.make()
-    assert game.apply("pixiel", task_id, Comment(text="hi")) == {"comment_id": 1}
-    assert game.apply("pixiel", task_id, Comment(text="hello", author="Olga")) == {"comment_id": 2}
+    assert game.apply("pixiel", task_id, AddComment(text="hi")) == {"comment_id": 1}
+    assert game.apply("pixiel", task_id, AddComment(text="hello", author="Olga")) == {"comment_id": 2}
     found = game.rows("SELECT author, body, created_at FROM task_comments ORDER BY id")
     assert found == [
         {"author": "pixiel", "body": "hi", "created_at": START_S},

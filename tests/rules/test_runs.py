@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from kanban_shards.changes.kinds import (
+    AddComment,
     Archive,
     Assign,
     Block,
     Claim,
     ClaimNext,
-    Comment,
     Complete,
     Delete,
     Edit,
@@ -106,7 +106,7 @@ def test_additions_need_not_look(game: Game) -> None:
     """Whoever had seen nothing may add; adding is not deciding, so it makes nobody stale."""
     task_id, parent = game.make(), game.make()
     seen = game.vector(task_id)
-    game.apply("pixiel", task_id, Comment(text="hm"), seen={})
+    game.apply("pixiel", task_id, AddComment(text="hm"), seen={})
     game.apply("mafei", task_id, Link(parent=parent), seen={})
     assert game.vector(task_id) == seen
     game.apply("mafei", task_id, Edit(title="x"), seen=seen)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from kanban_shards.changes.kinds import (
+    AddComment,
     Archive,
     Attach,
     Claim,
-    Comment,
     Complete,
     Create,
     Delete,
@@ -91,7 +91,7 @@ def test_delete_deletes_everything(game: Game) -> None:
     child = game.make(parents=(task_id,))
     chat = {"platform": "telegram", "chat_id": "42"}
     game.apply("bingge", task_id, Link(parent=parent))
-    game.apply("bingge", task_id, Comment(text="x"))
+    game.apply("bingge", task_id, AddComment(text="x"))
     game.apply("bingge", task_id, Attach(filename="a", stored_path="/kept/a", size=1))
     game.apply("bingge", task_id, Subscribe(**chat, from_start=True))
     game.apply("bingge", task_id, Delivered(**chat, upto=1, error="no", attempts=6))
@@ -130,7 +130,7 @@ def test_late_changes_do_not_bring_it_back(game: Game) -> None:
     """Neither deciding nor adding ones, nor its own creation again."""
     task_id = game.make()
     game.apply("bingge", task_id, Delete())
-    for body in (Edit(title="x"), Comment(text="x"), Link(parent=game.make()), Claim()):
+    for body in (Edit(title="x"), AddComment(text="x"), Link(parent=game.make()), Claim()):
         game.refuse("pixiel", task_id, body, "gone")
     game.refuse("pixiel", task_id, Create(title="x"), "taken_id")
 

@@ -114,7 +114,7 @@ CHANGES: dict[str, Callable[[Game, str, int], Body]] = {
     "archive": lambda game, parent, run: kinds.Archive(),
     "delete": lambda game, parent, run: kinds.Delete(),
     "delete_archived": lambda game, parent, run: kinds.Delete(archived_only=True),
-    "comment": lambda game, parent, run: kinds.Comment(text="well"),
+    "comment": lambda game, parent, run: kinds.AddComment(text="well"),
     "link": lambda game, parent, run: kinds.Link(parent=game.make("mafei", assignee="mafei")),
     "unlink": lambda game, parent, run: kinds.Unlink(parent=parent),
     "attach": lambda game, parent, run: kinds.Attach(filename="a.txt", stored_path="/kept/a.txt", size=1),

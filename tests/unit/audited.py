@@ -19,7 +19,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from kanban_shards import Board, Gateway
-from kanban_shards.changes.kinds import Comment
+from kanban_shards.changes.kinds import AddComment
 from kanban_shards.cli.main import main as kanban
 from kanban_shards.coordinator.cli.main import main as kanban_merge
 
@@ -141,8 +141,8 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
         "promote": lambda: gateway.promote(triage[0], force=True),
         "unlink": lambda: gateway.unlink(board.parents(triage[0])[0], triage[0]),
         "comment": lambda: gateway.comment(a, "x"),
-        "ask": lambda: gateway._writer.ask(a, Comment(text="y")),
-        "write": lambda: gateway._writer.write(a, Comment(text="z")),
+        "ask": lambda: gateway._writer.ask(a, AddComment(text="y")),
+        "write": lambda: gateway._writer.write(a, AddComment(text="z")),
         "wait_for_verdict": lambda: gateway.wait_for_verdict(gateway.comment(a, "x")),
         "subscribe": lambda: gateway.subscribe(a, platform="telegram", chat_id="1"),
         "unsubscribe": lambda: gateway.unsubscribe(a, platform="telegram", chat_id="1"),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.changes.kinds import Comment
+from kanban_shards.changes.kinds import AddComment
 from kanban_shards.coordinator.errors import FileHeld, LockHeld
 from kanban_shards.coordinator.filelocks import LOCKS, locks_on
 from kanban_shards.coordinator.health import strangers
@@ -95,7 +95,7 @@ def test_a_shard_that_its_owner_has_locked(
 ) -> None:
     """It is skipped and named; nobody waits for it, and it is read when the lock is gone."""
     with Gateway("mallory", home=home) as mallory:
-        late = mallory._writer._append(mallory.create("z"), Comment(text="late"), mallory._writer._view())
+        late = mallory._writer._append(mallory.create("z"), AddComment(text="late"), mallory._writer._view())
         mallory._writer._settled_to = late.seq  # closing merges nothing
         mallory._writer._background.close()
         mallory._writer._written_to = 0

@@ -15,7 +15,7 @@ import pytest
 
 from kanban_shards import Board, Gateway, pending
 from kanban_shards.changes.codec import chain, genesis
-from kanban_shards.changes.kinds import Assign, Comment, Create
+from kanban_shards.changes.kinds import AddComment, Assign, Create
 from kanban_shards.changes.vectors import View
 from kanban_shards.errors import (
     Damaged,
@@ -40,21 +40,21 @@ NOTHING = View()
 FULL = """
 import resource, sys
 from kanban_shards.errors import StorageError
-from kanban_shards.changes.kinds import Comment
+from kanban_shards.changes.kinds import AddComment
 from kanban_shards.paths import BoardPaths
 from kanban_shards.shard import Shard, _Appended
 from kanban_shards.group_commit import Request
 from kanban_shards.changes.vectors import View
 shard = Shard(BoardPaths.find(home=sys.argv[1]), "amy")
-before = shard.append(sys.argv[2], Comment(text="before"), View()).seq
+before = shard.append(sys.argv[2], AddComment(text="before"), View()).seq
 unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (shard.path.stat().st_size + 8192, unlimited[1]))
 try:
-    shard.append(sys.argv[2], Comment(text="x" * 500_000), View())
+    shard.append(sys.argv[2], AddComment(text="x" * 500_000), View())
 except StorageError as error:
     print(type(error).__name__, error.exit_code)
 resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-print(shard.append(sys.argv[2], Comment(text="after"), View()).seq - before)
+print(shard.append(sys.argv[2], AddComment(text="after"), View()).seq - before)
 shard.close()
 """
 
@@ -70,7 +70,7 @@ def test_contiguous(shard: Shard, paths: BoardPaths) -> None:
     """Seqs count from 1, and each digest continues the one before."""
     task_id = new_task_id()
     seqs = [shard.append(task_id, Create(title="x"), NOTHING).seq]
-    seqs += [shard.append(task_id, Comment(text=str(number)), NOTHING).seq for number in range(4)]
+    seqs += [shard.append(task_id, AddComment(text=str(number)), NOTHING).seq for number in range(4)]
     assert seqs == [1, 2, 3, 4, 5]
     assert shard.head(NOTHING) == 5
     rows, shard_id, _ = _plainly(paths, "amy")
@@ -97,7 +97,7 @@ def test_threads_share_a_commit(shard: Shard, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(connections, "transaction", transaction)
     with ThreadPoolExecutor(8) as pool:
-        appended = [pool.submit(shard.append, task_id, Comment(text=str(number)), NOTHING) for number in range(8)]
+        appended = [pool.submit(shard.append, task_id, AddComment(text=str(number)), NOTHING) for number in range(8)]
         assert begun.wait(30)
         while len(shard._commits._waiting) < 7:
             pass
@@ -162,9 +162,9 @@ def test_what_cannot_be_written_is_not(shard: Shard) -> None:
     """A body that the coordinator would not take never gets into the file."""
     task_id = new_task_id()
     with pytest.raises(TooLarge, match="a change holds at most 1048576"):
-        shard.append(task_id, Comment(text="x" * (1024 * 1024)), NOTHING)
+        shard.append(task_id, AddComment(text="x" * (1024 * 1024)), NOTHING)
     with pytest.raises(TooLarge):
-        shard.append(task_id, Comment(text="ü" * 600_000), NOTHING)
+        shard.append(task_id, AddComment(text="ü" * 600_000), NOTHING)
     for fields in ({"title": ""}, {"title": "x" * 1_001}, {"title": "\ud800"}, {"title": "x", "priority": 2**40}):
         with pytest.raises(InvalidChange, match="cannot be written"):
             shard.append(task_id, Create(**fields), NOTHING)
@@ -329,7 +329,7 @@ def test_closing_beside_threads_that_write(paths: BoardPaths, closers: int) -> N
     for number in range(20):
         shard = Shard(paths, "amy")
         with ThreadPoolExecutor(3) as pool:
-            writing = pool.submit(shard.append, task_id, Comment(text=str(number)), NOTHING)
+            writing = pool.submit(shard.append, task_id, AddComment(text=str(number)), NOTHING)
             closing_ = [pool.submit(shard.close) for _ in range(closers)]
         assert [each.result() for each in closing_] == [None] * closers
         assert writing.result().seq == number + 1

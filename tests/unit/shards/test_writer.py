@@ -11,7 +11,7 @@ import pytest
 from kanban_shards import Board, Gateway, background, writer
 from kanban_shards.background import BackgroundRetry
 from kanban_shards.bell import Bell
-from kanban_shards.changes.kinds import Comment
+from kanban_shards.changes.kinds import AddComment
 from kanban_shards.coordinator.merge import coordinator as passes
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.recovery.repair import repair_shard
@@ -86,7 +86,7 @@ def test_a_change_that_a_repair_gave_up_gets_no_other_ones_verdict(home: str, pa
     with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
         task_id = amy.create("amy's")
         amy.sync()
-        written = amy._writer._shard.append(task_id, Comment(text="first"), amy._writer._view(task_id))
+        written = amy._writer._shard.append(task_id, AddComment(text="first"), amy._writer._view(task_id))
         with closing(sqlite3.connect(paths.shard("amy"))) as shard, shard:
             shard.execute("UPDATE changes SET digest = 'another' WHERE seq = ?", (written.seq,))
         with closing(locks.take(paths, locks.COMMAND, 1)) as lock:
@@ -96,7 +96,7 @@ def test_a_change_that_a_repair_gave_up_gets_no_other_ones_verdict(home: str, pa
             assert another.comment(task_id, "in its place") == written.seq
             another.sync()
         with pytest.raises(GivenUp, match=f"Change {written.seq} of amy"):
-            amy._writer.ask(task_id, Comment(text="first"))
+            amy._writer.ask(task_id, AddComment(text="first"))
         assert bob.board.comments(task_id)[-1].body == "in its place"
 
 

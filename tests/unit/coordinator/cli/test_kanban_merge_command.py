@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.changes.kinds import Comment, Create
+from kanban_shards.changes.kinds import AddComment, Create
 from kanban_shards.coordinator.merge import collector, once, shard_reader
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.paths import BoardPaths
@@ -176,7 +176,7 @@ def test_a_newer_ledger(paths: BoardPaths, kanban_merge, failed, task_id: str) -
 def test_once_waits_for_whoever_writes(paths: BoardPaths, home: str, kanban_merge, taken_for) -> None:
     """All that was acknowledged before the call is merged when it returns, though a process writes all the time."""
     with Gateway("amy", home=home) as amy:
-        seq = amy._writer.write(amy.create("a task"), Comment(text="acknowledged"))
+        seq = amy._writer.write(amy.create("a task"), AddComment(text="acknowledged"))
         with taken_for(paths.shard_lock("amy"), 0.5):
             done = kanban_merge("--once", "--json")
         assert (done.returncode, json.loads(done.stdout)["left"]) == (0, [])

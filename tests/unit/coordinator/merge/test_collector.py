@@ -13,7 +13,7 @@ from contextlib import closing
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.changes.kinds import Comment, Create
+from kanban_shards.changes.kinds import AddComment, Create
 from kanban_shards.changes.vectors import View
 from kanban_shards.coordinator.errors import FileReplaced, NotCoordinator
 from kanban_shards.coordinator.merge import collector as collect
@@ -342,7 +342,7 @@ def test_signs_of_life(paths: BoardPaths, collector: Collector) -> None:
 def _append(paths: BoardPaths, profile: str, count: int, text: str = "x") -> None:
     shard, task_id = Shard(paths, profile), new_task_id()
     for number in range(count):
-        shard.append(task_id, Create(title="x") if number == 0 else Comment(text=text), NOTHING)
+        shard.append(task_id, Create(title="x") if number == 0 else AddComment(text=text), NOTHING)
     shard.close()
 
 

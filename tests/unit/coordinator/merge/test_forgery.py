@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from kanban_shards import Board, Gateway
 from kanban_shards.changes.codec import chain, encode_body
 from kanban_shards.changes.fields import LIMIT_BYTES
-from kanban_shards.changes.kinds import Comment, Complete
+from kanban_shards.changes.kinds import AddComment, Complete
 from kanban_shards.coordinator.cli import main
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.collector import QUARANTINED, look
@@ -265,7 +265,7 @@ def test_a_run_that_is_not_its_own(forge: Forger) -> None:
 
 def test_a_change_is_its_files_and_not_whom_it_names(forge: Forger) -> None:
     """``author`` is what is shown; the ledger says by the file's name who wrote it."""
-    forge.append("comment", encode_body(Comment(text="as bob", author="bob")))
+    forge.append("comment", encode_body(AddComment(text="as bob", author="bob")))
     _work_of("bob", forge.paths)
     with closing(FileLedger(forge.paths.ledger)) as ledger:
         (entry,) = [entry for entry in ledger.after(0) if "as bob" in entry.change.body]

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from kanban_shards import Gateway
-from kanban_shards.changes.kinds import Comment
+from kanban_shards.changes.kinds import AddComment
 from kanban_shards.coordinator.cli.main import main as kanban_merge
 from kanban_shards.errors import KanbanError, NotAFile, StrangeJournal
 from kanban_shards.paths import BoardPaths
@@ -119,7 +119,7 @@ def test_repair_sets_it_aside_and_keeps_what_was_not_merged(
         closing(FileLock(paths.coordinator_lock)) as busy,
     ):
         busy.acquire(1)
-        gateway._writer.write(gateway.board.tasks()[0].id, Comment(text="written, and not merged"))
+        gateway._writer.write(gateway.board.tasks()[0].id, AddComment(text="written, and not merged"))
         name_in_journal(paths.shard("bob"), victim, hot)
     assert merge("repair", "bob")[0] == 0
     assert victim.exists()
