@@ -71,7 +71,7 @@ def replace_board(paths: BoardPaths, made: sqlite3.Connection, lock: FileLock) -
     """Put what ``made`` shows in the place of the board, inside its file if that can be opened; returns where the
     former one lies, if it was there and another. ``lock``: the coordinator's, held. Raises ForeignFile, DiskFull."""
     if files.is_empty(paths.board):
-        return _put_whole(paths, made, lock)
+        return sqlite.put_copy(made, paths.board, sqlite.BOARD, lock)
     with suppress(Damaged):
         with closing(sqlite.open_writer(paths.board, sqlite.BOARD, lock)) as board:
             if _is_same(board, made):
@@ -79,13 +79,7 @@ def replace_board(paths: BoardPaths, made: sqlite3.Connection, lock: FileLock) -
                     sqlite.copy_over(made, board)  # its indexes may be damaged all the same
                 return None
         return sqlite.overwrite(made, paths.board, sqlite.BOARD, lock)
-    return _put_whole(paths, made, lock)
-
-
-def _put_whole(paths: BoardPaths, made: sqlite3.Connection, lock: FileLock) -> Path | None:
-    aside = sqlite.put_copy(made, paths.board, sqlite.BOARD, lock)
-    sqlite.open_writer(paths.board, sqlite.BOARD, lock).close()  # gives it its WAL
-    return aside
+    return sqlite.put_copy(made, paths.board, sqlite.BOARD, lock)
 
 
 def tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -346,6 +346,8 @@ def put_copy(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock)
     making = path.with_name(f"{path.name}.making")
     try:
         write_copy(source, making, role)
+        if role in (BOARD, LEDGER):  # in its place, a kill in the middle would leave a journal that a WAL never has
+            open_writer(making, role, lock).close()
         return put_in_place(making, path, lock, with_journal=role.journal == "persist")
     finally:
         discard(making)

@@ -64,7 +64,7 @@ def test_the_verbs_that_take_all_boards() -> None:
     (listed,) = re.findall(r"((?:`\w+`(?:, | and\s))+)the service take `--all-boards`", PROSE)
     for verb in re.findall(r"`(\w+)`", listed):
         check_words(COMMANDS["kanban-merge"], [verb, "--all-boards"])
-    for verb in ("backup", "compact"):
+    for verb in ("restore", "repair"):
         with pytest.raises(AssertionError):
             check_words(COMMANDS["kanban-merge"], [verb, "--all-boards"])
 

@@ -210,6 +210,7 @@ def test_a_coordinators_lock_that_is_no_file(home: str, paths: BoardPaths, start
 def test_a_long_path(tmp_path: Path, start: Callable, folder: str) -> None:
     """A socket's name may have about 100 bytes; a board may lie deeper."""
     home = tmp_path / folder / folder
+    home.mkdir(parents=True)
     daemon = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
     assert "merges the shards" in daemon.stderr.readline()
     with Gateway("amy", home=home, patience_s=20) as amy:
