@@ -19,6 +19,7 @@ from kanban_shards.changes.kinds import AddComment, Assign, Create
 from kanban_shards.changes.vectors import View
 from kanban_shards.errors import (
     Damaged,
+    FileSizeLimit,
     Forked,
     InvalidChange,
     NewerSchema,
@@ -225,7 +226,7 @@ def test_a_newer_shard_is_left_alone(paths: BoardPaths, shard: Shard) -> None:
 def test_a_full_disk_leaves_nothing_half_written(home: str, paths: BoardPaths) -> None:
     """The write that did not fit says so and left no trace; the next one gets the next seq."""
     told = subprocess.check_output([sys.executable, "-c", FULL, home, new_task_id()], text=True).split()
-    assert told == [StorageError.__name__, "3", "1"]
+    assert told == [FileSizeLimit.__name__, "3", "1"]
     rows, _, _ = _plainly(paths, "amy")
     assert [row[0] for row in rows] == [1, 2]
 
