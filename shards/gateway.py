@@ -65,7 +65,7 @@ from kanban_shards.writer import Writer
 
 # On a full board a worker asks for a task no oftener than this, unless a run began or ended meanwhile.
 ASK_AGAIN_S = 20.0
-# Signs of life closer together than this are one (with a short lease: than a third of it).
+# Heartbeats closer together than this are one (with a short lease: than a third of it).
 HEARTBEAT_EVERY_S = 5.0
 
 
@@ -127,7 +127,7 @@ class Gateway:
         self.paths = self._writer.paths
         self.board = self._writer.board
         self._asked_in_vain = _AskedInVain()
-        # When the last sign of life of each run was written, as ``time.monotonic`` has it.
+        # When the last heartbeat of each run was written, as ``time.monotonic`` has it.
         self._heartbeats: dict[int, float] = {}
 
     def _open_writer(
@@ -235,7 +235,7 @@ class Gateway:
         """Open a run on a ready task. Raises Refused (a lost race included, saying who won), UnknownTask.
 
         ``runs_as``: the profile whose worker does it; None means this one. ``lease_s``: seconds that the run is
-        believed alive without a sign of life. ``claimer``: shown as Hermes's ``claim_lock``.
+        believed alive without a heartbeat. ``claimer``: shown as Hermes's ``claim_lock``.
         """
         change = Claim(runs_as=runs_as, lease_s=lease_s, claimer=claimer)
         return self._run_of(self._writer.ask(task, change))
@@ -549,7 +549,7 @@ class Gateway:
 
 
 def _lease_s(run: Run) -> int:
-    """For how many seconds a sign of life lasts."""
+    """For how many seconds after a heartbeat the run is believed alive."""
     signed_at = run.last_heartbeat_at or run.started_at
     return (run.claim_expires or signed_at) - signed_at
 

@@ -121,7 +121,7 @@ class Run(Record):
     """One attempt at a task; open while ``ended_at`` is None.
 
     ``profile``: whose worker does it; None if an import brought it so. ``claim_expires``: until when it is believed
-    alive without a sign of life. ``worker_pid``: its worker's process. ``outcome``: how it ended, in a word.
+    alive without a heartbeat. ``worker_pid``: its worker's process. ``outcome``: how it ended, in a word.
     ``summary``, ``metadata``: what its worker handed over. ``error``: why it failed.
     """
 

@@ -92,7 +92,7 @@ class ShardHealth:
 
 @dataclass(frozen=True)
 class PastLease:
-    """A run whose lease is over, and of which no shard that can be read holds a sign of life that is recent enough."""
+    """A run whose lease is over, and of which no shard that can be read holds a heartbeat that is recent enough."""
 
     task_id: str
     run_id: int
@@ -101,7 +101,7 @@ class PastLease:
 
 @dataclass(frozen=True)
 class StampedAhead:
-    """An open run that was claimed, or last gave a sign of life, ``ahead_s`` in the future of the clock."""
+    """An open run that was claimed, or last gave a heartbeat, ``ahead_s`` in the future of the clock."""
 
     task_id: str
     run_id: int
@@ -298,7 +298,7 @@ def _read_ledger(paths: BoardPaths, now_ms: int) -> _LedgerEnd:
 
 @dataclass
 class _Peek:
-    """What a shard says of itself: its last change, when the first one that waits was written, signs of life."""
+    """What a shard says of itself: its last change, when the first one that waits was written, heartbeats."""
 
     head: int | None = None
     waits_since_ms: int | None = None
@@ -348,7 +348,7 @@ def _past_lease(overdue: Iterable[OpenRun], peeks: dict[str, _Peek], now_ms: int
 def _stamped_ahead(
     claims: Iterable[OpenRun], overdue: Iterable[OpenRun], peeks: dict[str, _Peek], now_ms: int
 ) -> Iterable[StampedAhead]:
-    """Runs of ``claims`` that were stamped ahead, and those past their lease whose sign of life was."""
+    """Runs of ``claims`` that were stamped ahead, and those past their lease whose heartbeat was."""
     for task_id, run_id, *_, stamped_s in claims:
         yield StampedAhead(task_id, run_id, stamped_s - now_ms / 1_000)
     for task_id, run_id, run_profile, run_claimer, *_ in overdue:

@@ -40,7 +40,7 @@ def expired(
     """The runs that are over, AT_ONCE of them at most. They come before all that was collected, so that a claim of the
     same pass finds the task free.
 
-    ``clock``: which signs of life, or which absence of any, says nothing.
+    ``clock``: which heartbeats, or which absence of any, says nothing.
     """
     return list(islice(_expired(board, collector, collected, now_ms, clock), AT_ONCE))
 
@@ -67,7 +67,7 @@ def _expired(
         if profiles & unread or any((profile, task_id) in named for profile in profiles):
             continue
         if any(board.watermark(profile)[0] and not collector.is_there(profile) for profile in profiles):
-            continue  # the shard is lost, and with it the signs of life
+            continue  # the shard is lost, and with it the heartbeats
         heartbeats = [collector.last_heartbeat_ms(profile, run_id) for profile in profiles]
         read_ms = [each for each in heartbeats if each is not None]
         if len(read_ms) < len(heartbeats):
@@ -77,7 +77,7 @@ def _expired(
 
 
 def _is_over(clock: Clock, run_id: int, signs_ms: list[int], lease_ms: int, now_ms: int) -> bool:
-    """Whether the run gave no sign of life for a lease. Of those that are in the future, it counts how long they are
+    """Whether the run gave no heartbeat for a lease. Of those that are in the future, it counts how long they are
     known."""
     ahead = max(signs_ms) > now_ms + DRIFT_MS
     if ahead and clock.seen_for_ms(run_id, max(signs_ms)) <= lease_ms:

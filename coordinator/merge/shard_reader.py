@@ -146,7 +146,7 @@ def base_of(shard: sqlite3.Connection) -> tuple[int, str]:
 
 
 def heartbeat_ms(shard: sqlite3.Connection, run_id: int) -> int | None:
-    """When the run last gave a sign of life in an open shard; 0 if never, None if what it says is no time."""
+    """When the run last gave a heartbeat in an open shard; 0 if never, None if what it says is no time."""
     row = shard.execute("SELECT at_ms FROM liveness WHERE run_id = ?", (run_id,)).fetchone()
     if row is None:
         return 0

@@ -59,7 +59,7 @@ def spawned(board: BoardState, entry: Entry, body: Spawned, task: TaskState) -> 
 
 
 def progress(board: BoardState, entry: Entry, body: Progress, task: TaskState) -> None:
-    """The worker says where it is, which is also a sign of life."""
+    """The worker says where it is, which is also a heartbeat."""
     task["last_heartbeat_at"] = board.now_s
     task["claim_expires"] = board.now_s + task["lease_s"]
     board.update_run(body.run_id, {"last_heartbeat_at": board.now_s, "claim_expires": task["claim_expires"]})
@@ -84,7 +84,7 @@ def reclaim(board: BoardState, entry: Entry, body: Reclaim, task: TaskState) -> 
 
 
 def expire(board: BoardState, entry: Entry, body: Expire, task: TaskState) -> None:
-    """The lease ran out without a sign of life: the task is ready again, or todo while a parent is open."""
+    """The lease ran out without a heartbeat: the task is ready again, or todo while a parent is open."""
     error = f"no sign of life for {task['lease_s']} s"
     give_back(board, task, {"reason": error, "last_heartbeat_at": body.last_sign_ms // 1000}, error)
 

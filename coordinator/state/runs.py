@@ -7,7 +7,7 @@ from typing import Any
 
 from kanban_shards.coordinator.state.session import Rows
 
-# Open runs whose claim, or whose newest sign of life that is an entry, is of a time that has not come yet.
+# Open runs whose claim, or whose newest heartbeat that is an entry, is of a time that has not come yet.
 STAMPED_AHEAD = (
     "SELECT * FROM (SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, m.lease_s, "
     "max(r.started_at, coalesce(t.last_heartbeat_at, 0)) AS stamped_s "
@@ -49,7 +49,7 @@ class RunRows(Rows):
         )
 
     def stamped_ahead(self, now_s: int) -> Iterator[OpenRun]:
-        """Open runs that were claimed, or gave a sign of life, at a time after ``now_s``: as ``running_out``, and that
+        """Open runs that were claimed, or gave a heartbeat, at a time after ``now_s``: as ``running_out``, and that
         time, in seconds, at the end."""
         return self._execute(STAMPED_AHEAD, (now_s,))
 

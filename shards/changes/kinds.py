@@ -36,7 +36,7 @@ from kanban_shards.errors import InvalidChange
 # Between the tasks of one plan. Deciding a plan is one step of the coordinator, for which every other profile waits:
 # 0.2 s for the largest, and without this 8 s.
 PLAN_LINKS_LIMIT = 1_000
-# Believed alive for so long without a sign of life, where a claim does not say.
+# Believed alive for so long without a heartbeat, where a claim does not say.
 LEASE_S = 900
 # Failures in a row before a task is blocked, where no setting says otherwise.
 FAILURE_LIMIT = 2
@@ -133,7 +133,7 @@ class Spawned(RunBound, frozen=True):
 
 
 class Progress(RunBound, frozen=True):
-    """The worker says where it is. (A mere sign of life is a row in ``liveness``, not a change.)"""
+    """The worker says where it is. (A mere heartbeat is a row in ``liveness``, not a change.)"""
 
     note: Text
 
@@ -371,7 +371,7 @@ class Gc(Body, frozen=True):
 
 
 class Expire(RunBound, frozen=True):
-    """The run's lease ran out without a sign of life. Written by the coordinator alone."""
+    """The run's lease ran out without a heartbeat. Written by the coordinator alone."""
 
     last_sign_ms: Count
 
