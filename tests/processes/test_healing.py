@@ -176,7 +176,7 @@ def test_a_board_that_breaks_again_and_again_is_left(home, paths, task_id, daemo
             assert board.task(task_id).title == "a task"
     _replace_by_nonsense(paths.board)
     wake()
-    _said(daemon, "made again 3 times within an hour")
+    _said(daemon, "was rebuilt 3 times within an hour")
     rebuilt = subprocess.run(
         [sys.executable, "-m", "kanban_shards.coordinator", "--home", home, "rebuild"],
         capture_output=True,

@@ -112,15 +112,16 @@ def test_a_daemon_waits_for_whoever_is_no_daemon(home, paths, start, role) -> No
     assert second.wait(60) == CoordinatorRunning.exit_code
 
 
+@needs_proc
 def test_a_daemon_that_is_dead_is_not_waited_for_by_name(home, paths, start) -> None:
-    """Its note is still in the lock file when a gateway has the lock and has not said so yet."""
+    """Its note is still in the lock file when another process has the lock, which is the one that is named."""
     former = start("-c", "")
     former.wait(60)
     lock = FileLock(paths.coordinator_lock)
     lock.acquire(0)
     lock.write_note(json.dumps(asdict(Holder(former.pid, socket.gethostname(), DAEMON, 0))))
     waiting = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
-    _line_with(waiting, "Another coordinator works on this board")
+    _line_with(waiting, f"is held by process {os.getpid()}")
     lock.close()
     _line_with(waiting, f"process {waiting.pid} merges the shards")
 
