@@ -42,7 +42,7 @@ _SETTLING = frozenset(KIND_OF[body] for body in (Complete, Archive, Delete, Reop
 _ASKING = frozenset(
     KIND_OF[body] for body in (Assign, Block, Claim, Fail, Promote, Reclaim, Release, Reopen, Specify, Unblock, Unlink)
 )
-CREATE, LINK = KIND_OF[Create], KIND_OF[Link]
+LINK = KIND_OF[Link]
 # Nothing that is named costs as much as this, so nobody counts further.
 MOST = 10_000
 # A body that is shorter names nothing, or not much.
