@@ -26,12 +26,6 @@ class NoService(KanbanError):
     path: Path | str
 
 
-class ExtraMissing(KanbanError):
-    template = "This needs {package}, which is not installed; `pip install 'kanban-shards[{extra}]'` brings it."
-    package: str
-    extra: str
-
-
 class UpkeepRunning(KanbanError):
     template = (
         "Another backup, restore or compaction of this board is under way ({lock} is held); repeat the command "

@@ -163,6 +163,12 @@ class UnknownLetter(KanbanError):
     letter_id: int
 
 
+class ExtraMissing(KanbanError):
+    template = "This needs {package}, which is not installed; `pip install 'kanban-shards[{extra}]'` brings it."
+    package: str
+    extra: str
+
+
 # --- 2: the call itself is wrong -------------------------------------------------------------------------------
 
 

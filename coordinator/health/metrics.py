@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from kanban_shards.board import Board
-from kanban_shards.coordinator.errors import ExtraMissing
 from kanban_shards.coordinator.health.findings import FAULT, WARNING
 from kanban_shards.coordinator.health.problems import problems
 from kanban_shards.coordinator.health.read import (
@@ -23,7 +22,7 @@ from kanban_shards.coordinator.health.read import (
     read_undelivered,
 )
 from kanban_shards.coordinator.merge.collector import QUARANTINED
-from kanban_shards.errors import BoardMissing, KanbanError
+from kanban_shards.errors import BoardMissing, ExtraMissing, KanbanError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import STATUSES
 from kanban_shards.storage.folders import write_whole

@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kanban_shards import Gateway
 from kanban_shards.boards import create_board
-from kanban_shards.coordinator.errors import ExtraMissing
 from kanban_shards.coordinator.health.metrics import FIGURES, Metrics
 from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.errors import ExtraMissing
 from kanban_shards.paths import BoardPaths
 
 
