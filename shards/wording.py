@@ -25,8 +25,20 @@ def many(count: int, what: str) -> str:
 
 
 def when(seconds: int | None) -> str:
-    """A time of day of this machine; empty for None."""
-    return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    """A date and time of this machine; empty for None, and the number itself for one that no calendar has."""
+    try:
+        return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
+
+
+def ago(seconds: int, now_s: float) -> str:
+    """How long before ``now_s`` that time was, in its largest unit, or how long after. Both in seconds since 1970."""
+    span = now_s - seconds
+    if abs(span) < 1:
+        return "just now"
+    size = " ".join(age(abs(span)).split(" ")[:2])
+    return f"{size} ago" if span > 0 else f"in {size}"
 
 
 def clip(text: str | None, longest: int = 200) -> str:

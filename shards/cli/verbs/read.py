@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +17,13 @@ from kanban_shards.cli.session import NoProfile, Session, json_option, table
 from kanban_shards.errors import UnknownTask
 from kanban_shards.paths import check_task_id, spellings
 from kanban_shards.records import STATUSES, Event, Run, Task
+from kanban_shards.sentences import sentence
 
 if TYPE_CHECKING:
     from kanban_shards.bell import Bell
+
+# An event that is older than this is said to be, beside the time at which it happened.
+NEW_S = 60
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
@@ -113,8 +116,7 @@ def show(session: Session, task_id: str, state_type: str | None, state_name: str
         text.say()
         _print_runs(runs)
     text.say()
-    for event in events:
-        text.say(_line(event))
+    _print_events(events)
 
 
 @click.command()
@@ -311,11 +313,19 @@ def _show_task(task: Task, parents: list[str], children: list[str], summary: str
 
 
 def _print_event(event: Event, as_json: bool, with_task: bool = False) -> None:
-    text.print_json_line(event.as_dict()) if as_json else text.say(_line(event, with_task))
-
-
-def _line(event: Event, with_task: bool = False) -> str:
-    payload = "" if event.payload is None else json.dumps(event.payload, ensure_ascii=False)
+    """An event of those that come one after the other, which stay on the terminal while time goes on."""
+    if as_json:
+        text.print_json_line(event.as_dict())
+        return
+    now_s = time.time()
+    passed = f" ({wording.ago(event.created_at, now_s)})" if abs(now_s - event.created_at) >= NEW_S else ""
     task = f"{event.task_id}  " if with_task else ""
-    shown = wording.printable(wording.clip(payload))
-    return f"{event.id:>6}  {wording.when(event.created_at)}  {task}{event.kind:<12} {shown}".rstrip()
+    text.say(f"{event.id:>6}  {wording.when(event.created_at)}{passed}  {task}{sentence(event)}")
+
+
+def _print_events(events: list[Event]) -> None:
+    now_s = time.time()
+    passed = [wording.ago(event.created_at, now_s) for event in events]
+    width = max(map(len, passed), default=0)
+    for event, ago in zip(events, passed, strict=True):
+        text.say(f"{event.id:>6}  {ago:>{width}}  {sentence(event)}")
