@@ -1,37 +1,38 @@
-"""The real Hermes Agent, from the package index, in an environment of its own: its pins exclude ours."""
+"""The real Hermes Agent, from the package index, in environments of its own (``environments.py``)."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-HERMES = "hermes-agent==0.19.0"
-NO_INDEX = ("No matching distribution", "Could not find a version", "Max retries exceeded", "ConnectionError")
+from tests.hermes import environments
 
 
 @pytest.fixture(scope="session")
-def hermes_environment(request: pytest.FixtureRequest) -> Path:
-    """The folder of a virtual environment that holds HERMES; made once, kept in pytest's cache."""
-    folder = Path(request.config.cache.mkdir("hermes-0.19.0"))
-    made = folder / "made"
-    if not made.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder / "venv"], check=True)
-        installed = subprocess.run(
-            [folder / "venv/bin/python", "-m", "pip", "install", "--quiet", "--retries", "1", HERMES],
-            capture_output=True,
-            text=True,
-        )
-        if installed.returncode and not os.environ.get("CI") and any(sign in installed.stderr for sign in NO_INDEX):
-            pytest.skip(f"{HERMES} cannot be had here: no package index answers")
-        assert installed.returncode == 0, installed.stderr
-        made.touch()
-    return folder / "venv"
+def hermes_folder(request: pytest.FixtureRequest) -> Path:
+    """Where the environments are: named by ``KANBAN_HERMES``, or made once and kept in pytest's cache."""
+    named = os.environ.get(environments.FOLDER)
+    return Path(named) if named else Path(request.config.cache.mkdir("hermes"))
+
+
+@pytest.fixture(scope="session")
+def hermes_environment(hermes_folder: Path) -> Path:
+    """The folder of a virtual environment with the released hermes-agent."""
+    return _made(environments.plain, hermes_folder)
+
+
+def _made(make: Callable[[Path], Path], folder: Path) -> Path:
+    try:
+        return make(folder)
+    except environments.NotInstalled as error:
+        if error.no_index and not os.environ.get("CI") and environments.FOLDER not in os.environ:
+            pytest.skip(f"{environments.RELEASE} cannot be had here: no package index answers")
+        raise
 
 
 @pytest.fixture
