@@ -5,10 +5,22 @@ A field that is left out keeps its default (a new task) or its value (a task tha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict
 
 from kanban_shards.changes.kinds import Start, WorkspaceKind
+from kanban_shards.paths import BoardPaths
+
+
+class Opening(TypedDict, total=False):
+    """Which board a writer opens, and how it waits; see Writer."""
+
+    board: str | None
+    home: str | os.PathLike[str] | None
+    paths: BoardPaths | None
+    patience_s: float
+    looks: int
 
 
 class TaskFields(TypedDict, total=False):

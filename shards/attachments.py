@@ -28,6 +28,7 @@ LONGEST_NAME = 200
 # Of that, what is in the name of a copy that is being made.
 SHORT_NAME = 40
 CHUNK_BYTES = 1024 * 1024
+_ELSEWHERE = "it does not lie among the task's attachments; attach a copy of it instead"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,27 @@ def store(paths: BoardPaths, task_id: str, file: str | os.PathLike[str], name: s
             return _copy(source, folder, filename)
     except OSError as error:
         raise StorageError(path=error.filename or source, problem=error.strerror or str(error)) from error
+
+
+def already_stored(paths: BoardPaths, task_id: str, file: str | os.PathLike[str], name: str | None = None) -> Stored:
+    """The ``file`` that somebody wrote into the task's own folder, durable from now on. What lies elsewhere would be in
+    no backup, and would not go with the task; a link could lead anywhere. Raises AttachmentTooLarge, StorageError."""
+    path = Path(os.path.abspath(file))
+    with _opened(paths) as kept:
+        if kept is None or not kept.has_folder(task_id):
+            raise StorageError(path=path, problem=_ELSEWHERE)
+        with kept.folder(task_id) as folder:
+            if not path.name or not _is_at(folder, path.parent):
+                raise StorageError(path=path, problem=_ELSEWHERE)
+            if not folder.has_file(path.name):
+                raise StorageError(path=path, problem="there is no regular file")
+            with open(folder.open_file(path.name), "rb") as stored:
+                size = os.fstat(stored.fileno()).st_size
+                if size > LIMIT_BYTES:
+                    raise AttachmentTooLarge(path=path, size_bytes=size, limit_bytes=LIMIT_BYTES)
+                os.fsync(stored.fileno())
+            folder.sync()
+            return Stored(_safe(name or path.name), folder.path / path.name, size)
 
 
 def lost(board: Board) -> list[Attachment]:

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, Self, Unpack
 from msgspec.structs import replace
 
 from kanban_shards import attachments
-from kanban_shards.arguments import EditFields, Limits, PlannedTask, SpecifyFields, TaskFields
+from kanban_shards.arguments import EditFields, Limits, Opening, PlannedTask, SpecifyFields, TaskFields
 from kanban_shards.changes.codec import encode_body
 from kanban_shards.changes.fields import BlockKind
-from kanban_shards.changes.identities import new_task
+from kanban_shards.changes.identities import NewTask, is_drawn_by, new_task
 from kanban_shards.changes.kinds import (
     LEASE_S,
     AddComment,
@@ -59,7 +59,8 @@ from kanban_shards.changes.kinds import (
     Unsubscribe,
 )
 from kanban_shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S, Delivery, pending_deliveries
-from kanban_shards.errors import BoardMissing, NoOpenRun, Refused, UnknownRun
+from kanban_shards.errors import BoardMissing, InvalidChange, NoOpenRun, Refused, UnknownRun
+from kanban_shards.paths import BoardPaths
 from kanban_shards.records import DeadLetter, Run, Task, Verdict
 from kanban_shards.writer import Writer
 
@@ -100,8 +101,10 @@ class Gateway:
     fork. Use it as a context manager, or ``close`` it.
 
     ``profile``: who writes. ``board``, ``home``: which board of which Hermes home; None finds it as Hermes does
-    (shards/paths.py). ``patience_s``: for how many seconds a call waits for its verdict. Raises InvalidName,
-    UnknownBoard, StorageError.
+    (shards/paths.py). ``paths``: the board itself, as BoardPaths, in place of both. ``patience_s``: for how many
+    seconds a call waits for its verdict. ``looks``: how often a verb that was given an id looks at the task, and asks,
+    before it is refused as ``stale``; more than 1 is for a program that means "if its status still allows it", whoever
+    changed the task meanwhile. Raises InvalidName, UnknownBoard, StorageError.
 
     A verb takes a task's id and looks at the task itself. One that decides may be given a Task, as ``board.task`` gave
     it: then the change says that its author had seen exactly that, and is refused as ``stale`` if somebody changed the
@@ -120,9 +123,13 @@ class Gateway:
         *,
         board: str | None = None,
         home: str | os.PathLike[str] | None = None,
+        paths: BoardPaths | None = None,
         patience_s: float = 30.0,
+        looks: int = 1,
     ) -> None:
-        self._writer = self._open_writer(profile, board=board, home=home, patience_s=patience_s)
+        self._writer = self._open_writer(
+            profile, board=board, home=home, paths=paths, patience_s=patience_s, looks=looks
+        )
         self.profile = self._writer.profile
         self.paths = self._writer.paths
         self.board = self._writer.board
@@ -130,11 +137,9 @@ class Gateway:
         # When the last heartbeat of each run was written, as ``time.monotonic`` has it.
         self._heartbeats: dict[int, float] = {}
 
-    def _open_writer(
-        self, profile: str, *, board: str | None, home: str | os.PathLike[str] | None, patience_s: float
-    ) -> Writer:
+    def _open_writer(self, profile: str, **opening: Unpack[Opening]) -> Writer:
         """For who watches what is written."""
-        return Writer(profile, board=board, home=home, patience_s=patience_s)
+        return Writer(profile, **opening)
 
     @property
     def patience_s(self) -> float:
@@ -147,25 +152,36 @@ class Gateway:
 
     # --- tasks -------------------------------------------------------------------------------------------------
 
-    def create(self, title: str, *, parents: Sequence[str] = (), **fields: Unpack[TaskFields]) -> str:
+    def draw(self) -> NewTask:
+        """An id for a task that is made later, by ``create`` or ``make`` with ``drawn``: for what must have it before,
+        such as a folder or a branch. Nothing is written, and nobody else can make a task with this id."""
+        return new_task(self.profile)
+
+    def create(
+        self, title: str, *, parents: Sequence[str] = (), drawn: NewTask | None = None, **fields: Unpack[TaskFields]
+    ) -> str:
         """A new task; returns its id. Durable on return.
 
-        ``title``: what it is called. ``parents``: ids of tasks that it waits for. ``fields``: see TaskFields. With an
+        ``title``: what it is called. ``parents``: ids of tasks that it waits for. ``drawn``: the id that it gets, as
+        ``draw`` gave it to a process of this profile; None draws one. ``fields``: see TaskFields. With an
         ``idempotency_key`` the call waits for the verdict, and returns the id of the live task that has the key
-        already, if there is one. Raises UnknownTask for a parent.
+        already, if there is one. Raises UnknownTask for a parent, and InvalidChange for an id that this profile did
+        not draw.
         """
-        task_id, change = self._drawn(title, parents, fields)
+        task_id, change = self._new(title, parents, drawn, fields)
         if change.idempotency_key is not None:
             return self._made(task_id, change).task_id
         self._writer.write_unseen(task_id, change)
         return task_id
 
-    def make(self, title: str, *, parents: Sequence[str] = (), **fields: Unpack[TaskFields]) -> Made:
+    def make(
+        self, title: str, *, parents: Sequence[str] = (), drawn: NewTask | None = None, **fields: Unpack[TaskFields]
+    ) -> Made:
         """As ``create``, with the verdict in any case; says whether the task is new, too.
 
-        Raises Refused, UnknownTask for a parent, and Undecided, whose ``task_id`` is the new task's.
+        Raises as ``create`` does, Refused, and Undecided, whose ``task_id`` is the new task's.
         """
-        return self._made(*self._drawn(title, parents, fields))
+        return self._made(*self._new(title, parents, drawn, fields))
 
     def assign(self, task: str | Task, assignee: str | None) -> Verdict:
         """Hand the task over; None leaves it to its creator. Raises Refused, UnknownTask."""
@@ -377,6 +393,11 @@ class Gateway:
         the profile. Raises UnknownTask."""
         return self._writer.write(task_id, AddComment(text=text, author=author))
 
+    def make_comment(self, task_id: str, text: str, *, author: str | None = None) -> int:
+        """As ``comment``, with the verdict: returns the comment's id. Raises UnknownTask, Refused."""
+        comment_id: int = self._writer.ask(task_id, AddComment(text=text, author=author)).answer["comment_id"]
+        return comment_id
+
     def subscribe(
         self,
         task_id: str,
@@ -429,10 +450,23 @@ class Gateway:
         self._writer.view_of(task_id)
         row = Attach(filename="-", stored_path="-", size=0, content_type=content_type, uploaded_by=uploaded_by)
         encode_body(row)  # before a copy is made for nothing
-        stored = attachments.store(self.paths, task_id, file, name)
-        change = replace(row, filename=stored.filename, stored_path=str(stored.path), size=stored.size)
-        attachment_id: int = self._writer.ask(task_id, change).answer["attachment_id"]
-        return attachment_id
+        return self._attached(task_id, row, attachments.store(self.paths, task_id, file, name))
+
+    def attach_stored(
+        self,
+        task_id: str,
+        file: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        content_type: str | None = None,
+        uploaded_by: str | None = None,
+    ) -> int:
+        """As ``attach``, of a file that lies among the task's attachments already, in ``paths.attachments / task_id``,
+        because whoever received it wrote it there; no copy is made, and the file is made durable. Raises StorageError
+        for one that lies elsewhere, or is no regular file."""
+        self._writer.view_of(task_id)
+        row = Attach(filename="-", stored_path="-", size=0, content_type=content_type, uploaded_by=uploaded_by)
+        return self._attached(task_id, row, attachments.already_stored(self.paths, task_id, file, name))
 
     def detach(self, task_id: str, attachment_id: int) -> bool:
         """Remove an attachment, and its file unless another attachment of the task names the same one; returns whether
@@ -504,12 +538,19 @@ class Gateway:
 
     # --- how ---------------------------------------------------------------------------------------------------
 
-    def _drawn(self, title: str, parents: Sequence[str], fields: TaskFields) -> tuple[str, Create]:
-        """The id of a new task, and the change that makes it. Raises UnknownTask for a parent."""
+    def _new(self, title: str, parents: Sequence[str], drawn: NewTask | None, fields: TaskFields) -> tuple[str, Create]:
+        """The id of a new task, and the change that makes it. Raises as ``create`` does."""
         for parent in parents:
             self._writer.view_of(parent)
-        new = new_task(self.profile)
+        new = drawn or new_task(self.profile)
+        if not is_drawn_by(self.profile, new):  # no pass takes a shard from there on in which such a change lies
+            raise InvalidChange(kind="create", problem=f"{self.profile} did not draw the id {new.id!r}; use draw()")
         return new.id, Create(title=title, parents=tuple(parents), salt=new.salt, **fields)
+
+    def _attached(self, task_id: str, row: Attach, stored: attachments.Stored) -> int:
+        change = replace(row, filename=stored.filename, stored_path=str(stored.path), size=stored.size)
+        attachment_id: int = self._writer.ask(task_id, change).answer["attachment_id"]
+        return attachment_id
 
     def _planned(self, child: PlannedTask) -> PlannedChild:
         new = new_task(self.profile)

@@ -56,9 +56,11 @@ _growing = tenacity.wait_exponential(multiplier=FIRST_LOOK_S, max=LONGEST_LOOK_S
 class Writer:
     """One process writing as ``profile``. Safe to use from several threads; not across a fork.
 
-    ``board``, ``home``: which board of which Hermes home, as in ``BoardPaths.find``. ``patience_s``: for how many
-    seconds a call waits for a verdict before it raises Undecided; the change is written all the same. Raises
-    InvalidName, UnknownBoard, StorageError.
+    ``board``, ``home``: which board of which Hermes home, as in ``BoardPaths.find``; ``paths``: that board itself, in
+    place of both. ``patience_s``: for how many seconds a call waits for a verdict before it raises Undecided; the
+    change is written all the same. ``looks``: how often ``ask`` looks at a task that it was given by its id, and asks,
+    before it takes ``stale`` for an answer. Raises InvalidName, UnknownBoard, StorageError, and TypeError for two ways
+    of saying which board.
 
     A ``task`` is given as its id, or as the Task that this process read; the change then says that its author had seen
     just that. A ``change`` is one of shards/changes/kinds.py. Every call raises GatewayClosed after ``close``.
@@ -70,13 +72,18 @@ class Writer:
         *,
         board: str | None = None,
         home: str | os.PathLike[str] | None = None,
+        paths: BoardPaths | None = None,
         patience_s: float = 30.0,
+        looks: int = 1,
     ) -> None:
         self.profile = check_profile(profile)
-        self.paths = BoardPaths.find(board, home)
+        if paths is not None and (board is not None or home is not None):
+            raise TypeError("which board is meant is said by paths=, or by board= and home=, and not by both")
+        self.paths = paths or BoardPaths.find(board, home)
         self.paths.require_folder()
         self.board = Board(self.paths)
         self.patience_s = float(patience_s)  # what is no number fails here, and not after a write
+        self.looks = max(1, int(looks))
         self._shard = Shard(self.paths, profile)
         self._coordinator_lock = FileLock(self.paths.coordinator_lock)
         self._passing = threading.RLock()
@@ -106,18 +113,25 @@ class Writer:
 
     def ask(self, task: str | Task, change: Body) -> Verdict:
         """Append ``change`` and return the verdict that it was applied. Given an id, this looks again and asks once
-        more if all that it had not seen was the coordinator's own.
+        more if all that it had not seen was the coordinator's own, and up to ``looks`` times whoever changed the task.
 
         Raises Refused, Undecided, GivenUp, and what ``write`` raises.
         """
-        view = self.view_of(task)
-        try:
-            return self._decided(_id_of(task), change, view)
-        except Refused as refused:
-            if not isinstance(task, str) or set(refused.answer.get("missed", ())) != {COORDINATOR}:
-                raise
-        # A lease ran out, or a time had come, in the pass that decided this; nobody else changed the task.
-        return self._decided(task, change, self.view_of(task))
+        # How often to look again: after a change by somebody, and after one by the coordinator, which ended a run or
+        # saw that a time had come in the very pass that decided this.
+        others, own = self.looks - 1, 1
+        while True:
+            try:
+                return self._decided(_id_of(task), change, self.view_of(task))
+            except Refused as refused:
+                if not isinstance(task, str) or refused.reason != "stale":
+                    raise
+                if set(refused.answer.get("missed", ())) == {COORDINATOR} and own:
+                    own -= 1
+                elif others:
+                    others -= 1
+                else:
+                    raise
 
     def ask_unseen(self, task_id: str, change: Body) -> Verdict:
         """As ``ask``, of a task that ``change`` makes, or, with ``""``, of none: then the board as a whole is meant, or

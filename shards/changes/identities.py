@@ -38,6 +38,11 @@ def new_task(profile: str) -> NewTask:
     return NewTask(_id_of(profile, salt), salt)
 
 
+def is_drawn_by(profile: str, new: NewTask) -> bool:
+    """Whether ``profile`` drew this id: nobody else can have the salt for it."""
+    return new.id == _id_of(profile, new.salt)
+
+
 def makes_only_its_own(profile: str, task_id: str, body: Body) -> bool:
     """Whether each task that a change of ``profile`` brings into being, if any, has an id that this profile drew."""
     return all(_may_make(profile, *made) for made in _made(task_id, body))

@@ -264,3 +264,51 @@ def test_a_failing_disk_leaves_nothing(gateway: Gateway, file: Path, monkeypatch
     with pytest.raises(StorageError):
         gateway.attach(task_id, file)
     assert kept(gateway) == []
+
+
+def test_a_file_that_is_stored_already(gateway: Gateway, paths, file: Path) -> None:
+    """No copy is made; the row says what is there, and the file goes when it is detached."""
+    task_id = gateway.create("x")
+    place = paths.attachments / task_id
+    place.mkdir(parents=True)
+    (place / "streamed").write_text("four words are here")
+    number = gateway.attach_stored(task_id, place / "streamed", name="../words.txt", content_type="text/plain")
+    found = gateway.board.attachment(number)
+    assert (found.filename, found.size, found.stored_path) == ("words.txt", 19, str(place / "streamed"))
+    assert kept(gateway) == [place / "streamed"]
+    assert gateway.detach(task_id, number)
+    assert kept(gateway) == []
+
+
+def test_a_file_that_lies_elsewhere_is_not_stored(gateway: Gateway, paths, file: Path) -> None:
+    """Also not where a link, ``..``, another task's folder or something that is no file leads to."""
+    task_id, other = gateway.create("x"), gateway.create("y")
+    gateway.sync()
+    with pytest.raises(StorageError, match="does not lie among the task's attachments"):
+        gateway.attach_stored(task_id, file)
+    gateway.attach(other, file)
+    place = paths.attachments / task_id
+    place.mkdir()
+    (place / "link").symlink_to(file)
+    (place / "folder").mkdir()
+    os.mkfifo(place / "pipe")
+    (place / "large").touch()
+    os.truncate(place / "large", attachments.LIMIT_BYTES + 1)
+    (paths.attachments / "t_0000000000000000").symlink_to(place)
+    for wrong in (
+        place / "link",
+        place / "folder",
+        place / "pipe",
+        place / "large",
+        place / "missing",
+        place / ".." / other / "report.txt",
+        place / "folder" / "..",
+        paths.attachments,
+        f"{place}/\0",
+    ):
+        with pytest.raises((StorageError, AttachmentTooLarge)):
+            gateway.attach_stored(task_id, wrong)
+    assert gateway.board.attachments(task_id) == []
+    place.joinpath("large").unlink()
+    with pytest.raises(UnknownTask):
+        gateway.attach_stored(new_task_id(), place / "link")

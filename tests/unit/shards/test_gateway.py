@@ -372,3 +372,74 @@ def test_what_is_no_task(gateway: Gateway, tmp_path: Path) -> None:
         Gateway("amy", home="")
     with pytest.raises(TypeError):
         Gateway("amy", home=gateway.paths.folder, patience_s=None)
+
+
+def test_opened_by_paths(home: str, paths: BoardPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the paths needs no environment, and no environment leads elsewhere."""
+    monkeypatch.setenv("HERMES_KANBAN_HOME", "/nowhere")
+    with Gateway("amy", paths=paths) as gateway:
+        task_id = gateway.make("a task").task_id
+        assert gateway.paths is paths
+    with Board(paths) as board:
+        assert board.task(task_id)
+    for both in ({"home": home}, {"board": "default"}):
+        with pytest.raises(TypeError, match="not by both"):
+            Gateway("amy", paths=paths, **both)
+
+
+def test_an_id_that_was_drawn_before(gateway: Gateway) -> None:
+    """It may be part of what is written, and it is the id of one task."""
+    new = gateway.draw()
+    task_id = gateway.create("a task", drawn=new, branch_name=f"kanban/{new.id}")
+    assert (task_id, gateway.make("another", drawn=gateway.draw()).is_new) == (new.id, True)
+    gateway.sync()
+    assert gateway.board.task(new.id).branch_name == f"kanban/{new.id}"
+    with pytest.raises(Refused) as refused:
+        gateway.make("once more", drawn=new)
+    assert refused.value.reason == "taken_id"
+
+
+def test_an_id_that_somebody_else_drew(home: str, paths: BoardPaths, gateway: Gateway) -> None:
+    """It is refused before it is written: a shard that holds such a change is quarantined."""
+    with Gateway("ben", home=home) as ben:
+        theirs = ben.draw()
+        for drawn in (theirs, theirs._replace(id=new_task_id()), gateway.draw()._replace(salt="0" * 32)):
+            with pytest.raises(InvalidChange, match="did not draw the id"):
+                gateway.create("mine now", drawn=drawn)
+        assert not paths.shard("amy").exists()
+        assert ben.make("theirs", drawn=theirs).is_new
+
+
+def test_a_comments_id(gateway: Gateway) -> None:
+    task_id = gateway.create("a task")
+    ids = [gateway.make_comment(task_id, text) for text in ("one", "two")]
+    assert [(each.id, each.body) for each in gateway.board.comments(task_id)] == list(zip(ids, ("one", "two")))
+
+
+def test_looking_again(home: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given an id, a gateway that looks several times decides on what it then finds; given a Task, never."""
+    task_id = gateway.create("a task", assignee="amy")
+    gateway.sync()
+    with Gateway("ben", home=home, looks=3) as ben:
+        view_of = ben._writer.view_of
+        edits = 2
+
+        def seen_too_early(task):
+            """Somebody changes the task between the look and the change."""
+            nonlocal edits
+            view = view_of(task)
+            if edits:
+                edits -= 1
+                gateway.edit(task_id, priority=edits)
+            return view
+
+        monkeypatch.setattr(ben._writer, "view_of", seen_too_early)
+        assert ben.archive(task_id).verdict == "applied"
+        edits = 3
+        with pytest.raises(Refused) as refused:
+            ben.reopen(task_id)
+        assert (refused.value.reason, edits) == ("stale", 0)
+        edits, read = 1, ben.board.task(task_id)
+        with pytest.raises(Refused):
+            ben.reopen(read)
+        assert gateway.board.task(task_id).status == "archived"
