@@ -413,7 +413,7 @@ def test_an_id_that_somebody_else_drew(home: str, paths: BoardPaths, gateway: Ga
 def test_a_comments_id(gateway: Gateway) -> None:
     task_id = gateway.create("a task")
     ids = [gateway.make_comment(task_id, text) for text in ("one", "two")]
-    assert [(each.id, each.body) for each in gateway.board.comments(task_id)] == list(zip(ids, ("one", "two")))
+    assert [(each.id, each.body) for each in gateway.board.comments(task_id)] == [(ids[0], "one"), (ids[1], "two")]
 
 
 def test_looking_again(home: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
