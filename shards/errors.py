@@ -142,6 +142,28 @@ class NoLog(KanbanError):
     path: Path | str
 
 
+class HermesNotKnown(KanbanError):
+    template = (
+        "Hermes {version} in {place} cannot work on boards of kanban-shards, which knows {known}, and stops before it "
+        "writes; install one of these, or a kanban-shards that knows this one, or give the boards back with "
+        "`kanban-merge hermes uninstall`."
+    )
+    version: str
+    known: str
+    place: str
+
+
+class HermesDiffers(KanbanError):
+    template = (
+        "Hermes {version} in {place} has functions that are not those of that release ({names}), so it cannot work on "
+        "boards of kanban-shards, and stops before it writes; install a release, or a kanban-shards that knows this "
+        "one, or give the boards back with `kanban-merge hermes uninstall`."
+    )
+    version: str
+    names: str
+    place: str
+
+
 class NotLinked(KanbanError):
     template = "{child_id} did not wait for {parent_id}; `kanban show {child_id}` shows what it waits for."
     child_id: str
