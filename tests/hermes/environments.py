@@ -1,7 +1,7 @@
 """Virtual environments with the real hermes-agent in them: its pins exclude ours, so it gets its own.
 
-``python3 -m tests.hermes.environments FOLDER`` makes the one of the released program, as the gate does before its tests.
-Nothing is imported here but what Python brings, so that any interpreter can do it.
+``python3 -m tests.hermes.environments FOLDER`` makes the one of the released program, as the gate does. Nothing is
+imported here but what Python brings, so that any interpreter can do it.
 """
 
 from __future__ import annotations
