@@ -132,14 +132,19 @@ def open_writer(path: Path, role: Role, lock: FileLock, wait_ms: int = connectio
     return connection
 
 
-def open_reader(path: Path, role: Role, wait_ms: int = connections.BUSY_MS) -> sqlite3.Connection:
-    """Open ``path`` for reading only. ``wait_ms``: as in ``open_writer``. Raises FileMissing and what ``open_writer``
-    raises."""
+def open_reader(
+    path: Path,
+    role: Role,
+    wait_ms: int = connections.BUSY_MS,
+    factory: type[sqlite3.Connection] = sqlite3.Connection,
+) -> sqlite3.Connection:
+    """Open ``path`` for reading only. ``wait_ms``: as in ``open_writer``. ``factory``: the class of the connection, for
+    whoever answers some statements otherwise. Raises FileMissing and what ``open_writer`` raises."""
     check_plain(path, role)
     if not path.exists():
         raise _missing(path, role)
     with connections.explained(path, waited_ms=wait_ms):
-        connection = _connect(path, "ro", wait_ms=wait_ms)
+        connection = _connect(path, "ro", wait_ms=wait_ms, factory=factory)
         try:
             connection.execute("PRAGMA query_only=ON")
             if _check_identity(connection, path, role) == 0:
@@ -375,7 +380,13 @@ def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock
     return aside
 
 
-def _connect(path: Path, mode: str, role: Role | None = None, wait_ms: int = connections.BUSY_MS) -> sqlite3.Connection:
+def _connect(
+    path: Path,
+    mode: str,
+    role: Role | None = None,
+    wait_ms: int = connections.BUSY_MS,
+    factory: type[sqlite3.Connection] = sqlite3.Connection,
+) -> sqlite3.Connection:
     """Open ``path``, which is to be a file of ``role``, if of any; ``mode``: SQLite's, of which only ``ro`` never rolls
     back what a journal says."""
     if mode != "ro":
@@ -387,6 +398,7 @@ def _connect(path: Path, mode: str, role: Role | None = None, wait_ms: int = con
         timeout=wait_ms / 1000,
         check_same_thread=False,
         cached_statements=STATEMENTS_KEPT,
+        factory=factory,
     )
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE_BYTES)
     connection.execute("PRAGMA trusted_schema=OFF")

@@ -1,0 +1,102 @@
+"""Boards: opened, made and removed, by Hermes's functions of these names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kanban_shards import inline_merge
+from kanban_shards.errors import BoardMissing, CoordinatorRunning, LawBroken
+from kanban_shards.hermes import identity
+from kanban_shards.hermes.connection import BoardConnection, open_board
+from kanban_shards.hermes.errors import as_hermes_catches
+from kanban_shards.hermes.statements import BoardStatements
+from kanban_shards.hermes.upstream import Hermes
+from kanban_shards.paths import BoardPaths
+
+# A board that another process is making is there within a moment.
+MADE_WITHIN_S = 10.0
+LOOK_EVERY_S = 0.02
+
+
+def connected(hermes: Hermes, db_path: Path | None = None, *, board: str | None = None) -> BoardConnection:
+    """The board, open for reading; made if it is missing, as Hermes does."""
+    paths = identity.board_at(hermes.now.kanban_db_path(board) if db_path is None else Path(db_path))
+    opened = _opened(paths)
+    opened.statements = BoardStatements(opened)
+    return opened
+
+
+def init_db(hermes: Hermes, db_path: Path | None = None, *, board: str | None = None) -> Path:
+    """Make the board's files where they are missing; returns where its file is."""
+    path = hermes.now.kanban_db_path(board) if db_path is None else Path(db_path)
+    _opened(identity.board_at(path)).close()
+    return path
+
+
+@contextmanager
+def write_txn(hermes: Hermes, conn: BoardConnection) -> Iterator[BoardConnection]:
+    """What Hermes writes in one transaction; see shards/hermes/statements.py."""
+    with as_hermes_catches(), _statements(conn).transaction():
+        yield conn
+
+
+def append_event(
+    hermes: Hermes,
+    conn: BoardConnection,
+    task_id: str,
+    kind: str,
+    payload: dict[str, Any] | None = None,
+    *,
+    run_id: int | None = None,
+) -> None:
+    """An event that Hermes adds to what it wrote. A verb has written it already, or has no need of it."""
+    _statements(conn).event(task_id, kind)
+
+
+def end_run(hermes: Hermes, conn: BoardConnection, task_id: str, **said: Any) -> int | None:
+    """The run that the dashboard's move of the task has ended already."""
+    return _statements(conn).ended_run(task_id)
+
+
+def recompute_ready(hermes: Hermes, conn: BoardConnection, failure_limit: int | None = None) -> int:
+    """Nothing is left to promote: that is part of whatever a task waited for. What others wrote is merged first."""
+    identity.writer_of(conn.paths).merge_now()
+    return 0
+
+
+def remove_board(hermes: Hermes, slug: str, *, archive: bool = True) -> dict[str, Any]:
+    """Hermes's own, once this process has closed what it has open there."""
+    identity.close_writers(hermes.now.kanban_db_path(slug).parent)
+    return hermes.released.remove_board(slug, archive=archive)
+
+
+def _statements(conn: BoardConnection) -> BoardStatements:
+    if not isinstance(conn.statements, BoardStatements):
+        raise LawBroken("a connection was handed out without its statements")
+    return conn.statements
+
+
+def _opened(paths: BoardPaths) -> BoardConnection:
+    """The board at ``paths``. It is made here, or by a coordinator that runs already, if there is none. Raises
+    StorageError."""
+    try:
+        return open_board(paths)
+    except BoardMissing:
+        paths.make_folder()
+    until_s = time.monotonic() + MADE_WITHIN_S
+    while True:
+        try:
+            inline_merge.make_files(paths)
+        except CoordinatorRunning:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(LOOK_EVERY_S)
+        try:
+            return open_board(paths)
+        except BoardMissing:
+            if time.monotonic() > until_s:
+                raise

@@ -1,0 +1,101 @@
+"""Completing: Hermes's checks and its care for files in a scratch workspace, around the one change that decides.
+
+The files are kept before the verdict, and the workspace is removed after it: whatever happens in between, nothing that
+a worker was told is kept can be lost.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from kanban_shards import attachments
+from kanban_shards.changes.kinds import Attach, Complete, Detach
+from kanban_shards.hermes.connection import BoardConnection
+from kanban_shards.hermes.identity import writer_of
+from kanban_shards.hermes.upstream import Hermes
+from kanban_shards.hermes.verbs import applies
+from kanban_shards.records import Verdict
+from kanban_shards.writer import Writer
+
+# Hermes completes no task that waits for review; it claims that first.
+_CAN_COMPLETE = ("running", "ready", "blocked")
+UPLOADED_BY = "kanban_complete"
+
+
+def complete_task(
+    hermes: Hermes,
+    conn: BoardConnection,
+    task_id: str,
+    *,
+    result: str | None = None,
+    summary: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    created_cards: Iterable[str] | None = None,
+    expected_run_id: int | None = None,
+) -> bool:
+    """Whether the task is done by this. Raises HallucinatedCardsError for cards that the worker did not make, and
+    ArtifactPreservationError for a file that cannot be kept."""
+    verified = _verified(hermes, conn, task_id, created_cards)
+    metadata = hermes.now._merge_completion_prose_artifacts(conn, task_id, metadata, summary=summary, result=result)
+    task = hermes.now.get_task(conn, task_id)
+    run_id = None if expected_run_id is None else int(expected_run_id)
+    if task is None or task.status not in _CAN_COMPLETE or run_id not in (None, task.current_run_id):
+        return False
+    writer = writer_of(conn.paths)
+    kept: list[str] = []
+    if isinstance(metadata, dict):
+        hermes.now._persist_scratch_completion_artifacts(conn, task_id, metadata)
+        kept = metadata.pop("_staged_artifacts", [])
+    for path in kept:
+        writer.write(task_id, _attach(path))
+    change = Complete(run_id=run_id, result=result, summary=summary, metadata=metadata, created_cards=tuple(verified))
+    verdict = applies(writer, task_id, change)
+    if verdict is None:
+        _forget(writer, task_id, kept)
+        return False
+    _finish(hermes, conn, task_id, verdict, summary, result)
+    return True
+
+
+def _verified(hermes: Hermes, conn: BoardConnection, task_id: str, cards: Iterable[str] | None) -> list[str]:
+    """The cards that the worker made. Raises HallucinatedCardsError."""
+    if not cards:
+        return []
+    verified, phantom = hermes.now._verify_created_cards(conn, task_id, cards)
+    if phantom:
+        raise hermes.now.HallucinatedCardsError(phantom, task_id)
+    return verified
+
+
+def _attach(path: str) -> Attach:
+    size = os.stat(path).st_size
+    return Attach(filename=os.path.basename(path), stored_path=path, size=size, uploaded_by=UPLOADED_BY)
+
+
+def _forget(writer: Writer, task_id: str, kept: list[str]) -> None:
+    """The task was not completed, so what was kept for that goes."""
+    if not kept:
+        return
+    writer.sync()
+    for attachment in writer.board.attachments(task_id):
+        if attachment.stored_path in kept:
+            applies(writer, task_id, Detach(attachment_id=attachment.id))
+            attachments.remove(writer.paths, task_id, attachment.stored_path)
+
+
+def _finish(
+    hermes: Hermes, conn: BoardConnection, task_id: str, verdict: Verdict, summary: str | None, result: str | None
+) -> None:
+    """What Hermes does once the task is done."""
+    hermes.now._cleanup_workspace(conn, task_id)
+    done = hermes.now.get_task(conn, task_id)
+    hermes.now._fire_kanban_lifecycle_hook(
+        "kanban_task_completed",
+        task_id,
+        board=hermes.now.get_current_board(),
+        assignee=done.assignee if done else None,
+        run_id=verdict.answer["run_id"],
+        summary=result if summary is None else summary,
+    )

@@ -1,0 +1,105 @@
+"""Who writes: the profile that Hermes works for at the moment of the call, and its writer of that board.
+
+Hermes knows its profile by its home folder, which a gateway that serves several profiles swaps for each turn, in a
+context variable that its threads inherit. So the profile is asked for in each call, and never kept. Writers are kept,
+one for each board and profile of this process, because opening one costs more than a write.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from kanban_shards.changes.fields import Body
+from kanban_shards.errors import GatewayClosed, InvalidName, Undecided
+from kanban_shards.paths import BoardPaths, profile_meant
+from kanban_shards.storage.files import Identity, identity
+from kanban_shards.writer import Writer
+
+# Hermes's functions mean "if the task's status still allows it", whoever changed it meanwhile.
+LOOKS = 6
+
+
+class _Key(NamedTuple):
+    """A writer's process, board and profile. ``place``: which folder lies there, so that a board that was removed and
+    made again is another one."""
+
+    pid: int
+    folder: Path
+    place: Identity | None
+    profile: str
+
+
+_writers: dict[_Key, Writer] = {}
+_guard = threading.Lock()
+# Boards and writers with changes that nobody waited for.
+_unsettled: set[tuple[Path, Writer]] = set()
+
+
+def profile_now() -> str:
+    """The profile that this call is made for."""
+    profiles = importlib.import_module("hermes_cli.profiles")
+    return cast(Callable[[], str], profiles.get_active_profile_name)()
+
+
+def can_name_a_profile(name: str | None) -> bool:
+    """Whether ``name``, which Hermes takes for an assignee, can be a profile here."""
+    try:
+        return name is not None and profile_meant(name) == name
+    except InvalidName:
+        return False
+
+
+def board_at(file: Path) -> BoardPaths:
+    """The board whose file Hermes opens as ``file``. Raises StorageError unless it is called kanban.db."""
+    return BoardPaths.find(environ={"HERMES_KANBAN_DB": os.fspath(file)})
+
+
+def writer_of(paths: BoardPaths, profile: str | None = None) -> Writer:
+    """The writer of ``profile``, None for the one that this call is made for, on the board at ``paths``. It stays open
+    until the process ends, or the board is removed. Raises InvalidName, StorageError."""
+    key = _Key(os.getpid(), paths.folder, identity(paths.folder), profile or profile_now())
+    with _guard:
+        writer = _writers.get(key)
+        if writer is None:
+            _forget(lambda other: other.pid != key.pid or (other.folder == key.folder and other.place != key.place))
+            writer = _writers[key] = Writer(key.profile, paths=paths, looks=LOOKS)
+    return writer
+
+
+def write_soon(paths: BoardPaths, task_id: str, change: Body, profile: str | None = None) -> int:
+    """Append ``change`` and return its seq without waiting for the verdict; whatever this process reads of the board
+    after that shows it. ``profile``: as in ``writer_of``. Raises UnknownTask, InvalidChange, TooLarge, StorageError."""
+    writer = writer_of(paths, profile)
+    seq = writer.write(task_id, change)
+    _unsettled.add((paths.folder, writer))
+    return seq
+
+
+def settle(paths: BoardPaths) -> None:
+    """Have merged what this process wrote to the board without waiting. Where that is not possible now, the board is
+    read as it is: what was written is durable, and whoever needs a verdict is told."""
+    for each in [each for each in _unsettled if each[0] == paths.folder] if _unsettled else ():
+        _unsettled.discard(each)
+        with suppress(Undecided, GatewayClosed):
+            each[1].sync()
+
+
+def close_writers(folder: Path | None = None) -> None:
+    """Close this process's writers of the board in ``folder``, None for all."""
+    with _guard:
+        _forget(lambda key: folder is None or key.folder == folder)
+
+
+def _forget(is_meant: Callable[[_Key], bool]) -> None:
+    for key in [key for key in _writers if is_meant(key)]:
+        _writers.pop(key).close()
+
+
+atexit.register(close_writers)

@@ -1,0 +1,181 @@
+"""Statements of Hermes's that write, taken for the verbs that they are.
+
+The dashboard writes ten statements of its own, ``create_task`` inserts, and the dispatcher assigns what nobody has. The
+verb is done when its statement is executed, so that the statement's count of rows is the verdict; a create is sent when
+its transaction is committed, since its parents come after it. The events that Hermes then inserts, the verb has written
+already: each is taken once, and one that no verb has written is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from kanban_shards.changes.kinds import Assign, Edit, Reopen, ReopenedStatus
+from kanban_shards.errors import Refused, UnknownTask
+from kanban_shards.hermes.connection import BoardConnection, refusal
+from kanban_shards.hermes.creating import create
+from kanban_shards.hermes.identity import settle, writer_of
+from kanban_shards.paths import is_task_id
+
+_EDITED = re.compile(
+    r"UPDATE tasks SET ((?:title|body|priority) = \?(?:, (?:title|body|priority) = \?)*) WHERE id = \?"
+)
+_MOVED = (
+    "UPDATE tasks SET status = ?, claim_lock = CASE WHEN ? = 'running' THEN claim_lock ELSE NULL END, claim_expires = "
+    "CASE WHEN ? = 'running' THEN claim_expires ELSE NULL END, worker_pid = CASE WHEN ? = 'running' THEN worker_pid "
+    "ELSE NULL END WHERE id = ?"
+)
+_CHILD_MOVED = "UPDATE tasks SET status = 'todo' WHERE id = ? AND status = 'ready'"
+_TAKEN_UP = "UPDATE tasks SET assignee = ? WHERE id = ? AND (assignee IS NULL OR assignee = '')"
+_INSERTED = re.compile(r"INSERT (?:OR IGNORE )?INTO (\w+) \(([^()]*)\) VALUES \(([^()]*)\)")
+_BOUNDARY = re.compile(r"(BEGIN|COMMIT|END|ROLLBACK|PRAGMA)\b")
+_MOVES_TO: dict[str, ReopenedStatus] = {"todo": "todo", "triage": "triage", "ready": "ready"}
+
+
+class _Insert(NamedTuple):
+    """A row that a statement inserts."""
+
+    table: str
+    row: dict[str, Any]
+
+
+class BoardStatements:
+    """The writing statements of one connection."""
+
+    def __init__(self, connection: BoardConnection) -> None:
+        self._connection = connection
+        self._in_transaction = False
+        self._creating: dict[str, Any] | None = None
+        self._parents: list[str] = []
+        # Events that a verb of this transaction wrote, and Hermes is about to.
+        self._written: Counter[tuple[str, str]] = Counter()
+        self._moved: set[str] = set()
+
+    def before_read(self) -> None:
+        """What this process wrote without waiting is merged before it reads."""
+        settle(self._connection.paths)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What Hermes writes in one transaction. A create in it is sent at the end of the block, unless that fails."""
+        if self._in_transaction:
+            raise refusal("BEGIN inside of a transaction")
+        self._in_transaction = True
+        try:
+            yield
+            if self._creating is not None:
+                create(self._connection.paths, self._creating, self._parents)
+        finally:
+            self._in_transaction = False
+            self._creating = None
+            self._parents = []
+            self._written.clear()
+            self._moved.clear()
+
+    def execute(self, sql: str, parameters: Sequence[Any]) -> int:
+        """Do what the statement says; returns how many rows that changed. Raises WriteRefused."""
+        if inserted := _as_insert(sql, parameters):
+            return self._insert(sql, inserted)
+        if edited := _EDITED.fullmatch(sql):
+            return self._edit(re.findall(r"\w+(?= = \?)", edited[1]), parameters)
+        if sql == _MOVED:
+            return self._move(parameters[0], parameters[-1])
+        if sql == _CHILD_MOVED and self._moved:
+            return 0  # the move has sent the children back
+        if sql == _TAKEN_UP:
+            return self._assign(*parameters)
+        if _BOUNDARY.match(sql):
+            return -1
+        raise refusal(sql)
+
+    def event(self, task_id: str, kind: str) -> bool:
+        """Whether a verb of this transaction wrote the event; each one counts once."""
+        if self._creating is not None and (task_id, kind) == (self._creating["id"], "created"):
+            return True
+        if not self._written[task_id, kind]:
+            return False
+        self._written[task_id, kind] -= 1
+        return True
+
+    def ended_run(self, task_id: str) -> int | None:
+        """The run that a move of this transaction ended, or else the task's last one. Raises WriteRefused where no move
+        was."""
+        if task_id not in self._moved:
+            raise refusal("UPDATE task_runs, as _end_run does")
+        runs = writer_of(self._connection.paths).board.runs(task_id)
+        return runs[-1].id if runs else None
+
+    def _insert(self, sql: str, inserted: _Insert) -> int:
+        row = inserted.row
+        if inserted.table == "task_events" and self.event(row["task_id"], row["kind"]):
+            return 1
+        if inserted.table == "tasks" and self._in_transaction and self._creating is None:
+            self._creating = row
+            return 1
+        creating = self._creating
+        if inserted.table == "task_links" and creating is not None and row["child_id"] == creating["id"]:
+            self._parents.append(row["parent_id"])
+            return 1
+        raise refusal(sql)
+
+    def _edit(self, names: list[str], parameters: Sequence[Any]) -> int:
+        task_id = parameters[-1]
+        fields = dict(zip(names, parameters, strict=False))
+        if not is_task_id(task_id):
+            return 0
+        try:
+            writer_of(self._connection.paths).ask(task_id, Edit(**fields))
+        except UnknownTask:
+            return 0
+        self._written[task_id, "edited"] += 1
+        if "priority" in fields:
+            self._written[task_id, "reprioritized"] += 1
+        return 1
+
+    def _move(self, status: str, task_id: str) -> int:
+        writer = writer_of(self._connection.paths)
+        found = writer.board.task(task_id)
+        if found is None or (status not in _MOVES_TO and found.status != status):
+            return 0
+        if found.status != status:
+            try:
+                writer.ask(task_id, Reopen(to=_MOVES_TO[status]))
+            except (Refused, UnknownTask):
+                return 0
+        self._moved.add(task_id)
+        self._written[task_id, "status"] += 1
+        return 1
+
+    def _assign(self, assignee: str, task_id: str) -> int:
+        writer = writer_of(self._connection.paths)
+        found = writer.board.task(task_id)
+        if found is None or found.assignee:
+            return 0
+        try:
+            writer.ask(task_id, Assign(assignee=assignee))
+        except (Refused, UnknownTask):
+            return 0
+        self._written[task_id, "assigned"] += 1
+        return 1
+
+
+def _as_insert(sql: str, parameters: Sequence[Any]) -> _Insert | None:
+    """The row that ``sql`` inserts, if it inserts one: a value is a parameter, NULL or a word in quotes."""
+    found = _INSERTED.fullmatch(sql)
+    if not found:
+        return None
+    given = iter(parameters)
+    values = [next(given) if value == "?" else _literal(value) for value in _split(found[3])]
+    return _Insert(found[1], dict(zip(_split(found[2]), values, strict=True)))
+
+
+def _literal(value: str) -> str | None:
+    return None if value == "NULL" else value.strip("'")
+
+
+def _split(listed: str) -> list[str]:
+    return [each.strip() for each in listed.split(",")]
