@@ -130,6 +130,16 @@ class LedgerBehind(StorageError):
     shown: int
 
 
+class Overtaken(StorageError):
+    template = (
+        "{path} ends with entry {held}, and not with the entry {behind} that was to be continued: another process "
+        "wrote it meanwhile. Nothing was appended, and the next pass continues what it holds; if this comes again, "
+        "find out with `kanban-merge doctor` who opens the file."
+    )
+    held: int
+    behind: int
+
+
 class BoardAhead(StorageError):
     template = (
         "{path} shows {shown} entries, and no such point is in its ledger, so a rebuild would take from it what "

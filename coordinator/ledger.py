@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from kanban_shards.changes.codec import Change
+from kanban_shards.coordinator.errors import Overtaken
 from kanban_shards.errors import Damaged
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
@@ -22,6 +23,13 @@ GENESIS = ""
 _COLUMNS = "position, profile, seq, task_id, kind, body, seen, written_ms, change_digest, at_ms, digest"
 _INSERT = f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PAGE = 1_000
+
+
+class Point(NamedTuple):
+    """A place in a ledger: a position, and the digest of the entry there."""
+
+    position: int
+    digest: str
 
 
 class Entry(NamedTuple):
@@ -37,19 +45,20 @@ class Entry(NamedTuple):
 class Ledger(Protocol):
     """What the coordinator needs of a ledger."""
 
-    def append(self, changes: Sequence[Change], at_ms: int) -> list[Entry]:
-        """Give each change the next position, durably. Raises if one is there already or leaves a gap."""
+    def append(self, changes: Sequence[Change], at_ms: int, behind: Point) -> list[Entry]:
+        """Give each change the next position, durably, all of them or none. Raises Overtaken unless ``behind`` is the
+        head, and StorageError if one is there already."""
         ...
 
     def after(self, position: int) -> Iterator[Entry]:
         """The entries behind ``position``, in order, their chain checked. Raises Damaged at a break."""
         ...
 
-    def base(self) -> tuple[int, str]:
+    def base(self) -> Point:
         """Where it begins: the position up to which entries were dropped, and its digest; ``(0, GENESIS)`` if none."""
         ...
 
-    def head(self) -> tuple[int, str]:
+    def head(self) -> Point:
         """The last position and its digest; ``(0, GENESIS)`` for an empty ledger."""
         ...
 
@@ -66,9 +75,12 @@ class FileLedger:
             else sqlite.open_reader(path, sqlite.LEDGER, wait_ms)
         )
 
-    def append(self, changes: Sequence[Change], at_ms: int) -> list[Entry]:
+    def append(self, changes: Sequence[Change], at_ms: int, behind: Point) -> list[Entry]:
         with connections.explained(self.path), connections.transaction(self._connection):
-            position, digest = self.head()
+            head = self.head()
+            if head != behind:
+                raise Overtaken(path=self.path, held=head.position, behind=behind.position)
+            position, digest = head
             entries = []
             for position, change in enumerate(changes, position + 1):  # noqa: B020
                 digest = entry_digest(digest, position, change, at_ms)
@@ -94,20 +106,19 @@ class FileLedger:
             if len(page) < _PAGE:
                 return
 
-    def base(self) -> tuple[int, str]:
+    def base(self) -> Point:
         with connections.explained(self.path):
             row = self._connection.execute("SELECT position, digest FROM base").fetchone()
         if row is None:
             raise Damaged(path=self.path, problem="it does not say where it begins")
-        position, digest = row
-        return position, digest
+        return Point(*row)
 
-    def head(self) -> tuple[int, str]:
+    def head(self) -> Point:
         with connections.explained(self.path):
             row = self._connection.execute(
                 "SELECT position, digest FROM entries ORDER BY position DESC LIMIT 1"
             ).fetchone()
-        return row or self.base()
+        return Point(*row) if row else self.base()
 
     def digest_at(self, position: int) -> str:
         """The digest of the entry at ``position``, or where the ledger begins. Raises Damaged if there is none."""

@@ -102,6 +102,7 @@ class Shard:
         self._identity: Identity | None = None
         self._journal: Journal | None = None
         self._was_used = False
+        self._newest = (0, "")
         self._pid = os.getpid()
         self._pending = PendingChanges()
         self._commits: GroupCommit[_Appended, Written] = GroupCommit(self._append_all, AT_ONCE)
@@ -124,6 +125,16 @@ class Shard:
         with self._writing(View()) as connection:
             row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (written.seq,)).fetchone()
             return bool(row == (written.digest,))
+
+    def was_merged(self, merged: tuple[int, str]) -> bool:
+        """Whether what was merged of this profile, up to the change with this seq and digest, came from this shard. The
+        digests are a chain, so one says it of all changes before it. Of those that were dropped meanwhile nothing is
+        known any more, which only happens to what was merged from here."""
+        if merged == self._newest:
+            return True
+        with self._writing(View()) as connection:
+            base_seq, base_digest, _, _, found = connection.execute(_ENDS, (merged[0],)).fetchone()
+        return merged[0] < base_seq or merged[1] == (base_digest if merged[0] == base_seq else found)
 
     def heartbeat(self, run_id: int, view: View) -> None:
         """Note that the worker of ``run_id`` is alive now. Overwritten in place; not a change."""
@@ -237,6 +248,7 @@ class Shard:
 
     def _answer(self, requests: list[Request[_Appended, Written]], changes: list[Change]) -> None:
         for request, change in zip(requests, changes, strict=True):
+            self._newest = change.seq, change.digest
             request.answer = Written(change.seq, change.digest, self._identity)
 
     @contextmanager

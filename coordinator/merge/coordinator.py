@@ -125,8 +125,12 @@ class Coordinator:
         """Append ``changes``, decide them and ring; nothing if there are none."""
         if changes:
             self._check_still_there()  # collecting takes a while, and a process may be stopped for any time
-            report.decisions += replay(self._board, self._ledger.append(changes, at_ms))
+            report.decisions += self._append_and_decide(changes, at_ms)
             self._ringer.ring_decided(self.paths.folder, {change.profile for change in changes})
+
+    def _append_and_decide(self, changes: list[Change], at_ms: int) -> list[Decision]:
+        """The changes were collected, ordered and chained by what the board shows, so they continue just that."""
+        return replay(self._board, self._ledger.append(changes, at_ms, behind=self._board.position()))
 
     def make_passes(self) -> Report:
         """Passes until nothing more is there, as one report. A change that had seen what the same pass merged first is
@@ -146,7 +150,7 @@ class Coordinator:
         with self._explained():
             self.catch_up()
             changes = list(own_changes(self._board, bodies, at_ms))
-            decisions = replay(self._board, self._ledger.append(changes, at_ms))
+            decisions = self._append_and_decide(changes, at_ms)
             self._ringer.ring_decided(self.paths.folder, ())
         return decisions
 

@@ -287,7 +287,7 @@ def _write_ledger(path: Path, lock: FileLock, start: Start, entries: Iterator[tu
     with closing(FileLedger(path, lock)) as ledger:
         ledger.begin_behind(start.position, start.digest)
         for at_ms, group in groupby(entries, key=lambda entry: entry[0]):
-            ledger.append([change for _, change in group], at_ms)
+            ledger.append([change for _, change in group], at_ms, behind=ledger.head())
         return ledger.head()
 
 

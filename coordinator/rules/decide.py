@@ -18,6 +18,7 @@ from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules import RULES, TASKLESS_RULES, Answer
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.state.board_state import BoardState, TaskState
+from kanban_shards.errors import InvalidChange
 from kanban_shards.paths import COORDINATOR
 
 # What a worker may have to say; kept where a person finds it when it comes too late.
@@ -41,16 +42,38 @@ class Decision(NamedTuple):
 def decide(board: BoardState, entry: Entry) -> Decision:
     """Apply ``entry`` to ``board`` or refuse it, and record the verdict. Inside the board's transaction."""
     board.begin_entry(entry)
-    body = decode_body(entry.change.kind, entry.change.body)
+    body: Body | None = None
     try:
+        body = _body(entry)
         decision = Decision(entry, answer=_apply(board, entry, body))
     except Refusal as refusal:
         board.undo_entry()
-        _keep_what_it_leaves(board, entry, body, refusal)
+        if body is not None:
+            _keep_what_it_leaves(board, entry, body, refusal)
         decision = Decision(entry, refusal.reason, refusal.sentence, dict(refusal.facts) or None)
     verdict = "applied" if decision.applied else "refused"
     board.end_entry(entry, verdict, decision.reason, decision.sentence, decision.answer)
     return decision
+
+
+def _body(entry: Entry) -> Body:
+    try:
+        return decode_body(entry.change.kind, entry.change.body)
+    except InvalidChange as error:
+        raise _unreadable(entry) from error
+
+
+def _seen(entry: Entry) -> vectors.Vector:
+    try:
+        return vectors.decode(entry.change.seen)
+    except ValueError as error:
+        raise _unreadable(entry) from error
+
+
+def _unreadable(entry: Entry) -> Refusal:
+    """An entry that nobody can read is refused by all alike, and stops nobody. So the sentence is this program's own,
+    and not that of a library, which may say it otherwise in another version."""
+    return Refusal("unreadable", f"change {entry.change.seq} of {entry.change.profile} cannot be read")
 
 
 def _apply(board: BoardState, entry: Entry, body: Body) -> Answer:
@@ -87,7 +110,7 @@ def _check_may_decide(entry: Entry, body: Body, task: TaskState) -> None:
         task["owner"],
         COORDINATOR,
     ):  # whose changes say what they rely on: rules check it
-        missed = vectors.unseen(vectors.decode(entry.change.seen), task.vector)
+        missed = vectors.unseen(_seen(entry), task.vector)
         if missed:
             raise Refusal("stale", _stale_sentence(task, missed), missed=missed, **_standing(task))
 

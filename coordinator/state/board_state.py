@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.ledger import Entry, Point
 from kanban_shards.coordinator.state.chats import ChatRows
 from kanban_shards.coordinator.state.imports import ImportedRows
 from kanban_shards.coordinator.state.links import LinkRows
@@ -32,10 +32,9 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows):
         self._reached: dict[str, tuple[str, int, str]] = {}
         self._guards: list[str] = []
 
-    def position(self) -> tuple[int, str]:
+    def position(self) -> Point:
         """The last ledger position that the board shows, and its digest."""
-        position, digest = self._execute("SELECT position, digest FROM merge_state").fetchone()
-        return position, digest
+        return Point(*self._execute("SELECT position, digest FROM merge_state").fetchone())
 
     def watermark(self, profile: str) -> tuple[int, str]:
         """How far the profile's shard is merged, and its digest there; ``(0, "")`` if not at all."""

@@ -43,8 +43,11 @@ class Game:
 
     def do(self, profile: str, task_id: str, body: Body, seen: dict[str, int] | None = None) -> Decision:
         """Append one change to the ledger and decide it."""
-        kind, text = KIND_OF[type(body)], encode_body(body)
         known = vectors.encode(self.vector(task_id) if seen is None else seen)
+        return self.do_as_written(profile, task_id, KIND_OF[type(body)], encode_body(body), known)
+
+    def do_as_written(self, profile: str, task_id: str, kind: str, text: str, known: str) -> Decision:
+        """``do``, of a change that may hold anything: no pass checked it."""
         seq, digest = self._heads.get(profile, (0, genesis(profile, "")))
         seq, at_ms = seq + 1, self.now_s * 1_000
         digest = chain(digest, profile, seq, task_id, kind, text, known, at_ms)

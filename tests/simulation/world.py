@@ -382,15 +382,15 @@ def killed_at(point: str | None, at: int = 1) -> Iterator[None]:
             raise Killed(point)
 
     def before(original: Callable) -> Callable:
-        def replaced(*args):
+        def replaced(*given, **named):
             kill_when_due()
-            return original(*args)
+            return original(*given, **named)
 
         return replaced
 
     def after(original: Callable) -> Callable:
-        def replaced(*args):
-            done = original(*args)
+        def replaced(*given, **named):
+            done = original(*given, **named)
             kill_when_due()
             return done
 

@@ -15,9 +15,10 @@ from kanban_shards.changes.kinds import AddComment
 from kanban_shards.coordinator.merge import coordinator as passes
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.recovery.repair import repair_shard
-from kanban_shards.errors import GivenUp
+from kanban_shards.errors import GivenUp, Quarantined
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import is_taken
+from kanban_shards.writer import Writer
 
 
 @pytest.fixture(autouse=True)
@@ -173,3 +174,26 @@ def test_a_gateway_that_is_closed_while_another_thread_makes_a_pass(
     closing_it.join(10)
     assert was_locked[0] and all(was_locked)
     assert not closing_it.is_alive() and not is_taken(paths.coordinator_lock)
+
+
+def test_the_verdict_on_the_same_seq_of_another_shard_is_not_ones_own(home: str, paths: BoardPaths) -> None:
+    """A profile that has two shards, because one was copied: what becomes of the one's change is not told to who wrote
+    the other's."""
+    with Gateway("amy", home=home) as amy:
+        task_id = amy.create("a task")
+        amy.sync()
+    shard, aside = paths.shard("amy"), paths.folder / "aside"
+    copied = shard.read_bytes()
+    with Writer("amy", home=home, patience_s=0.2) as mine:
+        with closing(locks.take(paths, locks.COMMAND, 1)):  # nobody merges meanwhile
+            written = mine.write(task_id, AddComment(text="mine"))
+            shard.rename(aside)
+            shard.write_bytes(copied)
+        with Gateway("amy", home=home) as twin:
+            assert twin.comment(task_id, "the other's") == written
+            twin.sync()
+            assert twin.board.verdict("amy", written).verdict == "applied"
+        aside.rename(shard)
+        with pytest.raises(Quarantined, match=f"Change {written} of amy is safely written, and is not merged"):
+            mine.wait_for_verdict(written)
+        assert [comment.body for comment in mine.board.comments(task_id)] == ["the other's"]

@@ -173,12 +173,12 @@ def test_an_import_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.M
 def _killed_at(call: int):
     append, left = FileLedger.append, call
 
-    def killed(self, changes, at_ms):
+    def killed(self, *given, **named):
         nonlocal left
         left -= 1
         if left == 0:
             raise KeyboardInterrupt
-        return append(self, changes, at_ms)
+        return append(self, *given, **named)
 
     return killed
 
