@@ -121,6 +121,15 @@ class NoOpenRun(KanbanError):
     status: str
 
 
+class RunNotClaimedHere(KanbanError):
+    template = (
+        "Run {run_id} works on {task_id}, and was not claimed over this connection. If it is yours, say so with "
+        "run_id={run_id}; else leave the task to whoever works on it."
+    )
+    run_id: int
+    task_id: str
+
+
 class DefaultBoardStays(KanbanError):
     template = "The board {slug} is the home's own and cannot be removed; archive its tasks instead."
     slug: str
@@ -250,6 +259,18 @@ class Reentered(UsageError):
 class GatewayClosed(UsageError):
     template = "This gateway of {profile} is closed, so nothing was written; open a new one."
     profile: str
+
+
+class WrongArguments(UsageError):
+    template = "{tool} was not called, because {problems}; its input schema says what it takes."
+    tool: str
+    problems: str
+
+
+class NoSuchTool(UsageError):
+    template = "There is no tool {tool!r}; there are {tools}."
+    tool: str
+    tools: str
 
 
 class DaemonMoved(UsageError):

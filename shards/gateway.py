@@ -294,8 +294,7 @@ class Gateway:
         if note is not None:
             self._writer.write(run.task_id, Progress(run_id=run.id, note=note))
         now = time.monotonic()
-        lease_s = _lease_s(found)
-        if now - self._heartbeats.get(run.id, float("-inf")) >= min(HEARTBEAT_EVERY_S, lease_s / 3):
+        if now - self._heartbeats.get(run.id, float("-inf")) >= min(HEARTBEAT_EVERY_S, found.lease_s / 3):
             self._writer.heartbeat(run.id)
             self._heartbeats[run.id] = now
 
@@ -587,12 +586,6 @@ class Gateway:
             return self.board.has_ready(profile) or (self._writer.merge_now() and self.board.has_ready(profile))
         except BoardMissing:
             return False
-
-
-def _lease_s(run: Run) -> int:
-    """For how many seconds after a heartbeat the run is believed alive."""
-    signed_at = run.last_heartbeat_at or run.started_at
-    return (run.claim_expires or signed_at) - signed_at
 
 
 def _named(work: Run | Task | str) -> tuple[str | Task, int | None]:

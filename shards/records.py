@@ -144,6 +144,12 @@ class Run(Record):
 
     _read = {"metadata": _parsed}
 
+    @property
+    def lease_s(self) -> int:
+        """For how many seconds after a heartbeat it is believed alive."""
+        signed_at = self.last_heartbeat_at or self.started_at
+        return (self.claim_expires or signed_at) - signed_at
+
 
 @dataclass(frozen=True)
 class Comment(Record):

@@ -59,6 +59,7 @@ VERBS = {
     "log": "kanban_shards.cli.verbs.maintenance",
     "gc": "kanban_shards.cli.verbs.maintenance",
     "boards": "kanban_shards.cli.verbs.boards",
+    "mcp": "kanban_shards.cli.verbs.mcp",
 }
 
 
