@@ -27,7 +27,7 @@ class TaskLine(Output):
     priority: int
     tenant: str | None = None
     created_at: datetime
-    run_id: int | None = Field(None, description="The open run, if somebody works on it.")
+    run_id: int | None = Field(default=None, description="The open run, if somebody works on it.")
 
     @classmethod
     def of(cls, task: Task) -> Self:
@@ -71,10 +71,10 @@ class Attempt(Output):
     profile: str | None = None
     started_at: datetime
     ended_at: datetime | None = None
-    outcome: str | None = Field(None, description="How it ended; absent while it is open.")
+    outcome: str | None = Field(default=None, description="How it ended; absent while it is open.")
     summary: str | None = None
     error: str | None = None
-    metadata: str | None = Field(None, description="Facts that its worker left, as JSON.")
+    metadata: str | None = Field(default=None, description="Facts that its worker left, as JSON.")
 
     @classmethod
     def of(cls, run: Run, text_bytes: int) -> Self:
@@ -133,8 +133,8 @@ class Claimed(Output):
     run_id: int
     task: TaskLine
     lease_s: int = Field(description="The run ends so many seconds after this server does, unless it is completed.")
-    workspace: str | None = Field(None, description="The folder to work in.")
-    workspace_problem: str | None = Field(None, description="Why that folder could not be made.")
+    workspace: str | None = Field(default=None, description="The folder to work in.")
+    workspace_problem: str | None = Field(default=None, description="Why that folder could not be made.")
     context: str = Field(description="What to read before beginning: the task, earlier attempts, what was handed over.")
 
 
@@ -142,7 +142,7 @@ class NextClaim(Output):
     """What ``claim_next`` found."""
 
     claimed: Claimed | None = None
-    nothing: str | None = Field(None, description="Why there is none.")
+    nothing: str | None = Field(default=None, description="Why there is none.")
 
 
 class Alive(Output):
@@ -165,7 +165,7 @@ class Changed(Output):
 
     task_id: str
     status: str
-    run_id: int | None = Field(None, description="The run that ended with it.")
+    run_id: int | None = Field(default=None, description="The run that ended with it.")
 
 
 class Linked(Output):

@@ -114,7 +114,7 @@ def create(desk: Desk, given: inputs.Create) -> outputs.Created:
         idempotency_key=given.idempotency_key,
     )
     task = desk.gateway.board.task(made.task_id)
-    return outputs.Created(task_id=made.task_id, status=task and task.status, is_new=made.is_new)
+    return outputs.Created(task_id=made.task_id, status=None if task is None else task.status, is_new=made.is_new)
 
 
 def claim(desk: Desk, given: inputs.Claim) -> outputs.Claimed:
