@@ -42,6 +42,23 @@ class OpenElsewhere(KanbanError):
     holders: str
 
 
+class HistoryGone(KanbanError):
+    template = (
+        "What the board showed at {asked} is gone: a compaction dropped what came before position {first}; ask for "
+        "that position or a later one, or look into a backup from before the compaction (`kanban-merge backups`)."
+    )
+    asked: str
+    first: int
+
+
+class NoSuchPosition(KanbanError):
+    template = (
+        "There is no position {position} yet: the ledger ends at {last}; ask for that position or an earlier one."
+    )
+    position: int
+    last: int
+
+
 # --- 2: the call itself is wrong -------------------------------------------------------------------------------
 
 

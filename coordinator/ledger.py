@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -96,9 +96,8 @@ class FileLedger:
                 page = self._connection.execute(
                     f"SELECT {_COLUMNS} FROM entries WHERE position > ? ORDER BY position LIMIT ?", (position, _PAGE)
                 ).fetchall()
-            for found, *change, at_ms, found_digest in page:
-                entry = Entry(found, Change(*change), at_ms, found_digest)
-                digest = entry_digest(digest, position + 1, entry.change, at_ms)
+            for entry in map(_entry, page):
+                digest = entry_digest(digest, position + 1, entry.change, entry.at_ms)
                 if entry.position != position + 1 or entry.digest != digest:
                     raise Damaged(path=self.path, problem=f"its chain breaks at position {position + 1}")
                 position = entry.position
@@ -138,6 +137,23 @@ class FileLedger:
         with connections.explained(self.path):
             row = self._connection.execute("SELECT at_ms FROM entries ORDER BY position DESC LIMIT 1").fetchone()
         return row[0] if row else None
+
+    def at_ms(self, position: int) -> int | None:
+        """When the entry at ``position`` was appended; None if it is not there."""
+        with connections.explained(self.path):
+            row = self._connection.execute("SELECT at_ms FROM entries WHERE position = ?", (position,)).fetchone()
+        return row[0] if row else None
+
+    def of_task(self, task_id: str, others: Sequence[int], upto: int) -> list[Entry]:
+        """The entries up to ``upto`` that name the task ``task_id``, or are at one of the positions ``others``; their
+        chain is not checked."""
+        sql = (
+            f"SELECT {_COLUMNS} FROM entries WHERE position <= :upto AND (task_id = :task "
+            "OR position IN (SELECT value FROM json_each(:others))) ORDER BY position"
+        )
+        given = {"upto": upto, "task": task_id, "others": msgspec.json.encode(others).decode()}
+        with connections.explained(self.path):
+            return [_entry(row) for row in self._connection.execute(sql, given)]
 
     def first_since(self, at_ms: int) -> int:
         """The first position that was appended at or after ``at_ms``; the one after the last if none was."""
@@ -185,6 +201,12 @@ class FileLedger:
     def close(self) -> None:
         """Close the file; a writer still holds the lock then."""
         self._connection.close()
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    """The entry of a row of _COLUMNS."""
+    position, *change, at_ms, digest = row
+    return Entry(position, Change(*change), at_ms, digest)
 
 
 def entry_digest(previous: str, position: int, change: Change, at_ms: int) -> str:

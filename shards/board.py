@@ -153,7 +153,7 @@ class Board:
             "SELECT 1 FROM tasks t JOIN merge_tasks m ON m.task_id = t.id "
             "WHERE t.status = 'ready' AND {} AND coalesce(m.not_before_s, 0) <= ? LIMIT 1"
         )
-        now_s = int(time.time())
+        now_s = self._now_s()
         mine = self._column(sql.format("t.assignee = ?"), (profile, now_s))
         return bool(mine or self._column(sql.format("t.assignee IS NULL"), (now_s,)))
 
@@ -309,7 +309,7 @@ class Board:
         """How many tasks there are: ``by_status``, and of those that are not archived ``by_assignee`` and status.
         ``oldest_ready_age_seconds``: since the oldest ready one was made; None if none is ready. ``now``: seconds since
         1970."""
-        now = int(time.time())
+        now = self._now_s()
         with self.reading() as connection:
             counted = dict(connection.execute("SELECT status, count(*) FROM tasks GROUP BY status").fetchall())
             by_assignee: dict[str, dict[str, int]] = {}
@@ -364,6 +364,10 @@ class Board:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _now_s(self) -> int:
+        """From when ages count: seconds since 1970."""
+        return int(time.time())
 
     def _open(self) -> sqlite3.Connection:
         present = self._present_files()

@@ -2,7 +2,7 @@
 
 A process that only writes and reads never loads the coordinator: each function imports it when it is called, which
 costs some 20 ms once. What is here is all that ``shards`` asks of it: a pass where no daemon makes one, a board's
-files, the coordinator's lock, and who holds it.
+files, the coordinator's lock, who holds it, and what the board was.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from kanban_shards.past import History
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
 
@@ -64,3 +65,11 @@ def why_quarantined(
         if (skipped.profile, skipped.state) == (profile, QUARANTINED):
             return skipped.why
     return None
+
+
+def open_history(paths: BoardPaths) -> History:
+    """The past of the board: as it stood at a position or a moment, and what was done to a task. Keep it open while it
+    is used, and close it."""
+    from kanban_shards.coordinator.history.replayed_boards import ReplayedHistory
+
+    return ReplayedHistory(paths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,9 +21,16 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where caches lie that would else be the user's own."""
+    return tmp_path_factory.mktemp("caches")
+
+
 @pytest.fixture(autouse=True)
-def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test finds the board of whoever runs it."""
+def no_environment(monkeypatch: pytest.MonkeyPatch, caches: Path) -> None:
+    """No test finds the board of whoever runs it, or leaves something with them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(caches))
     for name in ("HERMES_KANBAN_DB", "HERMES_KANBAN_HOME", "HERMES_HOME", "HERMES_KANBAN_BOARD"):
         monkeypatch.delenv(name, raising=False)
 

@@ -16,6 +16,7 @@ VERBS = {
     "doctor": "kanban_shards.coordinator.cli.health",
     "metrics": "kanban_shards.coordinator.cli.health",
     "refusals": "kanban_shards.coordinator.cli.merge",
+    "history": "kanban_shards.coordinator.cli.history",
     "verify": "kanban_shards.coordinator.cli.recovery",
     "rebuild": "kanban_shards.coordinator.cli.recovery",
     "repair": "kanban_shards.coordinator.cli.recovery",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypedDict
 
 import click
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     ParamType = click.ParamType[Any, Any]
 else:
     ParamType = click.ParamType  # which older releases of click do not let subscribe
+
+
+class Past(TypedDict, total=False):
+    """Where in the past: a position of the ledger, or a moment in milliseconds since 1970. One of them is there."""
+
+    position: int
+    at_ms: int
 
 
 class _Whole(ParamType):
@@ -56,6 +64,35 @@ class _WholeOrNone(ParamType):
         return "none" if str(value).lower() in NOBODY else self._whole.convert(value, param, ctx)
 
 
+class _PastPlace(ParamType):
+    """A position of the ledger, or a moment: a time, or a span followed by ``ago``."""
+
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Past:
+        """The place in the past that ``value`` names."""
+        if not isinstance(value, str):
+            return Past(**value)
+        told = value.strip()
+        if told.isdecimal() and int(told) <= LARGEST:
+            return {"position": int(told)}
+        try:
+            if told.lower().endswith("ago"):
+                span = told[: -len("ago")].strip()
+                return {"at_ms": time.time_ns() // 1_000_000 - 1_000 * (seconds(span) or self._no_span(span))}
+            return {"at_ms": 1_000 * moment(told) + 999}  # the whole of that second
+        except click.BadParameter:
+            self.fail(
+                f"{value!r} is no position and no time; write 1234, '2h ago', 2026-12-24T18:00 or 2026-12-24.",
+                param,
+                ctx,
+            )
+
+    @staticmethod
+    def _no_span(span: str) -> int:
+        raise click.BadParameter(f"{span!r} is not a span of time.")
+
+
 class HomeFolder(click.Path):
     """A folder, and not the empty text of a variable that is not set, which would be the present one."""
 
@@ -70,6 +107,7 @@ POSITIVE = _Whole(1)
 COUNT = _Whole(0)
 POSITIVE_OR_NONE = _WholeOrNone(1)
 COUNT_OR_NONE = _WholeOrNone(0)
+PAST = _PastPlace()
 DAYS = _Whole(0, 36_500)
 
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar
 
 import click
 
+from kanban_shards import inline_merge, wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.params import POSITIVE, HomeFolder, whom
+from kanban_shards.cli.params import PAST, POSITIVE, HomeFolder, Past, whom
 from kanban_shards.errors import InvalidTaskId, Refused, UnknownRun, UnknownTask, UsageError
+from kanban_shards.past import PastBoard
 from kanban_shards.paths import profile_meant
 from kanban_shards.records import Run, Task, Verdict
 
@@ -34,6 +36,10 @@ Exit codes:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+past_option = click.option(
+    "--at", "past", type=PAST, metavar="WHEN",
+    help="As it was then: '2h ago', 2026-12-24T18:00, or a position of the ledger.",
+)  # fmt: skip
 run_option = click.option(
     "--run", "run_id", type=POSITIVE, metavar="ID", help="Only if this run is still the task's open one."
 )
@@ -67,9 +73,13 @@ class Session:
         self.exits = contextlib.ExitStack()
         self._gateway: Gateway | None = None
 
-    def board(self) -> Board:
-        """The board, for reading."""
-        return self.exits.enter_context(Board.open(**self.where))
+    def board(self, past: Past | None = None) -> Board:
+        """The board, for reading: as it is, or as it stood at ``past``."""
+        board = self.exits.enter_context(Board.open(**self.where))
+        if past is None:
+            return board
+        history = self.exits.enter_context(inline_merge.open_history(board.paths))
+        return self.exits.enter_context(history.board_at(**past))
 
     def gateway(self) -> Gateway:
         """The gateway, for writing."""
@@ -81,6 +91,13 @@ class Session:
             self._gateway = self.exits.enter_context(Gateway(self.profile, **self.where))
             self.exits.callback(self._gateway.settle)  # a person is told what closing would only log
         return self._gateway
+
+
+def say_when(board: Board) -> None:
+    """Say of a board of the past when that was; of the present, nothing."""
+    if isinstance(board, PastBoard):
+        when = f", {wording.when(board.at_ms // 1000)}" if board.at_ms else ""
+        text.say(f"As it stood at position {board.position()}{when}:")
 
 
 def once_more(verb: Callable[P, T]) -> Callable[P, T]:

@@ -30,13 +30,20 @@ def require_room(path: Path, size_bytes: int, folder: Path) -> None:
     if size_bytes > ALWAYS_BYTES + MOST_TIMES * held_bytes:
         raise FileHollow(path=path, size_bytes=size_bytes, held_bytes=held_bytes)
     try:
-        disk = os.statvfs(folder)
+        free_bytes, spare_bytes = _free_and_spare(folder)
     except OSError as error:
         raise cannot_open(folder, error) from error
-    free_bytes = disk.f_bavail * disk.f_frsize
-    spare_bytes = min(SPARE_BYTES, disk.f_blocks * disk.f_frsize // 20)
     if size_bytes > free_bytes - spare_bytes:
         raise NoRoom(path=path, folder=folder, size_bytes=size_bytes, free_bytes=free_bytes, spare_bytes=spare_bytes)
+
+
+def has_room(folder: Path, size_bytes: int) -> bool:
+    """Whether ``size_bytes`` more in ``folder`` would leave enough of the disk; for what may as well not be written."""
+    try:
+        free_bytes, spare_bytes = _free_and_spare(folder)
+    except OSError:
+        return False
+    return size_bytes <= free_bytes - spare_bytes
 
 
 def require_room_for(source: sqlite3.Connection, folder: Path) -> None:
@@ -46,6 +53,12 @@ def require_room_for(source: sqlite3.Connection, folder: Path) -> None:
         (pages,) = source.execute("PRAGMA page_count").fetchone()
         (page_bytes,) = source.execute("PRAGMA page_size").fetchone()
         require_room(Path(path), pages * page_bytes, folder)
+
+
+def _free_and_spare(folder: Path) -> tuple[int, int]:
+    """What is free on the disk, and what has to stay so, in bytes. Raises OSError."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize, min(SPARE_BYTES, disk.f_blocks * disk.f_frsize // 20)
 
 
 def _held_bytes(path: Path) -> int:

@@ -291,7 +291,9 @@ def open_scratch(role: Role | None = None) -> sqlite3.Connection:
     """An empty database of ``role``, or without any table, that nobody else sees, in memory while it is small, and gone
     when closed. Raises DiskFull."""
     with connections.explained(SCRATCH):
-        connection = sqlite3.connect("", isolation_level=None, cached_statements=STATEMENTS_KEPT)
+        connection = sqlite3.connect(
+            "", isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS_KEPT
+        )
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE_BYTES)  # a replay ends as the board did
         try:
             connection.execute("PRAGMA synchronous=OFF")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 import sys
@@ -169,10 +170,11 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
     for name in public(Board) - {"open", "close", "reading", "bell", "follow", "completed_by"}:
         verbs[f"Board.{name}"] = lambda name=name: getattr(board, name)(*given.get(name, ()))
     verbs["Board.completed_by"] = lambda: board.completed_by("amy", other_than=a, limit=1)
-    for line in ("list", f"show {a}", f"context {a}", "stats", "diagnostics", "-p amy gc", "assignees", "boards list",
+    for line in ("list", "list --at 3", "list --at '1s ago'", f"show {a} --at 3", f"show {a}", f"context {a}",
+                 "stats", "diagnostics", "-p amy gc", "assignees", "boards list",
                  "-p amy create x", f"-p amy claim {b}", f"-p amy complete {b}", "-p amy notify-list"):  # fmt: skip
         verbs[f"kanban {line}"] = lambda line=line: _command(kanban, home, line)
-    for line in ("--once", "status", "verify", "refusals", "rebuild", "repair amy", "repair --ledger"):
+    for line in ("--once", "status", "verify", "refusals", f"history {a}", "rebuild", "repair amy", "repair --ledger"):
         verbs[f"kanban-merge {line}"] = lambda line=line: _command(kanban_merge, home, line)
     return verbs
 
@@ -183,7 +185,7 @@ def public(what: type) -> set[str]:
 
 
 def _command(group: object, home: Path, line: str) -> None:
-    ended = CliRunner().invoke(group, ["--home", str(home), *line.split()])
+    ended = CliRunner().invoke(group, ["--home", str(home), *shlex.split(line)])
     assert ended.exit_code in (0, 1, 3), ended.output
 
 

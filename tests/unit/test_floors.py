@@ -24,7 +24,7 @@ FLOORS = (
     ("state",),
     ("rules",),
     ("merge",),
-    ("recovery",),
+    ("recovery", "history"),
     ("backup", "hermes"),
     ("health",),
     ("daemon",),

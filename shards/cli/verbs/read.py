@@ -12,8 +12,8 @@ import click
 from kanban_shards import wording
 from kanban_shards.board import SORTS, Board
 from kanban_shards.cli import text
-from kanban_shards.cli.params import COUNT, NOBODY, POSITIVE, listed
-from kanban_shards.cli.session import NoProfile, Session, json_option, table
+from kanban_shards.cli.params import COUNT, NOBODY, POSITIVE, Past, listed
+from kanban_shards.cli.session import NoProfile, Session, json_option, past_option, say_when, table
 from kanban_shards.errors import UnknownTask
 from kanban_shards.paths import check_task_id, spellings
 from kanban_shards.records import STATUSES, Event, Run, Task
@@ -53,20 +53,31 @@ interval_option = click.option(
 @click.option("--workflow-template-id", metavar="ID")
 @click.option("--step-key", "current_step_key", metavar="KEY", help="At this step of their workflow.")
 @click.option("--limit", type=POSITIVE, metavar="N", help="At most N tasks.")
+@past_option
 @json_option
 @click.pass_obj
 def list_tasks(
-    session: Session, /, mine: bool, assignee: str | None, limit: int | None, as_json: bool, **filters: Any
+    session: Session,
+    /,
+    mine: bool,
+    assignee: str | None,
+    limit: int | None,
+    past: Past | None,
+    as_json: bool,
+    **filters: Any,
 ) -> None:
     """Show the tasks. Reads only: nothing is promoted or merged by it."""
     if mine and assignee is None:
         if session.profile is None:
             raise NoProfile(verb="list --mine")
         assignee = session.profile
+    board = session.board(past)
     if assignee is not None and assignee.lower() in NOBODY:
-        tasks = [task for task in session.board().tasks(**filters) if task.assignee is None][:limit]
+        tasks = [task for task in board.tasks(**filters) if task.assignee is None][:limit]
     else:
-        tasks = session.board().tasks(assignee=assignee, limit=limit, **filters)
+        tasks = board.tasks(assignee=assignee, limit=limit, **filters)
+    if not as_json:
+        say_when(board)
     if as_json:
         text.print_json([task.as_hermes() for task in tasks])
     elif any(task.tenant for task in tasks):
@@ -80,12 +91,20 @@ def list_tasks(
 @click.command()
 @click.argument("task_id")
 @runs_options
+@past_option
 @json_option
 @click.pass_obj
-def show(session: Session, task_id: str, state_type: str | None, state_name: str | None, as_json: bool) -> None:
+def show(
+    session: Session,
+    task_id: str,
+    state_type: str | None,
+    state_name: str | None,
+    past: Past | None,
+    as_json: bool,
+) -> None:
     """Show a task and all that belongs to it. That is its links, files, comments, events and runs."""
     _check_state(state_type, state_name)
-    board = session.board()
+    board = session.board(past)
     task = _task(board, task_id)
     runs, events, comments = board.runs(task_id), list(_so_far(board, task_id)), board.comments(task_id)
     parents, children, files = board.parents(task_id), board.children(task_id), board.attachments(task_id)
@@ -106,6 +125,7 @@ def show(session: Session, task_id: str, state_type: str | None, state_name: str
             }
         )
         return
+    say_when(board)
     _show_task(task, parents, children, summary)
     for file in files:
         shown = f"{file.filename} ({wording.many(file.size, 'byte')}, {file.stored_path})"
