@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from kanban_shards import inline_merge
-from kanban_shards.errors import BoardMissing, CoordinatorRunning, LawBroken
+from kanban_shards.errors import BoardMissing, CoordinatorRunning
 from kanban_shards.hermes import identity
-from kanban_shards.hermes.connection import BoardConnection, open_board
+from kanban_shards.hermes.connection import BoardConnection, Statements, open_board
 from kanban_shards.hermes.errors import as_hermes_catches
-from kanban_shards.hermes.statements import BoardStatements
 from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.paths import BoardPaths
+from kanban_shards.unmerged import has_unmerged
 
 # A board that another process is making is there within a moment.
 MADE_WITHIN_S = 10.0
@@ -25,9 +25,7 @@ LOOK_EVERY_S = 0.02
 def connected(hermes: Hermes, db_path: Path | None = None, *, board: str | None = None) -> BoardConnection:
     """The board, open for reading; made if it is missing, as Hermes does."""
     paths = identity.board_at(hermes.now.kanban_db_path(board) if db_path is None else Path(db_path))
-    opened = _opened(paths)
-    opened.statements = BoardStatements(opened)
-    return opened
+    return _opened(paths)
 
 
 def init_db(hermes: Hermes, db_path: Path | None = None, *, board: str | None = None) -> Path:
@@ -40,7 +38,7 @@ def init_db(hermes: Hermes, db_path: Path | None = None, *, board: str | None = 
 @contextmanager
 def write_txn(hermes: Hermes, conn: BoardConnection) -> Iterator[BoardConnection]:
     """What Hermes writes in one transaction; see shards/hermes/statements.py."""
-    with as_hermes_catches(), _statements(conn).transaction():
+    with as_hermes_catches(), conn.statements.transaction():
         yield conn
 
 
@@ -54,17 +52,18 @@ def append_event(
     run_id: int | None = None,
 ) -> None:
     """An event that Hermes adds to what it wrote. A verb has written it already, or has no need of it."""
-    _statements(conn).event(task_id, kind)
+    conn.statements.event(task_id, kind)
 
 
 def end_run(hermes: Hermes, conn: BoardConnection, task_id: str, **said: Any) -> int | None:
     """The run that the dashboard's move of the task has ended already."""
-    return _statements(conn).ended_run(task_id)
+    return conn.statements.ended_run(task_id)
 
 
 def recompute_ready(hermes: Hermes, conn: BoardConnection, failure_limit: int | None = None) -> int:
     """Nothing is left to promote: that is part of whatever a task waited for. What others wrote is merged first."""
-    identity.writer_of(conn.paths).merge_now()
+    if has_unmerged(conn.paths, dict(conn.execute("SELECT profile, seq FROM merge_watermarks").fetchall())):
+        identity.writer_of(conn.paths).merge_now()
     return 0
 
 
@@ -74,17 +73,17 @@ def remove_board(hermes: Hermes, slug: str, *, archive: bool = True) -> dict[str
     return hermes.released.remove_board(slug, archive=archive)
 
 
-def _statements(conn: BoardConnection) -> BoardStatements:
-    if not isinstance(conn.statements, BoardStatements):
-        raise LawBroken("a connection was handed out without its statements")
-    return conn.statements
+def _statements_of(conn: BoardConnection) -> Statements:
+    from kanban_shards.hermes.statements import BoardStatements  # which a command that only reads does without
+
+    return BoardStatements(conn)
 
 
 def _opened(paths: BoardPaths) -> BoardConnection:
     """The board at ``paths``. It is made here, or by a coordinator that runs already, if there is none. Raises
     StorageError."""
     try:
-        return open_board(paths)
+        return open_board(paths, _statements_of)
     except BoardMissing:
         paths.make_folder()
     until_s = time.monotonic() + MADE_WITHIN_S
@@ -96,7 +95,7 @@ def _opened(paths: BoardPaths) -> BoardConnection:
                 raise
             time.sleep(LOOK_EVERY_S)
         try:
-            return open_board(paths)
+            return open_board(paths, _statements_of)
         except BoardMissing:
             if time.monotonic() > until_s:
                 raise

@@ -38,14 +38,15 @@ def complete_task(
     """Whether the task is done by this. Raises HallucinatedCardsError for cards that the worker did not make, and
     ArtifactPreservationError for a file that cannot be kept."""
     verified = _verified(hermes, conn, task_id, created_cards)
-    metadata = hermes.now._merge_completion_prose_artifacts(conn, task_id, metadata, summary=summary, result=result)
+    if keeps_files := hasattr(hermes.now, "_persist_scratch_completion_artifacts"):  # from 0.19 on
+        metadata = hermes.now._merge_completion_prose_artifacts(conn, task_id, metadata, summary=summary, result=result)
     task = hermes.now.get_task(conn, task_id)
     run_id = None if expected_run_id is None else int(expected_run_id)
     if task is None or task.status not in _CAN_COMPLETE or run_id not in (None, task.current_run_id):
         return False
     writer = writer_of(conn.paths)
     kept: list[str] = []
-    if isinstance(metadata, dict):
+    if keeps_files and isinstance(metadata, dict):
         hermes.now._persist_scratch_completion_artifacts(conn, task_id, metadata)
         kept = metadata.pop("_staged_artifacts", [])
     for path in kept:
@@ -91,10 +92,9 @@ def _finish(
     """What Hermes does once the task is done."""
     hermes.now._cleanup_workspace(conn, task_id)
     done = hermes.now.get_task(conn, task_id)
-    hermes.now._fire_kanban_lifecycle_hook(
+    hermes.tell_plugins(
         "kanban_task_completed",
         task_id,
-        board=hermes.now.get_current_board(),
         assignee=done.assignee if done else None,
         run_id=verdict.answer["run_id"],
         summary=result if summary is None else summary,

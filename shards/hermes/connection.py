@@ -8,14 +8,15 @@ one is refused, and named. The file itself is open ``mode=ro`` with ``query_only
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any, Protocol, Self, cast
 
 from kanban_shards.hermes.errors import WriteRefused, as_hermes_catches
+from kanban_shards.hermes.identity import settle
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import sqlite
-
-Parameters = Sequence[Any] | Mapping[str, Any]
 
 _READS = frozenset({"SELECT", "WITH", "EXPLAIN", "VALUES"})
 # Of a refused statement, so much is quoted.
@@ -23,14 +24,24 @@ _QUOTED = 120
 
 
 class Statements(Protocol):
-    """What becomes of the statements that do not merely read."""
-
-    def before_read(self) -> None:
-        """The next statement reads: what was written before must be seen by it."""
+    """What becomes of the statements of one connection that would write (shards/hermes/statements.py)."""
 
     def execute(self, sql: str, parameters: Sequence[Any]) -> int:
-        """Do what the statement says, in one line of single blanks; returns how many rows it changed. Raises
+        """Do what the statement says, in one line of single blanks; returns how many rows that changed. Raises
         WriteRefused."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """What is written in one transaction. A create in it is sent at its end."""
+        ...
+
+    def event(self, task_id: str, kind: str) -> bool:
+        """Whether a verb of this transaction wrote the event; each one counts once."""
+        ...
+
+    def ended_run(self, task_id: str) -> int | None:
+        """The run that a move of this transaction ended, or else the task's last one. Raises WriteRefused where no move
+        was."""
         ...
 
 
@@ -42,13 +53,13 @@ class BoardCursor(sqlite3.Cursor):
     def execute(self, sql: str, parameters: Any = ()) -> Self:
         """As SQLite, or as the verb that ``sql`` stands for. Raises WriteRefused."""
         self._changed = None
-        statements = cast(BoardConnection, self.connection).statements
-        if statements is None:
+        board = cast(BoardConnection, self.connection)
+        if not board.is_open:
             return super().execute(sql, parameters)
         words = sql.split(None, 1)
         first = words[0].upper() if words else ""
         if first in _READS or (first == "PRAGMA" and "=" not in sql):
-            statements.before_read()
+            settle(board.paths)
             try:
                 return super().execute(sql, parameters)
             except sqlite3.OperationalError as error:
@@ -56,7 +67,7 @@ class BoardCursor(sqlite3.Cursor):
                     raise refusal(sql) from error
                 raise
         with as_hermes_catches():
-            self._changed = statements.execute(" ".join(sql.split()), tuple(parameters))
+            self._changed = board.statements.execute(" ".join(sql.split()), tuple(parameters))
         return self
 
     def executemany(self, sql: str, parameters: Iterable[Any]) -> Self:
@@ -74,10 +85,18 @@ class BoardCursor(sqlite3.Cursor):
 
 
 class BoardConnection(sqlite3.Connection):
-    """A board open for reading. ``statements`` takes what would write; ``paths``: which board."""
+    """A board open for reading. ``paths``: which board; ``taker``: see ``open_board``; ``is_open``: whether its own
+    opening is over, which executes what must reach SQLite."""
 
     paths: BoardPaths
-    statements: Statements | None = None
+    is_open = False
+
+    taker: Callable[[BoardConnection], Statements]
+
+    @cached_property
+    def statements(self) -> Statements:
+        """What takes the statements that would write; most connections have none."""
+        return self.taker(self)
 
     def cursor(self, factory: Any = BoardCursor) -> Any:
         """A cursor of this connection; ``factory`` is one of BoardCursor, whatever is asked for."""
@@ -96,11 +115,14 @@ class BoardConnection(sqlite3.Connection):
         return cast(BoardCursor, self.cursor()).executescript(sql_script)
 
 
-def open_board(paths: BoardPaths) -> BoardConnection:
-    """The board at ``paths``; its ``statements`` are the caller's to set. Raises BoardMissing, StorageError."""
+def open_board(paths: BoardPaths, taker: Callable[[BoardConnection], Statements]) -> BoardConnection:
+    """The board at ``paths``, as Hermes reads and writes it. ``taker`` makes its ``statements``, when the first of them
+    comes. Raises BoardMissing, StorageError."""
     opened = cast(BoardConnection, sqlite.open_reader(paths.board, sqlite.BOARD, factory=BoardConnection))
     opened.paths = paths
     opened.row_factory = sqlite3.Row
+    opened.taker = taker
+    opened.is_open = True
     return opened
 
 

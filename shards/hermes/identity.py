@@ -14,13 +14,15 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from kanban_shards.changes.fields import Body
 from kanban_shards.errors import GatewayClosed, InvalidName, Undecided
 from kanban_shards.paths import BoardPaths, profile_meant
 from kanban_shards.storage.files import Identity, identity
-from kanban_shards.writer import Writer
+
+if TYPE_CHECKING:
+    from kanban_shards.changes.fields import Body
+    from kanban_shards.writer import Writer
 
 # Hermes's functions mean "if the task's status still allows it", whoever changed it meanwhile.
 LOOKS = 6
@@ -64,6 +66,8 @@ def board_at(file: Path) -> BoardPaths:
 def writer_of(paths: BoardPaths, profile: str | None = None) -> Writer:
     """The writer of ``profile``, None for the one that this call is made for, on the board at ``paths``. It stays open
     until the process ends, or the board is removed. Raises InvalidName, StorageError."""
+    from kanban_shards.writer import Writer  # which a process that only reads does without
+
     key = _Key(os.getpid(), paths.folder, identity(paths.folder), profile or profile_now())
     with _guard:
         writer = _writers.get(key)

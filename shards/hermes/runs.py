@@ -27,10 +27,9 @@ def claim_task(
     if run_id is None:
         return None
     claimed = hermes.now.get_task(conn, task_id)
-    hermes.now._fire_kanban_lifecycle_hook(
+    hermes.tell_plugins(
         "kanban_task_claimed",
         task_id,
-        board=hermes.now.get_current_board(),
         assignee=claimed.assignee if claimed else None,
         run_id=run_id,
     )
@@ -135,10 +134,9 @@ def block_task(
     if verdict is None:
         return False
     blocked = hermes.now.get_task(conn, task_id)
-    hermes.now._fire_kanban_lifecycle_hook(
+    hermes.tell_plugins(
         "kanban_task_blocked",
         task_id,
-        board=hermes.now.get_current_board(),
         assignee=blocked.assignee if blocked else None,
         run_id=verdict.answer["run_id"],
         reason=reason,

@@ -18,7 +18,7 @@ from kanban_shards.changes.kinds import Assign, Edit, Reopen, ReopenedStatus
 from kanban_shards.errors import Refused, UnknownTask
 from kanban_shards.hermes.connection import BoardConnection, refusal
 from kanban_shards.hermes.creating import create
-from kanban_shards.hermes.identity import settle, writer_of
+from kanban_shards.hermes.identity import writer_of
 from kanban_shards.paths import is_task_id
 
 _EDITED = re.compile(
@@ -54,10 +54,6 @@ class BoardStatements:
         # Events that a verb of this transaction wrote, and Hermes is about to.
         self._written: Counter[tuple[str, str]] = Counter()
         self._moved: set[str] = set()
-
-    def before_read(self) -> None:
-        """What this process wrote without waiting is merged before it reads."""
-        settle(self._connection.paths)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

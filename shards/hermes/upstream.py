@@ -109,3 +109,8 @@ class Hermes(NamedTuple):
 
     now: Upstream
     released: Upstream
+
+    def tell_plugins(self, event: str, task_id: str, **fields: Any) -> None:
+        """Call the hook ``event`` of Hermes's plugins; up to 0.17 there are none."""
+        if hasattr(self.now, "_fire_kanban_lifecycle_hook"):
+            self.now._fire_kanban_lifecycle_hook(event, task_id, board=self.now.get_current_board(), **fields)

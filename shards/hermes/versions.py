@@ -34,6 +34,7 @@ SIGNATURES: Mapping[str, str] = {
         "goal_max_turns=, initial_status=, session_id=, board=, project_id="
     ),
     "assign_task": "conn, task_id, profile",
+    "reassign_task": "conn, task_id, profile, *, reclaim_first=, reason=",
     "link_tasks": "conn, parent_id, child_id",
     "unlink_tasks": "conn, parent_id, child_id",
     "edit_completed_task_result": "conn, task_id, *, result, summary=, metadata=",
@@ -70,6 +71,10 @@ SIGNATURES: Mapping[str, str] = {
     "_set_worker_pid": "conn, task_id, pid",
     "_end_run": "conn, task_id, *, outcome, summary=, error=, metadata=, status=",
     "_clear_failure_counter": "conn, task_id",
+    "dispatch_once": (
+        "conn, *, spawn_fn=, ttl_seconds=, dry_run=, max_spawn=, max_in_progress=, failure_limit=, "
+        "stale_timeout_seconds=, board=, default_assignee=, max_in_progress_per_profile="
+    ),
     "_record_task_failure": (
         "conn, task_id, error, *, outcome, failure_limit=, force_trip=, release_claim=, end_run=, event_payload_extra="
     ),
@@ -81,21 +86,45 @@ SIGNATURES: Mapping[str, str] = {
     "claim_unseen_events_for_sub": "conn, *, task_id, platform, chat_id, thread_id=, kinds=",
     "advance_notify_cursor": "conn, *, task_id, platform, chat_id, thread_id=, new_cursor",
     "rewind_notify_cursor": "conn, *, task_id, platform, chat_id, thread_id=, claimed_cursor, old_cursor",
+    # Hermes's own, which the bridge calls
+    "kanban_db_path": "board=",
+    "get_current_board": "",
+    "get_task": "conn, task_id",
+    "get_attachment": "conn, attachment_id",
+    "_canonical_assignee": "assignee",
+    "_claimer_id": "",
+    "_resolve_claim_ttl_seconds": "ttl_seconds=",
+    "_resolve_crash_grace_seconds": "",
+    "_classify_worker_exit": "pid",
+    "_pid_alive": "pid",
+    "_terminate_reclaimed_worker": "pid, claim_lock, *, signal_fn=",
+    "_fire_kanban_lifecycle_hook": "event, task_id, **fields",
+    "_verify_created_cards": "conn, completing_task_id, claimed_ids",
+    "_scan_prose_for_phantom_ids": "conn, text",
+    "_merge_completion_prose_artifacts": "conn, task_id, metadata, *, summary, result",
+    "_persist_scratch_completion_artifacts": "conn, task_id, metadata",
+    "_cleanup_workspace": "conn, task_id",
 }
 
-_WITHOUT_FORCE_TRIP = SIGNATURES["_record_task_failure"].replace("force_trip=, ", "")
-# Up to 0.17: no projects, no kinds of blocks, no branches that are set later. None: there is no such function.
+# Up to 0.18: no files of a scratch workspace are kept. None: there is no such function.
+_UP_TO_0_18: Mapping[str, str | None] = {
+    "_record_task_failure": SIGNATURES["_record_task_failure"].replace("force_trip=, ", ""),
+    "_merge_completion_prose_artifacts": None,
+    "_persist_scratch_completion_artifacts": None,
+}
+# Up to 0.17: no projects, no kinds of blocks, no branches that are set later, no hooks.
 _UP_TO_0_17: Mapping[str, str | None] = {
+    **_UP_TO_0_18,
     "create_task": SIGNATURES["create_task"].removesuffix(", project_id="),
     "block_task": SIGNATURES["block_task"].replace("kind=, ", ""),
     "set_branch_name": None,
-    "_record_task_failure": _WITHOUT_FORCE_TRIP,
+    "_fire_kanban_lifecycle_hook": None,
 }
 # What is different in each minor version that can be bridged.
 DIFFERENCES: Mapping[str, Mapping[str, str | None]] = {
     "0.16": _UP_TO_0_17,
     "0.17": _UP_TO_0_17,
-    "0.18": {"_record_task_failure": _WITHOUT_FORCE_TRIP},
+    "0.18": _UP_TO_0_18,
     "0.19": {},
 }
 RANGE = f"{min(DIFFERENCES)} to {max(DIFFERENCES)}"

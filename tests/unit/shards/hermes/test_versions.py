@@ -46,7 +46,7 @@ def test_one_signature_that_differs_is_named(signature: str | None) -> None:
 
 
 def test_a_signature_of_another_release_is_refused() -> None:
-    with pytest.raises(HermesDiffers, match=r"\(_record_task_failure\)"):
+    with pytest.raises(HermesDiffers, match=r"\b_record_task_failure\)"):
         versions.check_source("0.18.2", source_of("0.19"), "here")
     with pytest.raises(HermesDiffers, match=r"\(set_branch_name\)"):
         versions.check_source("0.17.0", source_of("0.17", set_branch_name="conn, task_id, branch_name"), "here")

@@ -1,0 +1,41 @@
+"""A board as Hermes's processes open it, without Hermes: what is asked of it is who the profile is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from kanban_shards import Gateway, inline_merge
+from kanban_shards.hermes import identity
+from kanban_shards.hermes.connection import BoardConnection, open_board
+from kanban_shards.hermes.statements import BoardStatements
+from kanban_shards.paths import BoardPaths
+
+
+@pytest.fixture
+def works_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """The profile that calls are made for, as ``works_for.profile``."""
+    now = SimpleNamespace(profile="amy")
+    profiles = SimpleNamespace(get_active_profile_name=lambda: now.profile)
+    monkeypatch.setitem(sys.modules, "hermes_cli.profiles", profiles)
+    yield now
+    identity.close_writers()
+
+
+@pytest.fixture
+def conn(works_for: SimpleNamespace, paths: BoardPaths) -> Iterator[BoardConnection]:
+    """The board, open as Hermes gets it."""
+    paths.make_folder()
+    inline_merge.make_files(paths)
+    opened = open_board(paths, BoardStatements)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def task_id(conn: BoardConnection, gateway: Gateway) -> str:
+    """A ready task of amy's."""
+    return gateway.make("Write it", assignee="amy").task_id
