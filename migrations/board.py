@@ -137,3 +137,9 @@ def m002_keep_out(db: Database) -> None:
                 f"CREATE TRIGGER keep_out_{table}_{verb.lower()} BEFORE {verb} ON {table} "
                 f"WHEN (SELECT writing FROM merge_state) = 0 BEGIN SELECT RAISE(ABORT, '{KEEP_OUT}'); END"
             )
+
+
+@migrations()
+def m003_order(db: Database) -> None:
+    # The usual order of tasks within each status: a page of them costs what it shows (shards/queries.py).
+    db.execute("CREATE INDEX merge_order ON tasks(status, priority DESC, created_at, id)")

@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from kanban_shards import queries
 from kanban_shards.changes.vectors import View, decode
 from kanban_shards.errors import BoardMissing
-from kanban_shards.paths import BoardPaths, spellings
+from kanban_shards.paths import BoardPaths
+from kanban_shards.queries import TaskPage, TaskQuery
 from kanban_shards.records import (
     STATUSES,
     Attachment,
@@ -41,22 +43,10 @@ if TYPE_CHECKING:
 # What is put in the places of a statement: by position, or by name.
 _Given = Sequence[str | int | None] | Mapping[str, str | int | None]
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
-# `list --sort`: the names that Hermes gives its orders.
-SORTS = {
-    "priority-desc": "t.priority DESC, t.created_at, t.id",
-    "priority": "t.priority, t.created_at, t.id",
-    "created": "t.created_at, t.id",
-    "created-desc": "t.created_at DESC, t.id",
-    "status": "t.status, t.priority DESC, t.created_at, t.id",
-    "assignee": "t.assignee, t.priority DESC, t.created_at, t.id",
-    "title": "t.title, t.id",
-    "updated": "(SELECT max(id) FROM task_events e WHERE e.task_id = t.id) DESC",
-}
 EVENTS_LIMIT = 1_000
 # How long a follower sleeps although nobody rang: what a lost bell costs.
 LOST_BELL_S = 1.0
 
-_TASKS = "SELECT t.*, m.owner, m.epoch, m.vector, m.run_claimer FROM tasks t JOIN merge_tasks m ON m.task_id = t.id"
 _EYES = (
     "SELECT m.vector, w.seq, w.digest FROM (SELECT ? AS task_id, ? AS profile) asked "
     "LEFT JOIN merge_tasks m ON m.task_id = asked.task_id LEFT JOIN merge_watermarks w ON w.profile = asked.profile"
@@ -96,12 +86,12 @@ class Board:
 
     def task(self, task_id: str) -> Task | None:
         """The task, or None."""
-        return self._one(Task, f"{_TASKS} WHERE t.id = ?", (task_id,))
+        return self._one(Task, f"{queries.TASKS} WHERE t.id = ?", (task_id,))
 
     def tasks(
         self,
         *,
-        status: Status | None = None,
+        status: Status | Sequence[Status] | None = None,
         assignee: str | None = None,
         tenant: str | None = None,
         session_id: str | None = None,
@@ -111,33 +101,36 @@ class Board:
         sort: str = "priority-desc",
         limit: int | None = None,
     ) -> list[Task]:
-        """The tasks that match every filter that is not None, in the order ``sort`` (a key of SORTS).
-
-        ``assignee``: as it is said, or as profiles are spelled. ``session_id``: the chat that it came from.
-        ``workflow_template_id``, ``current_step_key``: what an import brought. ``include_archived``: archived ones,
-        too, which else only ``status="archived"`` gives. ``limit``: the first so many; None for all. Raises ValueError
-        for an order that there is not.
+        """The tasks that match every filter that is not None, in the order ``sort``; each is described in ``TaskQuery``
+        (shards/queries.py). ``status``: one or several. ``limit``: the first so many; None for all, which of a large
+        board are many: ``page`` gives them bit by bit. Raises ValueError for an order or a status that there is not.
         """
-        if sort not in SORTS:
-            raise ValueError(f"{sort!r} is no order of tasks; there are {', '.join(SORTS)}")
-        wanted = {
-            "status": status,
-            "assignee": assignee,
-            "tenant": tenant,
-            "session_id": session_id,
-            "workflow_template_id": workflow_template_id,
-            "current_step_key": current_step_key,
-        }
-        given = {column: value for column, value in wanted.items() if value is not None}
-        conditions = [f"t.{column} = :{column}" for column in given if column != "assignee"]
-        if assignee is not None:
-            conditions.append("t.assignee IN (:assignee, :spelled)")
-            given["assignee"], given["spelled"] = spellings(assignee)
-        if status is None and not include_archived:
-            conditions.append("t.status != 'archived'")
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        sql = f"{_TASKS}{where} ORDER BY {SORTS[sort]} LIMIT :limit"
-        return self._all(Task, sql, {**given, "limit": -1 if limit is None else limit})
+        query = queries.TaskQuery(
+            statuses=() if status is None else (status,) if isinstance(status, str) else tuple(status),
+            assignee=assignee,
+            tenant=tenant,
+            session_id=session_id,
+            workflow_template_id=workflow_template_id,
+            current_step_key=current_step_key,
+            include_archived=include_archived,
+            sort=sort,
+        )
+        return self._all(Task, *queries.page(query, None, limit))
+
+    def page(self, query: TaskQuery, *, limit: int, after: str | None = None) -> TaskPage:
+        """The first ``limit`` tasks that ``query`` finds, or those behind the page whose ``after`` this is. It costs
+        what is shown in the usual order, and in another one a look at each task that matches. Raises ValueError for an
+        ``after`` of another order."""
+        rows = self._rows(*queries.page(query, after, limit + 1))
+        shown = [Task.from_row(row) for row in rows[:limit]]
+        if len(rows) <= limit or not shown:
+            return TaskPage(shown, None)
+        return TaskPage(shown, queries.place_of([rows[limit - 1][f"k{key}"] for key in range(len(query.keys))]))
+
+    def count_by_status(self, query: TaskQuery) -> dict[Status, int]:
+        """How many of the tasks that ``query`` finds each status has, for the statuses that have any."""
+        counted: dict[Status, int] = dict(map(tuple, self._rows(*queries.counts(query))))
+        return {status: counted[status] for status in STATUSES if status in counted}
 
     def parents(self, task_id: str) -> list[str]:
         """The ids of the tasks that ``task_id`` waits for."""

@@ -183,7 +183,7 @@ class ReplayedHistory(History):
             start = read_start(snapshot)
             is_in = _is_in(ledger, start.position, start.digest)
             if is_in and start.position <= position:
-                sqlite.copy_over(snapshot, scratch)
+                sqlite.copy_to_scratch(snapshot, scratch, sqlite.BOARD)
             elif is_in and base:
                 raise HistoryGone(asked=f"position {position}", first=start.position)
             elif base:

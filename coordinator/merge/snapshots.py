@@ -43,7 +43,7 @@ def start_of(paths: BoardPaths, ledger: FileLedger, onto: sqlite3.Connection | N
             has_board = not files.is_empty(paths.board)
             raise SnapshotStrange(path=paths.snapshot, shown=start.position, has_board=has_board)
         if onto is not None:
-            sqlite.copy_over(snapshot, onto)
+            sqlite.copy_to_scratch(snapshot, onto, sqlite.BOARD)
     return start
 
 

@@ -98,7 +98,7 @@ class Role:
 SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", GROUP_READS, "9c46e21b3e3c85aaa3fd4cf60e528912")
 LEDGER = Role("ledger", 0x4B424C47, 1, "wal", "FULL", GROUP_WRITES)
 # A power cut may take its newest commits: they are replayed from the ledger (docs/design/shards.md, "Durability").
-BOARD = Role("board", 0x4B424244, 1, "wal", "NORMAL", GROUP_WRITES)
+BOARD = Role("board", 0x4B424244, 2, "wal", "NORMAL", GROUP_WRITES)
 # A board at an earlier position, never written again.
 SNAPSHOT = Role("snapshot", BOARD.application_id, BOARD.schema, BOARD.journal, BOARD.synchronous, GROUP_WRITES)
 
@@ -321,6 +321,14 @@ def open_private(path: Path) -> sqlite3.Connection:
 def copy_over(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     """Replace the whole content of ``target`` by that of ``source`` in one transaction of SQLite's own."""
     source.backup(target)
+
+
+def copy_to_scratch(source: sqlite3.Connection, scratch: sqlite3.Connection, role: Role) -> None:
+    """Replace the whole content of ``scratch`` by that of ``source``, a file of ``role`` that may be of an older
+    version, and bring its schema up to date."""
+    copy_over(source, scratch)
+    if connections.schema_of(scratch) < role.schema:
+        _migrate(scratch, role)
 
 
 def write_copy(source: sqlite3.Connection, path: Path, role: Role) -> None:

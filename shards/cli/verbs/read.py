@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kanban_shards import wording
-from kanban_shards.board import SORTS, Board
+from kanban_shards.board import Board
 from kanban_shards.cli import text
 from kanban_shards.cli.params import COUNT, NOBODY, POSITIVE, Past, listed
 from kanban_shards.cli.session import NoProfile, Session, json_option, past_option, say_when, table
 from kanban_shards.errors import UnknownTask
 from kanban_shards.paths import check_task_id, spellings
+from kanban_shards.queries import SORTS
 from kanban_shards.records import STATUSES, Event, Run, Task
 from kanban_shards.sentences import sentence
 

@@ -8,11 +8,11 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards.bell import Ringer
-from kanban_shards.board import SORTS
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.recovery.rebuild import rebuild
 from kanban_shards.errors import BoardMissing, UnknownBoard
 from kanban_shards.paths import BoardPaths
+from kanban_shards.queries import SORTS
 
 
 def test_no_board_yet(home: str, paths: BoardPaths) -> None:
