@@ -21,8 +21,6 @@ from kanban_shards.shard import LONGEST_WAIT_MS, Attempt, DeliveryKey
 if TYPE_CHECKING:
     from kanban_shards.writer import Writer
 
-# The events that Hermes tells chats of.
-DELIVERED_KINDS = ("completed", "blocked", "gave_up", "crashed", "timed_out", "status", "archived", "unblocked")
 DELIVERY_LEASE_S = 60
 # After so many seconds a failed delivery is tried again; after the last one it is a dead letter.
 PAUSES_S = (5, 30, 120, 600, 3_600)

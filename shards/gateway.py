@@ -58,10 +58,10 @@ from kanban_shards.changes.kinds import (
     Unlink,
     Unsubscribe,
 )
-from kanban_shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S, Delivery, pending_deliveries
+from kanban_shards.deliveries import DELIVERY_LEASE_S, Delivery, pending_deliveries
 from kanban_shards.errors import BoardMissing, InvalidChange, NoOpenRun, Refused, UnknownRun
 from kanban_shards.paths import BoardPaths
-from kanban_shards.records import DeadLetter, Run, Task, Verdict
+from kanban_shards.records import DELIVERED_KINDS, DeadLetter, Run, Task, Verdict
 from kanban_shards.writer import Writer
 
 # On a full board a worker asks for a task no oftener than this, unless a run began or ended meanwhile.

@@ -7,9 +7,10 @@ files, the coordinator's lock, who holds it, and what the board was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from kanban_shards.health import Finding, Standing
 from kanban_shards.past import History
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
@@ -73,3 +74,25 @@ def open_history(paths: BoardPaths) -> History:
     from kanban_shards.coordinator.history.replayed_boards import ReplayedHistory
 
     return ReplayedHistory(paths)
+
+
+def standing(paths: BoardPaths) -> Standing:
+    """How the board stands now. Raises BoardMissing and the StorageErrors of a board that cannot be read."""
+    from kanban_shards.coordinator.health.standing import standing
+
+    return standing(paths)
+
+
+def examine(paths: BoardPaths) -> list[Finding]:
+    """What the doctor finds, who tries out this machine, too. Raises CannotOpen if there is no folder to look into."""
+    from kanban_shards.coordinator.health.doctor import examine
+
+    return examine(paths)
+
+
+def last_heartbeats(paths: BoardPaths, runs: Iterable[tuple[int, str]]) -> dict[int, float]:
+    """When each of ``runs``, ``(run, profile)``, last gave a heartbeat that its shard holds, in seconds since 1970.
+    Raises nothing: a shard that cannot be read says nothing."""
+    from kanban_shards.coordinator.health.standing import last_heartbeats
+
+    return last_heartbeats(paths, runs)

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal, Self, get_args
 Status = Literal["triage", "todo", "scheduled", "ready", "running", "blocked", "review", "done", "archived"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 TERMINAL = ("done", "archived")
+# The events that Hermes tells chats of.
+DELIVERED_KINDS = ("completed", "blocked", "gave_up", "crashed", "timed_out", "status", "archived", "unblocked")
 
 # The keys that `hermes kanban … --json` gives for a task, in its order.
 TASK_JSON_KEYS = (

@@ -13,10 +13,10 @@ from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.cli.output import Result, all_boards_option, boards_meant, report
 from kanban_shards.coordinator.cli.status_view import follow as follow_health
 from kanban_shards.coordinator.cli.status_view import print_findings, print_health, value_of
-from kanban_shards.coordinator.health.findings import LEVELS
 from kanban_shards.coordinator.health.problems import problems
 from kanban_shards.coordinator.health.read import read_health
 from kanban_shards.errors import BoardMissing
+from kanban_shards.health import LEVELS
 from kanban_shards.paths import BoardPaths
 
 
@@ -62,8 +62,8 @@ def doctor(ctx: click.Context, deep: bool, all_boards: bool, as_json: bool) -> N
 def metrics(ctx: click.Context, textfile: Path | None, all_boards: bool, as_json: bool) -> None:
     """Print figures about the board for Prometheus.
 
-    This program opens no network port, so a textfile is how they get there: call this once a minute with --textfile
-    PATH/kanban.prom, from a timer.
+    No process that has a board open opens a network port, so a textfile is how they get there: call this once a minute
+    with --textfile PATH/kanban.prom, from a timer.
     """
     from kanban_shards.coordinator.health.metrics import Metrics
 

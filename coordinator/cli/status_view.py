@@ -14,10 +14,10 @@ from kanban_shards import wording
 from kanban_shards.bell import Bell
 from kanban_shards.board import LOST_BELL_S
 from kanban_shards.cli import text
-from kanban_shards.coordinator.health.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.coordinator.health.problems import problems
 from kanban_shards.coordinator.health.read import HEALTHY, Health, ShardHealth, read_health
 from kanban_shards.errors import KanbanError
+from kanban_shards.health import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.paths import BoardPaths
 
 if TYPE_CHECKING:

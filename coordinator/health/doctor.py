@@ -15,9 +15,9 @@ from kanban_shards.board import Board
 from kanban_shards.coordinator.health import problems
 from kanban_shards.coordinator.health.checks import files, machine
 from kanban_shards.coordinator.health.checks.workbench import NoAnswer
-from kanban_shards.coordinator.health.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.coordinator.health.read import read_health, read_sizes, read_undelivered
 from kanban_shards.errors import BoardLost, BoardMissing, CannotOpen, HistoryLost, KanbanError
+from kanban_shards.health import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.paths import BoardPaths
 
 Check = Callable[[BoardPaths], Iterator[Finding]]

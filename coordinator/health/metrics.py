@@ -1,7 +1,7 @@
 """Metrics: figures about boards in Prometheus's text format.
 
-This program opens no network port, so a file is the way to a Prometheus server: node_exporter's textfile collector
-reads it. It is replaced whole, so that no half of it is ever read.
+No process that has a board open opens a network port, so a file is the way to a Prometheus server: node_exporter's
+textfile collector reads it. It is replaced whole, so that no half of it is ever read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from kanban_shards.board import Board
-from kanban_shards.coordinator.health.findings import FAULT, WARNING
 from kanban_shards.coordinator.health.problems import problems
 from kanban_shards.coordinator.health.read import (
     ELSEWHERE,
@@ -23,6 +22,7 @@ from kanban_shards.coordinator.health.read import (
 )
 from kanban_shards.coordinator.merge.collector import QUARANTINED
 from kanban_shards.errors import BoardMissing, ExtraMissing, KanbanError
+from kanban_shards.health import FAULT, WARNING
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import STATUSES
 from kanban_shards.storage.folders import write_whole

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from kanban_shards import wording
 from kanban_shards.coordinator.errors import LedgerBehind
 from kanban_shards.coordinator.filelocks import who_has_flock
-from kanban_shards.coordinator.health.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.coordinator.health.read import ELSEWHERE, GONE, STOPPED, UNCHECKED, Health, ShardHealth
 from kanban_shards.coordinator.merge.collector import BUSY, LOST_SHARD, MISSING, QUARANTINED
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, STRANGER
 from kanban_shards.errors import NotAFile
+from kanban_shards.health import FAULT, NOTE, OK, WARNING, Finding
 
 # A daemon merges within a second; what waits longer than this is held up by something.
 LAG_S = 60.0

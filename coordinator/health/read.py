@@ -22,9 +22,9 @@ from kanban_shards.coordinator.merge.collector import MISSING, QUARANTINED, Coll
 from kanban_shards.coordinator.merge.coordinator_lock import STRANGER, Holder, holder, is_stopped
 from kanban_shards.coordinator.merge.shard_reader import heartbeat_ms
 from kanban_shards.coordinator.state.runs import STAMPED_AHEAD, OpenRun
-from kanban_shards.deliveries import DELIVERED_KINDS
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
 from kanban_shards.paths import BoardPaths
+from kanban_shards.records import DELIVERED_KINDS
 from kanban_shards.storage import connections, files, sqlite
 
 HEALTHY = "ok"

@@ -9,7 +9,7 @@ from pathlib import Path
 import tenacity
 
 from kanban_shards import Gateway
-from kanban_shards.deliveries import DELIVERED_KINDS
+from kanban_shards.records import DELIVERED_KINDS
 from tests.processes.test_idempotent_create import ACTOR, heard
 
 CHATS = ("41", "42", "43")

@@ -16,12 +16,12 @@ from kanban_shards.attachments import lost
 from kanban_shards.board import Board
 from kanban_shards.coordinator.health.checks.machine import libraries_in
 from kanban_shards.coordinator.health.checks.workbench import PREFIX
-from kanban_shards.coordinator.health.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.coordinator.health.read import read_sizes
 from kanban_shards.coordinator.merge.coordinator_lock import holder
 from kanban_shards.coordinator.processes import FileHolder, can_tell, holders_of
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
+from kanban_shards.health import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 

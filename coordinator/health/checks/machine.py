@@ -14,9 +14,9 @@ from contextlib import closing
 from pathlib import Path
 
 from kanban_shards.coordinator.health.checks.workbench import Rival, workbench
-from kanban_shards.coordinator.health.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.coordinator.health.read import read_sizes
 from kanban_shards.errors import KanbanError
+from kanban_shards.health import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.filesystems import not_shared

@@ -17,6 +17,7 @@ from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.recovery.rebuild import rebuild
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.deliveries import DIGEST_ABOVE, PAUSES_S
+from kanban_shards.records import DELIVERED_KINDS
 from kanban_shards.shard import LONGEST_WAIT_MS
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
@@ -75,7 +76,7 @@ def happen(gateway: Gateway, task_id: str, times: int) -> list[int]:
     for _ in range(times):
         gateway.schedule(task_id)
         gateway.unblock(task_id)
-    told = gateway.board.events(after=before, task_id=task_id, kinds=deliveries.DELIVERED_KINDS)
+    told = gateway.board.events(after=before, task_id=task_id, kinds=DELIVERED_KINDS)
     assert len(told) == times
     return [event.id for event in told]
 

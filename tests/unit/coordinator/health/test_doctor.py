@@ -13,8 +13,8 @@ import pytest
 from kanban_shards import Gateway
 from kanban_shards.coordinator.health import doctor
 from kanban_shards.coordinator.health.checks import files, machine, workbench
-from kanban_shards.coordinator.health.findings import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.errors import CannotOpen
+from kanban_shards.health import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files as storage_files
 

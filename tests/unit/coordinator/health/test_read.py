@@ -14,12 +14,12 @@ import pytest
 
 from kanban_shards import Gateway, Refused
 from kanban_shards.coordinator.health import read as healths
-from kanban_shards.coordinator.health.findings import FAULT, NOTE, OK, WARNING
 from kanban_shards.coordinator.health.problems import findings, problems
 from kanban_shards.coordinator.health.read import read_health, read_sizes, read_undelivered
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.collector import QUARANTINED
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
+from kanban_shards.health import FAULT, NOTE, OK, WARNING
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from tests.untyped import write_untyped
