@@ -273,6 +273,13 @@ class NoSuchTool(UsageError):
     tools: str
 
 
+class PortTaken(UsageError):
+    template = "Nobody can listen on {host} port {port}: {problem}; name another one with --port, or 0 for a free one."
+    host: str
+    port: int
+    problem: str
+
+
 class DaemonMoved(UsageError):
     template = (
         "The coordinator is a command of its own: `kanban-merge daemon`; which tasks to start, `kanban dispatch` says."
@@ -545,6 +552,10 @@ class ShardOfAnother(StorageError):
     )
     found: object
     profile: str
+
+
+class ReaderGone(StorageError):
+    template = "The process that reads the board ended over this page; it is started again, so load the page once more."
 
 
 class Forked(StorageError):

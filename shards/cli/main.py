@@ -47,6 +47,7 @@ VERBS = {
     "stats": "kanban_shards.cli.verbs.read",
     "tail": "kanban_shards.cli.verbs.read",
     "watch": "kanban_shards.cli.verbs.read",
+    "web": "kanban_shards.cli.verbs.web",
     "notify-subscribe": "kanban_shards.cli.verbs.chats",
     "notify-unsubscribe": "kanban_shards.cli.verbs.chats",
     "notify-list": "kanban_shards.cli.verbs.chats",

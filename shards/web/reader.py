@@ -1,0 +1,80 @@
+"""The reader: the process that has the boards open, and makes the pages.
+
+It is the child of the HTTP process, and ends when that does: when its standard input ends. It opens no socket but the
+bells of the boards that somebody looks at.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import BinaryIO
+
+from kanban_shards.errors import KanbanError
+from kanban_shards.web.follower import Follower
+from kanban_shards.web.pages import answer
+from kanban_shards.web.site import Site
+from kanban_shards.web.wire import Ask, Follow, Message, Setup, Unfollow, frame, read_said
+
+# Pages that are made at the same time: more would wait for each other.
+THREADS = 4
+log = logging.getLogger("kanban.web")
+
+
+class Reader:
+    """Answers what comes in on ``said``, on ``told``."""
+
+    def __init__(self, said: BinaryIO, told: BinaryIO) -> None:
+        self._said = said
+        self._told = told
+        self._telling = threading.Lock()
+        self._followers: dict[str, Follower] = {}
+
+    def run(self) -> None:
+        """Until nothing comes in any more."""
+        setup = read_said(self._said)
+        if not isinstance(setup, Setup):
+            return
+        with Site(setup) as site, ThreadPoolExecutor(THREADS) as workers:
+            while (message := read_said(self._said)) is not None:
+                if isinstance(message, Ask):
+                    workers.submit(self._answer, site, message)
+                elif isinstance(message, Follow) and message.board not in self._followers:
+                    self._follow(site, message.board)
+                elif isinstance(message, Unfollow) and message.board in self._followers:
+                    self._followers.pop(message.board).stop()
+            for follower in self._followers.values():
+                follower.stop()
+
+    def _follow(self, site: Site, slug: str) -> None:
+        with suppress(KanbanError):  # a board that there is not: its page says so
+            self._followers[slug] = Follower(site.paths(slug), self._tell)
+
+    def _answer(self, site: Site, ask: Ask) -> None:
+        self._tell(answer(site, ask))
+
+    def _tell(self, message: Message) -> None:
+        with self._telling:
+            try:
+                self._told.write(frame(message))
+                self._told.flush()
+            except OSError:  # nobody listens any more
+                pass
+
+
+def main() -> None:
+    """Run as a program. What anything here prints goes to standard error: standard output is for frames."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the HTTP process, which ends this one
+    logging.basicConfig(format="kanban web: %(message)s", level=logging.WARNING)
+    told = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    Reader(sys.stdin.buffer, told).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The page of one task: everything that the board knows of it. Runs in the reader."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kanban_shards import inline_merge, wording
+from kanban_shards.board import Board
+from kanban_shards.diagnostics import diagnose
+from kanban_shards.errors import UnknownTask
+from kanban_shards.records import Event, RefusedChange, Task
+from kanban_shards.sentences import sentence
+from kanban_shards.web import cards, looks
+from kanban_shards.web.site import Site
+
+# The newest, unless all are asked for.
+EVENTS_SHOWN = 50
+# Refused changes that are looked through for those of the task.
+REFUSALS_READ = 500
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event in words."""
+
+    id: int
+    kind: str
+    sentence: str
+    at_s: int
+
+
+def gather(site: Site, slug: str, task_id: str, query: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """What the page shows. ``query``: ``events=all`` for more than the newest events. Raises UnknownTask."""
+    board = site.board(slug)
+    task, card = board.task(task_id), cards.one(board, task_id)
+    if task is None or card is None:
+        raise UnknownTask(task_id=task_id)
+    runs, events = board.runs(task_id), told(board, task_id)
+    shown = events if ("events", "all") in query else events[-EVENTS_SHOWN:]
+    heartbeats = inline_merge.last_heartbeats(board.paths, cards.runs_of([card]))
+    summary = next((run.summary for run in reversed(runs) if run.summary and run.summary != task.result), None)
+    return {
+        "task": task,
+        "position": board.position(),
+        "card": cards.alive(card, heartbeats),
+        "facts": list(_facts(task)),
+        "summary": summary,
+        "comments": board.comments(task_id),
+        "events": shown[::-1],
+        "events_more": len(shown) < len(events),
+        "last_event": events[-1].id if events else 0,
+        "runs": runs[::-1],
+        "parents": cards.named(board, board.parents(task_id)),
+        "children": cards.named(board, board.children(task_id)),
+        "files": board.attachments(task_id),
+        "subscriptions": board.subscriptions(task_id),
+        "letters": [letter for letter in board.dead_letters(task_id=task_id) if not letter.resend],
+        "refusals": _refusals(board, task_id),
+        "diagnostics": [each for _, found in diagnose(board, int(time.time()), task_id=task_id) for each in found],
+        "notice": None,
+    }
+
+
+def told(board: Board, task_id: str, after: int = 0) -> list[Told]:
+    """The events of the task with an id above ``after``, in words, oldest first."""
+    found: list[Event] = []
+    while page := board.events(after=found[-1].id if found else after, task_id=task_id):
+        found += page
+    return [Told(event.id, event.kind, sentence(event), event.created_at) for event in found]
+
+
+def _refusals(board: Board, task_id: str) -> list[RefusedChange]:
+    return [refused for refused in board.refusals(limit=REFUSALS_READ) if refused.task_id == task_id]
+
+
+def _facts(task: Task) -> list[tuple[str, object]]:
+    """What is beside the text: names and values, and only those that say something."""
+    told = {
+        "owner": task.owner,
+        "priority": task.priority or None,
+        "tenant": task.tenant,
+        "created": looks.at(task.created_at),
+        "by": task.created_by,
+        "started": looks.at(task.started_at),
+        "completed": looks.at(task.completed_at),
+        "blocked for": task.block_kind and task.block_kind.replace("_", " ") if task.status == "blocked" else None,
+        "failures": task.consecutive_failures or None,
+        "workspace": " ".join(filter(None, (task.workspace_kind, task.workspace_path))),
+        "branch": task.branch_name,
+        "project": task.project_id,
+        "skills": ", ".join(task.skills or ()),
+        "model": task.model_override,
+        "max runtime": task.max_runtime_seconds and wording.age(task.max_runtime_seconds),
+        "max retries": task.max_retries,
+        "from chat": task.session_id,
+        "changed hands": wording.many(task.epoch, "time") if task.epoch else None,
+    }
+    return [(name, value) for name, value in told.items() if value not in (None, "")]
