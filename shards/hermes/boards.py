@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kanban_shards import inline_merge
-from kanban_shards.errors import BoardMissing, CoordinatorRunning
+from kanban_shards.errors import BoardInUse, BoardMissing, CoordinatorRunning, UnknownBoard
 from kanban_shards.hermes import identity
 from kanban_shards.hermes.connection import BoardConnection, Statements, open_board
 from kanban_shards.hermes.errors import as_hermes_catches
@@ -68,9 +68,24 @@ def recompute_ready(hermes: Hermes, conn: BoardConnection, failure_limit: int | 
 
 
 def remove_board(hermes: Hermes, slug: str, *, archive: bool = True) -> dict[str, Any]:
-    """Hermes's own, once this process has closed what it has open there."""
-    identity.close_writers(hermes.now.kanban_db_path(slug).parent)
-    return hermes.released.remove_board(slug, archive=archive)
+    """Put the board away, or delete it, while nobody is inside of its files. Raises ValueError for a board that there
+    is not, and while a daemon or another process works on it."""
+    from kanban_shards import boards
+
+    named = hermes.now._normalize_board_slug(slug)
+    if not named:
+        raise ValueError("board slug is required")
+    if named == hermes.now.DEFAULT_BOARD:
+        raise ValueError("the 'default' board cannot be removed")
+    root = hermes.now.kanban_home()
+    identity.close_writers(BoardPaths.of(root, named).folder)
+    try:
+        kept = boards.remove_board(root, named, delete=not archive)
+    except UnknownBoard as error:
+        raise ValueError(f"board {named!r} does not exist") from error
+    except (BoardInUse, CoordinatorRunning) as error:
+        raise ValueError(str(error)) from error
+    return {"slug": named, "action": "archived" if archive else "deleted", "new_path": str(kept or "")}
 
 
 def _statements_of(conn: BoardConnection) -> Statements:

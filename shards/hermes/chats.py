@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kanban_shards import attachments
-from kanban_shards.changes.kinds import AddComment, Attach, Detach, Subscribe, Unsubscribe
+from kanban_shards.changes.kinds import AddComment, Attach, Detach, Subscribe
 from kanban_shards.errors import InvalidTaskId, UnknownTask
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import can_name_a_profile, write_soon, writer_of
@@ -90,21 +90,3 @@ def add_notify_sub(
         from_start=True,
     )
     write_soon(conn.paths, task_id, change)
-
-
-def remove_notify_sub(
-    hermes: Hermes,
-    conn: BoardConnection,
-    *,
-    task_id: str,
-    platform: str,
-    chat_id: str,
-    thread_id: str | None = None,
-) -> bool:
-    """Whether the chat was subscribed."""
-    chat = (task_id, platform, chat_id, thread_id or "")
-    sql = "SELECT 1 FROM kanban_notify_subs WHERE task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ?"
-    if conn.execute(sql, chat).fetchone() is None:
-        return False
-    write_soon(conn.paths, task_id, Unsubscribe(platform=platform, chat_id=chat_id, thread_id=thread_id or ""))
-    return True

@@ -40,13 +40,13 @@ def release_stale_claims(hermes: Hermes, conn: BoardConnection, *, signal_fn: Si
     """How many runs ended because nothing was heard of them. Those whose worker lives on this host are kept alive, as
     long as it says something once an hour."""
     writer = writer_of(conn.paths)
-    before = {run.id for run in _open_runs(hermes, writer)}
+    before = {run.id for run in _open_runs(hermes, writer, everywhere=True)}
     for run in _open_runs(hermes, writer):
         silent_s = time.time() - (run.last_heartbeat_at or time.time())
         if run.worker_pid and hermes.now._pid_alive(run.worker_pid) and silent_s <= SILENT_S:
             writer.heartbeat(run.id)
     writer.merge_now()
-    return len(before - {run.id for run in _open_runs(hermes, writer)})
+    return len(before - {run.id for run in _open_runs(hermes, writer, everywhere=True)})
 
 
 def detect_stale_running(

@@ -11,20 +11,26 @@ ever. So the watcher of a gateway sees its own profile's subscriptions as nobody
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from kanban_shards.changes.kinds import Adopt, Delivered
-from kanban_shards.deliveries import DELIVERY_LEASE_S
+from kanban_shards.changes.kinds import Adopt, Delivered, Unsubscribe
+from kanban_shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import profile_now, settle, write_soon, writer_of
 from kanban_shards.hermes.upstream import Hermes, UpstreamEvent
 from kanban_shards.hermes.verbs import applies
-from kanban_shards.shard import DeliveryKey
+from kanban_shards.shard import Attempt, DeliveryKey
 
+_SUBSCRIPTION = (
+    "SELECT notifier_profile, last_event_id FROM kanban_notify_subs "
+    "WHERE task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ?"
+)
+GAVE_UP = "Hermes could not reach the chat; the log of its gateway says why"
 # The profile that Hermes takes for none where it looks for an adapter.
 DEFAULT_PROFILE = "default"
 _OURS = "kanban_shards."
@@ -114,6 +120,27 @@ def rewind_notify_cursor(
     return True
 
 
+def remove_notify_sub(
+    hermes: Hermes,
+    conn: BoardConnection,
+    *,
+    task_id: str,
+    platform: str,
+    chat_id: str,
+    thread_id: str | None = None,
+) -> bool:
+    """Whether the chat was subscribed. A watcher removes one, too, that it could not reach three times: then what the
+    chat missed is kept as a dead letter, and the subscription stays."""
+    key = DeliveryKey(task_id, platform, chat_id, thread_id or "", letter_id=0)
+    row = conn.execute(_SUBSCRIPTION, key[:4]).fetchone()
+    if row is None:
+        return False
+    if asked_by_gateway() and row["notifier_profile"] and _gave_up(conn, key, row):
+        return True
+    write_soon(conn.paths, task_id, Unsubscribe(platform=platform, chat_id=chat_id, thread_id=thread_id or ""))
+    return True
+
+
 def asked_by_gateway() -> bool:
     """Whether the code that called Hermes's function is a gateway's own, and no command that is run in it."""
     frame = sys._getframe(1)
@@ -125,11 +152,7 @@ def asked_by_gateway() -> bool:
 def _deliverer(conn: BoardConnection, key: DeliveryKey) -> str | None:
     """The profile that tells the chat: this one, from now on, if it was nobody; None if it is not subscribed, or
     another was faster."""
-    sql = (
-        "SELECT notifier_profile FROM kanban_notify_subs "
-        "WHERE task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ?"
-    )
-    row = conn.execute(sql, key[:4]).fetchone()
+    row = conn.execute(_SUBSCRIPTION, key[:4]).fetchone()
     if row is None:
         return None
     if row["notifier_profile"]:
@@ -146,9 +169,28 @@ def _unseen(
     settle(conn.paths)
     chat = {"platform": key.platform, "chat_id": key.chat_id, "thread_id": key.thread_id}
     new, events = hermes.now.unseen_events_for_sub(conn, task_id=key.task_id, **chat, kinds=kinds)
-    row = conn.execute(
-        "SELECT last_event_id FROM kanban_notify_subs "
-        "WHERE task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ?",
-        key[:4],
-    ).fetchone()
-    return (0 if row is None else int(row[0])), new, events
+    row = conn.execute(_SUBSCRIPTION, key[:4]).fetchone()
+    return (0 if row is None else int(row["last_event_id"])), new, events
+
+
+def _gave_up(conn: BoardConnection, key: DeliveryKey, row: sqlite3.Row) -> bool:
+    """Keep what the chat was being told, and was not, as a dead letter; False if it was told all there was."""
+    deliverer = str(row["notifier_profile"])
+    writer = writer_of(conn.paths, deliverer)
+    known = writer.attempt(key)
+    told = max(int(row["last_event_id"]), known.acknowledged)
+    if known.upto <= told or not known.leased_until_ms:
+        return False
+    missed = writer.board.events(after=told, task_id=key.task_id, kinds=DELIVERED_KINDS)
+    change = Delivered(
+        platform=key.platform,
+        chat_id=key.chat_id,
+        thread_id=key.thread_id,
+        upto=known.upto,
+        events=tuple(event.id for event in missed if event.id <= known.upto),
+        error=GAVE_UP,
+        attempts=known.attempts,
+    )
+    seq = write_soon(conn.paths, key.task_id, change, deliverer)
+    writer.save_attempt(key, Attempt(acknowledged=known.upto, acknowledged_seq=seq))
+    return True

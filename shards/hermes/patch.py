@@ -51,7 +51,7 @@ OF_ONE_BOARD: dict[str, str] = {
     "add_attachment": "chats.add_attachment",
     "delete_attachment": "chats.delete_attachment",
     "add_notify_sub": "chats.add_notify_sub",
-    "remove_notify_sub": "chats.remove_notify_sub",
+    "remove_notify_sub": "notifying.remove_notify_sub",
     "list_notify_subs": "notifying.list_notify_subs",
     "claim_unseen_events_for_sub": "notifying.claim_unseen_events_for_sub",
     "advance_notify_cursor": "notifying.advance_notify_cursor",

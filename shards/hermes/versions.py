@@ -87,7 +87,9 @@ SIGNATURES: Mapping[str, str] = {
     "advance_notify_cursor": "conn, *, task_id, platform, chat_id, thread_id=, new_cursor",
     "rewind_notify_cursor": "conn, *, task_id, platform, chat_id, thread_id=, claimed_cursor, old_cursor",
     # Hermes's own, which the bridge calls
+    "kanban_home": "",
     "kanban_db_path": "board=",
+    "_normalize_board_slug": "slug",
     "get_current_board": "",
     "get_task": "conn, task_id",
     "get_attachment": "conn, attachment_id",

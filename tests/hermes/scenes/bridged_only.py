@@ -1,0 +1,327 @@
+"""What holds of a bridged Hermes and of no other: whose shards are written, what is refused, how trouble is said."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+from tests.hermes.scenes.on_both import CHAT, board, kinds, raises
+
+
+def ledger_of(home: Path):
+    """Everything that was written, in its order."""
+    from kanban_shards.paths import BoardPaths
+
+    return BoardPaths.find(home=home / ".hermes")
+
+
+def written_by(home: Path) -> set[str]:
+    """The profiles that have a shard."""
+    return {profile for profile, _ in ledger_of(home).shards()}
+
+
+def clean(home: Path) -> None:
+    """The board is a replay of its ledger."""
+    from kanban_shards.coordinator.recovery.verify import verify
+
+    found = verify(ledger_of(home))
+    assert found.clean, found.findings
+
+
+def a_profile_writes_its_own_shard(kb, home):
+    (home / ".hermes/profiles/bingge").mkdir(parents=True)
+    with board(kb) as conn:
+        kb.create_task(conn, title="by default")
+    os.environ["HERMES_HOME"] = str(home / ".hermes/profiles/bingge")
+    with board(kb) as conn:
+        kb.create_task(conn, title="by bingge")
+        assert len(kb.list_tasks(conn)) == 2
+    assert written_by(home) == {"default", "bingge"}
+    clean(home)
+
+
+def one_gateway_for_several_profiles(kb, home):
+    """Turns of three profiles at the same time, in threads that inherit the context, as a multiplexed gateway's do."""
+    from hermes_constants import reset_hermes_home_override, set_hermes_home_override
+
+    names = ("bingge", "pixiel", "mafei")
+    for name in names:
+        (home / ".hermes/profiles" / name).mkdir(parents=True)
+    os.environ["HERMES_KANBAN_HOME"] = str(home / ".hermes")
+
+    def turn(name: str) -> None:
+        for number in range(5):
+            with board(kb) as conn:
+                task_id = kb.create_task(conn, title=f"{name} {number}")
+                kb.add_comment(conn, task_id, name, "x")
+
+    async def turns(name: str) -> None:
+        token = set_hermes_home_override(str(home / ".hermes/profiles" / name))
+        try:
+            await asyncio.to_thread(turn, name)
+        finally:
+            reset_hermes_home_override(token)
+
+    async def main() -> None:
+        await asyncio.gather(*map(turns, names))
+
+    asyncio.run(main())
+    assert written_by(home) == set(names)
+    from kanban_shards import Board
+
+    with Board(ledger_of(home)) as found:
+        owners = [(task.title.split()[0], task.owner) for task in found.tasks()]
+    assert len(owners) == 15
+    assert all(said == owner for said, owner in owners), owners
+    clean(home)
+
+
+def the_first_opening_is_a_race(kb, home):
+    """Many processes at once, of which one makes the board."""
+    children = []
+    for _ in range(6):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                with board(kb) as conn:
+                    kb.create_task(conn, title="x")
+                    assert kb.list_tasks(conn)
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 6
+    with board(kb) as conn:
+        assert len(kb.list_tasks(conn)) == 6
+
+
+def a_write_of_somebody_elses_is_refused(kb, home):
+    with board(kb) as conn:
+        task_id = kb.create_task(conn, title="x")
+        error = raises(sqlite3.OperationalError, "DELETE FROM tasks", conn.execute, "DELETE FROM tasks")
+        assert "nothing was written" in str(error)
+        assert kb.get_task(conn, task_id)
+    foreign = sqlite3.connect(home / ".hermes/kanban.db")
+    raises(TypeError, "was not opened by", kb.create_task, foreign, title="y")
+    foreign.close()
+
+
+def a_board_that_hermes_wrote(kb, home):
+    """One that was not adopted is left alone, with the sentence that says how."""
+    (home / ".hermes").mkdir()
+    path = home / ".hermes/kanban.db"
+    made = sqlite3.connect(path)
+    made.executescript(kb.SCHEMA_SQL)
+    made.close()
+    before = path.read_bytes()
+    raises(sqlite3.DatabaseError, "kanban-merge adopt", kb.connect)
+    raises(RuntimeError, "kanban-merge adopt", kb.init_db)
+    assert path.read_bytes() == before
+
+
+def a_board_that_is_damaged(kb, home):
+    with board(kb) as conn:
+        kb.create_task(conn, title="x")
+    from kanban_shards.hermes import identity
+
+    identity.close_writers()
+    path = home / ".hermes/kanban.db"
+    for name in ("kanban.db-wal", "kanban.db-shm"):
+        (home / ".hermes" / name).unlink(missing_ok=True)
+    path.write_bytes(b"TLS record" * 2_000)
+    error = raises(sqlite3.DatabaseError, "file is not a database", kb.connect)
+    assert "kanban-merge rebuild" in str(error)
+
+
+def another_name_than_kanban_db(kb, home):
+    os.environ["HERMES_KANBAN_DB"] = str(home / "tasks.sqlite")
+    raises(sqlite3.OperationalError, "must end in kanban.db", kb.connect)
+    assert not (home / "tasks.sqlite").exists()
+
+
+def words_that_no_change_may_have(kb, home):
+    """Each is a ValueError, which Hermes says as one sentence wherever it calls."""
+    with board(kb) as conn:
+        task_id = kb.create_task(conn, title="x")
+        raises(ValueError, "", kb.create_task, conn, title="x", max_runtime_seconds=-1)
+        raises(ValueError, "", kb.add_comment, conn, task_id, "me", "x" * 20_000_000)
+        raises(ValueError, "", kb.complete_task, conn, task_id, metadata={"n": 10**40})
+        assert kb.get_task(conn, task_id).status == "ready"
+
+
+def nobody_decides_for_somebody_who_was_faster(kb, home):
+    """A run that a third profile never had is not kept alive by it."""
+    (home / ".hermes/profiles/bingge").mkdir(parents=True)
+    with board(kb) as conn:
+        task_id = kb.create_task(conn, title="x", assignee="mafei")
+        kb.claim_task(conn, task_id)
+    os.environ["HERMES_HOME"] = str(home / ".hermes/profiles/bingge")
+    with board(kb) as conn:
+        assert not kb.heartbeat_worker(conn, task_id)
+        assert kb.block_task(conn, task_id, reason="an operator looked")
+        assert kb.get_task(conn, task_id).status == "blocked"
+
+
+def a_board_is_put_away_while_others_have_it_open(kb, home):
+    """A process that has written there goes on, with whatever lies there now."""
+    kb.create_board("two")
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with board(kb, board="two") as conn:
+                kb.create_task(conn, title="first life")
+            os.write(write, b"1")
+            while (home / ".hermes/kanban/boards/two/first").exists() is False:
+                time.sleep(0.02)
+            with board(kb, board="two") as conn:
+                assert [each.title for each in kb.list_tasks(conn)] == ["second life"]
+                kb.create_task(conn, title="by the other")
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    os.read(read, 1)
+    kept = Path(kb.remove_board("two")["new_path"])
+    kb.create_board("two")
+    with board(kb, board="two") as conn:
+        kb.create_task(conn, title="second life")
+        (home / ".hermes/kanban/boards/two/first").touch()
+        assert os.waitpid(pid, 0)[1] == 0
+        assert sorted(each.title for each in kb.list_tasks(conn)) == ["by the other", "second life"]
+    kept_board = sqlite3.connect(f"file:{kept}/kanban.db?mode=ro", uri=True)
+    assert kept_board.execute("SELECT title FROM tasks").fetchall() == [("first life",)]
+    kept_board.close()
+
+
+def a_board_that_a_daemon_serves_is_not_put_away(kb, home):
+    import subprocess
+
+    kb.create_board("two")
+    argv = [sys.executable, "-c", DAEMON, str(home / ".hermes/kanban/boards/two")]
+    daemon = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    assert daemon.stdout.readline() == "held\n"
+    raises(ValueError, "lock", kb.remove_board, "two")
+    daemon.kill()
+    daemon.communicate()
+    assert kb.remove_board("two")["action"] == "archived"
+
+
+# Holds a board's coordinator lock, as a daemon does.
+DAEMON = """
+import fcntl, sys, time
+file = open(sys.argv[1] + "/kanban-coordinator.lock", "a+")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+# --- chats -------------------------------------------------------------------------------------------------------
+
+
+def as_watcher(function, *given, **more):
+    """Call as the code of a gateway does."""
+    watcher = ModuleType("gateway.kanban_watchers")
+    exec("def call(function, given, more): return function(*given, **more)", watcher.__dict__)
+    return watcher.call(function, given, more)
+
+
+def a_gateway_tells_its_own_chats(kb, home):
+    """Its own profile's subscriptions are nobody's to its watcher, which delivers those; another's stay another's."""
+    (home / ".hermes/profiles/bingge").mkdir(parents=True)
+    os.environ["HERMES_HOME"] = str(home / ".hermes/profiles/bingge")
+    with board(kb) as conn:
+        task_id = kb.create_task(conn, title="x")
+        for chat, profile in (("own", "bingge"), ("other", "mafei"), ("default", "default")):
+            kb.add_notify_sub(conn, task_id=task_id, platform="ntfy", chat_id=chat, notifier_profile=profile)
+        seen = {sub["chat_id"]: sub["notifier_profile"] for sub in as_watcher(kb.list_notify_subs, conn)}
+        assert seen == {"own": "", "other": "mafei", "default": "default"}
+        shown = {sub["chat_id"]: sub["notifier_profile"] for sub in kb.list_notify_subs(conn)}
+        assert shown == {"own": "bingge", "other": "mafei", "default": "default"}
+
+
+def the_gateway_of_the_default_profile(kb, home):
+    """Hermes delivers what is stamped with it as it is."""
+    with board(kb) as conn:
+        task_id = kb.create_task(conn, title="x")
+        kb.add_notify_sub(conn, task_id=task_id, **CHAT, notifier_profile="default")
+        assert as_watcher(kb.list_notify_subs, conn)[0]["notifier_profile"] == "default"
+
+
+def what_could_not_be_told_is_kept(kb, home):
+    """A chat that cannot be reached three times is not dropped: what it missed is a dead letter."""
+    from kanban_shards import Board
+
+    kinds_told = ("completed", "blocked")
+    with board(kb) as conn:
+        task_id = kb.create_task(conn, title="x")
+        kb.add_notify_sub(conn, task_id=task_id, **CHAT, notifier_profile="default")
+        kb.block_task(conn, task_id, reason="why")
+        for attempt in range(1, 4):
+            old, new, events = kb.claim_unseen_events_for_sub(conn, task_id=task_id, **CHAT, kinds=kinds_told)
+            assert [event.kind for event in events] == ["blocked"]
+            if attempt < 3:
+                as_watcher(kb.rewind_notify_cursor, conn, task_id=task_id, **CHAT, claimed_cursor=new, old_cursor=old)
+        as_watcher(kb.remove_notify_sub, conn, task_id=task_id, **CHAT)
+        with Board(ledger_of(home)) as found:
+            (letter,) = found.dead_letters()
+            assert (letter.task_id, letter.chat_id, letter.attempts) == (task_id, "42", 3)
+            assert [found.event(each).kind for each in letter.event_ids] == ["blocked"]
+        assert len(kb.list_notify_subs(conn)) == 1
+        assert kb.claim_unseen_events_for_sub(conn, task_id=task_id, **CHAT, kinds=kinds_told)[2] == []
+        kb.complete_task(conn, task_id, summary="after all")
+        _, new, events = kb.claim_unseen_events_for_sub(conn, task_id=task_id, **CHAT, kinds=kinds_told)
+        assert [event.kind for event in events] == ["completed"]
+        as_watcher(kb.advance_notify_cursor, conn, task_id=task_id, **CHAT, new_cursor=new)
+        as_watcher(kb.remove_notify_sub, conn, task_id=task_id, **CHAT)
+        assert kb.list_notify_subs(conn) == []
+    clean(home)
+
+
+def two_gateways_of_one_profile_tell_once(kb, home):
+    """What one has taken up, another process does not, until it is laid down."""
+    with board(kb) as conn:
+        task_id = kb.create_task(conn, title="x")
+        kb.add_notify_sub(conn, task_id=task_id, **CHAT, notifier_profile="default")
+        kb.complete_task(conn, task_id, summary="s")
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            with board(kb) as other:
+                got = kb.claim_unseen_events_for_sub(other, task_id=task_id, **CHAT, kinds=("completed",))
+            os.write(write, str(len(got[2])).encode())
+            os._exit(0)
+        assert os.read(read, 10) == b"1"
+        os.waitpid(pid, 0)
+        assert kb.claim_unseen_events_for_sub(conn, task_id=task_id, **CHAT, kinds=("completed",))[2] == []
+
+
+def what_lists_tasks_makes_no_pass(kb, home):
+    """Where nothing is unmerged; and makes one where another profile wrote and is gone."""
+    from kanban_shards import Gateway
+    from kanban_shards.hermes import identity
+
+    with board(kb) as conn:
+        task_id = kb.create_task(conn, title="x")
+        identity.close_writers()
+        for _ in range(3):
+            kb.recompute_ready(conn)
+        assert not identity._writers
+        gateway = Gateway("mafei", paths=ledger_of(home))
+        gateway._writer._sweep = lambda: None
+        gateway._writer._background.close()
+        gateway.comment(task_id, "hello")
+        kb.recompute_ready(conn)
+        assert "commented" in kinds(kb, conn, task_id)
+        gateway.close()
