@@ -28,7 +28,7 @@ class NoService(KanbanError):
 
 class UpkeepRunning(KanbanError):
     template = (
-        "Another backup, restore or compaction of this board is under way ({lock} is held); repeat the command "
+        "Another backup, restore or compaction of that board is under way ({lock} is held); repeat the command "
         "when it is through."
     )
     lock: Path | str
@@ -77,7 +77,7 @@ class UnknownUser(UsageError):
 class ShardMissing(FileMissing):
     template = (
         "There is no shard at {path}, and nothing of {profile} was ever merged, so there is nothing to make it "
-        "of; `kanban-merge status` names the profiles of this board."
+        "of; `kanban-merge status` names the profiles that there are."
     )
     profile: str
 
@@ -139,7 +139,7 @@ class NothingAdopted(StorageError):
 
 class LedgerBehind(StorageError):
     template = (
-        "{path} holds {held} entries, but the board shows {shown}: the ledger is missing, was replaced by an "
+        "{path} ends at entry {held}, but the board stands at {shown}: the ledger is missing, was replaced by an "
         "older copy, or is another board's. Nothing was changed; put the ledger back that belongs to this board, "
         "or make it again from board and shards with `kanban-merge repair --ledger`."
     )
@@ -159,7 +159,7 @@ class Overtaken(StorageError):
 
 class BoardAhead(StorageError):
     template = (
-        "{path} shows {shown} entries, and no such point is in its ledger, so a rebuild would take from it what "
+        "{path} stands at entry {shown}, and no such point is in its ledger, so a rebuild would take from it what "
         "it alone has. Nothing was changed; `kanban-merge repair --ledger` makes the ledger fit the board. If the "
         "ledger is right and the board is not, move {path} away, and the next pass makes it again."
     )
@@ -197,7 +197,7 @@ class SnapshotStrange(StorageError):
 
 class BoardBehind(StorageError):
     template = (
-        "The board shows {shown} entries, and its ledger begins after {base}, so it cannot catch up; "
+        "The board stands at entry {shown}, and its ledger begins after {base}, so it cannot catch up; "
         "`kanban-merge rebuild` makes it again from the snapshot and the ledger."
     )
     shown: int
@@ -337,7 +337,7 @@ class FileHeld(FileBusy):
 
 class CompactionWaits(CoordinatorRunning):
     template = (
-        "Nothing was compacted, because the {holder} merges this board, and a compaction is the coordinator while it "
+        "Nothing was compacted, because the {holder} merges {board}, and a compaction is the coordinator while it "
         "works. Stop that daemon (a service with `systemctl --user stop 'kanban-merge-*'`, or with `launchctl`), "
         "repeat the command, and start it again; gateways may go on meanwhile."
     )

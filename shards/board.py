@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from kanban_shards import queries
 from kanban_shards.changes.vectors import View, decode
-from kanban_shards.errors import BoardMissing
-from kanban_shards.paths import BoardPaths
+from kanban_shards.errors import BoardMissing, UnknownTask
+from kanban_shards.paths import BoardPaths, check_task_id
 from kanban_shards.queries import TaskPage, TaskQuery
 from kanban_shards.records import (
     STATUSES,
@@ -87,6 +87,13 @@ class Board:
     def task(self, task_id: str) -> Task | None:
         """The task, or None."""
         return self._one(Task, f"{queries.TASKS} WHERE t.id = ?", (task_id,))
+
+    def known_task(self, task_id: str) -> Task:
+        """The task. Raises InvalidTaskId, UnknownTask."""
+        task = self.task(check_task_id(task_id))
+        if task is None:
+            raise UnknownTask(task_id=task_id, board=self.paths)
+        return task
 
     def tasks(
         self,

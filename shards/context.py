@@ -13,8 +13,6 @@ from typing import Any
 
 from kanban_shards import wording
 from kanban_shards.board import Board
-from kanban_shards.errors import UnknownTask
-from kanban_shards.paths import check_task_id
 from kanban_shards.records import Run
 
 BODY_BYTES = 8 * 1024
@@ -30,9 +28,7 @@ def gather(board: Board, task_id: str) -> dict[str, Any]:
 
     Raises InvalidTaskId, UnknownTask.
     """
-    task = board.task(check_task_id(task_id))
-    if task is None:
-        raise UnknownTask(task_id=task_id)
+    task = board.known_task(task_id)
     attempts = [run for run in board.runs(task_id) if run.ended_at is not None]
     comments = board.comments(task_id)
     recent = board.completed_by(task.assignee, other_than=task_id, limit=RECENT) if task.assignee else []
@@ -120,7 +116,8 @@ def _files(gathered: dict[str, Any], now_s: int) -> Iterator[str]:
     yield from ("## Files", "", "They belong to the task; read them where they lie.", "")
     for file in gathered["attachments"]:
         kind = f", {_line(file['content_type'])}" if file["content_type"] else ""
-        yield f"- {_quoted(file['filename'])} ({file['size']} bytes{kind}): {_quoted(file['stored_path'])}"
+        size = wording.many(file["size"], "byte")
+        yield f"- {_quoted(file['filename'])} ({size}{kind}): {_quoted(file['stored_path'])}"
 
 
 def _attempts(gathered: dict[str, Any], now_s: int) -> Iterator[str]:

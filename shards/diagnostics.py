@@ -15,8 +15,6 @@ from typing import Any
 from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.changes.kinds import FAILURE_LIMIT
-from kanban_shards.errors import UnknownTask
-from kanban_shards.paths import check_task_id
 from kanban_shards.records import TERMINAL, Event, Run, Task
 
 SEVERITIES = ("warning", "error", "critical")
@@ -78,7 +76,7 @@ def diagnose(
 
     ``now_s``: seconds since 1970. ``severity``: this one and worse. Raises InvalidTaskId, UnknownTask.
     """
-    tasks = board.tasks() if task_id is None else [_known(board, task_id)]
+    tasks = board.tasks() if task_id is None else [board.known_task(task_id)]
     events = _events(board, task_id)
     phantoms = _phantoms(board, task_id)
     failure_limit = board.settings().get("failure_limit", FAILURE_LIMIT)
@@ -91,13 +89,6 @@ def diagnose(
         if diagnostics:
             found.append((task, sorted(diagnostics, key=lambda each: -SEVERITIES.index(each.severity))))
     return found
-
-
-def _known(board: Board, task_id: str) -> Task:
-    task = board.task(check_task_id(task_id))
-    if task is None:
-        raise UnknownTask(task_id=task_id)
-    return task
 
 
 def hallucinated_cards(case: Case) -> Iterator[Diagnostic]:
@@ -158,7 +149,7 @@ def repeated_crashes(case: Case) -> Iterator[Diagnostic]:
         yield Diagnostic(
             "repeated_crashes",
             "critical" if len(crashes) >= 2 * CRASH_LIMIT else "error",
-            f"{len(crashes)} crashes: {wording.clip(crashes[0].error, 160) or 'no error was reported'}",
+            f"{wording.many(len(crashes), 'crash')}: {wording.clip(crashes[0].error, 160) or 'no error was reported'}",
             "The newest attempts ended with a crash. The worker's log may say why.",
             _actions(case, f"kanban log {case.task.id}"),
             crashes[-1].ended_at,
@@ -200,7 +191,7 @@ def block_unblock_cycling(case: Case) -> Iterator[Diagnostic]:
             unblocked = False
     if len(again) >= CYCLES:
         yield _diagnostic(
-            case, "block_unblock_cycling", "warning", f"Blocked again {len(again)} times within a day",
+            case, "block_unblock_cycling", "warning", f"Blocked again {wording.many(len(again), 'time')} within a day",
             "Each time it was unblocked it came back. Reassign it, change what it asks for, or archive it.",
             again, data={"cycles": len(again), "window_seconds": CYCLE_WINDOW_S}, hint=f"kanban show {case.task.id}",
         )  # fmt: skip

@@ -87,13 +87,15 @@ class Refused(KanbanError):
 
 
 class UnknownTask(KanbanError):
-    template = "There is no task {task_id} on this board; `kanban list` shows the tasks there are."
+    template = "There is no task {task_id} on {board}; `kanban list` shows the tasks there are."
     task_id: str
+    board: object
 
 
 class UnknownRun(KanbanError):
-    template = "There is no run {run_id} on this board; `kanban runs TASK` shows a task's runs."
+    template = "There is no run {run_id} on {board}; `kanban runs TASK` shows a task's runs."
     run_id: int
+    board: object
 
 
 class EarlierUndecided(KanbanError):
@@ -185,13 +187,15 @@ class NotSubscribed(KanbanError):
 
 
 class UnknownAttachment(KanbanError):
-    template = "There is no attachment {attachment_id} on this board; `kanban attachments TASK` shows a task's."
+    template = "There is no attachment {attachment_id} on {board}; `kanban attachments TASK` shows a task's."
     attachment_id: int
+    board: object
 
 
 class UnknownLetter(KanbanError):
-    template = "There is no dead letter {letter_id} on this board; `kanban notify-dead` shows those there are."
+    template = "There is no dead letter {letter_id} on {board}; `kanban notify-dead` shows those there are."
     letter_id: int
+    board: object
 
 
 class ExtraMissing(KanbanError):
@@ -492,7 +496,7 @@ class FileHollow(StorageError):
 
 class FileBusy(StorageError):
     template = (
-        "{path} stayed locked by another process for {waited_s:g} seconds; repeat the command, and if that does "
+        "{path} stayed locked by another process for {waited_s:g} s; repeat the command, and if that does "
         "not help, look for a stopped process that holds {lock}."
     )
     waited_s: float
@@ -509,7 +513,7 @@ class NoSharedMemory(StorageError):
 
 class ShardBehind(StorageError):
     template = (
-        "{path} holds {head} changes, but {merged} of this profile were merged already: the file is missing or "
+        "{path} ends at change {head}, but {merged} of this profile were merged already: the file is missing or "
         "was replaced by an older copy. Nothing was written; put the newest copy back, or make the shard again "
         "from the ledger with `kanban-merge repair {profile}`."
     )
@@ -572,7 +576,7 @@ class Forked(StorageError):
 
 class Undecided(KanbanError):
     template = (
-        "Change {seq} of {profile}{on_task} is safely written, but has no verdict after {waited_s:g} seconds; "
+        "Change {seq} of {profile}{on_task} is safely written, but has no verdict after {waited_s:g} s; "
         "{why}. Do not repeat it, for it will be merged later; `kanban-merge status` shows what holds it up."
     )
     seq: int
@@ -598,8 +602,9 @@ class Quarantined(Undecided):
 
 class CoordinatorRunning(KanbanError):
     template = (
-        "Another coordinator works on this board: {holder}. One is enough; stop that one first if this one shall run."
+        "Another coordinator works on {board}: {holder}. One is enough; stop that one first if this one shall run."
     )
+    board: object
     holder: str
     # Which it is, and since when (coordinator/merge/coordinator_lock.py, ``Holder``).
     role: str

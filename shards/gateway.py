@@ -568,7 +568,7 @@ class Gateway:
     def _run_of(self, verdict: Verdict) -> Run:
         run = self.board.run(verdict.answer["run_id"])
         if run is None:  # its task was deleted meanwhile
-            raise UnknownRun(run_id=verdict.answer["run_id"])
+            raise UnknownRun(run_id=verdict.answer["run_id"], board=self.paths)
         return run
 
     def _ended(self, verdict: Verdict, run_id: int | None) -> Verdict:

@@ -168,6 +168,12 @@ class BoardPaths:
         slug = file.parent.name if file.parent.parent.name == "boards" else DEFAULT_BOARD
         return cls(file.parent, slug, "HERMES_KANBAN_DB")
 
+    def __str__(self) -> str:
+        """Which board it is, as sentences say it: a slug alone is found in every home."""
+        root = self.folder if self.slug == DEFAULT_BOARD else self.folder.parent.parent.parent
+        is_usual = self == BoardPaths.of(root, self.slug)
+        return f"the board {self.slug} in {root}" if is_usual else f"the board in {self.folder}"
+
     @cached_property
     def board(self) -> Path:
         """The file that everybody reads."""

@@ -19,9 +19,14 @@ def age(seconds: float) -> str:
 
 def many(count: int, what: str) -> str:
     """``count`` of ``what``: 1 change, 2 changes, 2 entries."""
-    if count == 1:
-        return f"1 {what}"
-    return f"{count} {what.removesuffix('y')}ies" if what.endswith("ry") else f"{count} {what}s"
+    return f"{count} {what if count == 1 else plural(what)}"
+
+
+def plural(what: str) -> str:
+    """More than one of ``what``."""
+    if what.endswith(("s", "x", "sh")):
+        return f"{what}es"
+    return f"{what.removesuffix('y')}ies" if what.endswith("ry") else f"{what}s"
 
 
 def when(seconds: int | None) -> str:

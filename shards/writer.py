@@ -153,7 +153,7 @@ class Writer:
             self.sync_first()
             view = self._view(task_id)
             if not view.has_task:
-                raise UnknownTask(task_id=task_id)
+                raise UnknownTask(task_id=task_id, board=self.paths)
         return view if isinstance(task, str) else replace(view, vector=task.vector, exactly=True)
 
     def sync(self) -> None:

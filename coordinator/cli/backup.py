@@ -184,7 +184,7 @@ def compact(ctx: click.Context, keep_days: int, dry_run: bool, all_boards: bool,
         except CoordinatorRunning as error:
             if error.role != DAEMON:
                 raise
-            raise CompactionWaits(holder=error.holder, role=error.role, since_ms=error.since_ms) from error
+            raise CompactionWaits(board=paths, holder=error.holder, role=error.role, since_ms=error.since_ms) from error
         files = [{**vars(each), "path": str(each.path)} for each in done.files]
         value = {"position": done.position, "dry_run": dry_run, "files": files}
         return Result(value, partial(_print_compacted, done, dry_run), any(each.problem for each in done.files))

@@ -103,10 +103,10 @@ def tell(outcome: Outcome) -> None:
 
 def _tell_what_holds(checked: Checked) -> None:
     for good in (
-        f"{checked.files} files pass integrity_check",
+        f"integrity_check finds nothing in {_n(checked.files, 'file')}",
         f"{_n(checked.acknowledged, 'acknowledged change')}, each once in the ledger and with one verdict",
         f"{_n(checked.runs, 'run')} of {_n(checked.tasks, 'task')}, never two of one task at a time",
-        f"{_n(checked.entries, 'ledger entry', 'ledger entries')} replayed give the board, {checked.rows:,} rows, "
+        f"{_n(checked.entries, 'ledger entry', 'ledger entries')} replayed give the board, {_n(checked.rows, 'row')}, "
         "row for row",
     ):
         text.say(f" {good}", lead="  ✓", lead_fg="green")

@@ -49,9 +49,10 @@ def bring(ctx: click.Context, path: Path, dry_run: bool, trust_closed: bool, as_
     """Bring the board in PATH, which Hermes wrote, to this one. The original is only read.
 
     PATH is a kanban.db, or the home of a Hermes with all its boards, where the trouble of one hinders no other. Tasks
-    that are here already are left as they are, so importing twice imports nothing twice. A daemon of this board must
-    be stopped first. Exit code 6 says that something is lost, or a board of the home could not be imported; the report
-    says what.
+    that are here already are left as they are, so importing twice imports nothing twice. Files of attachments are
+    brought that lie in Hermes's own folder for them; what a row names elsewhere takes --attachments, for it may be any
+    file of yours. A daemon of this board must be stopped first. Exit code 6 says that something is lost, or a board of
+    the home could not be imported; the report says what.
     """
 
     def brought(source: Path, paths: BoardPaths, make_board: Callable[[], object] | None = None) -> Result:
@@ -119,7 +120,7 @@ def restore_legacy(ctx: click.Context, original: bool, all_boards: bool, trust_c
 
     def restored(paths: BoardPaths) -> Result:
         done = adopting.restore_legacy(paths, original=original, trust_closed=trust_closed)
-        what = "as it was" if done.position is None else f"with all of {done.position} ledger entries"
+        what = "as it was" if done.position is None else f"with all of {wording.many(done.position, 'ledger entry')}"
 
         def show() -> None:
             text.say(f"{done.path} is Hermes's again, {what}")
@@ -158,7 +159,7 @@ def export(ctx: click.Context, path: Path, form: str, as_json: bool) -> None:
     if as_json:
         text.print_json(value)
     else:
-        text.say(f"{done.path}: " + ", ".join(f"{rows} {table}" for table, rows in done.rows.items()))
+        text.say(f"{done.path}: " + ", ".join(f"{table} {rows}" for table, rows in done.rows.items()))
         for each in skipped:
             text.say(f"not in it: what {each.file} holds after that; {each.state}: {each.why}", fg="red")
     if skipped:

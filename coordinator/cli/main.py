@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from kanban_shards.cli import text
 from kanban_shards.cli.groups import LazyGroup
 from kanban_shards.cli.session import EXIT_CODES, board_option, home_option, json_option
 from kanban_shards.coordinator.cli.output import all_boards_option, report
@@ -42,7 +41,8 @@ BEGINNING = ("service", "demo", "salvage", "import", "restore")
     cls=LazyGroup,
     verbs=VERBS,
     epilog=EXIT_CODES,
-    invoke_without_command=True,
+    invoke_without_command=True,  # for --once
+    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--once", is_flag=True, help="Merge everything that is there, say what became of it, and exit.")
@@ -57,10 +57,10 @@ def main(ctx: click.Context, once: bool, all_boards: bool, board: str | None, ho
 
     \b
     Begin with:
-      kanban-merge demo          see it work, on a board of its own
-      kanban-merge --once        one pass over the board, then exit
-      kanban-merge doctor        whether everything works on this machine, and what to do if not
-      kanban-merge daemon        stay, and merge as soon as something is written; --all-boards: for every board
+      kanban-merge demo      see it work, on its own board
+      kanban-merge --once    one pass over the board
+      kanban-merge doctor    what is wrong, and what to do
+      kanban-merge daemon    stay, and merge what is written
     """
     ctx.obj = BoardPaths.find(board, home)
     if ctx.invoked_subcommand not in BEGINNING and (once or ctx.invoked_subcommand):
@@ -72,7 +72,7 @@ def main(ctx: click.Context, once: bool, all_boards: bool, board: str | None, ho
 
         report(ctx, merge, all_boards, as_json)
     elif ctx.invoked_subcommand is None:
-        text.say(ctx.get_help())
+        raise click.UsageError("Missing command.")
     elif as_json:
         raise _misplaced(ctx, "as_json", "--json")
     elif once:

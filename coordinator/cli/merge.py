@@ -10,7 +10,7 @@ import click
 from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.params import LARGEST, seconds
+from kanban_shards.cli.params import LARGEST, SPAN
 from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.cli.output import Result, all_boards_option, home_of
 from kanban_shards.coordinator.merge.once import MergeReport, merge_once
@@ -20,10 +20,16 @@ from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 @click.command()
 @click.option("--quiet", "-q", is_flag=True, help="Only say what goes wrong.")
 @click.option("--standby", is_flag=True, help="While another daemon serves, wait, and take over when it ends.")
-@click.option("--backup-every", metavar="SPAN", help="Make a backup so often, such as 6h, beside the passes.")
+@click.option(
+    "--backup-every",
+    "backup_every_s",
+    type=SPAN,
+    metavar="SPAN",
+    help="Make a backup so often, such as 6h, beside the passes.",
+)
 @all_boards_option
 @click.pass_context
-def daemon(ctx: click.Context, quiet: bool, standby: bool, backup_every: str | None, all_boards: bool) -> None:
+def daemon(ctx: click.Context, quiet: bool, standby: bool, backup_every_s: int | None, all_boards: bool) -> None:
     """Stay in the foreground and merge, until SIGTERM or SIGINT; `kanban-merge service` has it run by the system.
 
     What it can make again without a loss, it does: a damaged board, and a lost ledger.
@@ -34,7 +40,6 @@ def daemon(ctx: click.Context, quiet: bool, standby: bool, backup_every: str | N
     told = logging.StreamHandler()
     told.setFormatter(_Formatter(f"{when}%(message)s"))
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[told])
-    backup_every_s = seconds(backup_every)
     if all_boards:
         home = home_of(ctx)
         BoardPaths.of(home, DEFAULT_BOARD).require_folder()

@@ -34,7 +34,7 @@ def verify(ctx: click.Context, as_json: bool) -> None:
     else:
         for finding in found.findings:
             text.say(str(finding), fg="red")
-        verdict = "clean" if found.clean else f"{len(found.findings)} findings"
+        verdict = "clean" if found.clean else wording.many(len(found.findings), "finding")
         text.say(
             f"{verdict}: {wording.many(found.entries, 'ledger entry')} replayed, "
             f"{wording.many(found.rows, 'row')} compared, "
@@ -72,7 +72,7 @@ def rebuild(paths: BoardPaths, as_json: bool) -> None:
         asides = [str(each) for each in done.set_aside]
         text.print_json({"entries": done.entries, "set_aside": asides, "lacking": done.lacking})
         return
-    text.say(f"{paths.board} is made again from {done.entries} ledger entries")
+    text.say(f"{paths.board} is made again from {wording.many(done.entries, 'ledger entry')}")
     _tell_of_former(done.set_aside, done.lacking)
 
 
@@ -122,7 +122,7 @@ def repair(
         found = {"path": str(done.path), "rows": done.rows, "set_aside": aside, "unmerged": unmerged}
         text.print_json({**found, "also_set_aside": also, "lacking": done.lacking})
         return
-    text.say(f"{done.path} is made again, with {done.rows} {'changes' if profile else 'entries'}")
+    text.say(f"{done.path} is made again, with {wording.many(done.rows, 'change' if profile else 'entry')}")
     _tell_of_former((done.set_aside, *done.also_aside), done.lacking)
     for each in unmerged:
         text.say(f"  never merged: change {each['seq']}, {each['kind']} {each['task_id']}", fg="yellow")

@@ -80,7 +80,7 @@ def show_salvage(done: Salvage) -> None:
         text.say(f"\n{warning}", fg="yellow")
     _show_list(f"{wording.many(len(done.lost_tasks), 'task')} known, without a row any more:", done.lost_tasks)
     _show_list(
-        f"{len(done.replaced)} values had to be replaced:",
+        f"{wording.many(len(done.replaced), 'value')} had to be replaced:",
         [f"{each.table}, row {each.row}, {each.column}: was {each.was}, is {each.now!r}" for each in done.replaced],
     )
     doubtful = [

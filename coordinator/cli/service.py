@@ -11,13 +11,13 @@ from pathlib import Path
 import click
 
 from kanban_shards.cli import text
-from kanban_shards.cli.params import seconds
+from kanban_shards.cli.params import SPAN
 from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.cli.output import all_boards_option, home_of
 from kanban_shards.coordinator.daemon.units import Service, home_of_user, run, service_of
 from kanban_shards.coordinator.errors import NoService
 from kanban_shards.errors import StorageError
-from kanban_shards.paths import BoardPaths
+from kanban_shards.paths import BoardPaths, require_home
 
 # What else than --home names one.
 _HOMES = ("HERMES_KANBAN_HOME", "HERMES_HOME")
@@ -27,11 +27,13 @@ _HOMES = ("HERMES_KANBAN_HOME", "HERMES_HOME")
 def service() -> None:
     """Have systemd or launchd run the daemon: from now on, and after each start of the system.
 
+    `install --all-boards` makes one for every board of the home, and `kanban-merge --board SLUG service install` for
+    one. `show` and `uninstall` take the same words.
+
     \b
-      kanban-merge service install --all-boards       of this user, for every board of the home
-      kanban-merge --board SLUG service install       for one board
-      kanban-merge service show                       what would be written, and whether it is there
-      kanban-merge service uninstall                  the same words as for install
+      kanban-merge service install --all-boards
+      kanban-merge service show --all-boards
+      kanban-merge service uninstall --all-boards
     """
 
 
@@ -49,9 +51,18 @@ def _options(verb: Callable[..., None]) -> Callable[..., None]:
     return click.pass_context(verb)
 
 
+def _checked_span(ctx: click.Context, option: click.Parameter, told: str | None) -> str | None:
+    """The span in the words in which it was told: the daemon reads it again, and whoever looks at the service."""
+    if told is not None:
+        SPAN.convert(told, option, ctx)  # here, where somebody reads the answer
+    return told
+
+
 @service.command()
 @click.option("--dry-run", is_flag=True, help="Only show what would be written, and run.")
-@click.option("--backup-every", metavar="SPAN", help="Have it make a backup so often, such as 6h.")
+@click.option(
+    "--backup-every", metavar="SPAN", callback=_checked_span, help="Have it make a backup so often, such as 6h."
+)
 @_options
 def install(
     ctx: click.Context,
@@ -63,9 +74,10 @@ def install(
     as_json: bool,
 ) -> None:
     """Write the service, and have the system run it."""
-    seconds(backup_every)  # here, where somebody reads the answer
     chosen = replace(_chosen(ctx, all_boards, system, user), backup_every=backup_every)
     _check_user(chosen)
+    if (home := ctx.find_root().params["home"]) is not None:
+        require_home(home)  # a service of a mistyped one would make it, and serve it for ever
     if dry_run:
         _show(chosen, as_json, chosen.is_installed())
         return

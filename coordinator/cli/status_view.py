@@ -21,10 +21,14 @@ from kanban_shards.health import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.paths import BoardPaths
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import JustifyMethod, RenderableType
 
 COLORS = {OK: "green", NOTE: "cyan", WARNING: "yellow", FAULT: "red"}
 HEADERS = ("PROFILE", "HEAD", "MERGED", "WAITING", "LAG", "PER MIN", "STATE", "LAST PROBLEM")
+NUMBERS = ("HEAD", "MERGED", "WAITING", "LAG", "PER MIN")
+NO_PROBLEM = "-"
+# In columns of a terminal.
+NARROW = 80
 LEVEL_WIDTH = 9
 # A board on which much is going on is looked at, and drawn, this often at most.
 REDRAW_S = 0.25
@@ -63,7 +67,8 @@ def print_health(health: Health) -> None:
     if sys.stdout.isatty():
         from rich.console import Console
 
-        Console(highlight=False).print(_drawn(health))
+        console = Console(highlight=False)
+        console.print(_drawn(health, console.width))
         return
     for name, said in _lines(health):
         text.say(f"{name:<13}{said}")
@@ -80,11 +85,13 @@ def print_findings(findings: list[Finding]) -> None:
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for each in findings:
         begin = f"{each.level:<{LEVEL_WIDTH}}{each.check}".ljust(indent)
-        said = textwrap.fill(wording.printable(each.sentence), max(indent + 40, room), initial_indent=begin,
+        said = textwrap.fill(wording.printable(each.sentence), max(indent + 30, room), initial_indent=begin,
                              subsequent_indent=" " * indent, break_long_words=False)  # fmt: skip
         text.say(said[LEVEL_WIDTH:], lead=said[:LEVEL_WIDTH], lead_fg=COLORS[each.level])
     counted = {level: sum(each.level == level for each in findings) for level in (FAULT, WARNING, NOTE, OK)}
-    text.say(", ".join(f"{count} {level}" for level, count in counted.items()))
+    text.say(
+        ", ".join(f"{count} {OK}" if level == OK else wording.many(count, level) for level, count in counted.items())
+    )
 
 
 def follow(paths: BoardPaths, as_json: bool) -> None:
@@ -126,11 +133,14 @@ def _showing(as_json: bool) -> Iterator[Callable[[Seen], None]]:
     from rich.live import Live
     from rich.text import Text
 
-    with Live(console=Console(highlight=False), auto_refresh=False) as screen:
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False) as screen:
 
         def show(seen: Seen) -> None:
-            drawn = Text(wording.printable(str(seen)), style="red") if isinstance(seen, KanbanError) else _drawn(seen)
-            screen.update(drawn, refresh=True)
+            if isinstance(seen, KanbanError):
+                screen.update(Text(wording.printable(str(seen)), style="red"), refresh=True)
+            else:
+                screen.update(_drawn(seen, console.width), refresh=True)
 
         yield show
 
@@ -193,14 +203,21 @@ def _cells(shard: ShardHealth) -> tuple[str, ...]:
     lag = wording.age(shard.lag_s) if shard.waiting else "-"
     head = "?" if shard.head is None else str(shard.head)
     counts = (head, str(shard.merged), str(shard.waiting), lag, f"{shard.rate_per_minute:g}")
-    return (shard.profile, *counts, shard.state, wording.clip(shard.last_problem or shard.why, LONGEST_PROBLEM) or "-")
+    return (
+        shard.profile,
+        *counts,
+        shard.state,
+        wording.clip(shard.last_problem or shard.why, LONGEST_PROBLEM) or NO_PROBLEM,
+    )
 
 
 def _state(shard: ShardHealth) -> str:
     return f"{shard.state}: {shard.why}" if shard.why else shard.state
 
 
-def _drawn(health: Health) -> RenderableType:
+def _drawn(health: Health, width: int) -> RenderableType:
+    """For a terminal of ``width`` columns. A narrow one goes without HEAD and PER MIN, which the others imply; problems
+    have lines of their own."""
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -210,11 +227,17 @@ def _drawn(health: Health) -> RenderableType:
     for name, said in _lines(health):
         facts.add_row(Text(name, style="bold"), Text(said))
     table = Table(box=box.SIMPLE_HEAD)
-    for number, header in enumerate(HEADERS):
-        table.add_column(header, justify="right" if 1 <= number <= 5 else "left", no_wrap=number < len(HEADERS) - 1)
+    left_out = {"LAST PROBLEM"} | ({"HEAD", "PER MIN"} if width < NARROW else set())
+    shown = [header for header in HEADERS if header not in left_out]
+    for header in shown:
+        side: JustifyMethod = "right" if header in NUMBERS else "left"
+        most = width // 3 if header == "PROFILE" else None
+        table.add_column(header, justify=side, no_wrap=True, max_width=most)
     for shard in health.shards:
         color = "green" if shard.state == HEALTHY else "red"
-        *cells, state, problem = map(wording.printable, _cells(shard))
-        table.add_row(*map(Text, cells), Text(state, style=color), Text(problem))
+        cells = dict(zip(HEADERS, map(wording.printable, _cells(shard)), strict=True))
+        table.add_row(*(Text(cells[name], style=color if name == "STATE" else "") for name in shown))
+    troubles = [(shard.profile, _cells(shard)[-1]) for shard in health.shards]
+    told = [Text(wording.printable(f"{profile}: {trouble}")) for profile, trouble in troubles if trouble != NO_PROBLEM]
     sentences = [Text(wording.printable(problem.sentence), style=COLORS[problem.level]) for problem in problems(health)]
-    return Group(facts, *([table] if health.shards else []), *sentences)
+    return Group(facts, *([table] if health.shards else []), *told, *sentences)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kanban_shards import wording
 from kanban_shards.boards import boards
 from kanban_shards.coordinator.backup.schedule import BackupSchedule
 from kanban_shards.coordinator.daemon.served_board import ServedBoard, Stopped
@@ -126,7 +127,9 @@ class Daemon:
             self._supervisor.alive()
         serving = sum(board.is_open for board in self._served.values())
         troubled = sum(bool(board.troubles) for board in self._served.values())
-        self._supervisor.status(f"merges {serving} of {len(self._served)} boards; {troubled} need to be looked at")
+        self._supervisor.status(
+            f"merges {serving} of {wording.many(len(self._served), 'board')}; {troubled} to be looked at"
+        )
 
     def _boards(self, bells: selectors.BaseSelector) -> list[ServedBoard]:
         """The boards that are to be served now; those that no longer are, are let go."""

@@ -14,6 +14,7 @@ from collections import deque
 from contextlib import closing, suppress
 from pathlib import Path
 
+from kanban_shards import wording
 from kanban_shards.coordinator.errors import BreaksAgain, LedgerBehind, NothingToRepair
 from kanban_shards.coordinator.merge.replay import ProgressCallback, make_board
 from kanban_shards.coordinator.recovery.repair import repair_ledger
@@ -90,7 +91,7 @@ class Healer:
                 raise error from None
             self._count(error.path)
             what = f"damaged ({error.problem})" if isinstance(error, Damaged) else "missing"
-            made = f"made again from board and shards, with {done.rows} entries"
+            made = f"made again from board and shards, with {wording.many(done.rows, 'entry')}"
             self._say(f"{self._paths.ledger} was {what}, and is {made}", done.set_aside)
         else:
             raise error

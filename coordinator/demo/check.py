@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.coordinator.recovery.verify import verify
@@ -203,7 +204,9 @@ def _check_runs(checked: Checked, board: sqlite3.Connection, accounts: dict[str,
             open_run.pop(task_id, None)
     rows = {row["id"]: (row["profile"], row["task_id"]) for row in board.execute("SELECT * FROM task_runs")}
     if claimed != Counter(rows.keys()):
-        checked.problems.append(f"{claimed.total()} claims were applied, and there are {len(rows)} runs")
+        checked.problems.append(
+            f"{wording.many(claimed.total(), 'claim')} applied, and {wording.many(len(rows), 'run')} there"
+        )
     told = Counter(run_id for account in accounts.values() for run_id, _ in account.runs)
     for profile, account in accounts.items():
         for run_id, task_id in account.runs:

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from kanban_shards import wording
 from kanban_shards.changes.fields import LIMIT_BYTES, PARENTS_LIMIT, Body
 from kanban_shards.changes.imported import ROWS, EventRow, Import, ImportRows, ImportTask, Row, RunRow, TaskRow
 from kanban_shards.changes.kinds import LEASE_S
@@ -374,10 +375,10 @@ class _Planner:
         for name, values in self._legacy.unknown_columns.items():
             if values:
                 table, _, column = name.partition(".")
-                self._notes.lose(table, None, f"the column {column} is not known here: {values} values")
+                self._notes.lose(table, None, f"the column {column} is not known here: {wording.many(values, 'value')}")
         for table, rows in self._legacy.unknown_tables.items():
             if rows:
-                self._notes.lose(table, None, f"the table is not known here: {rows} rows")
+                self._notes.lose(table, None, f"the table is not known here: {wording.many(rows, 'row')}")
         if any(self._offset.values()) and self._counts["tasks"].imported:
             for table in COUNTED:
                 if self._counts[table].imported:

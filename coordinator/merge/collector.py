@@ -300,7 +300,9 @@ class Collector:
                 shard.read(lambda connection: read_new(connection, profile, watermark, share, taken))
             except FileMissing:  # made, but its first transaction is not committed yet
                 if watermark(profile)[0]:
-                    raise Quarantine(f"it is empty, but {watermark(profile)[0]} changes of it were merged") from None
+                    raise Quarantine(
+                        f"it is empty, but its changes up to {watermark(profile)[0]} were merged"
+                    ) from None
             finally:
                 shard.lock.release()
         except _HalfWritten:

@@ -160,8 +160,8 @@ def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
         theirs = found.role if found and not found.is_gone() else None
         since_ms = found.since_ms if found else None
         if theirs == STRANGER:
-            raise LockHeld(holder=said, role=theirs, since_ms=None, lock=paths.coordinator_lock) from error
-        raise CoordinatorRunning(holder=said, role=theirs, since_ms=since_ms) from error
+            raise LockHeld(board=paths, holder=said, role=theirs, since_ms=None, lock=paths.coordinator_lock) from error
+        raise CoordinatorRunning(board=paths, holder=said, role=theirs, since_ms=since_ms) from error
     write_note(lock, role)
     return lock
 

@@ -31,7 +31,7 @@ def replay(board: BoardState, entries: list[Entry]) -> list[Decision]:
         board.open(len(entries))
         shown, _ = board.position()
         if shown + 1 != entries[0].position:
-            problem = f"it shows {shown} entries, so that {entries[0].position} is not the next one"
+            problem = f"it stands at entry {shown}, so that {entries[0].position} is not the next one"
             raise StorageError(path="the board", problem=problem)
         decisions = [decide(board, entry) for entry in entries]
         board.commit(entries[-1].position, entries[-1].digest)

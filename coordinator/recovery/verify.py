@@ -161,7 +161,7 @@ def _check_shards(found: Verification, board: sqlite3.Connection, paths: BoardPa
     for profile, (seq, _) in watermarks().items():
         if profile in quarantined or profile.startswith("@"):
             continue
-        problem: str | None = f"it is missing; {seq} changes of it were merged"
+        problem: str | None = f"it is missing; its changes up to {seq} were merged"
         if profile in present:
             problem = _what_differs(paths, profile)
         if problem:

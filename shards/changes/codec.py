@@ -54,7 +54,7 @@ def encode_body(body: Body) -> str:
     try:
         text = _encode(body).decode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidChange(kind=kind, problem=str(error)) from error
+        raise InvalidChange(kind=kind, problem=in_words(str(error))) from error
     if len(text.encode()) > LIMIT_BYTES:
         raise TooLarge(kind=kind, size_bytes=len(text.encode()), limit_bytes=LIMIT_BYTES)
     _check_metadata(kind, body)  # JSON has no NaN, and the encoder would write null in its place
@@ -138,6 +138,11 @@ _WORDS = (
     (r"Invalid enum value (.*)", "{field} cannot be {0}"),
     (r"Object contains unknown field `(.*)`", "{field} has no field {0}"),
     (r"Object missing required field `(.*)`", "{field} lacks {0}"),
+    (r"Number out of range", "{field} is out of range"),
+    (r"JSON is malformed.*|Input data was truncated", "its body is no JSON"),
+    (r"Encoding objects of type (.*) is unsupported", "a value of type {0} cannot be written"),
+    (r"(?s)'utf-8' codec can't encode.*|Invalid UTF-8.*", "a text of it is not UTF-8"),
+    (r".*recursion.*", "it is nested too deeply"),
 )
 
 

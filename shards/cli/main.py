@@ -78,9 +78,9 @@ def main(ctx: click.Context, profile: str | None, board: str | None, home: str |
 
     \b
     Begin with:
-      kanban --profile bingge create "Write the PRD" --assignee bingge
+      kanban -p amy create "Write it" --assignee amy
       kanban list
-      kanban --profile bingge claim --next
+      kanban -p amy claim --next
     """
     if home is not None and ctx.invoked_subcommand != "init":
         require_home(home)

@@ -16,6 +16,7 @@ from kanban_shards.errors import InvalidChange
 LARGEST = 2**53
 # How a call says that a task is nobody's.
 NOBODY = ("none", "-", "null")
+_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any, Any]
@@ -79,18 +80,14 @@ class _PastPlace(ParamType):
         try:
             if told.lower().endswith("ago"):
                 span = told[: -len("ago")].strip()
-                return {"at_ms": time.time_ns() // 1_000_000 - 1_000 * (seconds(span) or self._no_span(span))}
-            return {"at_ms": 1_000 * moment(told) + 999}  # the whole of that second
+                return {"at_ms": time.time_ns() // 1_000_000 - 1_000 * SPAN.convert(span, param, ctx)}
+            return {"at_ms": 1_000 * MOMENT.convert(told, param, ctx) + 999}  # the whole of that second
         except click.BadParameter:
             self.fail(
                 f"{value!r} is no position and no time; write 1234, '2h ago', 2026-12-24T18:00 or 2026-12-24.",
                 param,
                 ctx,
             )
-
-    @staticmethod
-    def _no_span(span: str) -> int:
-        raise click.BadParameter(f"{span!r} is not a span of time.")
 
 
 class HomeFolder(click.Path):
@@ -103,12 +100,58 @@ class HomeFolder(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _Span(ParamType):
+    """A span of time such as 30s, 5m, 1.5h, 1d or 300, as whole seconds; where it may be lifted, ``none`` is 0."""
+
+    name = "span"
+
+    def __init__(self, may_be_none: bool = False) -> None:
+        self._may_be_none = may_be_none
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The seconds that ``value`` spells."""
+        if isinstance(value, int):
+            return value
+        lower = str(value).strip().lower()
+        if self._may_be_none and lower in NOBODY:
+            return 0
+        number, unit = (lower[:-1], _UNITS_S[lower[-1]]) if lower[-1:] in _UNITS_S else (lower, 1)
+        try:
+            found = int(float(number) * unit)
+        except (ValueError, OverflowError):
+            found = 0
+        if not 1 <= found <= LARGEST:
+            self.fail(f"{value!r} is not a span of time; write 30s, 5m, 2h, 1d, or seconds.", param, ctx)
+        return found
+
+
+class _Moment(ParamType):
+    """A time such as 2026-12-24T18:00 (of this machine, unless it names a zone), as seconds since 1970."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The seconds that ``value`` spells."""
+        told = str(value)
+        try:
+            found = int(told) if told.isdigit() else int(datetime.fromisoformat(told).timestamp())
+        except (ValueError, OverflowError):
+            found = -1
+        if not 0 <= found <= LARGEST:
+            sentence = f"{told!r} is not a time; write 2026-12-24T18:00, 2026-12-24, or seconds since 1970."
+            self.fail(sentence, param, ctx)
+        return found
+
+
 POSITIVE = _Whole(1)
 COUNT = _Whole(0)
 POSITIVE_OR_NONE = _WholeOrNone(1)
 COUNT_OR_NONE = _WholeOrNone(0)
 PAST = _PastPlace()
 DAYS = _Whole(0, 36_500)
+SPAN = _Span()
+SPAN_OR_NONE = _Span(may_be_none=True)
+MOMENT = _Moment()
 
 
 def whom(name: str | None) -> str | None:
@@ -124,33 +167,6 @@ def joined(words: Sequence[str]) -> str | None:
 def listed(words: str | None) -> tuple[str, ...]:
     """The words of ``A,B,…``."""
     return tuple(word.strip() for word in (words or "").split(",") if word.strip())
-
-
-def seconds(span: str | None) -> int | None:
-    """The seconds of a span such as 30s, 5m, 1.5h, 1d or 300; None for none."""
-    if not span:
-        return None
-    units = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-    lower = span.strip().lower()
-    number, unit = (lower[:-1], units[lower[-1]]) if lower[-1:] in units else (lower, 1)
-    try:
-        found = int(float(number) * unit)
-    except (ValueError, OverflowError):
-        found = 0
-    if not 1 <= found <= LARGEST:
-        raise click.BadParameter(f"{span!r} is not a span of time; write 30s, 5m, 2h, 1d, or seconds.")
-    return found
-
-
-def moment(told: str) -> int:
-    """The seconds since 1970 of a time such as 2026-12-24T18:00 (of this machine, unless it names a zone)."""
-    try:
-        found = int(told) if told.isdigit() else int(datetime.fromisoformat(told).timestamp())
-    except (ValueError, OverflowError):
-        found = -1
-    if not 0 <= found <= LARGEST:
-        raise click.BadParameter(f"{told!r} is not a time; write 2026-12-24T18:00, 2026-12-24, or seconds since 1970.")
-    return found
 
 
 def whole_text(file: TextIO) -> str:

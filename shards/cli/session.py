@@ -27,12 +27,12 @@ T = TypeVar("T")
 EXIT_CODES = """\b
 Exit codes:
   0  done
-  1  refused, or not possible as things stand (the sentence says why)
+  1  refused, or not possible (the sentence says why)
   2  wrong usage
-  3  a file cannot be used: missing, damaged, newer, not writable, disk full
+  3  a file cannot be used: missing, damaged, disk full …
   4  written, but not decided yet
   5  another coordinator runs
-  6  done, but something needs a person: a quarantined shard, a failed check"""
+  6  done, but something needs a person"""
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
@@ -155,10 +155,7 @@ def each(
 
 def task_of(gateway: Gateway, task_id: str) -> Task:
     """The task, which the board has. Raises UnknownTask if it was deleted meanwhile."""
-    task = gateway.board.task(task_id)
-    if task is None:
-        raise UnknownTask(task_id=task_id)
-    return task
+    return gateway.board.known_task(task_id)
 
 
 def work_of(gateway: Gateway, task_id: str, run_id: int | None) -> Run | str:
@@ -172,7 +169,7 @@ def run_of(gateway: Gateway, task_id: str, run_id: int | None) -> Run:
         return gateway.open_run(task_id)
     run = gateway.board.run(run_id)
     if run is None:
-        raise UnknownRun(run_id=run_id)
+        raise UnknownRun(run_id=run_id, board=gateway.paths)
     if run.task_id != task_id:
         raise click.UsageError(f"Run {run_id} is not a run of {task_id}.")
     return run

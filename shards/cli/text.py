@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -13,6 +13,12 @@ import click
 from kanban_shards.wording import columns, printable, safe, truncate
 
 GAP = "  "
+INDENT = " " * 4
+# What is never cut, since somebody copies it; a column is not made narrower than LEAST columns of the terminal, and the
+# last one has at least LEAST_LAST.
+WHOLE = ("TASK", "BOARD", "BACKUP", "FILE")
+LEAST = 12
+LEAST_LAST = 24
 STATUS_COLORS = {
     "ready": "green",
     "running": "cyan",
@@ -56,15 +62,46 @@ def _escaped(line: str) -> str:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table whose last column is cut to the terminal's width; whole where the output is not a terminal."""
+    """A table, whole where the output is not a terminal.
+
+    On a terminal no line is longer than that is wide: long columns are cut, but for those that name something, and
+    where that leaves too little for the last column, it has a line of its own below the others.
+    """
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(map(columns, column)) for column in zip(headers, *cells, strict=True)]
     room = os.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-    room -= sum(widths[:-1]) + len(GAP) * (len(widths) - 1)
-    say(GAP.join(_padded(header, width) for header, width in zip(headers, widths, strict=True)).rstrip(), bold=True)
+    gaps = len(GAP) * (len(widths) - 1)
+    least = widths[-1] if headers[-1] in WHOLE else min(widths[-1], LEAST_LAST)
+    fitting = _narrowed(headers, widths[:-1], room - gaps - least)
+    is_stacked = sum(fitting) + gaps + least > room
+    if is_stacked:
+        fitting = _narrowed(headers, widths[:-1], room - gaps + len(GAP))
+    left = room - (len(INDENT) if is_stacked else sum(fitting) + gaps)
+    say(_line(headers, fitting, left, is_stacked), bold=True)
     for row in cells:
-        line = [_padded(cell, width) for cell, width in zip(row[:-1], widths, strict=False)]
-        click.echo(GAP.join([*map(_colored, line), truncate(row[-1], room)]).rstrip())
+        click.echo(_line(row, fitting, left, is_stacked, _colored))
+
+
+def _narrowed(headers: Sequence[str], widths: list[int], room: int) -> list[int]:
+    """``widths`` of columns that are together no wider than ``room``, as far as they may be cut: the widest first."""
+    widths = list(widths)
+    while sum(widths) > room:
+        able = [n for n, width in enumerate(widths) if width > LEAST and headers[n] not in WHOLE]
+        if not able:
+            break
+        widest = max(able, key=lambda n: widths[n])
+        widths[widest] -= 1
+    return widths
+
+
+def _line(
+    cells: Sequence[str], widths: Sequence[int], left: int, is_stacked: bool, drawn: Callable[[str], str] = str
+) -> str:
+    first = [drawn(_padded(truncate(cell, width), width)) for cell, width in zip(cells, widths, strict=False)]
+    last = truncate(cells[-1], left)
+    if is_stacked:
+        return GAP.join(first).rstrip() + (f"\n{INDENT}{last}" if last else "")
+    return GAP.join([*first, last]).rstrip()
 
 
 def _styled(text: str, fg: str | None, bold: bool = False) -> str:

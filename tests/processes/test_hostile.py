@@ -194,7 +194,7 @@ def test_a_coordinators_lock_that_is_no_file(home: str, paths: BoardPaths, start
     assert f"{lock} is a folder, a pipe, a link or a device" in daemon.stderr.readline()
     with Gateway("amy", home=home) as amy:
         task_id = amy.create("x")
-        with pytest.raises(Undecided, match=r"is safely written, but has no verdict after 0 seconds; .* is a folder"):
+        with pytest.raises(Undecided, match=r"is safely written, but has no verdict after 0 s; .* is a folder"):
             amy.claim(task_id)
     lock.rename(paths.folder / "moved away")
     assert "over: " in merging(daemon).stderr.readline()

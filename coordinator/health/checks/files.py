@@ -55,7 +55,9 @@ def permissions(paths: BoardPaths) -> Iterator[Finding]:
         yield Finding("permissions", NOTE, said)
     elif not troubles:
         owner = _user(folder.st_uid)
-        yield Finding("permissions", OK, f"The folder and {len(there)} files in it belong to {owner} and are writable.")
+        yield Finding(
+            "permissions", OK, f"The folder and {wording.many(len(there), 'file')} in it: of {owner}, and writable."
+        )
 
 
 def holders(paths: BoardPaths) -> Iterator[Finding]:
@@ -169,7 +171,10 @@ def replay(paths: BoardPaths) -> Iterator[Finding]:
     for each in found.findings:
         yield Finding("replay", FAULT, f"{each.where}: {each.problem}; `kanban-merge verify` says what to do.")
     if found.clean:
-        said = f"{found.entries} ledger entries, replayed, give the board: {found.rows} rows, {found.shards} shards"
+        said = (
+            f"{wording.many(found.entries, 'ledger entry')}, replayed, give the board: "
+            f"{wording.many(found.rows, 'row')}, {wording.many(found.shards, 'shard')}"
+        )
         yield Finding("replay", OK, f"{said}.")
 
 

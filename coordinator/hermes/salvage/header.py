@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from kanban_shards import wording
 from kanban_shards.coordinator.hermes.salvage.pages import HEADER_BYTES, MAGIC, Form, Pages
 
 # Offset, length and value of what is the same in every file, and of what a board always has.
@@ -34,7 +35,7 @@ def mend(copy: Path, form: Form) -> list[str]:
             header[offset : offset + length] = value
         promised = int.from_bytes(header[28:32])
         if promised != count:
-            said.append(f"the header promised {promised} pages, and the file has {count}")
+            said.append(f"the header promised {wording.many(promised, 'page')}, and the file has {count}")
         if size % form.page_size:
             said.append(f"the last page was cut: {size} bytes are no whole number of pages")
         header[28:32], header[92:96] = struct.pack(">I", count), header[24:28]

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kanban_shards import wording
 from kanban_shards.coordinator.hermes.salvage.report import Salvage
 from kanban_shards.coordinator.hermes.salvage.wal import Replayed, replay
 from kanban_shards.storage import connections, files, journals, sqlite
@@ -94,7 +95,7 @@ def _replay(private: Path, report: Salvage) -> None:
     report.notes.append(_said(found))
     if found.unreadable:
         report.warnings.append(
-            f"the WAL is damaged: its last {found.unreadable} frames cannot be proved, and are left out"
+            f"the WAL is damaged: its last {wording.many(found.unreadable, 'frame')} cannot be proved, and are left out"
         )
 
 
@@ -102,9 +103,14 @@ def _said(found: Replayed) -> str:
     if found.problem:
         return f"the WAL beside it could not be used: {found.problem}"
     unfinished = (
-        f"; {found.unfinished} frames of a transaction that was not committed were left" if found.unfinished else ""
+        f"; {wording.many(found.unfinished, 'frame')} of a transaction that was not committed were left"
+        if found.unfinished
+        else ""
     )
-    return f"{found.commits} commits were in the WAL beside it and are brought in ({found.frames} pages){unfinished}"
+    return (
+        f"the WAL beside it holds {wording.many(found.commits, 'commit')}, which came in "
+        f"({wording.many(found.frames, 'page')}){unfinished}"
+    )
 
 
 def _content(private: Path, suffix: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from kanban_shards import wording
 from kanban_shards.coordinator.errors import BeyondSalvage, NotABoard
 from kanban_shards.coordinator.hermes.salvage import report as reports
 from kanban_shards.coordinator.hermes.salvage.evidence import Witnesses, lost_tasks
@@ -143,7 +144,8 @@ def _vanished(trial: Trial) -> list[str]:
     gone = _task_ids(trial.alone) - _task_ids(trial.path)
     if not gone:
         return []
-    return [f"the WAL beside it takes away {len(gone)} tasks that the file alone has, such as {min(gone)}: deleted, "
+    tasks = wording.many(len(gone), "task")
+    return [f"the WAL beside it takes away {tasks} that the file alone has, such as {min(gone)}: deleted, "
             "or the WAL is not this file's"]  # fmt: skip
 
 
@@ -242,7 +244,7 @@ def _warn_of_nothing(report: Salvage, pages: int) -> None:
         report.warnings.append("not one task is left, although other rows are: this is not the board it was")
     elif pages > FEW_PAGES:
         report.warnings.append(
-            f"there is no row in it, although the file has {pages} pages: it was emptied, or replaced"
+            f"there is no row in it, although the file has {wording.many(pages, 'page')}: it was emptied, or replaced"
         )
     elif not report.source.with_name(report.source.name + "-wal").exists():
         report.warnings.append("there is no row in it, and no WAL beside it: was a WAL removed, which held the tasks?")

@@ -12,7 +12,7 @@ from kanban_shards.changes.fields import BlockKind
 from kanban_shards.changes.kinds import Promote
 from kanban_shards.cli import text
 from kanban_shards.cli.groups import Spreading
-from kanban_shards.cli.params import joined, moment, seconds
+from kanban_shards.cli.params import MOMENT, SPAN, joined
 from kanban_shards.cli.session import Session, each, json_option, once_more, others_run, run_option, work_of
 from kanban_shards.errors import Refused, UnknownTask
 from kanban_shards.paths import check_task_id
@@ -73,8 +73,14 @@ def block(
 @click.argument("task_id")
 @click.argument("reason", nargs=-1)
 @ids_option
-@click.option("--at", metavar="TIME", help="When it goes on by itself: 2026-12-24T18:00, or seconds since 1970.")
-@click.option("--in", "after", metavar="SPAN", help="After which time it goes on by itself: 30m, 2h, 1d.")
+@click.option(
+    "--at",
+    "at_s",
+    type=MOMENT,
+    metavar="TIME",
+    help="When it goes on by itself: 2026-12-24T18:00, or seconds since 1970.",
+)
+@click.option("--in", "after_s", type=SPAN, metavar="SPAN", help="After which time it goes on by itself: 30m, 2h, 1d.")
 @run_option
 @json_option
 @click.pass_obj
@@ -83,8 +89,8 @@ def schedule(
     task_id: str,
     reason: tuple[str, ...],
     more_ids: tuple[str, ...],
-    at: str | None,
-    after: str | None,
+    at_s: int | None,
+    after_s: int | None,
     run_id: int | None,
     as_json: bool,
 ) -> None:
@@ -92,11 +98,10 @@ def schedule(
 
     The reason is a comment, too. Without --at or --in it waits until somebody unblocks it.
     """
-    if at and after:
+    if at_s is not None and after_s is not None:
         raise click.UsageError("Say --at or --in, not both.")
     _check_one_run(run_id, more_ids)
-    after_s = seconds(after)
-    due_s = moment(at) if at else int(time.time()) + after_s if after_s else None
+    due_s = at_s if after_s is None else int(time.time()) + after_s
     gateway, why = session.gateway(), joined(reason)
 
     def scheduled(task_id: str) -> Any:
@@ -191,7 +196,7 @@ def _not_promotable(session: Session, task_id: str, force: bool) -> str | None:
     board = session.board()
     task = board.task(task_id)
     if task is None:
-        return str(UnknownTask(task_id=task_id))
+        return str(UnknownTask(task_id=task_id, board=board.paths))
     if task.status not in Promote.statuses:
         return f"{task_id} is {task.status}; only tasks that are {' or '.join(Promote.statuses)} are promoted"
     parents = [board.task(parent) for parent in board.parents(task_id)]

@@ -100,9 +100,10 @@ def notify_dead(session: Session, task_id: str | None, as_json: bool) -> None:
 @click.pass_obj
 def notify_resend(session: Session, letter_id: int, as_json: bool) -> None:
     """Have a dead letter delivered after all. The gateway that delivers to its chat does it."""
-    letter = next((each for each in session.board().dead_letters() if each.id == letter_id), None)
+    board = session.board()
+    letter = next((each for each in board.dead_letters() if each.id == letter_id), None)
     if letter is None:
-        raise UnknownLetter(letter_id=letter_id)
+        raise UnknownLetter(letter_id=letter_id, board=board.paths)
     session.gateway().resend(letter)
     value = {"ok": True, "task_id": letter.task_id, "letter_id": letter_id}
     answer(as_json, value, f"Letter {letter_id} goes to {_chat(letter)} again, by {letter.profile}")

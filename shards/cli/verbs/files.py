@@ -11,8 +11,8 @@ from kanban_shards import wording
 from kanban_shards.cli import text
 from kanban_shards.cli.params import POSITIVE
 from kanban_shards.cli.session import Session, answer, json_option
-from kanban_shards.errors import UnknownAttachment, UnknownTask
-from kanban_shards.paths import check_task_id, expanded
+from kanban_shards.errors import UnknownAttachment
+from kanban_shards.paths import expanded
 
 
 @click.command()
@@ -40,7 +40,7 @@ def attach(
     )
     kept = gateway.board.attachment(number)
     if kept is None:  # removed meanwhile
-        raise UnknownAttachment(attachment_id=number)
+        raise UnknownAttachment(attachment_id=number, board=gateway.paths)
     said = f"Attached {kept.filename} to {task_id} (attachment {number}, {wording.many(kept.size, 'byte')})"
     answer(as_json, {"ok": True, "attachment_id": number, **kept.as_dict()}, said)
 
@@ -52,8 +52,7 @@ def attach(
 def attachments(session: Session, task_id: str, as_json: bool) -> None:
     """Show the files of a task, and where they lie."""
     board = session.board()
-    if board.task(check_task_id(task_id)) is None:
-        raise UnknownTask(task_id=task_id)
+    board.known_task(task_id)
     found = board.attachments(task_id)
     if as_json:
         text.print_json([each.as_dict() for each in found])
@@ -75,6 +74,6 @@ def attach_rm(session: Session, attachment_id: int, as_json: bool) -> None:
     gateway = session.gateway()
     kept = session.board().attachment(attachment_id)
     if kept is None or not gateway.detach(kept.task_id, attachment_id):
-        raise UnknownAttachment(attachment_id=attachment_id)
+        raise UnknownAttachment(attachment_id=attachment_id, board=gateway.paths)
     value = {"ok": True, "task_id": kept.task_id, "attachment_id": attachment_id, "filename": kept.filename}
     answer(as_json, value, f"Deleted attachment {attachment_id} ({kept.filename}) from {kept.task_id}")

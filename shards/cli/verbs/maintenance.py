@@ -132,7 +132,7 @@ def gc(session: Session, event_retention_days: int, log_retention_days: int, as_
     except OSError as error:
         raise StorageError(path=error.filename, problem=f"it cannot be removed: {error.strerror}") from error
     removed = {"workspaces": workspaces, "events": events, "logs": logs}
-    said = ", ".join(f"{count} {what}" for what, count in removed.items())
+    said = ", ".join(wording.many(count, what.removesuffix("s")) for what, count in removed.items())
     answer(as_json, {"ok": True, **removed}, f"Removed {said}")
 
 

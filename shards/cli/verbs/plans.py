@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kanban_shards import wording
 from kanban_shards.arguments import PlannedTask, SpecifyFields
 from kanban_shards.cli import text
 from kanban_shards.cli.params import whole_text
@@ -110,11 +111,14 @@ def decompose(
 
     It waits for all of them. The plan is applied whole, or refused whole.
 
+    No model is asked: the plan comes with the call. Each task of it has a title, and may have a body, an assignee, a
+    priority, skills, and parents: the numbers of tasks in the list that it waits for, counted from 0.
+
     \b
-    No model is asked: the plan comes with the call. Each task of it has a title and may have the others;
-    "parents" are the numbers of tasks in the list that it waits for, counted from 0:
-      [{"title": "draft", "body": "…", "assignee": "bingge", "priority": 1, "skills": ["writing"]},
-       {"title": "review it", "assignee": "pixiel", "parents": [0]}]
+      [{"title": "draft", "body": "…", "assignee": "amy",
+        "priority": 1, "skills": ["writing"]},
+       {"title": "review", "assignee": "bob", "parents": [0]}]
+
     --json prints one object per line.
     """
     if bool(task_id) == all_triage:
@@ -134,7 +138,7 @@ def decompose(
             author=author or gateway.profile,
             auto_promote=not no_promote,
         )
-        said = f"Decomposed {task_id} → {len(ids)} children ({', '.join(ids)}); root promoted to todo"
+        said = f"Decomposed {task_id} → {wording.many(len(ids), 'task')} ({', '.join(ids)}); root promoted to todo"
         return {"reason": "decomposed", "child_ids": ids}, said
 
     usual = {"fanout": True, "child_ids": None, "new_title": None}

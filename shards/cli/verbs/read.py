@@ -14,8 +14,7 @@ from kanban_shards.board import Board
 from kanban_shards.cli import text
 from kanban_shards.cli.params import COUNT, NOBODY, POSITIVE, Past, listed
 from kanban_shards.cli.session import NoProfile, Session, json_option, past_option, say_when, table
-from kanban_shards.errors import UnknownTask
-from kanban_shards.paths import check_task_id, spellings
+from kanban_shards.paths import spellings
 from kanban_shards.queries import SORTS
 from kanban_shards.records import STATUSES, Event, Run, Task
 from kanban_shards.sentences import sentence
@@ -46,11 +45,14 @@ interval_option = click.option(
 @click.command("list")
 @click.option("--mine", is_flag=True, help="Assigned to --profile.")
 @click.option("--assignee", metavar="PROFILE", help="Assigned to this profile; none: to nobody.")
-@click.option("--status", type=click.Choice(STATUSES))
+@click.option(
+    "--status", type=click.Choice(STATUSES), metavar="STATUS", help=f"{', '.join(STATUSES[:-1])} or {STATUSES[-1]}."
+)
 @click.option("--tenant", metavar="NAME")
 @click.option("--session", "session_id", metavar="ID", help="That came from this chat.")
 @click.option("--archived", "include_archived", is_flag=True, help="Archived tasks too.")
-@click.option("--sort", type=click.Choice(list(SORTS)), default="priority-desc", show_default=True)
+@click.option("--sort", type=click.Choice(list(SORTS)), metavar="ORDER", default="priority-desc", show_default=True,
+              help=f"{', '.join(SORTS)}.")  # fmt: skip
 @click.option("--workflow-template-id", metavar="ID")
 @click.option("--step-key", "current_step_key", metavar="KEY", help="At this step of their workflow.")
 @click.option("--limit", type=POSITIVE, metavar="N", help="At most N tasks.")
@@ -86,7 +88,7 @@ def list_tasks(
         text.print_table(("TASK", "STATUS", "PRI", "ASSIGNEE", "TENANT", "TITLE"), rows)
     else:
         plain = [(task.id, task.status, task.priority, task.assignee, task.title) for task in tasks]
-        table(("TASK", "STATUS", "PRI", "ASSIGNEE", "TITLE"), plain, "No tasks.")
+        table(("TASK", "STATUS", "PRI", "ASSIGNEE", "TITLE"), plain, f"No tasks on {board.paths}.")
 
 
 @click.command()
@@ -106,7 +108,7 @@ def show(
     """Show a task and all that belongs to it. That is its links, files, comments, events and runs."""
     _check_state(state_type, state_name)
     board = session.board(past)
-    task = _task(board, task_id)
+    task = board.known_task(task_id)
     runs, events, comments = board.runs(task_id), list(_so_far(board, task_id)), board.comments(task_id)
     parents, children, files = board.parents(task_id), board.children(task_id), board.attachments(task_id)
     summary = next((run.summary for run in reversed(runs) if run.summary), None)
@@ -149,7 +151,7 @@ def runs(session: Session, task_id: str, state_type: str | None, state_name: str
     """Show the attempts at a task. Each with its profile, outcome, and how long it took."""
     _check_state(state_type, state_name)
     board = session.board()
-    _task(board, task_id)
+    board.known_task(task_id)
     found = _chosen(board.runs(task_id), state_type, state_name)
     if as_json:
         text.print_json([run.as_dict() for run in found])
@@ -164,11 +166,12 @@ def runs(session: Session, task_id: str, state_type: str | None, state_name: str
 @click.pass_obj
 def stats(session: Session, as_json: bool) -> None:
     """Count the tasks by status and assignee."""
-    found = session.board().stats()
+    board = session.board()
+    found = board.stats()
     if as_json:
         text.print_json(found)
         return
-    table(("STATUS", "TASKS"), list(found["by_status"].items()), "No tasks.")
+    table(("STATUS", "TASKS"), list(found["by_status"].items()), f"No tasks on {board.paths}.")
     if found["by_assignee"]:
         text.say()
         rows = [
@@ -192,7 +195,7 @@ def tail(session: Session, task_id: str, interval_s: float, as_json: bool) -> No
     polled. --json prints one object per line.
     """
     board = session.board()
-    _task(board, task_id)
+    board.known_task(task_id)
     with _bell(board, interval_s) as bell:
         newest = board.last_event_id()
         for event in _so_far(board, task_id):
@@ -270,13 +273,6 @@ def _so_far(board: Board, task_id: str) -> Iterator[Event]:
     while events := board.events(after=cursor, task_id=task_id):
         yield from events
         cursor = events[-1].id
-
-
-def _task(board: Board, task_id: str) -> Task:
-    task = board.task(check_task_id(task_id))
-    if task is None:
-        raise UnknownTask(task_id=task_id)
-    return task
 
 
 def _check_state(state_type: str | None, state_name: str | None) -> None:

@@ -8,7 +8,7 @@ import click
 
 from kanban_shards import wording
 from kanban_shards.changes.kinds import LEASE_S, Outcome
-from kanban_shards.cli.params import POSITIVE, joined, json_object, seconds
+from kanban_shards.cli.params import POSITIVE, SPAN, joined, json_object
 from kanban_shards.cli.session import (
     Session,
     answer,
@@ -199,10 +199,12 @@ def reclaim(session: Session, task_id: str, reason: str | None, as_json: bool) -
 
 @click.command()
 @click.argument("task_id")
-@click.argument("outcome", type=click.Choice(get_args(Outcome)))
+@click.argument("outcome", type=click.Choice(get_args(Outcome)), metavar="OUTCOME")
 @click.argument("error", nargs=-1)
 @click.option("--exit-code", type=int, help="What the worker ended with.")
-@click.option("--cooldown", metavar="SPAN", help="After rate_limited: not claimed again before; else 5m.")
+@click.option(
+    "--cooldown", "cooldown_s", type=SPAN, metavar="SPAN", help="After rate_limited: not claimed again before; else 5m."
+)
 @run_option
 @json_option
 @click.pass_obj
@@ -212,15 +214,17 @@ def fail(
     outcome: Outcome,
     error: tuple[str, ...],
     exit_code: int | None,
-    cooldown: str | None,
+    cooldown_s: int | None,
     run_id: int | None,
     as_json: bool,
 ) -> None:
     """Say that a run ended without a result. For whoever claimed it.
 
+    OUTCOME is crashed, timed_out, stale, spawn_failed, rate_limited or protocol_violation, and ERROR the same in more
+    words.
+
     The task is ready again, or, after too many failures in a row, blocked for a person to look at.
     """
-    cooldown_s = seconds(cooldown)
     gateway = session.gateway()
     run = run_of(gateway, task_id, run_id)
     found = gateway.fail(run, outcome, joined(error), exit_code=exit_code, cooldown_s=cooldown_s).answer

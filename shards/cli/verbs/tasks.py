@@ -8,7 +8,7 @@ import click
 
 from kanban_shards.boards import read_metadata
 from kanban_shards.changes.kinds import Start, WorkspaceKind
-from kanban_shards.cli.params import POSITIVE, POSITIVE_OR_NONE, joined, json_object, seconds, whom
+from kanban_shards.cli.params import POSITIVE, POSITIVE_OR_NONE, SPAN, SPAN_OR_NONE, joined, json_object, whom
 from kanban_shards.cli.session import Session, answer, assignee_meant, json_option, once_more, task_of
 from kanban_shards.errors import NotLinked, Refused
 from kanban_shards.paths import expanded
@@ -32,7 +32,7 @@ _HAS_KEY = "Nothing was created: {task.id}, by {task.created_by}, has the idempo
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher is sooner.")
 @click.option("--triage", is_flag=True, help="Let somebody specify or decompose it first.")
 @click.option("--idempotency-key", metavar="KEY", help="One live task for each key; the id of that one is printed.")
-@click.option("--max-runtime", metavar="SPAN", help="30s, 5m, 2h, 1d, or seconds.")
+@click.option("--max-runtime", "max_runtime_seconds", type=SPAN, metavar="SPAN", help="30s, 5m, 2h, 1d, or seconds.")
 @click.option("--created-by", metavar="NAME", help="Shown as the creator; the profile is kept in any case.")
 @click.option("--skill", "skills", multiple=True, metavar="NAME", help="The worker loads it; may be repeated.")
 @click.option("--max-retries", type=POSITIVE, metavar="N",
@@ -56,7 +56,6 @@ def create(
     branch_name: str | None,
     triage: bool,
     initial_status: str,
-    max_runtime: str | None,
     skills: tuple[str, ...],
     as_json: bool,
     **fields: Any,
@@ -74,7 +73,6 @@ def create(
         workspace_kind=kind,
         workspace_path=path,
         branch_name=_branch(branch_name, kind),
-        max_runtime_seconds=seconds(max_runtime),
         skills=skills or None,
         **fields,
     )
@@ -128,7 +126,7 @@ def reassign(session: Session, task_id: str, profile: str, reclaim: bool, reason
 @click.option("--tenant", metavar="NAME")
 @click.option("--workspace-path", metavar="PATH")
 @click.option("--branch", "branch_name", metavar="NAME")
-@click.option("--max-runtime", metavar="SPAN", help="30s, 5m, 2h, 1d, or seconds.")
+@click.option("--max-runtime", type=SPAN_OR_NONE, metavar="SPAN", help="30s, 5m, 2h, 1d, or seconds.")
 @click.option("--max-retries", type=POSITIVE_OR_NONE)
 @click.option("--result", help="Of a task that is done.")
 @click.option("--summary", help="Of a task that is done; without it, --result is the summary, too.")
@@ -139,7 +137,7 @@ def edit(
     session: Session,
     /,
     task_id: str,
-    max_runtime: str | None,
+    max_runtime: int | None,
     max_retries: int | str | None,
     metadata: str | None,
     as_json: bool,
@@ -154,7 +152,7 @@ def edit(
         if name in given:
             given[name] = whom(given[name])
     if max_runtime is not None:
-        given["max_runtime_seconds"] = seconds(whom(max_runtime))
+        given["max_runtime_seconds"] = max_runtime or None
     if max_retries is not None:
         given["max_retries"] = None if max_retries == "none" else max_retries
     if metadata is not None:
@@ -214,9 +212,10 @@ def _workspace(told: str) -> tuple[WorkspaceKind, str | None]:
     word, colon, path = (part.strip() for part in told.partition(":"))
     kind = next((kind for kind in get_args(WorkspaceKind) if kind == word), None)
     if kind is None or (kind == "scratch" and colon) or (kind == "dir" and not colon):
-        raise click.BadParameter(f"{told!r} is not a workspace; write scratch, worktree, worktree:PATH or dir:PATH.")
+        sentence = f"{told!r} is not a workspace; write scratch, worktree, worktree:PATH or dir:PATH."
+        raise click.BadParameter(sentence, param_hint="'--workspace'")
     if colon and not path:
-        raise click.BadParameter(f"{told!r} lacks the path after the colon.")
+        raise click.BadParameter(f"{told!r} lacks the path after the colon.", param_hint="'--workspace'")
     return kind, str(expanded(path)) if path else None
 
 
@@ -225,7 +224,7 @@ def _branch(name: str | None, kind: str) -> str | None:
         return None
     branch = name.strip()
     if not branch or branch.startswith("-") or any(character.isspace() for character in branch):
-        raise click.BadParameter(f"{name!r} cannot name a branch.")
+        raise click.BadParameter(f"{name!r} cannot name a branch.", param_hint="'--branch'")
     if kind != "worktree":
         raise click.UsageError("--branch belongs to --workspace worktree.")
     return branch

@@ -21,7 +21,24 @@ HERE = "t_0123456789"
 EPOCH = re.compile(r"\b1[0-9]{9}\b")
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=300)
 values = plain | st.lists(plain, max_size=9) | st.dictionaries(st.text(max_size=5), plain, max_size=3)
-NAMES = ["by", "reason", "run_id", "len", "expires", "due", "parents", "child_ids", "status", "note", "fields", "failures", "summary", "author", "size", "pid"]
+NAMES = [
+    "by",
+    "reason",
+    "run_id",
+    "len",
+    "expires",
+    "due",
+    "parents",
+    "child_ids",
+    "status",
+    "note",
+    "fields",
+    "failures",
+    "summary",
+    "author",
+    "size",
+    "pid",
+]
 
 
 def told(kind: str, payload: dict | None = None, run_id: int | None = None, at: int = 1_700_000_000) -> str:

@@ -140,7 +140,7 @@ def test_another_coordinator(paths: BoardPaths, kanban_merge, failed, task_id: s
     lock = locks.take(paths, locks.DAEMON, 0)
     refused = kanban_merge("rebuild", "--json")
     lock.close()
-    assert "Another coordinator works on this board: daemon process" in failed(refused, 5)
+    assert f"Another coordinator works on {paths}: daemon process" in failed(refused, 5)
     assert json.loads(refused.stdout)["error"] == "CoordinatorRunning"
 
 

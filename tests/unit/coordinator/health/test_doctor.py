@@ -60,7 +60,7 @@ def test_a_board_in_order(used: BoardPaths) -> None:
 def test_as_a_command(used: BoardPaths, kanban_merge) -> None:
     plain, as_json = kanban_merge("doctor"), kanban_merge("doctor", "--json", "--deep")
     assert (plain.returncode, as_json.returncode) == (0, 0), plain
-    assert "0 fault, 0 warning" in plain.stdout
+    assert "0 faults, 0 warnings" in plain.stdout
     found = json.loads(as_json.stdout)
     assert found["worst"] in (OK, NOTE)
     assert {"locks", "journals", "replay"} <= {each["check"] for each in found["findings"]}

@@ -337,7 +337,7 @@ def test_an_empty_shard_is_not_taken_for_a_new_one(paths: BoardPaths, home: str,
     paths.shard("amy").write_bytes(b"")
     with Board(paths) as board:
         (left,) = look(paths, board.watermarks).skipped
-    assert left.why.startswith("it is empty, but 3 changes of it were merged")
+    assert left.why.startswith("it is empty, but its changes up to 3 were merged")
     with Gateway("amy", home=home) as amy, pytest.raises(ShardBehind, match="repair amy"):
         amy.comment(tasks[0], "no")
 

@@ -79,7 +79,7 @@ def test_decompose(shell: Shell, triage: str, tmp_path) -> None:
 def test_decompose_without_promoting(shell: Shell, triage: str) -> None:
     said = shell.says("decompose", triage, "--plan", "-", "--no-promote", stdin='[{"title": "x"}]')
     (child,) = shell.task(triage)["parents"]
-    assert said == f"Decomposed {triage} → 1 children ({child}); root promoted to todo\n"
+    assert said == f"Decomposed {triage} → 1 task ({child}); root promoted to todo\n"
     assert shell.status(child) == "todo"
     assert "is todo" in shell.refuses(1, "decompose", triage, "--plan", "-", stdin='[{"title": "x"}]')
 
