@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from kanban_shards.errors import AttachmentTooLarge, StorageError
+from kanban_shards.errors import AttachmentTooLarge, StorageError, cannot_write
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.filesystems import GROUP_READS
 from kanban_shards.storage.folders import Folder, free_name, make_below, open_below
@@ -43,15 +43,13 @@ class Stored:
 def store(paths: BoardPaths, task_id: str, file: str | os.PathLike[str], name: str | None = None) -> Stored:
     """Keep a copy of ``file`` for the task. Raises AttachmentTooLarge, StorageError."""
     source = Path(file)
-    filename = _safe(name or source.name)
+    filename = name or source.name
     try:
         found = source.stat()
         if not stat.S_ISREG(found.st_mode):  # a device or a pipe may have no end
             raise StorageError(path=source, problem="it is not a regular file")
-        if found.st_size > LIMIT_BYTES:
-            raise AttachmentTooLarge(path=source, size_bytes=found.st_size, limit_bytes=LIMIT_BYTES)
-        with make_below(paths.folder, paths.attachments / task_id) as folder:
-            return _copy(source, folder, filename)
+        with source.open("rb") as original:
+            return keep(paths, task_id, original, source, filename)
     except OSError as error:
         raise StorageError(path=error.filename or source, problem=error.strerror or str(error)) from error
 
@@ -75,6 +73,16 @@ def already_stored(paths: BoardPaths, task_id: str, file: str | os.PathLike[str]
                 os.fsync(stored.fileno())
             folder.sync()
             return Stored(_safe(name or path.name), folder.path / path.name, size)
+
+
+def keep(paths: BoardPaths, task_id: str, original: BinaryIO, source: Path, name: str) -> Stored:
+    """Keep a copy of the file ``original``, which is open and lies at ``source``. Raises as ``store`` does, and
+    OSError."""
+    size = os.fstat(original.fileno()).st_size
+    if size > LIMIT_BYTES:
+        raise AttachmentTooLarge(path=source, size_bytes=size, limit_bytes=LIMIT_BYTES)
+    with make_below(paths.folder, paths.attachments / task_id) as folder:
+        return _copy(original, source, folder, _safe(name))
 
 
 def lost(board: Board) -> list[Attachment]:
@@ -133,7 +141,7 @@ def _opened(paths: BoardPaths) -> Iterator[Folder | None]:
                 folder = None
             yield folder
         except OSError as error:
-            raise StorageError(path=error.filename or place, problem=error.strerror or str(error)) from error
+            raise cannot_write(error.filename or place, error) from error
 
 
 def _is_at(folder: Folder, path: Path) -> bool:
@@ -151,14 +159,13 @@ def _real(path: str | os.PathLike[str]) -> str:
         return os.fspath(path)
 
 
-def _copy(source: Path, folder: Folder, filename: str) -> Stored:
+def _copy(original: BinaryIO, source: Path, folder: Folder, filename: str) -> Stored:
     """Of a file that grows meanwhile, what was there in time, as long as it is not too large."""
     fresh = free_name(filename[-SHORT_NAME:])
     with open(folder.new_file(fresh, folder.mode_for(GROUP_READS)), "wb") as copy:
         try:
-            with source.open("rb") as original:
-                while (chunk := original.read(CHUNK_BYTES)) and copy.tell() <= LIMIT_BYTES:
-                    copy.write(chunk)
+            while (chunk := original.read(CHUNK_BYTES)) and copy.tell() <= LIMIT_BYTES:
+                copy.write(chunk)
             size = copy.tell()
             if size > LIMIT_BYTES:
                 raise AttachmentTooLarge(path=source, size_bytes=size, limit_bytes=LIMIT_BYTES)

@@ -373,6 +373,8 @@ class Board:
         present = self._present_files()
         if self._connection is not None and present != self._present:
             self.close()
+        if isinstance(self._connection, sqlite.CopyConnection) and not self._connection.is_of(self.paths.board):
+            self.close()
         if self._connection is not None:
             sqlite.check_schema(self._connection, self.paths.board, sqlite.BOARD)
         else:

@@ -23,6 +23,7 @@ from kanban_shards.errors import (
     InvalidName,
     KanbanError,
     StorageError,
+    cannot_write,
 )
 from kanban_shards.inline_merge import holding_coordinator_lock, make_files
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths, board_meant, check_board
@@ -194,7 +195,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(path=error.filename or path, problem=f"it cannot be moved: {error.strerror}") from error
+        raise cannot_write(error.filename or path, error, "it cannot be moved") from error
 
 
 def _free_names(name: str) -> Iterator[str]:
@@ -249,4 +250,4 @@ def _replace(base: Path, path: Path, text: str) -> None:
         with make_below(base, path.parent) as folder:
             folder.write_whole(path.name, text.encode(), folder.mode_for(GROUP_READS))
     except OSError as error:
-        raise StorageError(path=path, problem=f"it cannot be written: {error.strerror}") from error
+        raise cannot_write(path, error, "it cannot be written") from error

@@ -448,6 +448,13 @@ class CannotOpen(StorageError):
     template = "{path} cannot be opened ({problem}); check that its folder exists and that this user may write there."
 
 
+class MountedReadOnly(CannotOpen):
+    template = (
+        "{path} lies on a filesystem that is mounted read-only here, so nothing was written; repeat the command where "
+        "it is mounted for writing."
+    )
+
+
 class OutputLost(StorageError):
     template = (
         "The output cannot be written ({problem}). The change may have been made; check before you repeat the command."
@@ -623,7 +630,17 @@ def cannot_open(path: object, error: OSError) -> StorageError:
         return DiskFull(path=path)
     if error.errno == errno.ENOENT:
         return CannotOpen(path=path, problem="its folder does not exist")
+    if error.errno == errno.EROFS:
+        return MountedReadOnly(path=path, problem="read-only file system")
     return CannotOpen(path=path, problem=(error.strerror or str(error)).lower())
+
+
+def cannot_write(path: object, error: OSError, what: str = "") -> StorageError:
+    """What it means that ``path`` was not written, made or removed; ``what``: how that is said."""
+    if error.errno == errno.EROFS:
+        return MountedReadOnly(path=path, problem="read-only file system")
+    problem = error.strerror or str(error)
+    return StorageError(path=path, problem=f"{what}: {problem}" if what else problem)
 
 
 def is_full(error: OSError) -> bool:

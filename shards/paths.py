@@ -23,6 +23,7 @@ from kanban_shards.errors import (
     StorageError,
     UnknownBoard,
     cannot_open,
+    cannot_write,
 )
 from kanban_shards.storage.filesystems import make_folder
 from kanban_shards.storage.folders import read_small
@@ -282,7 +283,7 @@ class BoardPaths:
         try:
             make_folder(self.folder)
         except OSError as error:
-            raise StorageError(path=self.folder, problem=f"its folder cannot be made: {error.strerror}") from error
+            raise cannot_write(self.folder, error, "its folder cannot be made") from error
 
     def _refuse_links(self) -> None:
         """Below a home no link is followed (shards/storage/folders.py), also not to a board of it."""

@@ -35,8 +35,9 @@ class Facts:
     def number(self, name: str) -> int | None:
         """That whole number, or None."""
         value = self._payload.get(name)
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        return value if is_whole and abs(value) <= LARGEST else None
+        if isinstance(value, bool) or not isinstance(value, int):
+            return None
+        return value if abs(value) <= LARGEST else None
 
     def is_set(self, name: str) -> bool:
         """Whether that is there and says yes."""

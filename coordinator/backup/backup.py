@@ -34,7 +34,7 @@ from kanban_shards.coordinator.errors import BackupFailed, UpkeepRunning
 from kanban_shards.coordinator.merge.replay import ProgressCallback
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, locked_shard
 from kanban_shards.coordinator.recovery.verify import Discrepancy, verify
-from kanban_shards.errors import FileBusy, InvalidName, KanbanError, StorageError
+from kanban_shards.errors import FileBusy, InvalidName, KanbanError, StorageError, cannot_write
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import Attachment
 from kanban_shards.storage import connections, files, sqlite
@@ -323,4 +323,4 @@ def _explained(store: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(path=error.filename or store, problem=error.strerror or str(error)) from error
+        raise cannot_write(error.filename or store, error) from error

@@ -42,10 +42,15 @@ trust_option = click.option(
 @click.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Only say what would be imported, changed and lost; write nothing.")
+@click.option("--attachments", "folders", multiple=True, metavar="DIR",
+              type=click.Path(file_okay=False, path_type=Path),
+              help="Bring the files of attachments below it, too; may be repeated.")  # fmt: skip
 @trust_option
 @json_option
 @click.pass_context
-def bring(ctx: click.Context, path: Path, dry_run: bool, trust_closed: bool, as_json: bool) -> None:
+def bring(
+    ctx: click.Context, path: Path, dry_run: bool, folders: tuple[Path, ...], trust_closed: bool, as_json: bool
+) -> None:
     """Bring the board in PATH, which Hermes wrote, to this one. The original is only read.
 
     PATH is a kanban.db, or the home of a Hermes with all its boards, where the trouble of one hinders no other. Tasks
@@ -58,7 +63,13 @@ def bring(ctx: click.Context, path: Path, dry_run: bool, trust_closed: bool, as_
     def brought(source: Path, paths: BoardPaths, make_board: Callable[[], object] | None = None) -> Result:
         with ProgressBar("importing", as_json) as progress:
             done = import_board(
-                source, paths, dry_run=dry_run, trust_closed=trust_closed, make_board=make_board, progress=progress
+                source,
+                paths,
+                dry_run=dry_run,
+                trust_closed=trust_closed,
+                folders=folders,
+                make_board=make_board,
+                progress=progress,
             )
         return Result(_import_value(done), partial(_show_import, done), not done.complete)
 
@@ -194,6 +205,7 @@ def _import_value(done: Imported) -> dict[str, Any]:
         "lost": [dataclasses.asdict(note) for note in done.notes.lost],
         "not_yet_in_this_version": done.missing,
         "files": done.files,
+        "files_left_out": done.left_out,
         "still_open": done.still_open,
     }
 
@@ -218,6 +230,8 @@ def _show_import(done: Imported) -> None:
             text.say(f"  … and {len(notes) - NOTES_SHOWN} more; --json shows all")
     for path in done.files["missing"]:
         text.say(f"attachment not copied, it is not there or too large: {path}", fg="red")
+    for path, why in done.left_out.items():
+        text.say(f"attachment not copied: {path}: {why}", fg="red")
     for process in done.still_open:
         text.say(f"still open in {process}; stop it before you import", fg="yellow")
     if done.dry_run:

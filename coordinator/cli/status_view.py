@@ -235,7 +235,7 @@ def _drawn(health: Health, width: int) -> RenderableType:
         table.add_column(header, justify=side, no_wrap=True, max_width=most)
     for shard in health.shards:
         color = "green" if shard.state == HEALTHY else "red"
-        cells = dict(zip(HEADERS, map(wording.printable, _cells(shard)), strict=True))
+        cells: dict[str, str] = dict(zip(HEADERS, map(wording.printable, _cells(shard)), strict=True))
         table.add_row(*(Text(cells[name], style=color if name == "STATE" else "") for name in shown))
     troubles = [(shard.profile, _cells(shard)[-1]) for shard in health.shards]
     told = [Text(wording.printable(f"{profile}: {trouble}")) for profile, trouble in troubles if trouble != NO_PROBLEM]

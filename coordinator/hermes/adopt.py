@@ -33,7 +33,7 @@ from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.coordinator.merge.replay import ProgressCallback
-from kanban_shards.errors import BoardMissing, Damaged, StorageError
+from kanban_shards.errors import BoardMissing, Damaged, StorageError, cannot_write
 from kanban_shards.paths import COORDINATOR, DEFAULT_BOARD, BoardPaths, printable_name
 from kanban_shards.storage import connections, files, numbered, owners, sqlite
 from kanban_shards.storage.filesystems import sync_folder
@@ -109,7 +109,7 @@ def _explained(paths: BoardPaths) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(path=error.filename or paths.folder, problem=error.strerror or str(error)) from error
+        raise cannot_write(error.filename or paths.folder, error) from error
 
 
 def _require(paths: BoardPaths) -> None:

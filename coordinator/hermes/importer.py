@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from kanban_shards.changes.fields import Body
 from kanban_shards.changes.imported import ImportRows
 from kanban_shards.coordinator.errors import CannotTell, NotLegacy, StillOpen, WrittenMeanwhile
 from kanban_shards.coordinator.hermes.coerce import Notes
+from kanban_shards.coordinator.hermes.kept_files import KeptFiles, LeftOut
 from kanban_shards.coordinator.hermes.legacy import Legacy, is_legacy, read
 from kanban_shards.coordinator.hermes.plan import Count, Plan, plan
 from kanban_shards.coordinator.hermes.salvage import Salvage, salvage
@@ -56,10 +58,13 @@ class Imported:
     still_open: list[str]
     files: dict[str, list[str]] = field(default_factory=lambda: {"copied": [], "missing": []})
 
+    # The paths of files that are not brought, and why; see kept_files.py.
+    left_out: dict[str, str] = field(default_factory=dict)
+
     @property
     def complete(self) -> bool:
         """Whether everything that the original held, or is known to have held, is here."""
-        return self.salvage.complete and not self.notes.lost and not self.files["missing"]
+        return self.salvage.complete and not (self.notes.lost or self.files["missing"] or self.left_out)
 
 
 def import_board(
@@ -69,13 +74,15 @@ def import_board(
     dry_run: bool = False,
     trust_closed: bool = False,
     copy_files: bool = True,
+    folders: Sequence[Path] = (),
     make_board: Callable[[], object] | None = None,
     progress: ProgressCallback = lambda done, total: None,
 ) -> Imported:
     """Bring the board in the file ``source``, which Hermes wrote, to the board ``paths``.
 
     ``dry_run``: write nothing, not even a new board. ``trust_closed``: where the system cannot tell who has the
-    original open, take the caller's word that nobody does. ``copy_files``: bring attachments' bytes, too.
+    original open, take the caller's word that nobody does. ``copy_files``: bring attachments' bytes, too, of
+    files in Hermes's folder for them and in ``folders``.
     ``make_board`` is called once the original is read, and makes the board if it is missing; without it, a named board
     must be there. ``progress(done, total)`` is told of tasks. Raises StillOpen, CannotTell, NotLegacy,
     WrittenMeanwhile, CoordinatorRunning, and the StorageErrors of files that cannot be used.
@@ -95,7 +102,8 @@ def import_board(
             coordinator.make_passes()
             planned = plan(legacy, str(source), coordinator.board, int(time.time()))
             done = _report(source, paths, saved, legacy, planned, [])
-            write_plan(coordinator, planned, done if copy_files else None, progress)
+            with_files = partial(_with_files, paths, KeptFiles(source, folders), done)
+            write_plan(coordinator, planned, with_files if copy_files else None, progress)
     return done
 
 
@@ -172,10 +180,11 @@ def _ground_of(paths: BoardPaths, source: Path) -> Iterator[Target]:
 def write_plan(
     coordinator: Coordinator,
     planned: Plan,
-    done: Imported | None = None,
+    with_files: Callable[[str, Body], Body] | None = None,
     progress: ProgressCallback = lambda done, total: None,
 ) -> None:
-    """Append the plan to the ledger and decide it. ``done``: where copied files are noted; None to copy none."""
+    """Append the plan to the ledger and decide it. ``with_files``: copies the files that a change to a task names, and
+    returns the change that names the copies; None to copy none."""
     if planned.begin is not None:
         coordinator.write([("", planned.begin)])
     brought, total = 0, len(planned.tasks)
@@ -183,7 +192,7 @@ def write_plan(
         changes = []
         for task_id, bodies in tasks:
             for body in bodies:
-                fitted = body if done is None else _with_files(coordinator.paths, task_id, body, done)
+                fitted = body if with_files is None else with_files(task_id, body)
                 changes.append((task_id, fitted))
         refused = [decision for decision in coordinator.write(changes) if not decision.applied]
         if refused:
@@ -205,9 +214,9 @@ def _batches(tasks: list[tuple[str, list[Body]]]) -> Iterator[list[tuple[str, li
         yield batch
 
 
-def _with_files(paths: BoardPaths, task_id: str, body: Body, done: Imported) -> Body:
-    """``body``, its attachments' files copied beside this board; a file that is not there keeps its place in the row,
-    and is named."""
+def _with_files(paths: BoardPaths, kept: KeptFiles, done: Imported, task_id: str, body: Body) -> Body:
+    """``body``, its attachments' files copied beside this board; a file that is not there, or left out, keeps its place
+    in the row, and is named."""
     if not isinstance(body, ImportRows) or not body.task_attachments:
         return body
     rows = []
@@ -215,12 +224,15 @@ def _with_files(paths: BoardPaths, task_id: str, body: Body, done: Imported) -> 
         path = Path(row.stored_path)
         try:
             if paths.attachments.resolve() not in path.resolve().parents:
-                stored = attachments.store(paths, task_id, path, row.filename)
+                with kept.opened(task_id, row.stored_path) as original:
+                    stored = attachments.keep(paths, task_id, original, path, row.filename)
                 row = msgspec.structs.replace(row, stored_path=str(stored.path))
                 done.files["copied"].append(str(stored.path))
             elif not path.is_file():
                 done.files["missing"].append(str(path))
-        except (AttachmentTooLarge, StorageError):
+        except LeftOut as left:
+            done.left_out[str(path)] = left.why
+        except (AttachmentTooLarge, StorageError, OSError):
             done.files["missing"].append(str(path))
         rows.append(row)
     return msgspec.structs.replace(body, task_attachments=tuple(rows))

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from kanban_shards.cli import text
-from kanban_shards.errors import CannotOpen, KanbanError, OutputLost, Refused, StorageError
+from kanban_shards.errors import CannotOpen, KanbanError, OutputLost, Refused, cannot_write
 
 # In characters: longer than the first sentence of any verb's help.
 SENTENCE = 400
@@ -103,8 +103,7 @@ class Group(click.Group):
                 ctx.exit(OutputLost.exit_code)
             if error.filename is None:  # the output's
                 raise
-            problem = (error.strerror or str(error)).lower()
-            _fail(ctx, StorageError(path=os.fsdecode(error.filename), problem=problem))
+            _fail(ctx, cannot_write(os.fsdecode(error.filename), error))
         except UnicodeEncodeError as error:
             _fail(ctx, OutputLost(problem=f"it takes {error.encoding} only; set PYTHONIOENCODING=utf-8"))
 

@@ -21,6 +21,7 @@ from kanban_shards.errors import (
     FileSizeLimit,
     Forked,
     KanbanError,
+    MountedReadOnly,
     StorageError,
     TooManyFiles,
 )
@@ -78,7 +79,8 @@ def explanation(path: Path, error: sqlite3.Error, written: Path | None = None, w
     if primary == sqlite3.SQLITE_CANTOPEN and descriptors_left() < FILES_OF_A_DATABASE:
         return TooManyFiles(path=path)
     if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-        return CannotOpen(path=path, problem=str(error))
+        is_mounted_so = _is_mounted_read_only(written or path)
+        return (MountedReadOnly if is_mounted_so else CannotOpen)(path=written or path, problem=str(error))
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return FileBusy(path=path, lock=path, waited_s=waited_ms / 1000)
     return StorageError(path=path, problem=str(error))
@@ -93,6 +95,13 @@ def _size_limit(path: Path, code: int | None) -> int | None:
         with suppress(OSError):
             return limit_bytes if os.stat(f"{path}-shm").st_size + _SHM_STEP_BYTES > limit_bytes else None
     return limit_bytes if code in _NOT_WRITTEN else None
+
+
+def _is_mounted_read_only(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def is_hot_journal(error: BaseException | None) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from kanban_shards.errors import NotAFolder, StorageError
+from kanban_shards.errors import NotAFolder, StorageError, cannot_write
 from kanban_shards.storage.filesystems import (
     FOR_ALL,
     FOR_ITS_USER,
@@ -253,7 +253,7 @@ def write_whole(path: Path, text: str, *, for_all: bool = False) -> None:
             mode = FOR_ALL if for_all else folder.mode_for(GROUP_READS)
             folder.write_whole(path.name, text.encode(errors="surrogateescape"), mode)
     except OSError as error:
-        raise StorageError(path=path, problem=f"it cannot be written: {error.strerror}") from error
+        raise cannot_write(path, error, "it cannot be written") from error
 
 
 def free_name(name: str) -> str:

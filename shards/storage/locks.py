@@ -254,8 +254,10 @@ def descriptors_left() -> int:
 def _open(path: Path) -> int:
     try:
         return _open_as_it_lies(path, os.O_RDWR)
-    except PermissionError:
-        return _open_as_it_lies(path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return _open_as_it_lies(path, os.O_RDONLY)  # which takes the lock as well
 
 
 def _open_as_it_lies(path: Path, access: int) -> int:

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
 
 from kanban_shards.errors import (
     BoardLost,
@@ -39,7 +41,7 @@ from kanban_shards.errors import (
     StrangeSchema,
     cannot_open,
 )
-from kanban_shards.storage import connections, journals, owners
+from kanban_shards.storage import connections, journals, owners, unwritable
 from kanban_shards.storage.files import (
     SIDECARS,
     beside,
@@ -151,12 +153,45 @@ def open_reader(
                 raise _missing(path, role)
         except BaseException as error:
             connection.close()
+            if role.journal == "wal" and unwritable.needs_copy(path, error):
+                return _open_copy(path, role)
             if role.journal == "wal" and connections.is_hot_journal(error):
                 journals.check(path)
                 if path.stat().st_size > LARGEST_IN_THE_MAKING_BYTES:
                     raise _with_a_journal(path, role) from error
                 raise _missing(path, role) from error  # its making was cut short
             raise
+    return connection
+
+
+class CopyConnection(sqlite3.Connection):
+    """A connection to a private copy, made where nothing can be written beside the original (``unwritable``)."""
+
+    stamps: unwritable.Stamps = ()
+
+    def is_of(self, path: Path) -> bool:
+        """Whether the file at ``path`` is still what was copied."""
+        return self.stamps == unwritable.stamps(path)
+
+
+def _open_copy(path: Path, role: Role) -> sqlite3.Connection:
+    """A copy of ``path``, open for reading, that has no name any more. Raises what ``open_reader`` does, and what
+    forbids to make files in SCRATCH."""
+    try:
+        with TemporaryDirectory(prefix="kanban-read-", dir=SCRATCH) as folder:
+            stamps = unwritable.copy(path, Path(folder))
+            connection = cast(CopyConnection, _connect(Path(folder) / path.name, "rw", factory=CopyConnection))
+            try:
+                connection.execute("PRAGMA journal_mode=delete")  # brings the WAL in: what is open needs no name
+                connection.execute("PRAGMA query_only=ON")
+                if _check_identity(connection, path, role) == 0:
+                    raise _missing(path, role)
+            except BaseException:
+                connection.close()
+                raise
+    except OSError as error:
+        raise cannot_open(SCRATCH, error) from error
+    connection.stamps = stamps
     return connection
 
 
@@ -398,7 +433,7 @@ def _connect(
     factory: type[sqlite3.Connection] = sqlite3.Connection,
 ) -> sqlite3.Connection:
     """Open ``path``, which is to be a file of ``role``, if of any; ``mode``: SQLite's, of which only ``ro`` never rolls
-    back what a journal says."""
+    back what a journal says. ``factory``: the class of the connection."""
     if mode != "ro":
         check_journal(path, role)
     connection = sqlite3.connect(

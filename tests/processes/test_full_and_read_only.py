@@ -80,7 +80,7 @@ def test_a_full_disk(disk, home: str) -> None:
 def test_a_read_only_folder(disk, home: str) -> None:
     """It is said once; when it may be written, the daemon serves."""
     daemon, within = disk("ro")
-    assert "read-only file system" in daemon.stderr.readline()
+    assert "is mounted read-only here" in daemon.stderr.readline()
     remounted = within("mount", "-o", "remount,rw", home)
     assert remounted.returncode == 0, remounted
     _line_with(daemon, "merges the shards")

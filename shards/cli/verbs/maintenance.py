@@ -14,7 +14,7 @@ from kanban_shards.board import Board
 from kanban_shards.cli import text
 from kanban_shards.cli.params import DAYS
 from kanban_shards.cli.session import Session, answer, json_option, table
-from kanban_shards.errors import BoardMissing, NoLog, StorageError
+from kanban_shards.errors import BoardMissing, NoLog, StorageError, cannot_write
 from kanban_shards.gateway import Gateway
 from kanban_shards.paths import BoardPaths, check_task_id, root_folder
 from kanban_shards.records import STATUSES
@@ -130,7 +130,7 @@ def gc(session: Session, event_retention_days: int, log_retention_days: int, as_
         logs = _remove_logs(gateway.paths, now_s - log_retention_days * DAY_S)
         workspaces = _remove_workspaces(gateway.paths, gateway.board)
     except OSError as error:
-        raise StorageError(path=error.filename, problem=f"it cannot be removed: {error.strerror}") from error
+        raise cannot_write(error.filename, error, "it cannot be removed") from error
     removed = {"workspaces": workspaces, "events": events, "logs": logs}
     said = ", ".join(wording.many(count, what.removesuffix("s")) for what, count in removed.items())
     answer(as_json, {"ok": True, **removed}, f"Removed {said}")

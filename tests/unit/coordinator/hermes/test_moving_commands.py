@@ -200,3 +200,61 @@ def test_nothing_is_exported_of_a_board_that_is_not_there(tmp_path: Path, kanban
     failed(kanban_merge("export", tmp_path / "out.db", home=tmp_path / "none"), 3)
     assert not (tmp_path / "none").exists()
     assert not (tmp_path / "out.db").exists()
+
+
+def _attached(home: Path, *named: Path) -> None:
+    rows = [
+        {"id": number, "task_id": TASK["id"], "filename": path.name, "stored_path": str(path), "created_at": 1}
+        for number, path in enumerate(named, 1)
+    ]
+    write_legacy(home / "kanban.db", {"tasks": [TASK], "task_attachments": rows})
+
+
+def test_a_row_that_names_a_secret_brings_nothing(tmp_path: Path, kanban_merge) -> None:
+    """Neither by its path, nor by one that leads out of the folder, nor through a link to a file or to a folder."""
+    home, new = tmp_path / "hermes", tmp_path / "new"
+    own = home / "kanban" / "attachments"
+    (own / TASK["id"]).mkdir(parents=True)
+    (tmp_path / "private").mkdir()
+    secret = tmp_path / "private" / "key"
+    secret.write_text("the secret")
+    (own / TASK["id"] / "linked").symlink_to(secret)
+    (own / "t_0000000f").symlink_to(secret.parent)
+    named = [
+        secret,
+        own / ".." / ".." / ".." / "private" / "key",
+        own / TASK["id"] / "linked",
+        own / "t_0000000f" / "key",
+    ]
+    _attached(home, *named)
+    ended = kanban_merge("import", home / "kanban.db", "--json", home=new)
+    told = json.loads(ended.stdout)
+    assert ended.returncode == 6
+    assert {*told["files_left_out"]} == {str(path) for path in named} and told["files"]["copied"] == []
+    assert "is a link" in told["files_left_out"][str(named[3])]
+    assert not [file for file in new.rglob("*") if file.is_file() and b"the secret" in file.read_bytes()]
+    said = kanban_merge("import", home / "kanban.db", home=tmp_path / "another").stdout
+    assert f"{secret}: it lies outside of {own}; `--attachments {secret.parent}` allows its folder" in said
+
+
+def test_a_folder_that_is_named_is_allowed(tmp_path: Path, kanban_merge) -> None:
+    home, elsewhere = tmp_path / "hermes", tmp_path / "elsewhere"
+    home.mkdir()
+    (elsewhere / "deep").mkdir(parents=True)
+    (elsewhere / "deep" / "plan.md").write_text("a plan")
+    _attached(home, elsewhere / "deep" / "plan.md")
+    ended = kanban_merge("import", home / "kanban.db", "--attachments", elsewhere, "--json", home=tmp_path / "new")
+    (copied,) = json.loads(ended.stdout)["files"]["copied"]
+    assert (ended.returncode, Path(copied).read_text()) == (0, "a plan")
+
+
+def test_a_home_that_was_moved_has_its_files(tmp_path: Path, kanban_merge) -> None:
+    """The rows say where they lay; the files moved along with the home."""
+    home = tmp_path / "moved"
+    own = home / "kanban" / "attachments" / TASK["id"]
+    own.mkdir(parents=True)
+    (own / "plan.md").write_text("a plan")
+    _attached(home, Path("/formerly/.hermes/kanban/attachments") / TASK["id"] / "plan.md")
+    ended = kanban_merge("import", home / "kanban.db", "--json", home=tmp_path / "new")
+    (copied,) = json.loads(ended.stdout)["files"]["copied"]
+    assert (ended.returncode, Path(copied).read_text()) == (0, "a plan")
