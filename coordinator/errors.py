@@ -20,6 +20,49 @@ from kanban_shards.errors import (
 # --- 1: refused, or not possible as things stand ---------------------------------------------------------------
 
 
+class NoHermes(KanbanError):
+    template = (
+        "There is no `hermes` on the PATH, and none where its installers put it; name the interpreter of its "
+        "environment with --python."
+    )
+
+
+class NoHermesThere(KanbanError):
+    template = (
+        "No hermes-agent is installed for {python}; name the interpreter of its environment with --python: "
+        "`head -3 $(which hermes)` shows it."
+    )
+    python: Path
+
+
+class OldPython(KanbanError):
+    template = "{python} is older than Python 3.11, which kanban-shards needs; install Hermes in a newer one."
+    python: Path
+
+
+class NotInstalledThere(KanbanError):
+    template = (
+        "kanban-shards is not installed where Hermes is ({site}); run `{command}`, then repeat this. "
+        "Nothing was changed."
+    )
+    site: Path
+    command: str
+
+
+class HermesRuns(KanbanError):
+    template = (
+        "Hermes runs in {processes}; stop it (`hermes gateway stop` for each profile, and the dashboard), then repeat "
+        "the command. Nothing was changed."
+    )
+    processes: str
+
+
+class BridgeFails(KanbanError):
+    template = "Hermes cannot be bridged in {python}: {problem} Nothing was changed."
+    python: Path
+    problem: str
+
+
 class NoService(KanbanError):
     template = "There is no service {name} (looked for {path}); `kanban-merge service install` makes one."
     name: str
@@ -112,6 +155,14 @@ class OthersThere(StorageError):
     )
     folder: Path | str
     names: str
+
+
+class CannotBridge(StorageError):
+    template = (
+        "The files by which Hermes loads kanban-shards cannot be changed in {path}: {problem}. Run this as whoever "
+        "owns that environment; where nobody may write it, install hermes-agent and kanban-shards in a virtual "
+        "environment, and name that with --python."
+    )
 
 
 class NotAdopted(StorageError):

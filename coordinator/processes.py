@@ -12,6 +12,9 @@ from kanban_shards.paths import printable_name
 from kanban_shards.storage import files
 
 _FLAGS = re.compile(r"^flags:\s*([0-7]+)$", re.MULTILINE)
+_BOOTED = re.compile(r"^btime (\d+)$", re.MULTILINE)
+# Of a process's ``stat``: which word behind its name is the time of its beginning.
+_STARTED = 19
 _NUMBERS = re.compile(r"^NSpid:.*\s(\d+)$", re.MULTILINE)
 
 
@@ -64,6 +67,23 @@ def holders_of(paths: Iterable[Path], processes: Path = Path("/proc")) -> list[F
 def processes_of(holders: Iterable[FileHolder]) -> list[str]:
     """The processes among ``holders`` in words, each once, however many of the files it has open."""
     return list({each.pid: str(each) for each in holders}.values())
+
+
+def words_of_all(processes: Path = Path("/proc")) -> Iterator[tuple[int, list[str]]]:
+    """Each process but this one, with the words it was started with; none where the system does not list them so."""
+    for pid in _pids(processes):
+        if words := _words(processes / str(pid)):
+            yield pid, words
+
+
+def started_s(pid: int, processes: Path = Path("/proc")) -> float | None:
+    """When the process began, to a second of the epoch; None if it ended, or the system does not tell."""
+    try:
+        ticks = int((processes / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[_STARTED])
+        (booted,) = _BOOTED.findall((processes / "stat").read_text())
+    except (OSError, IndexError, ValueError):
+        return None
+    return int(booted) + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def described(pid: int, processes: Path = Path("/proc")) -> str:
@@ -135,8 +155,12 @@ def _open_files(process: Path) -> Iterator[tuple[str, bool, bool]]:
 
 
 def _command(process: Path) -> str:
+    return printable_name(" ".join(_words(process)))[:80] or "?"
+
+
+def _words(process: Path) -> list[str]:
     try:
         words = (process / "cmdline").read_bytes().split(b"\0")
     except OSError:
-        return "?"
-    return printable_name(" ".join(word.decode(errors="replace") for word in words if word))[:80] or "?"
+        return []
+    return [word.decode(errors="replace") for word in words if word]

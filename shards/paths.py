@@ -171,9 +171,13 @@ class BoardPaths:
 
     def __str__(self) -> str:
         """Which board it is, as sentences say it: a slug alone is found in every home."""
-        root = self.folder if self.slug == DEFAULT_BOARD else self.folder.parent.parent.parent
-        is_usual = self == BoardPaths.of(root, self.slug)
-        return f"the board {self.slug} in {root}" if is_usual else f"the board in {self.folder}"
+        is_usual = self == BoardPaths.of(self.home, self.slug)
+        return f"the board {self.slug} in {self.home}" if is_usual else f"the board in {self.folder}"
+
+    @property
+    def home(self) -> Path:
+        """The home whose board this is."""
+        return self.folder if self.slug == DEFAULT_BOARD else self.folder.parent.parent.parent
 
     @cached_property
     def board(self) -> Path:

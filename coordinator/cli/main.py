@@ -25,6 +25,7 @@ VERBS = {
     "backups": "kanban_shards.coordinator.cli.backup",
     "restore": "kanban_shards.coordinator.cli.backup",
     "compact": "kanban_shards.coordinator.cli.backup",
+    "hermes": "kanban_shards.coordinator.cli.bridge",
     "import": "kanban_shards.coordinator.cli.hermes:bring",
     "adopt": "kanban_shards.coordinator.cli.hermes",
     "restore-legacy": "kanban_shards.coordinator.cli.hermes",
@@ -34,7 +35,7 @@ VERBS = {
 
 
 # Verbs that may begin in a home or a board that is not there yet; for the others, it is mistyped.
-BEGINNING = ("service", "demo", "salvage", "import", "restore")
+BEGINNING = ("service", "demo", "salvage", "import", "restore", "hermes")
 
 
 @click.group(

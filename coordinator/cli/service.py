@@ -116,8 +116,7 @@ def _chosen(ctx: click.Context, all_boards: bool, system: bool, user: str | None
     if all_boards:
         home = home_of(ctx)
         return service_of(paths, _home_of_its_user(ctx, system, user, _HOMES) or home, True, user, system)
-    home = paths.folder if paths.slug == "default" else paths.folder.parent.parent.parent
-    return service_of(paths, home, False, user, system)
+    return service_of(paths, paths.home, False, user, system)
 
 
 def _board(ctx: click.Context, system: bool, user: str | None) -> BoardPaths:

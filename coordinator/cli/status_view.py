@@ -58,6 +58,7 @@ def value_of(health: Health) -> dict[str, Any]:
             }
             for shard in health.shards
         ],
+        "hermes": [each.as_dict() for each in health.bridges],
         "problems": [vars(problem) for problem in problems(health)],
     }
 
@@ -196,7 +197,9 @@ def _lines(health: Health) -> list[tuple[str, str]]:
         ("ledger", ledger),
         ("coordinator", wording.printable(str(health.coordinator or nobody))),
         ("open runs", str(health.open_runs)),
-    ]
+        *(("hermes", wording.printable(f"{each.version} in {each.environment.prefix}, {each.state}"))
+          for each in health.bridges),
+    ]  # fmt: skip
 
 
 def _cells(shard: ShardHealth) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from kanban_shards.coordinator.health import problems
 from kanban_shards.coordinator.health.checks import files, machine
 from kanban_shards.coordinator.health.checks.workbench import NoAnswer
 from kanban_shards.coordinator.health.read import read_health, read_sizes, read_undelivered
+from kanban_shards.coordinator.hermes.bridges import bridges
 from kanban_shards.errors import BoardLost, BoardMissing, CannotOpen, HistoryLost, KanbanError
 from kanban_shards.health import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.paths import BoardPaths
@@ -43,6 +44,7 @@ def board(paths: BoardPaths) -> Iterator[Finding]:
         yield from problems.findings(health)
         return
     yield from files.each_by_itself(paths)
+    yield from problems.of_bridges(bridges(paths.home))
 
 
 def deliveries(paths: BoardPaths) -> Iterator[Finding]:

@@ -5,12 +5,13 @@ Each function judges one thing about a Health and gives at least one finding, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from kanban_shards import wording
 from kanban_shards.coordinator.errors import LedgerBehind
 from kanban_shards.coordinator.filelocks import who_has_flock
 from kanban_shards.coordinator.health.read import ELSEWHERE, GONE, STOPPED, UNCHECKED, Health, ShardHealth
+from kanban_shards.coordinator.hermes.bridges import Bridge
 from kanban_shards.coordinator.merge.collector import BUSY, LOST_SHARD, MISSING, QUARANTINED
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, STRANGER
 from kanban_shards.errors import NotAFile
@@ -158,6 +159,24 @@ def clock(health: Health) -> Iterator[Finding]:
         )
 
 
+def hermes(health: Health) -> Iterator[Finding]:
+    """Whether each Hermes that opens the home works on the board."""
+    yield from of_bridges(health.bridges)
+
+
+def of_bridges(found: Iterable[Bridge]) -> Iterator[Finding]:
+    """The same, of a home whose board cannot be read, too."""
+    is_one = False
+    for each in found:
+        is_one = True
+        if each.problem:
+            yield Finding("hermes", FAULT, each.problem)
+        else:
+            yield Finding("hermes", OK, f"{each} works on this board.")
+    if not is_one:
+        yield Finding("hermes", OK, "No Hermes is known to open this home.")
+
+
 CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
     coordinator,
     ledger,
@@ -166,6 +185,7 @@ CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
     runs,
     refusals,
     clock,
+    hermes,
 )
 
 

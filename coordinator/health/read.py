@@ -18,6 +18,7 @@ from pathlib import Path
 
 from kanban_shards.board import Board
 from kanban_shards.coordinator.health.strangers import Stranger, strangers
+from kanban_shards.coordinator.hermes.bridges import Bridge, bridges
 from kanban_shards.coordinator.merge.collector import MISSING, QUARANTINED, Collected, Skipped, look
 from kanban_shards.coordinator.merge.coordinator_lock import STRANGER, Holder, holder, is_stopped
 from kanban_shards.coordinator.merge.shard_reader import heartbeat_ms
@@ -115,6 +116,7 @@ class Health:
     ``ledger_head``: None if there is no ledger, or none that can be read; then ``ledger_trouble`` says why.
     ``newest_ms``: the time of its last entry. ``coordinator_state``: WORKING, STOPPED, GONE, STRANGER or ELSEWHERE (on
     another host), None if there is no coordinator; ``coordinator_unknown``: why it cannot be told who holds the lock.
+    ``bridges``: the Hermes that open the home.
     ``refused``: how many changes were refused in LATELY_S, by reason. ``strangers``: who hinders the coordinator.
     """
 
@@ -133,6 +135,7 @@ class Health:
     shards: list[ShardHealth]
     refused: dict[str, int]
     strangers: list[Stranger] = field(default_factory=list)
+    bridges: list[Bridge] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,7 @@ def read_health(paths: BoardPaths) -> Health:
         shards=_shards(paths, watermarks, collected, peeks, ledger.rates, last_refusals, now_ms),
         refused=dict(Counter(row["reason"] for row in refused)),
         strangers=strangers(paths, held_by.pid if held_by is not None and held_by.shares_pids() else None),
+        bridges=bridges(paths.home),
     )
 
 

@@ -103,6 +103,33 @@ def is_legacy(path: Path) -> bool:
     return bool(application_id != sqlite.BOARD.application_id)
 
 
+def is_half_adopted(paths: BoardPaths) -> bool:
+    """Whether an ``adopt`` was killed here, and Hermes's board is still in place."""
+    if not paths.board.exists() or is_ours(paths.board):
+        return False
+    legacy = _last_legacy(paths)
+    if legacy is not None and files.identity(legacy) == files.identity(paths.board):
+        return True
+    return os.path.lexists(paths.folder / BUILDING)
+
+
+def is_half_restored(paths: BoardPaths) -> bool:
+    """Whether a ``restore_legacy`` was killed here, and Hermes's board is in place again."""
+    return paths.board.exists() and not is_ours(paths.board) and bool(_ours(paths)) and _was_put_back(paths)
+
+
+def clear_unfinished(paths: BoardPaths, *, trust_closed: bool = False) -> None:
+    """Leave Hermes's board as it is in place, and set aside what a killed attempt left beside it.
+
+    Raises what ``restore_legacy`` does.
+    """
+    with _explained(paths):
+        if _ours(paths):
+            _restore(paths, False, trust_closed)
+        with locks.holding(paths, COMMAND):
+            _remove_building(paths)
+
+
 @contextmanager
 def _explained(paths: BoardPaths) -> Iterator[None]:
     """Files that cannot be named or moved, as a sentence."""
@@ -124,7 +151,7 @@ def _require(paths: BoardPaths) -> None:
 def _adopt(paths: BoardPaths, trust_closed: bool, progress: ProgressCallback) -> Adopted:
     building = BoardPaths(paths.folder / BUILDING, paths.slug)
     with locks.holding(paths, COMMAND) as lock:
-        if _is_ours(paths.board):
+        if is_ours(paths.board):
             with suppress(OSError):  # of an attempt that was killed when all was done
                 _remove_building(paths)
             raise NotLegacy(path=paths.board, problem="it is a board of this program already")
@@ -144,7 +171,9 @@ def _adopt(paths: BoardPaths, trust_closed: bool, progress: ProgressCallback) ->
     return Adopted(done, legacy, limits)
 
 
-def _is_ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
+    """Whether the board is one of this program, and not for ``adopt`` to read. Raises the StorageErrors of one that
+    cannot be read, and that is none of Hermes's either."""
     try:
         return not is_legacy(path)
     except Damaged:  # a board of Hermes's so damaged that it is for salvage to read

@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -28,7 +27,9 @@ def bridge(module: ModuleType) -> str:
         from kanban_shards.hermes import versions
 
         version = versions.check(module)
-        import_module("kanban_shards.hermes.patch").patch(module)
+        from kanban_shards.hermes.patch import patch  # what it rests on is right
+
+        patch(module)
     except BaseException as error:
         stop(_sentence(error))
     _log.info("Hermes %s works on the boards of kanban-shards", version)

@@ -10,13 +10,16 @@ or from the source, without importing it.
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING
 
 from kanban_shards.errors import HermesDiffers, HermesNotKnown
+
+if TYPE_CHECKING:
+    import ast
 
 # What is called differently in a release is below.
 SIGNATURES: Mapping[str, str] = {
@@ -162,12 +165,17 @@ def check_source(version: str, source: str, place: str) -> None:
 
 def check_signatures(version: str, found: Mapping[str, str], place: str) -> None:
     """Hold the signatures that were ``found`` against those of the version. Raises HermesNotKnown, HermesDiffers."""
+    wanted = {**SIGNATURES, **differences_of(version, place)}
+    if differing := sorted(name for name, signature in wanted.items() if found.get(name) != signature):
+        raise HermesDiffers(version=version, names=", ".join(differing), place=place)
+
+
+def differences_of(version: str, place: str) -> Mapping[str, str | None]:
+    """What is different in this version. Raises HermesNotKnown for one that nobody looked at."""
     minor = _MINOR.match(version)
     if minor is None or minor[1] not in DIFFERENCES:
         raise HermesNotKnown(version=version, known=RANGE, place=place)
-    wanted = {**SIGNATURES, **DIFFERENCES[minor[1]]}
-    if differing := sorted(name for name, signature in wanted.items() if found.get(name) != signature):
-        raise HermesDiffers(version=version, names=", ".join(differing), place=place)
+    return DIFFERENCES[minor[1]]
 
 
 def version_in(source: str) -> str:
@@ -196,6 +204,8 @@ def _of_function(function: FunctionType) -> str:
 
 
 def _of_source(source: str) -> Iterator[tuple[str, str]]:
+    import ast  # what a Hermes that is loaded need not load
+
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef):
             yield node.name, _of_arguments(node.args)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kanban_shards.hermes.versions import DIFFERENCES, SIGNATURES
 
-CONTEXT_MANAGERS = ("connect_closing", "write_txn")
+CONTEXT_MANAGERS = ("write_txn",)
 
 
 def source_of(minor: str, **other: str | None) -> str:
