@@ -26,6 +26,12 @@ def hermes_environment(hermes_folder: Path) -> Path:
     return _made(environments.plain, hermes_folder)
 
 
+@pytest.fixture(scope="session")
+def bridged_environment(hermes_folder: Path) -> Path:
+    """The folder of one with the same release, and with this project installed and switched on in it."""
+    return _made(environments.bridged, hermes_folder)
+
+
 def _made(make: Callable[[Path], Path], folder: Path) -> Path:
     try:
         return make(folder)

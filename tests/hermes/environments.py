@@ -7,9 +7,12 @@ imported here but what Python brings, so that any interpreter can do it.
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +20,8 @@ from pathlib import Path
 RELEASE = "hermes-agent==0.19.0"
 # Where the environments are, or are to be made; without it, a cache of pytest's.
 FOLDER = "KANBAN_HERMES"
+ROOT = Path(__file__).parents[2]
+PACKAGED = ("shards", "coordinator", "migrations", "pyproject.toml", "README.md", "LICENSE")
 NO_INDEX = ("No matching distribution", "Could not find a version", "Max retries exceeded", "ConnectionError")
 
 
@@ -36,6 +41,23 @@ def plain(folder: Path) -> Path:
         _install(environment, RELEASE)
 
     return _made_once(folder / "plain", RELEASE, make)
+
+
+def bridged(folder: Path) -> Path:
+    """The environment of RELEASE with this project installed and switched on in it; made unless it is there, and as
+    new as the source is. Raises NotInstalled."""
+    released = plain(folder)
+
+    def make(environment: Path) -> None:
+        _copy(released, environment)
+        with tempfile.TemporaryDirectory(prefix="kanban-wheel-") as scratch:
+            _install(environment, str(_wheel(Path(scratch))))
+        (purelib,) = environment.glob("lib/python*/site-packages")
+        (purelib / "kanban-shards-hermes.pth").write_text(
+            "import kanban_shards.hermes.startup; kanban_shards.hermes.startup.start()\n"
+        )
+
+    return _made_once(folder / "bridged", f"{RELEASE} {_digest()}", make)
 
 
 def _made_once(environment: Path, content: str, make: Callable[[Path], None]) -> Path:
@@ -63,6 +85,49 @@ def _install(environment: Path, requirement: str) -> None:
     done = subprocess.run([*pip, "--retries", "1", requirement], capture_output=True, text=True)
     if done.returncode:
         raise NotInstalled(requirement, done.stderr)
+
+
+def _copy(environment: Path, copy: Path) -> None:
+    """The same environment at another place: its files are shared, and its commands name the other interpreter. pip
+    replaces files and never writes into one, so what is installed in one of them is not seen in the other."""
+    shutil.copytree(environment, copy, symlinks=True, copy_function=_link)
+    for command in (copy / "bin").iterdir():
+        if command.is_symlink() or command.is_dir():
+            continue
+        text = command.read_bytes()
+        command.unlink()
+        command.write_bytes(text.replace(os.fsencode(environment), os.fsencode(copy)))
+        command.chmod(0o755)
+
+
+def _link(source: str, target: str) -> None:
+    os.link(source, target, follow_symlinks=False)
+
+
+def _wheel(scratch: Path) -> Path:
+    """This project's wheel, built of a copy of the tree, so that nothing is left in it."""
+    tree = scratch / "tree"
+    tree.mkdir()
+    for name in PACKAGED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, tree)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps"]
+    subprocess.run([*pip, "--no-build-isolation", "--wheel-dir", scratch, tree], check=True)
+    (wheel,) = scratch.glob("*.whl")
+    return wheel
+
+
+def _digest() -> str:
+    """What changes with each change of what the wheel holds."""
+    seen = hashlib.sha256()
+    for name in PACKAGED:
+        path = ROOT / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            seen.update(f"{file.relative_to(ROOT)}\n".encode())
+            seen.update(file.read_bytes())
+    return seen.hexdigest()
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ def main() -> None:
             answer = _call(lambda argv: kanban.kanban_command(parser.parse_args(["kanban", *argv])), told)
         elif "wait" in told:
             answer = _wait()
+        elif "routes" in told:
+            answer = _routes()
         else:
             answer = list(_verbs(verbs, [[]]))
         _say(answers, answer)
@@ -54,7 +56,8 @@ def _call(hermes: Callable[[list[str]], int], told: dict[str, Any]) -> dict[str,
         os.dup2(out.fileno(), 1)
         os.dup2(err.fileno(), 2)
         if told.get("interrupt_after_s"):
-            signal.signal(signal.SIGALRM, signal.default_int_handler)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
             signal.setitimer(signal.ITIMER_REAL, told["interrupt_after_s"])
         try:
             code = _code_of(hermes, told["argv"])
@@ -80,6 +83,13 @@ def _code_of(hermes: Callable[[list[str]], int], argv: list[str]) -> int:
     except BaseException:  # as the interpreter shows it
         traceback.print_exc()
         return 1
+
+
+def _routes() -> list[str]:
+    """The methods and paths that the dashboard's plugin answers."""
+    from plugins.kanban.dashboard import plugin_api
+
+    return [f"{method} {route.path}" for route in plugin_api.router.routes for method in getattr(route, "methods", ())]
 
 
 def _wait() -> None:

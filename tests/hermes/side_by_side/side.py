@@ -67,6 +67,10 @@ class Side:
         each in its spellings."""
         return self._ask({"verbs": True})
 
+    def routes(self) -> list[str]:
+        """Method and path of each call that the dashboard's page may make."""
+        return self._ask({"routes": True})
+
     def close(self) -> None:
         """End the process."""
         self._process.communicate(timeout=30)

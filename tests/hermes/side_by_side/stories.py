@@ -501,6 +501,8 @@ STORIES = (
         claim $a
         complete $a
         archive $a
+        tick
+        tick
         gc
         gc --event-retention-days 0 --log-retention-days 0
         show $a --json
@@ -528,6 +530,8 @@ STORIES = (
         complete $a --summary "$longer" --result "$longer"
         list
         context $a
+        b = create "A file of its own" --body "$mebibyte"
+        show $b
         """,
     ),
 )
