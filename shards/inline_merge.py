@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from kanban_shards.board import Board
+from kanban_shards.errors import BoardMissing, CoordinatorRunning
 from kanban_shards.health import Finding, Standing
 from kanban_shards.past import History
 from kanban_shards.paths import BoardPaths
@@ -27,11 +29,26 @@ def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
 
 
 def make_files(paths: BoardPaths) -> None:
-    """Make the files of the board, if they are not there. Raises CoordinatorRunning, StorageError."""
+    """Make the files of the board, if they are not there, however many processes do so at once. Raises
+    CoordinatorRunning while a coordinator that stays has made none yet, StorageError."""
     from kanban_shards.coordinator.merge.coordinator import Coordinator
 
-    with holding_coordinator_lock(paths) as lock, Coordinator(paths, lock):
-        pass
+    if _is_there(paths):
+        return
+    try:
+        with holding_coordinator_lock(paths) as lock, Coordinator(paths, lock):
+            pass
+    except CoordinatorRunning:  # which makes what is missing when it begins
+        if not _is_there(paths):
+            raise
+
+
+def _is_there(paths: BoardPaths) -> bool:
+    try:
+        with Board(paths) as board, board.reading():
+            return paths.ledger.exists()
+    except BoardMissing:
+        return False
 
 
 @contextmanager

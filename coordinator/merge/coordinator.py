@@ -7,6 +7,7 @@ does not hold is still in its shard.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,7 +24,13 @@ from kanban_shards.coordinator.merge.clock import Clock
 from kanban_shards.coordinator.merge.collector import Collector, Skipped
 from kanban_shards.coordinator.merge.coordinator_lock import lost_place
 from kanban_shards.coordinator.merge.expiry import AT_ONCE, due, expired, own_changes
-from kanban_shards.coordinator.merge.replay import ProgressCallback, catch_up, make_board, replay
+from kanban_shards.coordinator.merge.replay import (
+    ProgressCallback,
+    catch_up,
+    make_board,
+    make_first_board,
+    replay,
+)
 from kanban_shards.coordinator.merge.rounds import Rounds
 from kanban_shards.coordinator.merge.shard_reader import LEAST_SHARE, Quarantine, base_of, locked_shard
 from kanban_shards.coordinator.rules.decide import Decision
@@ -206,13 +213,16 @@ class Coordinator:
 
 
 def _make_board_if_lost(paths: BoardPaths, lock: FileLock, progress: ProgressCallback) -> bool:
-    """Make a board that is missing from its ledger; returns whether that was done. Raises HistoryLost where neither is
-    there, and something says that both were."""
+    """Make a board that is missing from its ledger; returns whether that was done. Where neither is there, an empty one
+    is made, whole before it has its name: whoever reads it with another tool never meets half a schema. Raises
+    HistoryLost where something says that both were there."""
     if not files.is_empty(paths.board):
         return False
     if files.is_empty(paths.ledger):
         if _was_compacted(paths):
             raise HistoryLost(path=paths.board, has_snapshot=paths.snapshot.exists())
+        if not os.path.lexists(paths.board):
+            make_first_board(paths, lock)
         return False
     make_board(paths, lock, progress)
     return True

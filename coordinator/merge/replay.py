@@ -90,6 +90,17 @@ def replayed(
         yield scratch, entries
 
 
+def make_first_board(paths: BoardPaths, lock: FileLock) -> None:
+    """Make the board of which there is no ledger yet, and put it in place when it is whole, as ``make_board`` does."""
+    making = _being_made(paths)
+    try:
+        files.discard(making)
+        sqlite.open_writer(making, sqlite.BOARD, lock).close()
+        files.put_in_place(making, paths.board, lock)
+    finally:
+        files.discard(making)
+
+
 def make_board(paths: BoardPaths, lock: FileLock, progress: ProgressCallback = lambda done, total: None) -> Path | None:
     """Make the board from its ledger, and put it in place when it is whole: readers see the former file, or none, until
     then. ``lock``: the coordinator's, held.
@@ -97,7 +108,7 @@ def make_board(paths: BoardPaths, lock: FileLock, progress: ProgressCallback = l
     Returns where the former file lies now, if there was one. Raises FileMissing and Damaged of the ledger or of the
     snapshot that it begins with, DiskFull.
     """
-    making = paths.board.with_name(paths.board.name + ".making")
+    making = _being_made(paths)
     try:
         with (
             closing(FileLedger(paths.ledger)) as ledger,
@@ -109,3 +120,7 @@ def make_board(paths: BoardPaths, lock: FileLock, progress: ProgressCallback = l
         return files.put_in_place(making, paths.board, lock)
     finally:
         files.discard(making)
+
+
+def _being_made(paths: BoardPaths) -> Path:
+    return paths.board.with_name(paths.board.name + ".making")
