@@ -86,7 +86,9 @@ class SpecifyFields(TypedDict, total=False):
 
 
 class PlannedTask(TypedDict):
-    """One task of a plan. ``parents``: which of its siblings it waits for, by their place in the plan, from 0."""
+    """One task of a plan. ``parents``: which of its siblings it waits for, by their place in the plan, from 0.
+    ``tenant``, ``workspace_kind``, ``workspace_path``: those of the task that is planned, where they are not said, but
+    no path of a workspace of another kind. ``created_by``: who is shown as its maker."""
 
     title: str
     body: NotRequired[str | None]
@@ -94,6 +96,10 @@ class PlannedTask(TypedDict):
     priority: NotRequired[int]
     skills: NotRequired[Sequence[str] | None]
     parents: NotRequired[Sequence[int]]
+    created_by: NotRequired[str | None]
+    tenant: NotRequired[str | None]
+    workspace_kind: NotRequired[WorkspaceKind | None]
+    workspace_path: NotRequired[str | None]
 
 
 class Limits(TypedDict, total=False):

@@ -28,6 +28,7 @@ from kanban_shards.changes.kinds import (
     Assign,
     Attach,
     Block,
+    CardCheck,
     Claim,
     ClaimNext,
     Complete,
@@ -39,11 +40,14 @@ from kanban_shards.changes.kinds import (
     Fail,
     Gc,
     Link,
+    Note,
+    NotedKind,
     Outcome,
     PlannedChild,
     Progress,
     Promote,
     Reclaim,
+    Recover,
     Release,
     Reopen,
     ReopenedStatus,
@@ -215,13 +219,30 @@ class Gateway:
         child_ids: list[str] = self._writer.ask(task, change).answer["child_ids"]
         return child_ids
 
-    def promote(self, task: str | Task, reason: str | None = None, *, force: bool = False) -> Verdict:
-        """A waiting or blocked task is ready now; with ``force``, even if its parents are not done. Raises Refused."""
-        return self._writer.ask(task, Promote(reason=reason, force=force))
+    def promote(
+        self, task: str | Task, reason: str | None = None, *, force: bool = False, actor: str | None = None
+    ) -> Verdict:
+        """A waiting or blocked task is ready now; with ``force``, even if its parents are not done. ``actor``: who is
+        shown as having done it; None for the profile. Raises Refused, UnknownTask."""
+        return self._writer.ask(task, Promote(reason=reason, force=force, actor=actor))
 
-    def reopen(self, task: str | Task, to: ReopenedStatus = "ready", reason: str | None = None) -> Verdict:
-        """Back to ``to`` (triage, todo or ready), whatever became of the task. Raises Refused, UnknownTask."""
-        return self._writer.ask(task, Reopen(to=to, reason=reason))
+    def reopen(
+        self,
+        task: str | Task,
+        to: ReopenedStatus = "ready",
+        reason: str | None = None,
+        *,
+        hold_s: int | None = None,
+    ) -> Verdict:
+        """Back to ``to`` (triage, todo, scheduled until it is unblocked, or ready), whatever became of the task.
+        ``hold_s``: in todo, where it waits for no other task, it stays for so many seconds; None makes it ready at
+        once. Raises Refused, UnknownTask."""
+        return self._writer.ask(task, Reopen(to=to, reason=reason, hold_s=hold_s))
+
+    def recover(self, task: str | Task, *, limit: int | None = None) -> Verdict:
+        """A task that the breaker blocked goes on, if by now it takes more failures than it had: as its ``max_retries``
+        says, else ``limit``, else the board's limit. What it had stays counted. Raises Refused, UnknownTask."""
+        return self._writer.ask(task, Recover(limit=limit))
 
     def archive(self, task: str | Task) -> Verdict:
         """Out of sight; what waited for it waits no longer. Raises Refused, UnknownTask."""
@@ -282,25 +303,34 @@ class Gateway:
         """Why the last ``claim_next`` gave None although tasks are ready: the limit that leaves no room, in words."""
         return self._asked_in_vain.why
 
-    def heartbeat(self, run: Run, note: str | None = None) -> None:
-        """The worker of ``run`` is alive; with a ``note``, it also says where it is. Call it as often as you like.
+    def heartbeat(self, run: Run | int, note: str | None = None, *, show: bool = False) -> None:
+        """The worker of ``run``, or of the run with that id, is alive. Call it as often as you like: it is no change,
+        and readers do not see it. With a ``note``, which says where the worker is, or with ``show``, it is one, and the
+        board shows when it came; durable on return.
 
-        Raises Refused (``late``) once the run is over, so that the worker stops.
+        Raises Refused (``late``) once the run is over, so that the worker stops, and UnknownRun.
         """
-        found = self.board.run(run.id)
+        run_id = run if isinstance(run, int) else run.id
+        found = self.board.run(run_id)
+        if found is None and isinstance(run, int):
+            raise UnknownRun(run_id=run)
         if found is None or found.ended_at is not None:
-            outcome = found.outcome if found else "not there"
-            raise Refused(reason="late", sentence=f"run {run.id} of {run.task_id} is over ({outcome})", answer={})
-        if note is not None:
-            self._writer.write(run.task_id, Progress(run_id=run.id, note=note))
+            of_task, outcome = (found.task_id, found.outcome) if found else ("a deleted task", "not there")
+            raise Refused(reason="late", sentence=f"run {run_id} of {of_task} is over ({outcome})", answer={})
+        if note is not None or show:
+            self._writer.write(found.task_id, Progress(run_id=run_id, note=note))
         now = time.monotonic()
-        if now - self._heartbeats.get(run.id, float("-inf")) >= min(HEARTBEAT_EVERY_S, found.lease_s / 3):
-            self._writer.heartbeat(run.id)
-            self._heartbeats[run.id] = now
+        if now - self._heartbeats.get(run_id, float("-inf")) >= min(HEARTBEAT_EVERY_S, found.lease_s / 3):
+            self._writer.heartbeat(run_id)
+            self._heartbeats[run_id] = now
 
-    def spawned(self, run: Run, pid: int) -> Verdict:
-        """The worker of ``run`` is started, as process ``pid``. Raises Refused."""
-        return self._writer.ask(run.task_id, Spawned(run_id=run.id, pid=pid))
+    def spawned(
+        self, run: Run, pid: int, *, workspace_path: str | None = None, branch_name: str | None = None
+    ) -> Verdict:
+        """The worker of ``run`` is started, as process ``pid``. ``workspace_path``, ``branch_name``: where it works, if
+        that was found out by starting it; None leaves the task's own. Raises Refused."""
+        change = Spawned(run_id=run.id, pid=pid, workspace_path=workspace_path, branch_name=branch_name)
+        return self._writer.ask(run.task_id, change)
 
     def complete(
         self,
@@ -310,24 +340,43 @@ class Gateway:
         summary: str | None = None,
         metadata: dict[str, Any] | None = None,
         created_cards: Sequence[str] = (),
+        card_check: CardCheck = "made",
+        artifacts: Sequence[str] = (),
     ) -> Verdict:
         """The task is done. ``work``: the run that did it, or a task's id. Raises Refused, UnknownTask.
 
         With a run, it is applied only while that run is open; what comes later is refused, and kept on the task.
         ``result``: what came of it, for people; ``summary`` and ``metadata`` (what a JSON object may be): what the
         tasks that waited for it are handed. ``created_cards``: ids of tasks that the worker made; the completion is
-        refused if one of them is not its own.
+        refused if one of them is not its own. ``card_check``: its own is what the run's profile or its claimer
+        ``made``, or also what is ``shown`` as made by the task's assignee, or waits for the task, as Hermes has it.
+        ``artifacts``: paths of files that came of it, which chats may be sent.
         """
         task, run_id = _named(work)
-        cards = tuple(created_cards)
-        change = Complete(run_id=run_id, result=result, summary=summary, metadata=metadata, created_cards=cards)
+        change = Complete(
+            run_id=run_id,
+            result=result,
+            summary=summary,
+            metadata=metadata,
+            created_cards=tuple(created_cards),
+            card_check=card_check,
+            artifacts=tuple(artifacts),
+        )
         return self._ended(self._writer.ask(task, change), run_id)
 
-    def block(self, work: Run | Task | str, reason: str | None = None, *, kind: BlockKind | None = None) -> Verdict:
+    def block(
+        self,
+        work: Run | Task | str,
+        reason: str | None = None,
+        *,
+        kind: BlockKind | None = None,
+        hold_s: int | None = None,
+    ) -> Verdict:
         """The task cannot go on. ``work`` as in ``complete``. ``reason``: why, for a person; ``kind``: the same in a
-        word. Raises Refused, UnknownTask."""
+        word. ``hold_s``: seconds that a ``dependency`` waits for a link to the task that it depends on; None makes it
+        ready at once if none is there. Raises Refused, UnknownTask."""
         task, run_id = _named(work)
-        change = Block(run_id=run_id, reason=reason, block=kind)
+        change = Block(run_id=run_id, reason=reason, block=kind, hold_s=hold_s)
         return self._ended(self._writer.ask(task, change), run_id)
 
     def review(
@@ -354,14 +403,28 @@ class Gateway:
         *,
         exit_code: int | None = None,
         cooldown_s: int | None = None,
+        limit: int | None = None,
+        counts: bool = True,
+        trips: bool = False,
     ) -> Verdict:
         """The run ended without a result; said by whoever claimed it. Raises Refused.
 
         ``outcome``: how, in a word; ``error``: the same in more. ``exit_code``: what the worker's process ended with.
-        ``cooldown_s``: after ``rate_limited``, seconds until the task is claimed again. The answer says whether it is
-        ready again or the breaker blocked it.
+        ``cooldown_s``: after ``rate_limited``, seconds until the task is claimed again. ``limit``: the breaker blocks
+        the task at so many failures in a row, unless its ``max_retries`` says otherwise; None leaves that to the board.
+        ``counts``: False for a failure that the caller counts in its own way. ``trips``: the breaker blocks it in any
+        case. The answer says whether it is ready again or blocked.
         """
-        change = Fail(run_id=run.id, outcome=outcome, error=error, exit_code=exit_code, cooldown_s=cooldown_s)
+        change = Fail(
+            run_id=run.id,
+            outcome=outcome,
+            error=error,
+            exit_code=exit_code,
+            cooldown_s=cooldown_s,
+            limit=limit,
+            counts=counts,
+            trips=trips,
+        )
         return self._ended(self._writer.ask(run.task_id, change), run.id)
 
     def reclaim(self, task: str | Task, reason: str | None = None) -> Verdict:
@@ -397,6 +460,20 @@ class Gateway:
         comment_id: int = self._writer.ask(task_id, AddComment(text=text, author=author)).answer["comment_id"]
         return comment_id
 
+    def note(
+        self,
+        task_id: str,
+        event: NotedKind,
+        facts: dict[str, Any] | None = None,
+        *,
+        run: Run | int | None = None,
+    ) -> int:
+        """Note an ``event`` about the task that decides nothing, for those who read its history; returns the change's
+        seq. Durable on return. ``facts``: the event's payload, what a JSON object may be; who wrote it is added as
+        ``by``. ``run``: which run it is about, or its id. Raises UnknownTask."""
+        run_id = run.id if isinstance(run, Run) else run
+        return self._writer.write(task_id, Note(event=event, facts=facts, about_run=run_id))
+
     def subscribe(
         self,
         task_id: str,
@@ -409,11 +486,13 @@ class Gateway:
         from_start: bool = False,
         chat_type: str | None = None,
         kinds: Sequence[str] | None = None,
+        unadopted: bool = False,
     ) -> int:
         """Tell a chat what becomes of the task from now on; returns the change's seq. Durable on return.
 
         ``platform``, ``chat_id``, ``thread_id``: the chat. ``user_id``, ``chat_type``: kept with it for the gateway.
-        ``notifier_profile``: whose gateway delivers; None for this profile's. ``from_start``: of what was before, too.
+        ``notifier_profile``: whose gateway delivers; None for this profile's. ``unadopted``: nobody's yet, and from
+        then on that of the first one that asks for deliveries. ``from_start``: of what was before, too.
         ``kinds``: of which events; None leaves it to the gateway that delivers. Raises UnknownTask.
         """
         change = Subscribe(
@@ -425,6 +504,7 @@ class Gateway:
             from_start=from_start,
             chat_type=chat_type,
             kinds=None if kinds is None else tuple(kinds),
+            unadopted=unadopted,
         )
         return self._writer.write(task_id, change)
 

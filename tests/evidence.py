@@ -54,6 +54,8 @@ class Standing:
     run_profile: str | None = None
     run_claimer: str | None = None
     due_s: int | None = None
+    # Until when it was last held in todo; a parent that finished may have ended that before.
+    held_until_s: int | None = None
     vector: dict[str, int] = field(default_factory=dict)
     applied: list[Entry] = field(default_factory=list)
 
@@ -218,6 +220,7 @@ def _follow(standings: dict[str, Standing], shown: Shown) -> None:
         task.run_id = task.run_profile = task.run_claimer = None
     if entry.change.kind in (*ENDS_RUN, "unblock", "due"):
         task.due_s = body.get("due_s") if entry.change.kind == "schedule" else None
+        task.held_until_s = shown.answer.get("due_s")
     task.settle()
     task.vector[entry.change.profile] = entry.change.seq
     task.applied.append(entry)

@@ -84,6 +84,11 @@ def single_owner(evidence: Evidence) -> None:
         _one_holder(holders, task_id, task)
     columns = ("creator", "owner", "epoch", "run_profile", "run_claimer", "due_s")
     found = {row["task_id"]: {name: row[name] for name in columns} for row in evidence.rows("merge_tasks")}
+    for row in evidence.rows("tasks"):
+        if row["status"] == "todo" and row["id"] in found and row["id"] in standings:
+            held = found[row["id"]].pop("due_s")
+            found[row["id"]]["due_s"] = None
+            assert held in (None, standings[row["id"]].held_until_s), f"{row['id']} is held until {held}"
     derived = {task_id: {name: getattr(task, name) for name in columns} for task_id, task in standings.items()}
     wrong = {task_id for task_id in found.keys() | derived.keys() if found.get(task_id) != derived.get(task_id)}
     assert not wrong, "; ".join(f"{each}: on the board {found.get(each)}, by the ledger {derived.get(each)}"
@@ -278,7 +283,8 @@ def nothing_overwritten(evidence: Evidence, known: Mapping[Dot, Known] | None = 
         if task is None or not shown.applied or not shown.is_deciding or entry.change.kind == "claim_next":
             continue
         if entry.change.kind == "due":
-            assert shown.body["due_s"] == task.due_s, f"{shown}: applied, and the task waits for {task.due_s}"
+            times = (task.due_s, task.held_until_s)
+            assert shown.body["due_s"] in times, f"{shown}: applied, and the task waits for {times}"
         elif shown.body.get("run_id") is not None:
             assert shown.body["run_id"] == task.run_id, f"{shown}: applied, and its run was over"
             authors = (task.run_profile, task.run_claimer, COORDINATOR)
@@ -299,7 +305,7 @@ def _had_seen(shown: Shown, task: Standing, knew: Known | None) -> None:
 
 def promotion(evidence: Evidence) -> None:
     """A task is ready only when all its parents are terminal, or when it was forced; it waits only for parents that
-    are not, or if its plan said that it shall wait for somebody. The link graph has no cycle."""
+    are not, or if its plan said that it shall wait for somebody, or for a time. The link graph has no cycle."""
     status = {row["id"]: row["status"] for row in evidence.rows("tasks")}
     forced = {row["task_id"] for row in evidence.rows("merge_tasks") if row["forced"]}
     parents = defaultdict(set)
@@ -310,6 +316,7 @@ def promotion(evidence: Evidence) -> None:
              if shown.body.get({"promote": "force", "import_task": "forced"}.get(shown.kind, ""))}  # fmt: skip
     assert forced <= asked, f"{forced - asked} are forced, and nobody asked for it"
     held = {task_id for shown in applied if not shown.body.get("auto_promote", True) for task_id in made_by(shown)}
+    held |= {row["task_id"] for row in evidence.rows("merge_tasks") if row["due_s"] is not None}
     for task_id, now in status.items():
         waits_for = [parent for parent in parents[task_id] if status[parent] not in TERMINAL]
         assert now != "ready" or not waits_for or task_id in forced, f"{task_id} is ready and waits for {waits_for}"
@@ -359,8 +366,8 @@ def _delivered(evidence: Evidence) -> tuple[dict[Chat, _Life], dict[int, Letter]
         if not shown.applied:
             continue
         if kind == "subscribe":
-            life = _Life(shown.entry.position, body.get("notifier_profile") or profile,
-                         0 if body.get("from_start") else None)  # fmt: skip
+            whose = None if body.get("unadopted") else body.get("notifier_profile") or profile
+            life = _Life(shown.entry.position, whose, 0 if body.get("from_start") else None)
             chats.setdefault(shown.chat, life)
         elif kind == "import_rows":
             for row in body.get("kanban_notify_subs", ()):

@@ -15,7 +15,7 @@ from typing import Any
 
 from kanban_shards.changes import vectors
 from kanban_shards.changes.codec import Change, decode_body, is_beginning
-from kanban_shards.changes.fields import LIMIT_BYTES
+from kanban_shards.changes.fields import LIMIT_BYTES, TEXT_LIMIT
 from kanban_shards.changes.identities import makes_only_its_own
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS
 from kanban_shards.errors import (
@@ -171,7 +171,7 @@ def _check_shape(seq: int, row: tuple[Any, ...]) -> int:
     if task_id != "" if kind in TASKLESS_KINDS else not is_task_id(task_id):
         raise Quarantine(f"change {seq} names no task", seq)
     body_bytes, seen_bytes = len(body.encode()), len(seen.encode())
-    if max(body_bytes, seen_bytes) > LIMIT_BYTES:
+    if body_bytes > LIMIT_BYTES or seen_bytes > TEXT_LIMIT:
         raise Quarantine(f"change {seq} is larger than a change may be", seq)
     return body_bytes + seen_bytes
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from kanban_shards.changes.kinds import Archive, Delete, Gc, Reopen
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.rules.links import demote_children, promote_children, settle_children
+from kanban_shards.coordinator.rules.links import demote_children, promote_children, settle_children, settle_or_hold
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.rules.runs import end_run
 from kanban_shards.coordinator.rules.tasks import refuse_duplicate
@@ -43,13 +43,13 @@ def reopen(board: BoardState, entry: Entry, body: Reopen, task: TaskState) -> di
     task["not_before_s"] = None
     task["forced"] = None
     board.add_event(task.id, "status", {"status": body.to, "reason": body.reason, "by": entry.change.profile}, run_id)
-    if body.to == "todo" and not board.has_open_parent(task.id):
-        task["status"] = "ready"
-        board.add_event(task.id, "promoted")
+    answer: dict[str, Any] = {"status": body.to}
+    if body.to == "todo":
+        answer = settle_or_hold(board, task, body.hold_s)
     board.save(task)
     if was_terminal:
         demote_children(board, task.id)
-    return {"status": task["status"]}
+    return answer
 
 
 def delete(board: BoardState, entry: Entry, body: Delete, task: TaskState) -> dict[str, Any]:

@@ -79,7 +79,18 @@ def settle_waiting(board: BoardState, task: TaskState) -> None:
     """A waiting task whose parents are all terminal, or that was forced, is ready."""
     if task["status"] == "todo" and ready_or_waiting(board, task) == "ready":
         task["status"] = "ready"
+        task["due_s"] = None
         board.add_event(task.id, "promoted")
+
+
+def settle_or_hold(board: BoardState, task: TaskState, hold_s: int | None) -> dict[str, Any]:
+    """The same, but a task that waits for none is held in todo for ``hold_s`` seconds, in which it may be linked; then
+    a ``due`` looks again. Returns what its author is told: the status, and until when it is held."""
+    if hold_s is None or ready_or_waiting(board, task) == "todo":
+        settle_waiting(board, task)
+        return {"status": task["status"]}
+    task["due_s"] = board.now_s + hold_s
+    return {"status": task["status"], "due_s": task["due_s"]}
 
 
 def ready_or_waiting(board: BoardState, task: TaskState) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from kanban_shards.changes.kinds import Block, Complete, Due, Promote, Review, Schedule, Unblock
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.rules.links import promote_children, ready_or_waiting, settle_waiting
+from kanban_shards.coordinator.rules.links import promote_children, ready_or_waiting, settle_or_hold, settle_waiting
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.rules.runs import end_run, require
 from kanban_shards.coordinator.state.board_state import BoardState, TaskState
@@ -43,6 +43,8 @@ def complete(board: BoardState, entry: Entry, body: Complete, task: TaskState) -
         payload["by"] = entry.change.profile  # the run and the task are somebody else's
     if body.created_cards:
         payload["verified_cards"] = list(body.created_cards)
+    if body.artifacts:
+        payload["artifacts"] = list(body.artifacts)
     board.add_event(task.id, "completed", payload, run_id)
     board.save(task)
     promote_children(board, task.id)
@@ -69,8 +71,7 @@ def block(board: BoardState, entry: Entry, body: Block, task: TaskState) -> dict
         task["block_kind"] = body.block
         task["forced"] = None
         board.add_event(task.id, "dependency_wait", {"reason": body.reason, "kind": body.block}, run_id)
-        settle_waiting(board, task)
-        return {"status": task["status"], "run_id": run_id}
+        return {**settle_or_hold(board, task, body.hold_s), "run_id": run_id}
     again = task["block_recurrences"] > 0 and task["block_kind"] == body.block
     recurrences = task["block_recurrences"] + 1 if again else 1
     looping = recurrences >= BLOCK_RECURRENCE_LIMIT
@@ -99,10 +100,14 @@ def schedule(board: BoardState, entry: Entry, body: Schedule, task: TaskState) -
 
 
 def due(board: BoardState, entry: Entry, body: Due, task: TaskState) -> None:
-    """The time has come."""
-    if task["status"] != "scheduled" or task["due_s"] != body.due_s:
+    """The time has come. A task in todo was held there, and is ready unless it waits for others by now."""
+    if task["status"] not in ("scheduled", "todo") or task["due_s"] != body.due_s:
         raise Refusal("wrong_status", f"{task.id} does not wait for that time any more", status=task["status"])
-    _go_on(board, task, {"reason": "due"})
+    if task["status"] == "todo":
+        task["due_s"] = None
+        settle_waiting(board, task)
+    else:
+        _go_on(board, task, {"reason": "due"})
 
 
 def unblock(board: BoardState, entry: Entry, body: Unblock, task: TaskState) -> dict[str, Any]:
@@ -122,7 +127,10 @@ def promote(board: BoardState, entry: Entry, body: Promote, task: TaskState) -> 
         raise Refusal("parents_open", f"{task.id} waits for tasks that are not done; force it, or complete them")
     task["status"] = "ready"
     task["forced"] = 1 if waits else None
-    payload = {"actor": entry.change.profile, "reason": body.reason, "forced": waits}
+    task["due_s"] = None
+    payload = {"actor": body.actor or entry.change.profile, "reason": body.reason, "forced": waits}
+    if body.actor is not None:
+        payload["by"] = entry.change.profile
     board.add_event(task.id, "promoted_manual", payload)
     return {"status": "ready", "forced": waits}
 
@@ -137,9 +145,21 @@ def _go_on(board: BoardState, task: TaskState, payload: dict[str, Any]) -> None:
 
 
 def _check_cards(board: BoardState, entry: Entry, body: Complete, task: TaskState) -> None:
-    """The tasks that a worker says it made must exist, and be made by the run's profile or its claimer."""
+    """The tasks that a worker says it made must exist, and be made by the run's profile or its claimer; or, where the
+    author says so, what readers see must say that they are the task's own."""
     authors = {entry.change.profile, task["run_profile"], task["run_claimer"]}
-    phantom = [card for card in body.created_cards if board.creator(card) not in authors]
+    if body.card_check is not None:
+        authors.discard(None)  # nobody's run has made no task, and a task that is not there has no maker
+    own = {card for card in body.created_cards if board.creator(card) in authors}
+    if body.card_check == "shown":
+        own |= {card for card in body.created_cards if _is_shown_as_made_by(board, task, card)}
+    phantom = [card for card in body.created_cards if card not in own]
     if phantom:
         sentence = f"{task.id} was not completed: {', '.join(phantom)} was not made by {entry.change.profile}"
         raise Refusal("phantom_cards", sentence, phantom_cards=phantom)
+
+
+def _is_shown_as_made_by(board: BoardState, task: TaskState, card: str) -> bool:
+    """As Hermes judges it, whose workers say who they are themselves."""
+    shown = board.shown_creator(card)
+    return shown is not None and (shown in (task["assignee"], task.id) or board.is_linked(task.id, card))

@@ -72,6 +72,9 @@ def _check_plan(board: BoardState, body: Decompose) -> None:
 
 
 def _add_child(board: BoardState, entry: Entry, root: TaskState, child: PlannedChild) -> None:
+    kind = child.workspace_kind or root["workspace_kind"]
+    inherited = root["workspace_path"] if kind == root["workspace_kind"] else None
+    created_by = child.created_by or entry.change.profile
     board.add_task(
         {
             "id": child.id,
@@ -80,11 +83,11 @@ def _add_child(board: BoardState, entry: Entry, root: TaskState, child: PlannedC
             "assignee": child.assignee,
             "status": "todo",
             "priority": child.priority,
-            "created_by": entry.change.profile,
+            "created_by": created_by,
             "created_at": board.now_s,
-            "workspace_kind": root["workspace_kind"],
-            "workspace_path": root["workspace_path"],
-            "tenant": root["tenant"],
+            "workspace_kind": kind,
+            "workspace_path": child.workspace_path or inherited,
+            "tenant": child.tenant or root["tenant"],
             "project_id": root["project_id"],
             "session_id": root["session_id"],
             "skills": json_text(child.skills),

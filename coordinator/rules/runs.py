@@ -54,16 +54,20 @@ def claim_next(board: BoardState, entry: Entry, body: ClaimNext) -> tuple[TaskSt
 def spawned(board: BoardState, entry: Entry, body: Spawned, task: TaskState) -> None:
     """The worker is started."""
     task["worker_pid"] = body.pid
+    if body.workspace_path is not None:
+        task["workspace_path"] = body.workspace_path
+    if body.branch_name is not None:
+        task["branch_name"] = body.branch_name
     board.update_run(body.run_id, {"worker_pid": body.pid})
     board.add_event(task.id, "spawned", {"pid": body.pid}, body.run_id)
 
 
 def progress(board: BoardState, entry: Entry, body: Progress, task: TaskState) -> None:
-    """The worker says where it is, which is also a heartbeat."""
+    """The worker says where it is, or that it is alive, which is also a heartbeat."""
     task["last_heartbeat_at"] = board.now_s
     task["claim_expires"] = board.now_s + task["lease_s"]
     board.update_run(body.run_id, {"last_heartbeat_at": board.now_s, "claim_expires": task["claim_expires"]})
-    board.add_event(task.id, "heartbeat", {"note": body.note}, body.run_id)
+    board.add_event(task.id, "heartbeat", None if body.note is None else {"note": body.note}, body.run_id)
 
 
 def release(board: BoardState, entry: Entry, body: Release, task: TaskState) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def subscribe(board: BoardState, entry: Entry, body: Subscribe, task: TaskState)
             "chat_id": body.chat_id,
             "thread_id": body.thread_id,
             "user_id": body.user_id,
-            "notifier_profile": body.notifier_profile or entry.change.profile,
+            "notifier_profile": None if body.unadopted else body.notifier_profile or entry.change.profile,
             "created_at": board.now_s,
             "last_event_id": 0 if body.from_start else board.last_event_id(),
             "chat_type": body.chat_type,

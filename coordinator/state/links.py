@@ -13,6 +13,7 @@ _PARENTS = (
     "WHERE l.child_id = ? AND l.rowid >= ? AND l.rowid < ? ORDER BY l.rowid"
 )
 _LAST = 2**63 - 1
+_NO_HOLD = "UPDATE merge_tasks SET due_s = NULL WHERE task_id IN (SELECT value FROM json_each(?)) AND due_s IS NOT NULL"
 # Parents that are passed over before it is worth remembering where an open one was found.
 WORTH_REMEMBERING = 16
 REMEMBERED = 10_000
@@ -78,6 +79,7 @@ class LinkRows(EventRows):
             found = [task_id for (task_id,) in self._execute(which, (several,)).fetchall()]
             update = "UPDATE tasks SET status = ? WHERE id IN (SELECT value FROM json_each(?))"
             self._execute(update, (status, json_text(found)))
+            self._execute(_NO_HOLD, (json_text(found),))
             moved += found
         self._forget()
         for task_id in moved:  # held back, and written when the entry is decided: in a savepoint each costs much more

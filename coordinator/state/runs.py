@@ -32,6 +32,11 @@ class RunRows(Rows):
         """New values for ``columns`` of the run."""
         self._runs.change(run_id, columns)
 
+    def has_run(self, task_id: str, run_id: int) -> bool:
+        """Whether the task has, or had, that run."""
+        sql = "SELECT 1 FROM task_runs WHERE id = ? AND task_id = ?"
+        return self._execute(sql, (run_id, task_id)).fetchone() is not None
+
     def latest_completed_run(self, task_id: str) -> int | None:
         """The id of the newest run of the task that completed."""
         sql = "SELECT id FROM task_runs WHERE task_id = ? AND outcome = 'completed' ORDER BY id DESC LIMIT 1"

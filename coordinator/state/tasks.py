@@ -109,6 +109,11 @@ class TaskRows(Rows):
         row = self._tasks.get(task_id)
         return None if row is None else row["creator"]
 
+    def shown_creator(self, task_id: str) -> str | None:
+        """Who is shown as the task's maker; None if there is no such task, or nobody is shown."""
+        row = self._tasks.get(task_id)
+        return None if row is None else row["created_by"]
+
     def existing(self, task_ids: Iterable[str]) -> set[str]:
         """Those of ``task_ids`` that the board has."""
         return {task_id for task_id in task_ids if self.creator(task_id) is not None}

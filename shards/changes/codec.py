@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from kanban_shards.changes.fields import INTEGER_LIMIT, LIMIT_BYTES, NESTING_LIMIT, Body
+from kanban_shards.changes.fields import INTEGER_LIMIT, LIMIT_BYTES, NESTING_LIMIT, TEXT_LIMIT, Body, Metadata
 from kanban_shards.changes.kinds import KINDS
 from kanban_shards.errors import InvalidChange, TooLarge
 
 KIND_OF = {body: kind for kind, body in KINDS.items()}
 
 LATEST_SEQ = 2**53
+# The fields that hold whatever an object of JSON may hold.
+_OPEN_OBJECTS = ("metadata", "facts")
 
 _decoders = {kind: msgspec.json.Decoder(body) for kind, body in KINDS.items()}
 _encode = msgspec.json.Encoder().encode
@@ -57,7 +59,7 @@ def encode_body(body: Body) -> str:
         raise InvalidChange(kind=kind, problem=in_words(str(error))) from error
     if len(text.encode()) > LIMIT_BYTES:
         raise TooLarge(kind=kind, size_bytes=len(text.encode()), limit_bytes=LIMIT_BYTES)
-    _check_metadata(kind, body)  # JSON has no NaN, and the encoder would write null in its place
+    _check_metadata(kind, body, len(text))  # JSON has no NaN, and the encoder would write null in its place
     decode_body(kind, text)
     return text
 
@@ -71,7 +73,7 @@ def decode_body(kind: str, text: str) -> Body:
         body = decoder.decode(text)
     except (ValueError, RecursionError) as error:
         raise InvalidChange(kind=kind, problem=in_words(str(error))) from error
-    _check_metadata(kind, body)
+    _check_metadata(kind, body, len(text))
     return body
 
 
@@ -90,20 +92,27 @@ def is_beginning(seq: object, digest: object) -> bool:
     return type(seq) is int and 0 <= seq <= LATEST_SEQ and type(digest) is str  # a STRICT table is no promise
 
 
-def _check_metadata(kind: str, body: Body) -> None:
-    """Raise InvalidChange unless metadata is what every process reads alike, whatever its stack and environment."""
-    metadata = getattr(body, "metadata", None)
-    if metadata is None:
-        return
-    level = [metadata]
+def _check_metadata(kind: str, body: Body, letters: int) -> None:
+    """Raise InvalidChange unless metadata is what every process reads alike, whatever its stack and environment, and no
+    larger than a text may be. ``letters``: how many the whole body has."""
+    for name in _OPEN_OBJECTS:
+        if (value := getattr(body, name, None)) is None:
+            continue
+        if letters > TEXT_LIMIT and len(_encode(value)) > TEXT_LIMIT:
+            raise InvalidChange(kind=kind, problem=f"{name} is larger than {TEXT_LIMIT} bytes")
+        _check_object(kind, name, value)
+
+
+def _check_object(kind: str, name: str, value: Metadata) -> None:
+    level: list[Any] = [value]
     for _ in range(NESTING_LIMIT + 1):
         if not all(map(_is_plain, level)):
-            problem = "metadata holds an integer of more than 64 bits or an infinite number; write that as a text"
+            problem = f"{name} holds an integer of more than 64 bits or an infinite number; write that as a text"
             raise InvalidChange(kind=kind, problem=problem)
         level = [inner for each in level for inner in _contained(each)]
         if not level:
             return
-    raise InvalidChange(kind=kind, problem=f"metadata is nested more than {NESTING_LIMIT} levels deep")
+    raise InvalidChange(kind=kind, problem=f"{name} is nested more than {NESTING_LIMIT} levels deep")
 
 
 def _is_plain(value: Any) -> bool:

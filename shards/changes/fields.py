@@ -7,7 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-LIMIT_BYTES = 1024 * 1024
+# Of one text, in characters; and of a whole change, so that any such text fits, however it has to be escaped.
+TEXT_LIMIT = 1024 * 1024
+LIMIT_BYTES = 8 * TEXT_LIMIT
 PARENTS_LIMIT = 1_000
 # Of lists and maps in metadata. Without it, what can be decoded would depend on how deep the caller's stack is.
 NESTING_LIMIT = 64
@@ -17,7 +19,8 @@ INTEGER_LIMIT = 2**63
 NAMED_PER_CHANGE = 2
 
 Line = Annotated[str, Meta(min_length=1, max_length=1_000)]
-Text = Annotated[str, Meta(max_length=LIMIT_BYTES)]
+Title = Annotated[str, Meta(min_length=1, max_length=10_000)]
+Text = Annotated[str, Meta(max_length=TEXT_LIMIT)]
 TaskId = Annotated[str, Meta(pattern=r"^t_[0-9a-f]{8,64}\Z")]
 Salt = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Profile = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
@@ -25,6 +28,7 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Id = Annotated[int, Meta(ge=1, le=2**53)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31)]
 Seconds = Annotated[int, Meta(ge=1, le=366 * 24 * 3600)]
+Lease = Annotated[int, Meta(ge=0, le=366 * 24 * 3600)]
 Metadata = dict[str, Any]
 BlockKind = Literal["needs_input", "capability", "transient", "dependency"]
 

@@ -13,12 +13,13 @@ from msgspec import Meta
 
 from kanban_shards.changes.fields import (
     ADDING,
-    LIMIT_BYTES,
     PARENTS_LIMIT,
+    TEXT_LIMIT,
     BlockKind,
     Body,
     Count,
     Id,
+    Lease,
     Line,
     MaybeRunBound,
     Metadata,
@@ -29,6 +30,7 @@ from kanban_shards.changes.fields import (
     Seconds,
     TaskId,
     Text,
+    Title,
 )
 from kanban_shards.changes.imported import Import, ImportRows, ImportTask
 from kanban_shards.errors import InvalidChange
@@ -43,7 +45,19 @@ FAILURE_LIMIT = 2
 
 Start = Literal["blocked", "triage"]
 WorkspaceKind = Literal["scratch", "worktree", "dir"]
-ReopenedStatus = Literal["triage", "todo", "ready"]
+ReopenedStatus = Literal["triage", "todo", "scheduled", "ready"]
+# Who a task may have been made by, so that a worker's claim to have made it is believed; see Complete.
+CardCheck = Literal["made", "shown"]
+# What a program may note about a task beside what becomes of it: kinds of events that Hermes writes and its
+# diagnostics read, and that decide nothing.
+NotedKind = Literal[
+    "claim_extended",
+    "completion_blocked_hallucination",
+    "reclaim_deferred",
+    "respawn_guarded",
+    "suspected_hallucinated_references",
+    "tip_scratch_workspace",
+]
 Outcome = Literal["crashed", "timed_out", "stale", "spawn_failed", "rate_limited", "protocol_violation"]
 
 
@@ -51,7 +65,7 @@ class Create(Body, frozen=True):
     """A new task. ``blocked`` and ``triage`` name where it starts; otherwise it is ready, or waits for its parents.
     ``salt``: what its id was drawn with (shards/changes/identities.py)."""
 
-    title: Line
+    title: Title
     body: Text | None = None
     assignee: Line | None = None
     created_by: Line | None = None
@@ -82,7 +96,7 @@ class Create(Body, frozen=True):
 class Claim(Body, frozen=True):
     """Start work on a task: opens a run. ``runs_as``: the profile that will do the work; None means the author."""
 
-    lease_s: Seconds = LEASE_S
+    lease_s: Lease = LEASE_S
     runs_as: Profile | None = None
     claimer: Line | None = None
 
@@ -94,22 +108,29 @@ class ClaimNext(Claim, frozen=True):
 
 
 class Complete(MaybeRunBound, frozen=True):
-    """The task is done. ``created_cards``: tasks that the worker says it made; they must exist and be its own."""
+    """The task is done. ``created_cards``: tasks that the worker says it made; they must exist, and be ``made`` by the
+    profile of the run, its claimer or the author, or, if ``card_check`` is ``shown``, be shown as made by the task's
+    assignee, or wait for the task. Where ``card_check`` is not said, without a run one that does not exist passes, as
+    it did before it could be said. ``artifacts``: paths of files that came of it."""
 
     result: Text | None = None
     summary: Text | None = None
     metadata: Metadata | None = None
     created_cards: Annotated[tuple[TaskId, ...], Meta(max_length=PARENTS_LIMIT)] = ()
+    card_check: CardCheck | None = None
+    artifacts: Annotated[tuple[Line, ...], Meta(max_length=PARENTS_LIMIT)] = ()
 
     def _named(self) -> int:
         return len(self.created_cards)
 
 
 class Block(MaybeRunBound, frozen=True):
-    """The task cannot go on."""
+    """The task cannot go on. ``hold_s``: if it waits for others (``dependency``), it does so for that many seconds even
+    if none is linked yet."""
 
     reason: Text | None = None
     block: BlockKind | None = None
+    hold_s: Seconds | None = None
 
 
 class Schedule(MaybeRunBound, frozen=True):
@@ -127,24 +148,34 @@ class Review(MaybeRunBound, frozen=True):
 
 
 class Spawned(RunBound, frozen=True):
-    """The worker of the run is started, as process ``pid``."""
+    """The worker of the run is started, as process ``pid``, in the folder ``workspace_path`` and on the branch
+    ``branch_name``, if these are said."""
 
     pid: Id
+    workspace_path: Line | None = None
+    branch_name: Line | None = None
 
 
 class Progress(RunBound, frozen=True):
-    """The worker says where it is. (A mere heartbeat is a row in ``liveness``, not a change.)"""
+    """The worker says where it is, or, without a ``note``, that it is alive, where readers see it. (A mere heartbeat is
+    a row in ``liveness``, not a change.)"""
 
-    note: Text
+    note: Text | None = None
 
 
 class Fail(RunBound, frozen=True):
-    """The run ended without a result. Failures in a row trip the breaker; a rate limit only makes the task wait."""
+    """The run ended without a result. Failures in a row trip the breaker; a rate limit only makes the task wait.
+
+    ``limit``: so many trip it, unless the task itself says; None leaves that to the board. ``counts``: whether this one
+    is counted. ``trips``: it trips the breaker, however many there were."""
 
     outcome: Outcome
     error: Text | None = None
     exit_code: Annotated[int, Meta(ge=-1_000, le=1_000)] | None = None
     cooldown_s: Seconds | None = None
+    limit: Id | None = None
+    counts: bool = True
+    trips: bool = False
 
 
 class Release(RunBound, frozen=True):
@@ -166,18 +197,29 @@ class Unblock(Body, frozen=True):
 
 
 class Promote(Body, frozen=True):
-    """A waiting or blocked task is ready now; with ``force``, although its parents are not done."""
+    """A waiting or blocked task is ready now; with ``force``, although its parents are not done. ``actor``: who is
+    shown; the profile that wrote it is always kept."""
 
     statuses: ClassVar[tuple[str, ...]] = ("todo", "blocked")
     reason: Text | None = None
     force: bool = False
+    actor: Line | None = None
+
+
+class Recover(Body, frozen=True):
+    """A task that the breaker blocked goes on, if by now it takes more failures than it had: as the task says, else
+    ``limit``, else the board."""
+
+    limit: Id | None = None
 
 
 class Reopen(Body, frozen=True):
-    """A task goes back to where work can begin again, whatever became of it."""
+    """A task goes back to where work can begin again, whatever became of it. ``hold_s``: in todo it stays for that many
+    seconds even if it waits for none."""
 
     to: ReopenedStatus = "ready"
     reason: Text | None = None
+    hold_s: Seconds | None = None
 
 
 class Archive(Body, frozen=True):
@@ -193,23 +235,29 @@ class Delete(Body, frozen=True):
 class Specify(Body, frozen=True):
     """A task in triage says now what is to be done."""
 
-    title: Line | msgspec.UnsetType = msgspec.UNSET
+    title: Title | msgspec.UnsetType = msgspec.UNSET
     body: Text | msgspec.UnsetType | None = msgspec.UNSET
     assignee: Line | msgspec.UnsetType | None = msgspec.UNSET
     author: Line | None = None
 
 
 class PlannedChild(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One task of a plan. ``parents``: which of its siblings it waits for, counted from 0. ``salt`` as in Create."""
+    """One task of a plan. ``parents``: which of its siblings it waits for, counted from 0. ``workspace_kind``,
+    ``workspace_path``, ``tenant``: None for those of the task that is planned, but no path of a workspace of another
+    kind. ``salt`` as in Create."""
 
     id: TaskId
-    title: Line
+    title: Title
     body: Text | None = None
     assignee: Line | None = None
     priority: Priority = 0
     skills: Annotated[tuple[Line, ...], Meta(max_length=100)] | None = None
     parents: Annotated[tuple[Count, ...], Meta(max_length=PARENTS_LIMIT)] = ()
     salt: Salt | None = None
+    created_by: Line | None = None
+    tenant: Line | None = None
+    workspace_kind: WorkspaceKind | None = None
+    workspace_path: Line | None = None
 
 
 class Decompose(Body, frozen=True):
@@ -242,7 +290,7 @@ class Assign(Body, frozen=True):
 class Edit(Body, frozen=True):
     """New values for some fields. ``result``, ``summary`` and ``metadata`` are those of a task that is done."""
 
-    title: Line | msgspec.UnsetType = msgspec.UNSET
+    title: Title | msgspec.UnsetType = msgspec.UNSET
     body: Text | msgspec.UnsetType | None = msgspec.UNSET
     priority: Priority | msgspec.UnsetType = msgspec.UNSET
     tenant: Line | msgspec.UnsetType | None = msgspec.UNSET
@@ -259,8 +307,18 @@ class AddComment(Body, frozen=True):
     """Something said about the task. ``author`` is what is shown; the profile that wrote it is always kept."""
 
     rule = ADDING
-    text: Annotated[str, Meta(min_length=1, max_length=LIMIT_BYTES)]
+    text: Annotated[str, Meta(min_length=1, max_length=TEXT_LIMIT)]
     author: Line | None = None
+
+
+class Note(Body, frozen=True):
+    """An event that a program notes about the task, of one of few kinds, and that decides nothing. ``facts``: what a
+    JSON object may be; ``about_run``: the run of the task that it is about, if it is about one."""
+
+    rule = ADDING
+    event: NotedKind
+    facts: Metadata | None = None
+    about_run: Id | None = None
 
 
 class Link(Body, frozen=True):
@@ -279,8 +337,9 @@ class Unlink(Body, frozen=True):
 
 
 class Subscribe(Body, frozen=True):
-    """Tell this chat what becomes of the task. Only ``notifier_profile``'s gateway delivers. ``kinds``: of which
-    events; None leaves it to that gateway."""
+    """Tell this chat what becomes of the task. Only ``notifier_profile``'s gateway delivers, None for its author's;
+    ``unadopted``: nobody's does, until one adopts the chat. ``kinds``: of which events; None leaves it to that
+    gateway."""
 
     rule = ADDING
     platform: Line
@@ -291,6 +350,7 @@ class Subscribe(Body, frozen=True):
     from_start: bool = False
     chat_type: Line | None = None
     kinds: Annotated[tuple[Line, ...], Meta(max_length=100)] | None = None
+    unadopted: bool = False
 
 
 class Unsubscribe(Body, frozen=True):
@@ -303,7 +363,7 @@ class Unsubscribe(Body, frozen=True):
 
 
 class Adopt(Body, frozen=True):
-    """A subscription that no profile's gateway delivers (an imported one) becomes this profile's."""
+    """A subscription that no profile's gateway delivers becomes this profile's."""
 
     rule = ADDING
     platform: Line
@@ -401,10 +461,12 @@ KINDS: dict[str, type[Body]] = {
     "schedule": Schedule,
     "unblock": Unblock,
     "promote": Promote,
+    "recover": Recover,
     "reopen": Reopen,
     "archive": Archive,
     "delete": Delete,
     "comment": AddComment,
+    "note": Note,
     "link": Link,
     "unlink": Unlink,
     "attach": Attach,

@@ -167,7 +167,7 @@ class Game:
         assert self.rows(open_runs) == self.rows(current.format("status = 'running'"))
         assert self.rows(open_runs) == self.rows(current.format("current_run_id IS NOT NULL"))
         assert not self.rows("SELECT 1 FROM merge_tasks m JOIN tasks t ON t.id = m.task_id "
-                             "WHERE (m.due_s IS NOT NULL AND t.status != 'scheduled') "
+                             "WHERE (m.due_s IS NOT NULL AND t.status NOT IN ('scheduled', 'todo')) "
                              "OR (m.run_profile IS NULL) != (t.status != 'running')"
                              "OR (m.reviewing IS NOT NULL AND t.status != 'running')")  # fmt: skip
 

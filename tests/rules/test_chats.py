@@ -8,9 +8,11 @@ from kanban_shards.changes.kinds import (
     AddComment,
     Adopt,
     Attach,
+    Claim,
     Complete,
     Delivered,
     Detach,
+    Note,
     Resend,
     Subscribe,
     Unsubscribe,
@@ -69,6 +71,37 @@ def test_subscribe_from_the_start(game: Game) -> None:
     game.apply("bingge", task_id, Subscribe(**CHAT, from_start=True, notifier_profile="mafei", thread_id="t"))
     row = subscription(game)
     assert (row["last_event_id"], row["notifier_profile"], row["thread_id"]) == (0, "mafei", "t")
+
+
+def test_subscribe_for_whoever_adopts_it(game: Game) -> None:
+    """Nobody delivers until one asks to, and that one is the first."""
+    task_id = game.make()
+    game.apply("bingge", task_id, Subscribe(**CHAT, unadopted=True, notifier_profile="mafei"))
+    assert subscription(game)["notifier_profile"] is None
+    game.refuse("bingge", task_id, Delivered(**CHAT, upto=1), "not_your_chat")
+    game.apply("pixiel", task_id, Adopt(**CHAT))
+    game.refuse("bingge", task_id, Adopt(**CHAT), "not_your_chat")
+    assert subscription(game)["notifier_profile"] == "pixiel"
+
+
+def test_note(game: Game) -> None:
+    """It names who wrote it whatever its facts say, moves nothing, and is about a run of the task or none."""
+    task_id, other = game.make(), game.make()
+    run_id = game.apply("bingge", task_id, Claim())["run_id"]
+    before = game.task(task_id)
+    facts = {"reason": "quota", "by": "somebody"}
+    game.apply("pixiel", task_id, Note(event="respawn_guarded", facts=facts), seen={})
+    answer = game.apply("pixiel", task_id, Note(event="claim_extended", about_run=run_id), seen={})
+    assert game.events(task_id)[-2:] == [
+        ("respawn_guarded", {"reason": "quota", "by": "pixiel"}),
+        ("claim_extended", {"by": "pixiel"}),
+    ]
+    (last,) = game.rows("SELECT id, run_id FROM task_events ORDER BY id DESC LIMIT 1")
+    assert last == {"id": answer["event_id"], "run_id": run_id}
+    assert game.task(task_id) == before
+    game.refuse("pixiel", other, Note(event="claim_extended", about_run=run_id), "late")
+    game.apply("bingge", task_id, Complete(run_id=run_id))
+    game.apply("pixiel", task_id, Note(event="suspected_hallucinated_references", about_run=run_id))
 
 
 def test_unsubscribe(game: Game) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 
 from kanban_shards.changes.kinds import (
+    Block,
     Claim,
     ClaimNext,
     Complete,
     Edit,
     Fail,
+    Link,
     Promote,
+    Recover,
     Reopen,
     Review,
     Settings,
@@ -177,3 +180,77 @@ def test_a_failed_review_that_trips_the_breaker(game: Game) -> None:
     assert fail(game, task_id)["status"] == "blocked"
     game.apply("bingge", task_id, Unblock())
     assert game.status(task_id) == "ready"
+
+
+@pytest.mark.parametrize(
+    ("fields", "settings", "limit", "source"),
+    [
+        ({}, {}, 3, "dispatcher"),
+        ({}, {"failure_limit": 1}, 3, "dispatcher"),
+        ({"max_retries": 2}, {}, 2, "task"),
+    ],
+)
+def test_the_limit_of_who_says_how_it_failed(game: Game, fields: dict, settings: dict, limit: int, source: str) -> None:
+    """The task's own limit counts before it, and it before the board's."""
+    game.apply("bingge", "", Settings(**settings))
+    task_id = game.make(**fields)
+    for _ in range(limit):
+        assert game.status(task_id) == "ready"
+        fail(game, task_id, limit=3)
+    assert game.status(task_id) == "blocked"
+    payload = game.events(task_id)[-1][1]
+    assert (payload["effective_limit"], payload["limit_source"]) == (limit, source)
+
+
+def test_a_limit_of_one_trips_at_once(game: Game) -> None:
+    task_id = game.make()
+    assert fail(game, task_id, limit=1)["status"] == "blocked"
+
+
+def test_failures_that_their_author_counts(game: Game) -> None:
+    """They are no failures in a row; when their author has counted enough, the task is blocked, whatever its limit."""
+    task_id = game.make(max_retries=9)
+    for _ in range(5):
+        answer = fail(game, task_id, "protocol_violation", error="said nothing", counts=False)
+        assert answer == {"status": "ready", "failures": 0}
+    assert game.task(task_id)["last_failure_error"] == "said nothing"
+    assert fail(game, task_id, "protocol_violation", counts=False, trips=True) == {"status": "blocked", "failures": 1}
+    assert game.kinds(task_id)[-1] == "gave_up"
+
+
+def test_recover(game: Game) -> None:
+    """A task that the breaker blocked goes on when its limit is higher by now; what it had stays counted."""
+    task_id = game.make()
+    for _ in range(2):
+        fail(game, task_id)
+    assert game.refuse("bingge", task_id, Recover(), "wrong_status") == {"status": "blocked", "failures": 2}
+    game.refuse("bingge", task_id, Recover(limit=2), "wrong_status")
+    assert game.apply("bingge", task_id, Recover(limit=3)) == {"status": "ready"}
+    assert (game.task(task_id)["consecutive_failures"], game.kinds(task_id)[-1]) == (2, "promoted")
+    assert fail(game, task_id)["status"] == "blocked"
+    game.apply("bingge", task_id, Edit(max_retries=5))
+    assert game.apply("bingge", task_id, Recover()) == {"status": "ready"}
+    for _ in range(2):
+        fail(game, task_id)
+    game.refuse("bingge", task_id, Recover(limit=99), "wrong_status")
+
+
+def test_recover_waits_for_parents(game: Game) -> None:
+    task_id = game.make()
+    for _ in range(2):
+        fail(game, task_id)
+    game.apply("bingge", task_id, Link(parent=game.make()))
+    assert game.apply("bingge", task_id, Recover(limit=9)) == {"status": "todo"}
+
+
+def test_recover_is_not_for_other_blocks(game: Game) -> None:
+    """Not for one that was said, nor for one that came after the breaker's."""
+    task_id = game.make()
+    game.apply("bingge", task_id, Block(reason="ask Mara"))
+    game.refuse("bingge", task_id, Recover(limit=9), "wrong_status")
+    game.apply("bingge", task_id, Unblock())
+    for _ in range(2):
+        fail(game, task_id)
+    game.apply("bingge", task_id, Unblock())
+    game.apply("bingge", task_id, Block(reason="ask Olga"))
+    game.refuse("bingge", task_id, Recover(limit=9), "wrong_status")

@@ -22,6 +22,7 @@ from kanban_shards.changes.kinds import (
     Specify,
     Unblock,
 )
+from kanban_shards.coordinator.rules.links import MANY
 from kanban_shards.paths import COORDINATOR
 from tests.rules.game import START_S, Game
 
@@ -304,3 +305,107 @@ def test_a_completion_by_somebody_else_says_by_whom(game: Game) -> None:
     task_id = game.make(assignee="pixiel")
     game.apply("mafei", task_id, Complete(summary="seen everything"))
     assert dict(game.events(task_id))["completed"]["by"] == "mafei"
+
+
+def test_artifacts_are_in_the_event(game: Game) -> None:
+    """As they are said; what metadata says of them is metadata."""
+    task_id = game.make()
+    game.apply("bingge", task_id, Complete(summary="s", metadata={"artifacts": ["/m"]}, artifacts=("/a.pdf", "/b.pdf")))
+    assert game.events(task_id)[-1][1]["artifacts"] == ["/a.pdf", "/b.pdf"]
+
+
+def test_cards_as_they_are_shown(game: Game) -> None:
+    """Made by somebody else, but shown as the assignee's or as made by the task, or waiting for it: as in Hermes."""
+    task_id = game.make(assignee="pixiel")
+    good = (
+        game.make("mafei", created_by="pixiel"),
+        game.make("mafei", created_by=task_id),
+        game.make("mafei", parents=(task_id,)),
+    )
+    bad = game.make("mafei", created_by="mafei")
+    missing = game.id()
+    left = "completion_blocked_hallucination"
+    game.refuse("bingge", task_id, Complete(created_cards=good, card_check="made"), "phantom_cards", leaves=left)
+    facts = game.refuse(
+        "bingge",
+        task_id,
+        Complete(created_cards=(*good, bad, missing), card_check="shown"),
+        "phantom_cards",
+        leaves=left,
+    )
+    assert facts["phantom_cards"] == [bad, missing]
+    game.apply("bingge", task_id, Complete(created_cards=good, card_check="shown"))
+    assert game.events(task_id)[-1][1]["verified_cards"] == list(good)
+
+
+def test_a_card_that_is_not_there_without_a_run(game: Game) -> None:
+    """It passed before a check could be named, and does so whenever an old ledger is replayed; not for a gateway."""
+    missing = game.id()
+    old, new = game.make(), game.make()
+    game.apply("bingge", old, Complete(created_cards=(missing,)))
+    left = "completion_blocked_hallucination"
+    game.refuse("bingge", new, Complete(created_cards=(missing,), card_check="made"), "phantom_cards", leaves=left)
+
+
+def test_a_promotion_shows_its_actor(game: Game) -> None:
+    """And the profile that wrote it, always."""
+    first, second = game.make(starts="blocked"), game.make(starts="blocked")
+    game.apply("bingge", first, Promote(actor="Olga"))
+    game.apply("bingge", second, Promote())
+    assert game.events(first)[-1][1] == {"actor": "Olga", "reason": None, "forced": False, "by": "bingge"}
+    assert game.events(second)[-1][1] == {"actor": "bingge", "reason": None, "forced": False}
+
+
+@pytest.mark.parametrize("held", [Block(block="dependency", hold_s=60), Reopen(to="todo", hold_s=60)])
+def test_a_task_that_is_held_in_todo(game: Game, held: Block | Reopen) -> None:
+    """It waits for nobody, and goes on when the time has come, unless it was linked to an open parent meanwhile."""
+    free, linked, settled, forced = (game.make() for _ in range(4))
+    parent, gone = game.make(), game.make()
+    for task_id in (free, linked, settled, forced):
+        game.apply("bingge", task_id, held)
+        assert (game.status(task_id), game.task(task_id)["due_s"]) == ("todo", game.now_s + 60)
+    game.apply("bingge", linked, Link(parent=parent))
+    game.apply("bingge", settled, Link(parent=gone))
+    game.apply("bingge", gone, Complete())
+    game.apply("bingge", forced, Promote())
+    due_s = game.task(free)["due_s"]
+    game.later(60)
+    for task_id, status in ((free, "ready"), (linked, "todo")):
+        game.apply(COORDINATOR, task_id, Due(due_s=due_s))
+        assert (game.status(task_id), game.task(task_id)["due_s"]) == (status, None)
+    for task_id in (settled, forced):
+        assert (game.status(task_id), game.task(task_id)["due_s"]) == ("ready", None)
+        game.refuse(COORDINATOR, task_id, Due(due_s=due_s), "wrong_status")
+    assert game.kinds(free)[-1] == "promoted"
+    game.apply("bingge", parent, Complete())
+    assert game.status(linked) == "ready"
+
+
+def test_a_hold_means_nothing_while_a_parent_is_open(game: Game) -> None:
+    """Then the parent decides, as ever."""
+    parent = game.make()
+    task_id = game.make()
+    run_id = game.apply("bingge", task_id, Claim())["run_id"]
+    game.apply("bingge", task_id, Link(parent=parent))
+    game.apply("bingge", task_id, Block(run_id=run_id, block="dependency", hold_s=60))
+    assert (game.status(task_id), game.task(task_id)["due_s"]) == ("todo", None)
+
+
+def test_many_held_tasks_that_a_parent_frees(game: Game) -> None:
+    """What is done to many at once ends their hold, too: else the coordinator would say each second that it is due."""
+    parent = game.make()
+    children = [game.make() for _ in range(MANY)]
+    for child in children:
+        game.apply("bingge", child, Block(block="dependency", hold_s=60))
+        game.apply("bingge", child, Link(parent=parent))
+    game.apply("bingge", parent, Complete())
+    assert {(game.status(child), game.task(child)["due_s"]) for child in children} == {("ready", None)}
+
+
+def test_reopen_to_scheduled(game: Game) -> None:
+    """It waits until somebody unblocks it; an open run ends."""
+    task_id = game.make()
+    game.apply("bingge", task_id, Claim())
+    assert game.apply("bingge", task_id, Reopen(to="scheduled")) == {"status": "scheduled"}
+    assert (game.task(task_id)["due_s"], game.runs(task_id)[0]["outcome"]) == (None, "reclaimed")
+    assert game.apply("bingge", task_id, Unblock()) == {"status": "ready"}

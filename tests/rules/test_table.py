@@ -48,18 +48,23 @@ review_run       late      late          late      late      review    late     
 block            -         -             -         blocked   blocked   -         -         -         -
 block_run        late      late          late      late      blocked   late      late      late      late
 block_dependency -         -             -         ready     ready     -         -         -         -
+block_held       -         -             -         todo      todo      -         -         -         -
 schedule         -         scheduled     -         scheduled scheduled scheduled -         -         -
 schedule_run     late      late          late      late      scheduled late      late      late      late
 unblock          -         -             ready     -         -         ready     -         -         -
 promote          -         parents_open  -         -         -         ready     -         -         -
 promote_force    -         ready         -         -         -         ready     -         -         -
+recover          -         -             -         -         -         -         -         -         -
 reopen_ready     ready     parents_open  ready     -         ready     ready     ready     ready     ready
 reopen_todo      ready     -             ready     ready     ready     ready     ready     ready     ready
+reopen_held      todo      -             todo      todo      todo      todo      todo      todo      todo
+reopen_scheduled scheduled scheduled     -         scheduled scheduled scheduled scheduled scheduled scheduled
 reopen_triage    -         triage        triage    triage    triage    triage    triage    triage    triage
 archive          archived  archived      archived  archived  archived  archived  archived  archived  -
 delete           deleted   deleted       deleted   deleted   deleted   deleted   deleted   deleted   deleted
 delete_archived  -         -             -         -         -         -         -         -         deleted
 comment          .         .             .         .         .         .         .         .         .
+note             .         .             .         .         .         .         .         .         .
 link             .         .             .         todo      .         .         .         .         .
 unlink           .         ready         .         .         .         .         .         .         .
 attach           .         .             .         .         .         .         .         .         .
@@ -103,18 +108,23 @@ CHANGES: dict[str, Callable[[Game, str, int], Body]] = {
     "block": lambda game, parent, run: kinds.Block(block="capability"),
     "block_run": lambda game, parent, run: kinds.Block(run_id=run, block="capability"),
     "block_dependency": lambda game, parent, run: kinds.Block(block="dependency"),
+    "block_held": lambda game, parent, run: kinds.Block(block="dependency", hold_s=60),
     "schedule": lambda game, parent, run: kinds.Schedule(due_s=DUE_S),
     "schedule_run": lambda game, parent, run: kinds.Schedule(run_id=run),
     "unblock": lambda game, parent, run: kinds.Unblock(),
     "promote": lambda game, parent, run: kinds.Promote(),
     "promote_force": lambda game, parent, run: kinds.Promote(force=True),
+    "recover": lambda game, parent, run: kinds.Recover(),
     "reopen_ready": lambda game, parent, run: kinds.Reopen(to="ready"),
     "reopen_todo": lambda game, parent, run: kinds.Reopen(to="todo"),
+    "reopen_held": lambda game, parent, run: kinds.Reopen(to="todo", hold_s=60),
+    "reopen_scheduled": lambda game, parent, run: kinds.Reopen(to="scheduled"),
     "reopen_triage": lambda game, parent, run: kinds.Reopen(to="triage"),
     "archive": lambda game, parent, run: kinds.Archive(),
     "delete": lambda game, parent, run: kinds.Delete(),
     "delete_archived": lambda game, parent, run: kinds.Delete(archived_only=True),
     "comment": lambda game, parent, run: kinds.AddComment(text="well"),
+    "note": lambda game, parent, run: kinds.Note(event="respawn_guarded", facts={"reason": "quota"}),
     "link": lambda game, parent, run: kinds.Link(parent=game.make("mafei", assignee="mafei")),
     "unlink": lambda game, parent, run: kinds.Unlink(parent=parent),
     "attach": lambda game, parent, run: kinds.Attach(filename="a.txt", stored_path="/kept/a.txt", size=1),

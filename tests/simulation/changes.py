@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.identities import OLD_LENGTH
-from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS, PlannedChild
+from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS, NotedKind, PlannedChild
 from tests.evidence import Evidence
 
 WRITABLE = tuple(sorted(KINDS.keys() - COORDINATOR_KINDS))
@@ -122,6 +122,7 @@ _SUITS = {
     "schedule": ("todo", "ready", "blocked"),
     "unblock": ("blocked", "scheduled"),
     "promote": ("todo", "blocked"),
+    "recover": ("blocked",),
     "reclaim": ("running",),
     "reopen": ("done", "archived", "running"),
     "archive": ("done", "running"),
@@ -134,7 +135,12 @@ def _suited(kind: str, pool: Pool) -> list[str]:
 
 
 def _belongings(pool: Pool) -> list[tuple[str, list[tuple[int, str]]]]:
-    return [("run_id", pool.runs), ("attachment_id", pool.attachments), ("letter_id", pool.letters)]
+    return [
+        ("run_id", pool.runs),
+        ("about_run", pool.runs),
+        ("attachment_id", pool.attachments),
+        ("letter_id", pool.letters),
+    ]
 
 
 def _tell(fields: dict[str, Any], pool: Pool, chance: random.Random) -> str:
@@ -180,7 +186,7 @@ def _children(pool: Pool, chance: random.Random) -> tuple[PlannedChild, ...]:
 
 _OFTEN = {
     "run_id": 0.7, "parents": 0.4, "idempotency_key": 0.2, "starts": 0.3, "runs_as": 0.3, "lease_s": 0.9,
-    "letter_id": 0.2, "error": 0.3, "created_cards": 0.1, "auto_promote": 0.3,
+    "letter_id": 0.2, "error": 0.3, "unadopted": 0.2, "created_cards": 0.1, "auto_promote": 0.3,
 }  # fmt: skip
 _OUTCOMES = ("crashed", "timed_out", "stale", "spawn_failed", "rate_limited", "protocol_violation")
 _HINTS: dict[str, Callable[[Pool, random.Random], Any]] = {
@@ -194,8 +200,15 @@ _HINTS: dict[str, Callable[[Pool, random.Random], Any]] = {
     "children": _children,
     "auto_promote": lambda pool, chance: False,
     "created_cards": _parents,
+    "card_check": lambda pool, chance: chance.choice(("made", "shown")),
+    "artifacts": lambda pool, chance: ("/a.pdf",),
     "starts": lambda pool, chance: chance.choice(("blocked", "triage", "triage")),
-    "to": lambda pool, chance: chance.choice(("triage", "todo", "ready")),
+    "to": lambda pool, chance: chance.choice(("triage", "todo", "scheduled", "ready")),
+    "hold_s": lambda pool, chance: chance.choice((1, 60)),
+    "actor": _line,
+    "event": lambda pool, chance: chance.choice(get_args(NotedKind)),
+    "facts": lambda pool, chance: {"reason": "quota", "by": "somebody"},
+    "about_run": lambda pool, chance: chance.randrange(1, 30),
     "force": lambda pool, chance: True,
     "archived_only": lambda pool, chance: True,
     "idempotency_key": lambda pool, chance: chance.choice(("key 1", "key 2")),
@@ -206,12 +219,16 @@ _HINTS: dict[str, Callable[[Pool, random.Random], Any]] = {
     "outcome": lambda pool, chance: chance.choice(_OUTCOMES),
     "exit_code": lambda pool, chance: chance.randrange(-9, 3),
     "cooldown_s": lambda pool, chance: chance.choice((1, 100)),
+    "limit": lambda pool, chance: chance.choice((1, 2, 4)),
+    "counts": lambda pool, chance: chance.random() < 0.5,
+    "trips": lambda pool, chance: chance.random() < 0.2,
     "max_retries": lambda pool, chance: chance.randrange(3),
     "block": lambda pool, chance: chance.choice(("needs_input", "capability", "transient", "dependency")),
     "due_s": lambda pool, chance: pool.now_s + chance.choice((0, 1, 60, 1_000)),
     "platform": lambda pool, chance: "telegram",
     "chat_id": lambda pool, chance: chance.choice(("1", "2")),
     "notifier_profile": lambda pool, chance: chance.choice(pool.profiles),
+    "unadopted": lambda pool, chance: True,
     "from_start": lambda pool, chance: chance.random() < 0.5,
     "kinds": lambda pool, chance: ("completed", "blocked"),
     "upto": lambda pool, chance: chance.randrange(1, 60),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway, Refused, Undecided, shard, writer
+from kanban_shards.changes.fields import TEXT_LIMIT
 from kanban_shards.coordinator.merge import collector
 from kanban_shards.errors import (
     GatewayClosed,
@@ -24,6 +25,7 @@ from kanban_shards.errors import (
     StorageError,
     TooLarge,
     UnknownBoard,
+    UnknownRun,
     UnknownTask,
 )
 from kanban_shards.paths import BoardPaths
@@ -73,7 +75,9 @@ def test_unknown_tasks(gateway: Gateway) -> None:
 def test_what_cannot_be_written(gateway: Gateway) -> None:
     task_id = gateway.create("a task")
     with pytest.raises(TooLarge, match="put large content into a file"):
-        gateway.create("big", body="x" * (1024 * 1024))
+        gateway.edit(task_id, body="\x01" * TEXT_LIMIT, title="\x01" * 10_000, result="\x01" * TEXT_LIMIT)
+    with pytest.raises(InvalidChange, match="metadata is larger than"):
+        gateway.complete(task_id, metadata={"a": "x" * TEXT_LIMIT})
     with pytest.raises(InvalidChange):
         gateway.create("")
     with pytest.raises(InvalidChange):
@@ -84,6 +88,15 @@ def test_what_cannot_be_written(gateway: Gateway) -> None:
         gateway.edit(task_id, status="done")
     gateway.sync()
     assert gateway.board.watermarks()["amy"][0] == 1
+
+
+@pytest.mark.parametrize("letter", ["x", '"', "\x01", "é", "😀"])
+def test_a_text_of_the_full_length(gateway: Gateway, letter: str) -> None:
+    """However its letters have to be escaped, and beside a title of ten thousand."""
+    task_id = gateway.make(letter * 10_000, body=letter * TEXT_LIMIT).task_id
+    gateway.complete(task_id, result=letter * TEXT_LIMIT)
+    task = gateway.board.task(task_id)
+    assert (task.title, task.body, task.result) == (letter * 10_000, letter * TEXT_LIMIT, letter * TEXT_LIMIT)
 
 
 def test_a_cycle_is_refused(gateway: Gateway) -> None:
@@ -443,3 +456,81 @@ def test_looking_again(home: str, gateway: Gateway, monkeypatch: pytest.MonkeyPa
         with pytest.raises(Refused):
             ben.reopen(read)
         assert gateway.board.task(task_id).status == "archived"
+
+
+def test_a_heartbeat_that_readers_see(gateway: Gateway) -> None:
+    """By the run's id, too; without a note it is an event that says nothing but when."""
+    run = gateway.claim(gateway.create("a task"))
+    gateway.heartbeat(run.id)
+    gateway.sync()
+    assert gateway.board.run(run.id).last_heartbeat_at is None
+    gateway.heartbeat(run.id, show=True)
+    gateway.heartbeat(run.id, "halfway")
+    gateway.sync()
+    assert gateway.board.run(run.id).last_heartbeat_at >= run.started_at
+    told = gateway.board.events(task_id=run.task_id, kinds=("heartbeat",))
+    assert [(each.run_id, each.payload) for each in told] == [(run.id, None), (run.id, {"note": "halfway"})]
+    gateway.complete(run)
+    with pytest.raises(Refused) as refused:
+        gateway.heartbeat(run.id, show=True)
+    assert refused.value.reason == "late"
+    with pytest.raises(UnknownRun):
+        gateway.heartbeat(99)
+
+
+def test_a_worker_that_was_started_somewhere(gateway: Gateway) -> None:
+    """The folder and the branch are the task's from then on, without an event of their own."""
+    run = gateway.claim(gateway.create("a task"))
+    gateway.spawned(run, 4_242, workspace_path="/work/tree", branch_name="kanban/1")
+    task = gateway.board.task(run.task_id)
+    assert (task.worker_pid, task.workspace_path, task.branch_name) == (4_242, "/work/tree", "kanban/1")
+    gateway.spawned(run, 4_243)
+    assert gateway.board.task(run.task_id).workspace_path == "/work/tree"
+    kinds = [event.kind for event in gateway.board.events(task_id=run.task_id)]
+    assert kinds == ["created", "claimed", "spawned", "spawned"]
+
+
+def test_what_a_program_notes(gateway: Gateway) -> None:
+    run = gateway.claim(gateway.create("a task"))
+    gateway.note(run.task_id, "respawn_guarded", {"reason": "quota"}, run=run)
+    seq = gateway.note(run.task_id, "claim_extended", run=run.id)
+    event_id = gateway.wait_for_verdict(seq).answer["event_id"]
+    told = gateway.board.events(task_id=run.task_id)[-2:]
+    assert (told[0].payload, told[0].run_id, told[1].id) == ({"reason": "quota", "by": "amy"}, run.id, event_id)
+    with pytest.raises(InvalidChange):
+        gateway.note(run.task_id, "completed")  # what decides is no note
+
+
+def test_a_limit_that_is_raised(gateway: Gateway) -> None:
+    task_id = gateway.create("a task", assignee="amy")
+    gateway.fail(gateway.claim(task_id), "crashed", limit=1)
+    assert gateway.board.task(task_id).status == "blocked"
+    assert gateway.recover(task_id).answer == {"status": "ready"}
+    gateway.fail(gateway.claim(task_id), "protocol_violation", counts=False)
+    assert gateway.board.task(task_id).consecutive_failures == 1
+
+
+def test_a_plan_with_places(gateway: Gateway) -> None:
+    """What a planned task does not say is the planned one's, but no path of a workspace of another kind."""
+    root = gateway.create("all", starts="triage", tenant="acme", workspace_kind="dir", workspace_path="/all")
+    plan = [
+        {"title": "as it is"},
+        {"title": "elsewhere", "workspace_path": "/elsewhere", "tenant": "other", "created_by": "planner"},
+        {"title": "scratch", "workspace_kind": "scratch"},
+    ]
+    found = [gateway.board.task(task_id) for task_id in gateway.decompose(root, plan)]
+    assert [(each.workspace_kind, each.workspace_path, each.tenant, each.created_by) for each in found] == [
+        ("dir", "/all", "acme", "amy"),
+        ("dir", "/elsewhere", "other", "planner"),
+        ("scratch", None, "acme", "amy"),
+    ]
+
+
+def test_a_dependency_that_is_named_before_it_is_linked(gateway: Gateway) -> None:
+    run = gateway.claim(gateway.create("a task"))
+    gateway.block(run, "the mock-ups", kind="dependency", hold_s=60)
+    assert gateway.board.task(run.task_id).status == "todo"
+    other = gateway.create("another")
+    held = gateway.reopen(other, "todo", hold_s=1)
+    assert held.answer == {"status": "todo", "due_s": held.at_ms // 1_000 + 1}
+    assert gateway.reopen(other, "scheduled").answer == {"status": "scheduled"}

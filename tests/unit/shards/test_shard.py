@@ -15,7 +15,8 @@ import pytest
 
 from kanban_shards import Board, Gateway, pending
 from kanban_shards.changes.codec import chain, genesis
-from kanban_shards.changes.kinds import AddComment, Assign, Create
+from kanban_shards.changes.fields import TEXT_LIMIT
+from kanban_shards.changes.kinds import AddComment, Assign, Create, Edit
 from kanban_shards.changes.vectors import View
 from kanban_shards.errors import (
     Damaged,
@@ -162,11 +163,15 @@ def test_a_reopened_shard_goes_on(shard: Shard) -> None:
 def test_what_cannot_be_written_is_not(shard: Shard) -> None:
     """A body that the coordinator would not take never gets into the file."""
     task_id = new_task_id()
-    with pytest.raises(TooLarge, match="a change holds at most 1048576"):
-        shard.append(task_id, AddComment(text="x" * (1024 * 1024)), NOTHING)
-    with pytest.raises(TooLarge):
-        shard.append(task_id, AddComment(text="ü" * 600_000), NOTHING)
-    for fields in ({"title": ""}, {"title": "x" * 1_001}, {"title": "\ud800"}, {"title": "x", "priority": 2**40}):
+    with pytest.raises(TooLarge, match="a change holds at most 8388608"):
+        shard.append(task_id, Edit(body="\x01" * TEXT_LIMIT, result="\x01" * TEXT_LIMIT), NOTHING)
+    for fields in (
+        {"title": ""},
+        {"title": "x" * 10_001},
+        {"title": "x", "body": "x" * (TEXT_LIMIT + 1)},
+        {"title": "\ud800"},
+        {"title": "x", "priority": 2**40},
+    ):
         with pytest.raises(InvalidChange, match="cannot be written"):
             shard.append(task_id, Create(**fields), NOTHING)
     assert shard.head(NOTHING) == 0

@@ -11,7 +11,7 @@ import pytest
 
 from kanban_shards import Board
 from kanban_shards.changes.codec import encode_body
-from kanban_shards.changes.fields import LIMIT_BYTES
+from kanban_shards.changes.fields import TEXT_LIMIT
 from kanban_shards.changes.imported import ROWS, ImportRows, ImportTask, TaskRow
 from kanban_shards.coordinator.hermes import legacy as hermes
 from kanban_shards.coordinator.hermes.importer import import_board
@@ -241,11 +241,11 @@ def test_a_text_that_is_larger_than_a_change() -> None:
     )
     bodies = dict(found.tasks)[A]
     assert len(bodies) > 10
-    assert max(len(encode_body(body).encode()) for body in bodies) <= LIMIT_BYTES
+    assert max(len(encode_body(body).encode()) for body in bodies) <= TEXT_LIMIT
     assert len(rows(found, "task_events")) == 399
     (comment,) = rows(found, "task_comments")
     assert text.startswith(comment.body)
-    assert len(comment.body.encode()) > LIMIT_BYTES // 3
+    assert len(comment.body.encode()) > TEXT_LIMIT // 3
     assert {told[0] for told in lost(found)} == {A, 1}
 
 

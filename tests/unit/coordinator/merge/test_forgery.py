@@ -83,7 +83,7 @@ def a_rewritten_row(forge: Forger) -> None:
 
 
 def a_giant_body(forge: Forger) -> None:
-    forge.append("comment", '{"text":"%s"}' % ("x" * 2 * LIMIT_BYTES))
+    forge.append("comment", '{"text":"%s"}' % ("x" * LIMIT_BYTES))
 
 
 def a_giant_integer(forge: Forger) -> None:
