@@ -313,7 +313,7 @@ class Gateway:
         run_id = run if isinstance(run, int) else run.id
         found = self.board.run(run_id)
         if found is None and isinstance(run, int):
-            raise UnknownRun(run_id=run)
+            raise UnknownRun(run_id=run, board=self.paths)
         if found is None or found.ended_at is not None:
             of_task, outcome = (found.task_id, found.outcome) if found else ("a deleted task", "not there")
             raise Refused(reason="late", sentence=f"run {run_id} of {of_task} is over ({outcome})", answer={})

@@ -300,7 +300,7 @@ def _run(desk: Desk, task_id: str, run_id: int | None) -> Run | None:
         return None
     run = desk.gateway.board.run(run_id)
     if run is None or run.task_id != task_id:
-        raise UnknownRun(run_id=run_id)
+        raise UnknownRun(run_id=run_id, board=desk.gateway.paths)
     return run
 
 

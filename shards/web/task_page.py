@@ -37,7 +37,7 @@ def gather(site: Site, slug: str, task_id: str, query: Sequence[tuple[str, str]]
     board = site.board(slug)
     task, card = board.task(task_id), cards.one(board, task_id)
     if task is None or card is None:
-        raise UnknownTask(task_id=task_id)
+        raise UnknownTask(task_id=task_id, board=board.paths)
     runs, events = board.runs(task_id), told(board, task_id)
     shown = events if ("events", "all") in query else events[-EVENTS_SHOWN:]
     heartbeats = inline_merge.last_heartbeats(board.paths, cards.runs_of([card]))

@@ -191,7 +191,7 @@ def test_closing_hides_nothing(home: str, paths: BoardPaths, shell: Shell, caplo
     shell.says("claim", task_id)
     paths.ledger.rename(paths.folder / "away.db")
     said = shell.refuses(4, "heartbeat", task_id, "--note", "two")
-    assert "kanban-ledger.db holds 0 entries, but the board shows" in said
+    assert "kanban-ledger.db ends at entry 0, but the board stands at" in said
     assert "Do not repeat it" in said
     (paths.folder / "away.db").rename(paths.ledger)
     with Gateway("amy", home=home) as gateway:
