@@ -153,6 +153,7 @@ def run_peers(new_folder: NewFolder, work: str, profiles: tuple[int, ...], round
     found = side_by_side.measure(work, profiles, rounds, seconds, new_folder)
     if work == "board":
         targets.say_targets(found)
+        targets.say_bridged(found)
     targets.say_faults(found)
     if any(one.ours and one.wrong.faults for one in found):
         raise FaultsFound("this project lost, doubled or damaged something, or a call of it failed; see above")

@@ -14,11 +14,23 @@ import click
 
 from benchmarks.common import make_board, say
 from benchmarks.figures import FIGURES
+from benchmarks.peers.bridged import Bridged
 from benchmarks.peers.hermes import HOME, PYTHON
 from kanban_shards import Board
+from kanban_shards.hermes.startup import SWITCH
 
 TASKS = 100
 MOST_CPU_MS = 150.0
+# Of `hermes kanban list`, bridged: more than of the released one.
+MOST_BRIDGED_CPU_MS = 50.0
+_BRIDGED = """
+import os, site, sys
+site.addsitedir(os.environ["BENCHMARK_SITE"])
+from kanban_shards.hermes import startup
+startup.start()
+from hermes_cli.main import main
+main()
+"""
 # A process begins with the memory of the one that started it as its greatest, so a small one starts them.
 _LAUNCHER = """
 import json, os, sys
@@ -66,8 +78,10 @@ def measure(folder: Path, runs: int) -> None:
         Command("kanban comment", [*ours, "--profile", "bingge", "comment", task_id, "look"]),
         Command("kanban create", [*ours, "--profile", "bingge", "create", "task"]),
         Command("kanban-merge status", [*merge, "status"]),
-        *_of_hermes(folder / "hermes"),
     ]
+    of_hermes = _of_hermes(folder / "hermes")
+    bridged = _bridged(paths.folder, folder / "hermes") if of_hermes else []
+    commands += [*of_hermes, *bridged]
     for _ in range(1 + runs):
         for command in commands:
             command.call()
@@ -77,6 +91,11 @@ def measure(folder: Path, runs: int) -> None:
         spread = f"{min(command.cpu_ms):.0f}..{max(command.cpu_ms):.0f} ms, {memory_mib:.0f} MiB"
         say(command.what, f"{cpu_ms:.0f} ms of CPU", spread)
     FIGURES.asked("kanban list, ms of CPU", statistics.median(listing.cpu_ms), most=MOST_CPU_MS)
+    if bridged:
+        switched_off, on = bridged
+        more_ms = statistics.median(on.cpu_ms) - statistics.median(switched_off.cpu_ms)
+        what = "hermes kanban list, bridged: ms of CPU more than with the bridge switched off"
+        FIGURES.asked(what, more_ms, most=MOST_BRIDGED_CPU_MS)
 
 
 def _of_hermes(folder: Path) -> list[Command]:
@@ -94,3 +113,16 @@ def _of_hermes(folder: Path) -> list[Command]:
     subprocess.run([python, "-c", making], check=True, env={**os.environ, **environment})
     listing = [str(Path(python).with_name("hermes")), "kanban", "list"]
     return [Command(f"hermes kanban list of {TASKS} tasks", listing, environment)]
+
+
+def _bridged(home: Path, home_of_hermes: Path) -> list[Command]:
+    """The same command with the bridge switched off, and on a board of this project."""
+    if why := Bridged.missing():
+        FIGURES.note(f"skipped: hermes kanban list, bridged ({why})")
+        return []
+    words = [os.environ[PYTHON], "-c", _BRIDGED, "kanban", "list"]
+    what = f"hermes kanban list of {TASKS} tasks"
+    return [
+        Command(f"{what}, bridge switched off", words, {HOME: str(home_of_hermes), SWITCH: "0"}),
+        Command(f"{what}, bridged", words, {HOME: str(home)}),
+    ]

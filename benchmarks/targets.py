@@ -14,6 +14,9 @@ TIMES_HERMES_AT_ITS_BEST = 1.0
 TIMES_LESS_P99 = 10.0
 SLOWEST_OF_MEAN = 0.5
 CLAIM_P50_MS, CLAIM_P99_MS = 10.0, 60.0
+# Of a bridged Hermes, in what the released one takes: one process that waits for each answer, and several under load.
+BRIDGED_TIMES_P50 = {"hermes, bridged": 1.5, "hermes, bridged, no daemon": 3.0}
+BRIDGED_UNDER_LOAD = 4
 _OF_HERMES = ("hermes", "hermes unchecked", "hermes unchecked, kept open")
 _SHARED_FILES = (*_OF_HERMES, "one file, flock")
 
@@ -35,6 +38,22 @@ def say_targets(found: Sequence[Measured]) -> None:
         FIGURES.asked(f"claim to verdict, p{percent} in ms", took, most=most)
 
 
+def say_bridged(found: Sequence[Measured]) -> None:
+    """The targets of a bridged Hermes, where the work "board" was measured on it and on the released one."""
+    measured = {(one.peer, one.profiles): one for one in found}
+    for name, most in BRIDGED_TIMES_P50.items():
+        released, bridged = measured.get(("hermes", 1)), measured.get((name, 1))
+        if released and bridged:
+            times = Spread.of_ratios(_p50_ms(bridged), _p50_ms(released)).median
+            FIGURES.asked(f"a write of {name}, p50 in those of hermes as released", times, most=most)
+    released = measured.get(("hermes", BRIDGED_UNDER_LOAD))
+    bridged = measured.get(("hermes, bridged", BRIDGED_UNDER_LOAD))
+    if released and bridged:
+        ratios = Spread.of_ratios(bridged.spread(operations_per_s), released.spread(operations_per_s))
+        what = f"operations/s of {BRIDGED_UNDER_LOAD} profiles, bridged, in those of hermes as released"
+        FIGURES.asked(what, ratios.median, least=1.0)
+
+
 def say_faults(found: Sequence[Measured]) -> None:
     """What must not happen, of this project."""
     faults = sum(one.wrong.faults for one in found if one.ours)
@@ -52,6 +71,10 @@ def _say_rates(ours: Measured, by_name: dict[str, Measured]) -> None:
     if ratios:
         best = min(ratios.values())
         FIGURES.asked("operations/s, in those of hermes at its best", best, least=TIMES_HERMES_AT_ITS_BEST)
+
+
+def _p50_ms(one: Measured) -> Spread:
+    return one.spread(lambda round_: latency_ms(round_, 50))
 
 
 def _p99_ms(one: Measured) -> Spread:

@@ -17,6 +17,8 @@ PEERS = {
     "shards": "benchmarks.peers.this:Shards",
     "shards, no daemon": "benchmarks.peers.this:ShardsAlone",
     "hermes": "benchmarks.peers.hermes:Hermes",
+    "hermes, bridged": "benchmarks.peers.bridged:Bridged",
+    "hermes, bridged, no daemon": "benchmarks.peers.bridged:BridgedAlone",
     "hermes unchecked": "benchmarks.peers.hermes:HermesUnchecked",
     "hermes unchecked, kept open": "benchmarks.peers.hermes:HermesKeptOpen",
     "one file, flock": "benchmarks.peers.flocked:Flocked",
@@ -29,7 +31,14 @@ COMMANDS = {
     "kanban, no daemon": "benchmarks.peers.command:KanbanAlone",
     "hermes kanban": "benchmarks.peers.command:HermesKanban",
 }
-OURS = ("shards", "shards, no daemon", "kanban", "kanban, no daemon")
+OURS = (
+    "shards",
+    "shards, no daemon",
+    "hermes, bridged",
+    "hermes, bridged, no daemon",
+    "kanban",
+    "kanban, no daemon",
+)
 BOARD_VERBS = frozenset({"create", "subscribe", "comment", "claim", "complete", "list"})
 QUEUE_VERBS = frozenset({"create", "claim", "complete"})
 

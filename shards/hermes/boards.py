@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kanban_shards import inline_merge
 from kanban_shards.errors import BoardInUse, BoardMissing, CoordinatorRunning, UnknownBoard
 from kanban_shards.hermes import identity
 from kanban_shards.hermes.connection import BoardConnection, Statements, open_board
@@ -101,6 +100,8 @@ def _opened(paths: BoardPaths) -> BoardConnection:
         return open_board(paths, _statements_of)
     except BoardMissing:
         paths.make_folder()
+    from kanban_shards import inline_merge
+
     until_s = time.monotonic() + MADE_WITHIN_S
     while True:
         try:
