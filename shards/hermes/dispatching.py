@@ -40,13 +40,13 @@ def release_stale_claims(hermes: Hermes, conn: BoardConnection, *, signal_fn: Si
     """How many runs ended because nothing was heard of them. Those whose worker lives on this host are kept alive, as
     long as it says something once an hour."""
     writer = writer_of(conn.paths)
-    before = {run.id for run in _open_runs(hermes, writer, everywhere=True)}
-    for run in _open_runs(hermes, writer):
+    before = {run.id for run in _open_runs(hermes, conn, everywhere=True)}
+    for run in _open_runs(hermes, conn):
         silent_s = time.time() - (run.last_heartbeat_at or time.time())
         if run.worker_pid and hermes.now._pid_alive(run.worker_pid) and silent_s <= SILENT_S:
             writer.heartbeat(run.id)
     writer.merge_now()
-    return len(before - {run.id for run in _open_runs(hermes, writer, everywhere=True)})
+    return len(before - {run.id for run in _open_runs(hermes, conn, everywhere=True)})
 
 
 def detect_stale_running(
@@ -57,7 +57,7 @@ def detect_stale_running(
         return []
     writer = writer_of(conn.paths)
     stale = []
-    for run in _open_runs(hermes, writer, everywhere=True):
+    for run in _open_runs(hermes, conn, everywhere=True):
         now = int(time.time())
         silent_s = None if run.last_heartbeat_at is None else now - run.last_heartbeat_at
         if now - run.started_at < stale_timeout_seconds or (silent_s is not None and silent_s < SILENT_S):
@@ -77,7 +77,7 @@ def detect_crashed_workers(hermes: Hermes, conn: BoardConnection) -> list[str]:
     blocked: list[str] = []
     limited: list[str] = []
     writer = writer_of(conn.paths)
-    for run in _open_runs(hermes, writer):
+    for run in _open_runs(hermes, conn):
         is_young = time.time() - run.started_at < hermes.now._resolve_crash_grace_seconds()
         if not run.worker_pid or is_young or hermes.now._pid_alive(run.worker_pid):
             continue
@@ -98,7 +98,7 @@ def enforce_max_runtime(hermes: Hermes, conn: BoardConnection, *, signal_fn: Sig
     """The tasks whose worker was ended because its run took longer than it may."""
     writer = writer_of(conn.paths)
     timed_out = []
-    for run in _open_runs(hermes, writer):
+    for run in _open_runs(hermes, conn):
         task = writer.board.task(run.task_id)
         limit_s = None if task is None else task.max_runtime_seconds
         elapsed_s = int(time.time()) - run.started_at
@@ -136,11 +136,12 @@ def nothing(hermes: Hermes, conn: BoardConnection, *said: Any, **more: Any) -> N
     """A verb has done it already."""
 
 
-def _open_runs(hermes: Hermes, writer: Writer, *, everywhere: bool = False) -> Iterator[Run]:
-    """The open runs whose workers this host can see, or those of every host."""
+def _open_runs(hermes: Hermes, conn: BoardConnection, *, everywhere: bool = False) -> Iterator[Run]:
+    """The open runs whose workers this host can see, or those of every host, in Hermes's order."""
     host = hermes.now._claimer_id().split(":", 1)[0]
-    for task in writer.board.tasks(status="running"):
-        run = open_run(writer, task.id)
+    writer = writer_of(conn.paths)
+    for row in conn.execute("SELECT id FROM tasks WHERE status = 'running' ORDER BY rowid").fetchall():
+        run = open_run(writer, row["id"])
         if run is not None and (everywhere or (run.claim_lock or "").startswith(f"{host}:")):
             yield run
 
