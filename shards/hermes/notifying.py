@@ -19,11 +19,12 @@ from dataclasses import replace
 from typing import Any
 
 from kanban_shards.changes.kinds import Adopt, Delivered, Unsubscribe
-from kanban_shards.deliveries import DELIVERED_KINDS, DELIVERY_LEASE_S
+from kanban_shards.deliveries import DELIVERY_LEASE_S
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import profile_now, settle, write_soon, writer_of
 from kanban_shards.hermes.upstream import Hermes, UpstreamEvent
 from kanban_shards.hermes.verbs import applies
+from kanban_shards.records import DELIVERED_KINDS
 from kanban_shards.shard import Attempt, DeliveryKey
 
 _SUBSCRIPTION = (
