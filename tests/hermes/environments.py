@@ -52,10 +52,9 @@ def bridged(folder: Path) -> Path:
         _copy(released, environment)
         with tempfile.TemporaryDirectory(prefix="kanban-wheel-") as scratch:
             _install(environment, str(_wheel(Path(scratch))))
-        (purelib,) = environment.glob("lib/python*/site-packages")
-        (purelib / "kanban-shards-hermes.pth").write_text(
-            "import kanban_shards.hermes.startup; kanban_shards.hermes.startup.start()\n"
-        )
+            home = {"PATH": os.environ["PATH"], "HOME": scratch}
+            command = [environment / "bin/kanban-merge", "hermes", "install", "--python", environment / "bin/python"]
+            subprocess.run(command, check=True, env=home, stdout=subprocess.DEVNULL)
 
     return _made_once(folder / "bridged", f"{RELEASE} {_digest()}", make)
 
