@@ -32,6 +32,12 @@ def bridged_environment(hermes_folder: Path) -> Path:
     return _made(environments.bridged, hermes_folder)
 
 
+@pytest.fixture(scope="session")
+def other_environment(hermes_folder: Path) -> Callable[[str], Path]:
+    """``other_environment(version)``: the folder of one with that version of Hermes, and with this project in it."""
+    return lambda version: _made(lambda folder: environments.other(folder, version), hermes_folder)
+
+
 def _made(make: Callable[[Path], Path], folder: Path) -> Path:
     try:
         return make(folder)

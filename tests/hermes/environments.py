@@ -59,6 +59,26 @@ def bridged(folder: Path) -> Path:
     return _made_once(folder / "bridged", f"{RELEASE} {_digest()}", make)
 
 
+def other(folder: Path, version: str) -> Path:
+    """An environment with another version of Hermes, and with this project, not switched on; made unless it is there.
+
+    The packages that both need are those of ``bridged``: what Hermes itself is takes seconds to install, and its
+    hundred dependencies a minute. Raises NotInstalled.
+    """
+    shared = bridged(folder)
+    (packages,) = shared.glob("lib/python*/site-packages")
+
+    def make(environment: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+        (purelib,) = environment.glob("lib/python*/site-packages")
+        (purelib / "a-shared.pth").write_text(f"{packages}\n")
+        for ours in packages.glob("kanban_shards-*.dist-info"):
+            shutil.copytree(ours, purelib / ours.name)
+        _install(shared, f"hermes-agent=={version}", "--no-deps", into=environment)
+
+    return _made_once(folder / version, f"{version} {_digest()}", make)
+
+
 def _made_once(environment: Path, content: str, make: Callable[[Path], None]) -> Path:
     """``environment``, made by the first who wants it with this content; the others wait."""
     made = environment.with_suffix(".made")
@@ -79,9 +99,12 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _install(environment: Path, requirement: str) -> None:
-    pip = [environment / "bin/python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    done = subprocess.run([*pip, "--retries", "1", requirement], capture_output=True, text=True)
+def _install(environment: Path, requirement: str, *options: str, into: Path | None = None) -> None:
+    """With the pip of ``environment``; ``into`` another one, if that is given."""
+    pip = [environment / "bin/python", "-m", "pip", "--disable-pip-version-check"]
+    where = ["--python", into / "bin/python"] if into else []
+    words = [*pip, *where, "install", "--quiet", "--retries", "1", *options, requirement]
+    done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
         raise NotInstalled(requirement, done.stderr)
 
