@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway
+from kanban_shards.coordinator.backup.compact import compact
+from kanban_shards.coordinator.history.replayed_boards import ReplayedHistory
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.collector import QUARANTINED
 from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.recovery.rebuild import rebuild
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import SchemaMoved
 from kanban_shards.paths import BoardPaths
+from kanban_shards.queries import TaskQuery
 from kanban_shards.storage import sqlite
 from tests.legacy import write_legacy
 
@@ -111,3 +116,37 @@ def test_no_limits_are_said_of_a_board_without(home: str, paths: BoardPaths, kan
     write_legacy(paths.board, {"tasks": [TASK]})
     assert "the limits of before" not in kanban_merge("adopt").stdout
     assert "its limits" not in kanban_merge("restore-legacy").stdout
+
+
+def test_a_board_and_a_snapshot_of_before_are_brought_up_to_date(paths: BoardPaths, home: str) -> None:
+    """The board by whoever makes the next pass; the snapshot, which nobody writes, wherever a replay starts from it."""
+    with Gateway("amy", home=home) as amy:
+        for number in range(3):
+            amy.create(f"task {number}")
+        amy.sync()
+    with locks.holding(paths, locks.COMMAND) as lock:
+        compact(paths, lock, 2**53)
+    for path in (paths.board, paths.snapshot):
+        _as_first_made(path)
+    with ReplayedHistory(paths) as history, history.board_at(position=3) as past:
+        assert len(past.page(TaskQuery(), limit=9).tasks) == 3
+    with Board(paths) as board:
+        assert len(board.page(TaskQuery(), limit=2).tasks) == 2  # before anybody brought it up to date
+    with Gateway("amy", home=home) as amy:
+        amy.create("one more")
+        amy.sync()
+    with locks.holding(paths, locks.COMMAND) as lock:
+        rebuild(paths, lock)
+    assert verify(paths).clean
+    with closing(sqlite3.connect(paths.board)) as file:
+        assert file.execute("PRAGMA user_version").fetchone() == (sqlite.BOARD.schema,)
+        assert file.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'merge_order'").fetchone() == (1,)
+        assert file.execute("SELECT count(*) FROM tasks").fetchone() == (4,)
+
+
+def _as_first_made(path: Path) -> None:
+    """The file as the first schema of a board had it."""
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("DROP INDEX merge_order")
+        file.execute("DELETE FROM _sqlite_migrations WHERE name NOT IN ('m001_tables', 'm002_keep_out')")
+        file.execute("PRAGMA user_version=1")
