@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 _Given = Sequence[str | int | None] | Mapping[str, str | int | None]
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 EVENTS_LIMIT = 1_000
+# Tasks read at a time by who reads them one after the other.
+PAGE = 100
 # How long a follower sleeps although nobody rang: what a lost bell costs.
 LOST_BELL_S = 1.0
 
@@ -134,6 +136,17 @@ class Board:
             return TaskPage(shown, None)
         return TaskPage(shown, queries.place_of([rows[limit - 1][f"k{key}"] for key in range(len(query.keys))]))
 
+    def each(self, query: TaskQuery) -> Iterator[Task]:
+        """The tasks that ``query`` finds, read page by page as they are asked for. What comes, goes or moves meanwhile
+        is shown where it is when its page is read."""
+        after = None
+        while True:
+            page = self.page(query, limit=PAGE, after=after)
+            yield from page.tasks
+            after = page.after
+            if after is None:
+                return
+
     def count_by_status(self, query: TaskQuery) -> dict[Status, int]:
         """How many of the tasks that ``query`` finds each status has, for the statuses that have any."""
         counted: dict[Status, int] = dict(map(tuple, self._rows(*queries.counts(query))))
@@ -157,6 +170,14 @@ class Board:
         mine = self._column(sql.format("t.assignee = ?"), (profile, now_s))
         return bool(mine or self._column(sql.format("t.assignee IS NULL"), (now_s,)))
 
+    def running_by_owner(self) -> dict[str, int]:
+        """How many open runs each profile has, which counts for its limit."""
+        sql = (
+            "SELECT m.owner, count(*) FROM tasks t JOIN merge_tasks m ON m.task_id = t.id "
+            "WHERE t.status = 'running' GROUP BY 1"
+        )
+        return dict(map(tuple, self._rows(sql, ())))
+
     def open_runs(self) -> int:
         """How many runs are open."""
         return self._number("SELECT count(*) FROM tasks WHERE status = 'running'")
@@ -179,16 +200,6 @@ class Board:
             "WHERE r.profile = ? AND r.task_id != ? AND r.outcome = 'completed' ORDER BY r.id DESC LIMIT ?"
         )
         return [dict(row) for row in self._rows(sql, (profile, other_than, limit))]
-
-    def results_with_ids(self, task_id: str | None = None) -> list[tuple[str, str]]:
-        """``(task, what its latest completed run or its result says)``, of each finished task whose words may name
-        other tasks."""
-        sql = (
-            "SELECT id, said FROM (SELECT t.id, coalesce((SELECT r.summary FROM task_runs r WHERE r.task_id = t.id "
-            "AND r.outcome = 'completed' ORDER BY r.id DESC LIMIT 1), '') || ' ' || coalesce(t.result, '') AS said "
-            "FROM tasks t WHERE t.status = 'done' AND (:task IS NULL OR t.id = :task)) WHERE instr(said, 't_') > 0"
-        )
-        return [(found, said) for found, said in self._rows(sql, {"task": task_id})]
 
     def known_ids(self, task_ids: Iterable[str]) -> set[str]:
         """Those of ``task_ids`` that the board has, or had."""

@@ -6,9 +6,7 @@ events and its runs; none remembers anything, so a diagnostic ends when its caus
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +14,7 @@ from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.changes.kinds import FAILURE_LIMIT
 from kanban_shards.records import TERMINAL, Event, Run, Task
+from kanban_shards.suspects import Limits, Suspect, suspect_of, suspects
 
 SEVERITIES = ("warning", "error", "critical")
 
@@ -30,11 +29,11 @@ _BECOMES_READY = frozenset(
     {"created", "promoted", "promoted_manual", "unblocked", "reclaimed", "status", "assigned", "rate_limited", "stale"}
     | set(_FAILED)
 )
+_BLOCKS = ("blocked", "gave_up", "created")
 _CLEARS = frozenset({"completed", "edited"})
 _KINDS_READ = _BECOMES_READY | _CLEARS | {
     "blocked", "gave_up", "commented", "completion_blocked_hallucination", "late_refused",
 }  # fmt: skip
-_TASK_IDS = re.compile(r"\bt_[0-9a-f]{8,64}\b")
 
 
 @dataclass
@@ -71,23 +70,45 @@ class Case:
 
 def diagnose(
     board: Board, now_s: int, *, task_id: str | None = None, severity: str | None = None
-) -> list[tuple[Task, list[Diagnostic]]]:
-    """What needs a person, of every task that is not archived, or of one; the most severe first within a task.
+) -> Iterator[tuple[Task, list[Diagnostic]]]:
+    """What needs a person, of every task that is not archived, or of one; the most severe first within a task. Tasks
+    come in the usual order, and each is read when it is its turn.
 
     ``now_s``: seconds since 1970. ``severity``: this one and worse. Raises InvalidTaskId, UnknownTask.
     """
-    tasks = board.tasks() if task_id is None else [board.known_task(task_id)]
-    events = _events(board, task_id)
-    phantoms = _phantoms(board, task_id)
     failure_limit = board.settings().get("failure_limit", FAILURE_LIMIT)
+    if task_id is not None:
+        found = iter([_known(board, task_id)])
+    else:
+        limits = Limits(
+            failures=failure_limit,
+            crashes=CRASH_LIMIT,
+            cycles=CYCLES,
+            cycling_since=now_s - CYCLE_WINDOW_S,
+            blocked_before=now_s - BLOCKED_S,
+            ready_before=now_s - STRANDED_S,
+            blocks=_BLOCKS,
+            readies=tuple(sorted(_BECOMES_READY)),
+        )
+        found = suspects(board, limits, _KINDS_READ)
     wanted = SEVERITIES[SEVERITIES.index(severity) if severity else 0 :]
-    found = []
-    for task in tasks:
-        runs = board.runs(task.id) if task.status not in TERMINAL and task.started_at is not None else []
-        case = Case(task, events[task.id], runs, phantoms.get(task.id, []), failure_limit, now_s)
+    return _judged(found, failure_limit, now_s, wanted)
+
+
+def _judged(
+    suspected: Iterator[Suspect], failure_limit: int, now_s: int, wanted: Collection[str]
+) -> Iterator[tuple[Task, list[Diagnostic]]]:
+    for suspect in suspected:
+        case = Case(suspect.task, suspect.events, suspect.runs, suspect.phantoms, failure_limit, now_s)
         diagnostics = [each for check in CHECKS for each in check(case) if each.severity in wanted]
         if diagnostics:
-            found.append((task, sorted(diagnostics, key=lambda each: -SEVERITIES.index(each.severity))))
+            yield suspect.task, sorted(diagnostics, key=lambda each: -SEVERITIES.index(each.severity))
+
+
+def _known(board: Board, task_id: str) -> Suspect:
+    found = suspect_of(board, board.known_task(task_id).id, _KINDS_READ)
+    if found is None:  # it went meanwhile
+        raise UnknownTask(task_id=task_id)
     return found
 
 
@@ -164,7 +185,7 @@ def stuck_in_blocked(case: Case) -> Iterator[Diagnostic]:
     """The task is blocked for a day, and nobody said anything since."""
     if case.task.status != "blocked":
         return
-    blocked = [event for event in case.events if event.kind in ("blocked", "gave_up", "created")][-1:]
+    blocked = [event for event in case.events if event.kind in _BLOCKS][-1:]
     since = blocked[0].created_at if blocked else case.task.created_at
     answered = any(event.kind == "commented" and event.id > blocked[0].id for event in case.events if blocked)
     if case.now_s - since >= BLOCKED_S and not answered:
@@ -281,20 +302,3 @@ def _merged(hits: list[Event], key: str) -> list[str]:
         value = (event.payload or {}).get(key) or []
         found.update(dict.fromkeys([value] if isinstance(value, str) else value))
     return list(found)
-
-
-def _events(board: Board, task_id: str | None) -> dict[str, list[Event]]:
-    by_task: dict[str, list[Event]] = defaultdict(list)
-    after = 0
-    while page := board.events(after=after, task_id=task_id, kinds=sorted(_KINDS_READ)):
-        after = page[-1].id
-        for event in page:
-            by_task[event.task_id].append(event)
-    return by_task
-
-
-def _phantoms(board: Board, task_id: str | None) -> dict[str, list[str]]:
-    """The task ids that results name and that the board never had, by the task whose result it is."""
-    named = {task: _TASK_IDS.findall(said) for task, said in board.results_with_ids(task_id)}
-    known = board.known_ids({each for ids in named.values() for each in ids})
-    return {task: sorted(set(ids) - known) for task, ids in named.items() if set(ids) - known}

@@ -16,10 +16,12 @@ from kanban_shards.cli.params import COUNT, COUNT_OR_NONE, POSITIVE, POSITIVE_OR
 from kanban_shards.cli.session import Session, json_option, once_more
 from kanban_shards.errors import DaemonMoved, InvalidName, KanbanError, Refused, StorageError, UnknownTask
 from kanban_shards.paths import check_profile
-from kanban_shards.records import Run, Task
+from kanban_shards.queries import TaskQuery
+from kanban_shards.records import Run, Status, Task
 from kanban_shards.workspaces import make_workspace, workspace_of
 
 if TYPE_CHECKING:
+    from kanban_shards.board import Board
     from kanban_shards.gateway import Gateway
 
 LIMITS = ("max_in_progress", "max_in_progress_per_profile", "failure_limit")
@@ -90,7 +92,7 @@ def daemon(words: tuple[str, ...]) -> None:
 class Dispatch:
     """What one call of ``dispatch`` on ``board`` found and did. First ``plan`` or ``claim``, then ask it."""
 
-    def __init__(self, board: Any) -> None:
+    def __init__(self, board: Board) -> None:
         self._board = board
         self._after = board.last_event_id()
         self.passed: dict[str, Any] = dict.fromkeys(COUNTED, 0) | {name: [] for name in NAMED.values()}
@@ -194,25 +196,24 @@ class Dispatch:
         """The tasks that the limits leave room for. Asking for the others would only fill the ledger with refusals."""
         limits = self._board.settings()
         total, own = limits.get("max_in_progress"), limits.get("max_in_progress_per_profile")
+        self._running = Counter(self._board.running_by_owner())
         for task in self._candidates():
             if len(self.spawned) == most or (total is not None and self._running.total() >= total):
                 return
-            if (own is not None and self._running[task.assignee] >= own) or task.assignee in self._full:
+            if not task.assignee:
+                self.unassigned.append(task.id)
+            elif not _is_profile(task.assignee):
+                self.nonspawnable.append(task.id)
+            elif (own is not None and self._running[task.assignee] >= own) or task.assignee in self._full:
                 self._cap(task)
             else:
                 yield task
 
-    def _candidates(self) -> list[Task]:
-        found = []
-        for task in [*self._board.tasks(status="ready"), *self._board.tasks(status="review")]:
-            if not task.assignee:
-                self.unassigned.append(task.id)
-            elif _is_profile(task.assignee):
-                found.append(task)
-            else:
-                self.nonspawnable.append(task.id)
-        self._running = Counter(task.owner for task in self._board.tasks(status="running"))
-        return found
+    def _candidates(self) -> Iterator[Task]:
+        """What is ready, and then what is to be reviewed, read as far as it is asked for."""
+        statuses: tuple[Status, ...] = ("ready", "review")
+        for status in statuses:
+            yield from self._board.each(TaskQuery(statuses=(status,)))
 
     def _start(self, task: Task, run_id: int | None, workspace: Path | None) -> None:
         self._running[task.assignee] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import time
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ import click
 from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.params import DAYS
+from kanban_shards.cli.params import DAYS, POSITIVE
 from kanban_shards.cli.session import Session, answer, json_option, table
 from kanban_shards.errors import BoardMissing, NoLog, StorageError, cannot_write
 from kanban_shards.gateway import Gateway
@@ -21,6 +22,8 @@ from kanban_shards.records import STATUSES
 from kanban_shards.storage.folders import open_below
 
 DAY_S = 24 * 3600
+# So many tasks fit where a person reads them.
+SHOWN = 50
 SEVERITY_COLORS = {"warning": "yellow", "error": "red", "critical": "bright_red"}
 
 
@@ -39,13 +42,16 @@ def context(session: Session, task_id: str, as_json: bool) -> None:
 @click.command()
 @click.option("--severity", type=click.Choice(list(SEVERITY_COLORS)), help="This one and worse.")
 @click.option("--task", "task_id", metavar="TASK", help="Only this task.")
+@click.option("--limit", type=POSITIVE, metavar="N", help="Of N tasks at most; 50 where a person reads it.")
 @json_option
 @click.pass_obj
-def diagnostics(session: Session, severity: str | None, task_id: str | None, as_json: bool) -> None:
+def diagnostics(session: Session, severity: str | None, task_id: str | None, limit: int | None, as_json: bool) -> None:
     """Show what needs a person, and what may help."""
     from kanban_shards.diagnostics import diagnose
 
-    found = diagnose(session.board(), int(time.time()), task_id=task_id, severity=severity)
+    most = limit if limit or as_json else SHOWN
+    diagnosed = diagnose(session.board(), int(time.time()), task_id=task_id, severity=severity)
+    found = list(islice(diagnosed, most))
     if as_json:
         text.print_json(
             [
@@ -70,6 +76,8 @@ def diagnostics(session: Session, severity: str | None, task_id: str | None, as_
             text.say(f"    {each.actions[0]['label']}")
     if not found:
         text.say("Nothing needs a person.")
+    elif next(diagnosed, None) is not None:
+        text.say(f"There are more; --limit {2 * len(found)} shows more of them.")
 
 
 @click.command()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
+from contextlib import suppress
 
 import pytest
 
-from kanban_shards import Gateway, Refused
-from kanban_shards.diagnostics import BLOCKED_S, CYCLES, SEVERITIES, STRANDED_S, diagnose
+from kanban_shards import Gateway, Refused, suspects
+from kanban_shards.cli.verbs import maintenance
+from kanban_shards.diagnostics import BLOCKED_S, CHECKS, CYCLES, SEVERITIES, STRANDED_S, diagnose
 from kanban_shards.errors import UnknownTask
+from tests.unit.verbs import Shell
 
 HERMES_KEYS = ["kind", "severity", "title", "detail", "actions", "first_seen_at", "last_seen_at", "count", "run_id",
                "data"]  # fmt: skip
@@ -156,3 +160,72 @@ def test_the_verb(kanban, failed, gateway: Gateway) -> None:
     assert "There is no task" in failed(kanban("diag", "--task", "t_00000000"), 1)
     with pytest.raises(UnknownTask):
         diagnose(gateway.board, 0, task_id="t_00000000")
+
+
+def test_whoever_needs_a_person_is_suspected(gateway: Gateway) -> None:
+    """Looking only at suspects finds what judging every task finds, whatever became of them, in the usual order."""
+    chance = random.Random(4)
+    gateway.set_limits(failure_limit=3)
+    tasks = [
+        gateway.create(f"task {number}", assignee=chance.choice(["amy", None]), priority=number % 3)
+        for number in range(30)
+    ]
+    for number, task_id in enumerate(tasks):
+        for did in [MISHAPS[number % len(MISHAPS)]] * chance.randint(2, 3) + [
+            chance.choice([*MISHAPS, "rest", "rest"])
+        ]:
+            with suppress(Refused):
+                _mishap(gateway, task_id, did, chance)
+    gateway.sync()
+    board, kinds = gateway.board, set()
+    for later_s in (0, STRANDED_S, 2 * BLOCKED_S):
+        now_s = board.event(board.last_event_id()).created_at + later_s
+        each = [found for task in board.tasks() for found in diagnose(board, now_s, task_id=task.id)]
+        assert list(diagnose(board, now_s)) == each
+        kinds |= {diagnostic.kind for _, diagnostics in each for diagnostic in diagnostics}
+    assert len(kinds) == len(CHECKS), kinds
+
+
+MISHAPS = ("crash", "slow", "cards", "complete", "late", "cycle", "comment")
+
+
+def _mishap(gateway: Gateway, task_id: str, did: str, chance: random.Random) -> None:
+    if did == "cycle":
+        for kind in ("needs_input", "capability"):
+            with suppress(Refused):
+                gateway.unblock(task_id)
+            gateway.block(task_id, "again", kind=kind)
+    elif did == "comment":
+        gateway.comment(task_id, "hm")
+    elif did != "rest":
+        run = gateway.claim(task_id)
+        if did in ("crash", "slow"):
+            gateway.fail(run, "crashed" if did == "crash" else "timed_out")
+        elif did == "cards":
+            gateway.complete(run, created_cards=["t_00000000"])
+        elif did == "late":
+            gateway.release(run)
+            gateway.complete(run, summary="too late")
+        else:
+            gateway.complete(run, summary=chance.choice(["made t_00000000", f"made {task_id}", None]))
+            if chance.random() < 0.3:
+                gateway.archive(task_id)
+
+
+def test_reads_what_it_shows(gateway: Gateway, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few at a time; where a person reads it, as many as they can read, and that there are more."""
+    for number in range(7):
+        gateway.block(gateway.create(f"task {number}"), "why")
+    gateway.sync()
+    monkeypatch.setattr(suspects, "TOGETHER", 2)
+    read: list[int] = []
+    events = suspects._events
+    monkeypatch.setattr(suspects, "_events", lambda *given: read.append(1) or events(*given))
+    now_s = gateway.board.event(gateway.board.last_event_id()).created_at + 2 * BLOCKED_S
+    next(diagnose(gateway.board, now_s))
+    assert len(read) == 1
+    monkeypatch.setattr(maintenance.time, "time", lambda: now_s)
+    assert len(shell.json("diagnostics")) == 7
+    assert len(shell.json("diagnostics", "--limit", 3)) == 3
+    assert shell.says("diagnostics", "--limit", 3).splitlines()[-1] == "There are more; --limit 6 shows more of them."
+    assert "There are more" not in shell.says("diagnostics")

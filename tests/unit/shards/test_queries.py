@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,9 @@ from kanban_shards.storage import sqlite
 PLAIN = {
     "tenant": "acme", "session_id": "s1", "workflow_template_id": "w", "current_step_key": "k", "assignee": "bob",
 }  # fmt: skip
+
+
+OWNED = "(task_id, creator, owner, epoch, vector)"
 
 
 @pytest.fixture
@@ -39,8 +43,7 @@ def board(paths: BoardPaths) -> Iterator[Board]:
             }
             names = ", ".join(row)
             made.execute(f"INSERT INTO tasks ({names}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
-            made.execute("INSERT INTO merge_tasks (task_id, creator, owner, epoch, vector) VALUES (?, 'a', 'a', 1, '{}')",
-                         (row["id"],))  # fmt: skip
+            made.execute(f"INSERT INTO merge_tasks {OWNED} VALUES (?, 'a', 'a', 1, '{{}}')", (row["id"],))
             for _ in range(chance.choice([0, 1, 3])):
                 made.execute(
                     "INSERT INTO task_events (task_id, kind, created_at) VALUES (?, 'created', 1)", (row["id"],)
@@ -107,8 +110,8 @@ def test_filters(board: Board, query: TaskQuery, fits, sort: str) -> None:
     assert set(found) == expected
     counts = board.count_by_status(query)
     assert sum(counts.values()) == len(expected)
-    assert counts == {status: count for status in STATUSES
-                      if (count := sum(task.status == status for task in board.tasks(include_archived=True) if fits(task)))}  # fmt: skip
+    by_status = Counter(task.status for task in board.tasks(include_archived=True) if fits(task))
+    assert counts == by_status
 
 
 def test_children(board: Board) -> None:
@@ -157,8 +160,9 @@ def test_the_usual_order_costs_what_it_shows(board: Board, tmp_path: Path, statu
     for times in (1, 10):
         with closing(_larger(board, times)) as larger:
             (middle,) = larger.execute(
-                "SELECT json_array(priority, created_at, id) FROM tasks WHERE status = 'ready' AND priority IS NOT NULL "
-                "ORDER BY priority DESC, created_at, id LIMIT 1 OFFSET (SELECT count(*) / 3 FROM tasks WHERE status = 'ready')"
+                "SELECT json_array(priority, created_at, id) FROM tasks WHERE status = 'ready' AND priority IS NOT NULL"
+                " ORDER BY priority DESC, created_at, id "
+                "LIMIT 1 OFFSET (SELECT count(*) / 3 FROM tasks WHERE status = 'ready')"
             ).fetchone()
             for after in (None, middle):
                 sql, given = queries.page(TaskQuery(statuses=statuses), after, 5)
@@ -180,9 +184,7 @@ def _larger(board: Board, times: int) -> sqlite3.Connection:
             f"INSERT INTO tasks (id, {', '.join(columns)}) SELECT id || '{number:02}', {', '.join(columns)} "
             "FROM tasks WHERE length(id) = 18"
         )
-    made.execute(
-        "INSERT OR IGNORE INTO merge_tasks (task_id, creator, owner, epoch, vector) SELECT id, 'a', 'a', 1, '{}' FROM tasks"
-    )
+    made.execute(f"INSERT OR IGNORE INTO merge_tasks {OWNED} SELECT id, 'a', 'a', 1, '{{}}' FROM tasks")
     return made
 
 

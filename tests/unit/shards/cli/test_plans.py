@@ -214,7 +214,8 @@ def test_dispatch_claims_for_the_assignees(shell: Shell, paths: BoardPaths, tmp_
     (spawned,) = found["spawned"]
     assert (spawned["task_id"], spawned["assignee"]) == (first, "bob")
     assert spawned["workspace"] == str(tmp_path / "kanban" / "workspaces" / first)
-    assert (found["skipped_unassigned"], found["skipped_nonspawnable"]) == ([nobody], [terminal])
+    assert (found["skipped_unassigned"], found["skipped_nonspawnable"]) == ([], [])  # it looked no further
+    assert (planned["skipped_unassigned"], planned["skipped_nonspawnable"]) == ([nobody], [terminal])
     shell.says("spawned", first, 4321, "--run", spawned["run_id"])
     shell.says("complete", first, "--run", spawned["run_id"], profile="bob")
     said = shell.says("dispatch")
