@@ -13,6 +13,7 @@ from typing import Any
 from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.changes.kinds import FAILURE_LIMIT
+from kanban_shards.errors import UnknownTask
 from kanban_shards.records import TERMINAL, Event, Run, Task
 from kanban_shards.suspects import Limits, Suspect, suspect_of, suspects
 
@@ -108,7 +109,7 @@ def _judged(
 def _known(board: Board, task_id: str) -> Suspect:
     found = suspect_of(board, board.known_task(task_id).id, _KINDS_READ)
     if found is None:  # it went meanwhile
-        raise UnknownTask(task_id=task_id)
+        raise UnknownTask(task_id=task_id, board=board.paths)
     return found
 
 

@@ -58,7 +58,7 @@ def of_task(paths: BoardPaths, ledger: FileLedger, task_id: str) -> TaskHistory:
             {"task": task_id},
         ).fetchone()
     if not decided and not is_known:
-        raise UnknownTask(task_id=task_id)
+        raise UnknownTask(task_id=task_id, board=paths)
     vector = _vector_at(paths, base, task_id) if base else {}
     return TaskHistory(task_id, list(_told(task_id, decided, vector)), base)
 
