@@ -163,9 +163,9 @@ def _place(keys: Sequence[Key], after: str) -> list[Value]:
     except ValueError:
         values = None
     is_place = isinstance(values, list) and len(values) == len(keys)
-    if not is_place or not all(value is None or type(value) in (str, int) for value in values):
-        raise ValueError(f"{after!r} is no place in this order of tasks")
-    return list(values)
+    if is_place and all(value is None or type(value) in (str, int) for value in values):
+        return list(values)
+    raise ValueError(f"{after!r} is no place in this order of tasks")
 
 
 def _behind(keys: Sequence[Key], values: Sequence[Value]) -> Iterator[str]:

@@ -134,7 +134,7 @@ class Shard:
             return True
         with self._writing(View()) as connection:
             base_seq, base_digest, _, _, found = connection.execute(_ENDS, (merged[0],)).fetchone()
-        return merged[0] < base_seq or merged[1] == (base_digest if merged[0] == base_seq else found)
+        return bool(merged[0] < base_seq or merged[1] == (base_digest if merged[0] == base_seq else found))
 
     def heartbeat(self, run_id: int, view: View) -> None:
         """Note that the worker of ``run_id`` is alive now. Overwritten in place; not a change."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+    from typing import NoReturn
 
 BRIDGED = "hermes_cli.kanban_db"
 # "0" in this variable leaves Hermes as it is; what it then writes to a board of ours, the board refuses.
@@ -86,7 +87,7 @@ class BridgingLoader:
         module.__dict__[MARK] = bridge(module)
 
 
-def _stop_without_help(error: BaseException) -> None:
+def _stop_without_help(error: BaseException) -> "NoReturn":
     """As ``loading.stop``, which cannot be imported."""
     import os
 
