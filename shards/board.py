@@ -152,6 +152,12 @@ class Board:
         counted: dict[Status, int] = dict(map(tuple, self._rows(*queries.counts(query))))
         return {status: counted[status] for status in STATUSES if status in counted}
 
+    def ids_beginning_with(self, beginning: str, limit: int) -> list[str]:
+        """The ids of the tasks whose id begins so, ``limit`` at most, in order; ``beginning``: ``t_`` and digits."""
+        sql = "SELECT id FROM tasks WHERE id >= :first AND id < :behind ORDER BY id LIMIT :limit"
+        given = {"first": beginning, "behind": f"{beginning}g", "limit": limit}  # no digit of an id is behind f
+        return self._column(sql, given)
+
     def parents(self, task_id: str) -> list[str]:
         """The ids of the tasks that ``task_id`` waits for."""
         return self._column("SELECT parent_id FROM task_links WHERE child_id = ? ORDER BY 1", (task_id,))

@@ -226,6 +226,12 @@ class InvalidTaskId(UsageError):
     task_id: str
 
 
+class AmbiguousTask(UsageError):
+    template = "{beginning} is the beginning of several tasks ({task_ids}); write more of the id."
+    beginning: str
+    task_ids: str
+
+
 class InvalidChange(UsageError):
     template = "This {kind} cannot be written: {problem}."
     kind: str

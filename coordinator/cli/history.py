@@ -6,13 +6,13 @@ import click
 
 from kanban_shards import wording
 from kanban_shards.cli import text
-from kanban_shards.cli.session import json_option
+from kanban_shards.cli.session import TASK, json_option
 from kanban_shards.coordinator.history.replayed_boards import ReplayedHistory
 from kanban_shards.paths import BoardPaths
 
 
 @click.command()
-@click.argument("task_id", metavar="TASK")
+@click.argument("task_id", type=TASK, metavar="TASK")
 @json_option
 @click.pass_obj
 def history(paths: BoardPaths, task_id: str, as_json: bool) -> None:

@@ -9,8 +9,10 @@ from kanban_shards.cli.session import EXIT_CODES, board_option, home_option, jso
 from kanban_shards.coordinator.cli.output import all_boards_option, report
 from kanban_shards.paths import BoardPaths, require_home
 
+# In the order of the help.
 VERBS = {
     "daemon": "kanban_shards.coordinator.cli.merge",
+    "service": "kanban_shards.coordinator.cli.service",
     "status": "kanban_shards.coordinator.cli.health",
     "doctor": "kanban_shards.coordinator.cli.health",
     "metrics": "kanban_shards.coordinator.cli.health",
@@ -19,8 +21,6 @@ VERBS = {
     "verify": "kanban_shards.coordinator.cli.recovery",
     "rebuild": "kanban_shards.coordinator.cli.recovery",
     "repair": "kanban_shards.coordinator.cli.recovery",
-    "salvage": "kanban_shards.coordinator.cli.salvage",
-    "service": "kanban_shards.coordinator.cli.service",
     "backup": "kanban_shards.coordinator.cli.backup",
     "backups": "kanban_shards.coordinator.cli.backup",
     "restore": "kanban_shards.coordinator.cli.backup",
@@ -30,7 +30,17 @@ VERBS = {
     "adopt": "kanban_shards.coordinator.cli.hermes",
     "restore-legacy": "kanban_shards.coordinator.cli.hermes",
     "export": "kanban_shards.coordinator.cli.hermes",
+    "salvage": "kanban_shards.coordinator.cli.salvage",
     "demo": "kanban_shards.coordinator.cli.demo",
+}
+# The first verb of each section of the help.
+TITLES = {
+    "daemon": "Merging",
+    "status": "Looking",
+    "verify": "Checking and mending",
+    "backup": "Keeping",
+    "import": "In from Hermes, and out again",
+    "demo": "Seeing it work",
 }
 
 
@@ -41,6 +51,7 @@ BEGINNING = ("service", "demo", "salvage", "import", "restore", "hermes")
 @click.group(
     cls=LazyGroup,
     verbs=VERBS,
+    titles=TITLES,
     epilog=EXIT_CODES,
     invoke_without_command=True,  # for --once
     no_args_is_help=True,

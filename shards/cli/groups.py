@@ -52,6 +52,9 @@ class Group(click.Group):
             if wants_json and parent is None:
                 _print_error("UsageError", error.format_message())
             raise
+        except BrokenPipeError:  # of the reader of a help, who has seen enough
+            _end_output()
+            raise click.exceptions.Exit(0) from None
         ctx.meta.setdefault(AS_JSON, wants_json)  # by the outermost group, which sees all the words
         return ctx
 
@@ -72,12 +75,17 @@ class Group(click.Group):
             raise unknown_verb(error, args[0], self.list_commands(ctx)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs, each with the whole first sentence of its help."""
+        """List the verbs in their sections, each with the whole first sentence of its help."""
         verbs = {name: verb for name in self.list_commands(ctx) if (verb := self.get_command(ctx, name))}
-        with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, verb.get_short_help_str(SENTENCE)) for name, verb in verbs.items() if not verb.hidden]
-            )
+        shown = {name: verb.get_short_help_str(SENTENCE) for name, verb in verbs.items() if not verb.hidden}
+        width = max(map(len, shown), default=0)
+        for title, names in self.sections(list(shown)).items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), shown[name]) for name in names])
+
+    def sections(self, verbs: list[str]) -> dict[str, list[str]]:
+        """``verbs`` as the help shows them: by title, in order."""
+        return {"Commands": verbs}
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -100,7 +108,7 @@ class Group(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of the output has seen enough; said aloud, it would see more
                 _end_output()
-                ctx.exit(OutputLost.exit_code)
+                ctx.exit(0)
             if error.filename is None:  # the output's
                 raise
             _fail(ctx, cannot_write(os.fsdecode(error.filename), error))
@@ -110,11 +118,24 @@ class Group(click.Group):
 
 class LazyGroup(Group):
     """A group whose verbs are loaded when they are used: ``verbs`` maps each to the module that holds it, as
-    ``module`` (the function has the verb's name) or ``module:function``."""
+    ``module`` (the function has the verb's name) or ``module:function``. ``titles``: the first verb of each section of
+    the help, with the section's title."""
 
-    def __init__(self, *args: Any, verbs: dict[str, str], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, verbs: dict[str, str], titles: Mapping[str, str] = MappingProxyType({}), **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._verbs = verbs
+        self._titles = titles
+
+    def sections(self, verbs: list[str]) -> dict[str, list[str]]:
+        """Begin a section at each verb of ``titles``."""
+        found: dict[str, list[str]] = {}
+        title = "Commands"
+        for verb in verbs:
+            title = self._titles.get(verb, title)
+            found.setdefault(title, []).append(verb)
+        return found
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The verbs, in the order they were given; other spellings of the same verb are not listed."""

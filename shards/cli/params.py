@@ -177,6 +177,15 @@ def whole_text(file: TextIO) -> str:
         raise click.UsageError(f"{file.name} is not text: its bytes are not UTF-8.") from error
 
 
+def body_told(body: str | None, file: TextIO | None) -> str | None:
+    """What --body says, or --body-file; ``-`` is standard input. None if neither was said. Raises UsageError."""
+    if body is not None and file is not None:
+        raise click.UsageError("Say --body or --body-file, not both.")
+    if body == "-":
+        file = click.get_text_stream("stdin", encoding="utf-8")
+    return body if file is None else whole_text(file)
+
+
 def json_object(given: str) -> dict[str, Any]:
     """The object of ``--metadata``. Raises InvalidChange if ``given`` is no JSON object."""
     try:

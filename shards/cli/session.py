@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar
 
@@ -12,15 +13,28 @@ import click
 from kanban_shards import inline_merge, wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.params import PAST, POSITIVE, HomeFolder, Past, whom
-from kanban_shards.errors import InvalidTaskId, Refused, UnknownRun, UnknownTask, UsageError
+from kanban_shards.cli.params import PAST, POSITIVE, HomeFolder, ParamType, Past, whom
+from kanban_shards.errors import (
+    AmbiguousTask,
+    BoardMissing,
+    InvalidTaskId,
+    Refused,
+    UnknownRun,
+    UnknownTask,
+    UsageError,
+)
 from kanban_shards.past import PastBoard
-from kanban_shards.paths import profile_meant
+from kanban_shards.paths import is_task_id, profile_meant
 from kanban_shards.records import Run, Task, Verdict
 
 if TYPE_CHECKING:
     from kanban_shards.gateway import Gateway
 
+# The beginning of an id, and a whole one of this program's; Hermes's are shorter, and are asked for.
+BEGINNING = re.compile(r"t_[0-9a-f]+")
+ID_LENGTH = 22
+# So many of several tasks are named.
+NAMED = 5
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -52,6 +66,37 @@ home_option = click.option(
 )
 
 
+class _TaskId(ParamType):
+    """A task's id, or as much of its beginning as no other task has."""
+
+    name = "task"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The id that ``value`` names. What has the shape of one and is not on the board is left to the verb: it may
+        be about to be. Raises AmbiguousTask, UnknownTask."""
+        told = str(value)
+        if len(told) >= ID_LENGTH or not BEGINNING.fullmatch(told) or ctx is None:
+            return told
+        try:
+            board = ctx.obj.board() if isinstance(ctx.obj, Session) else Board(ctx.obj)
+            found = board.ids_beginning_with(told, NAMED + 1)
+        except BoardMissing:
+            if is_task_id(told):
+                return told
+            raise
+        if told in found or len(found) == 1:
+            return told if told in found else found[0]
+        if not found:
+            if is_task_id(told):
+                return told
+            raise UnknownTask(task_id=told, board=board.paths)
+        more = " and more" if len(found) > NAMED else ""
+        raise AmbiguousTask(beginning=told, task_ids=", ".join(found[:NAMED]) + more)
+
+
+TASK = _TaskId()
+
+
 class NoProfile(UsageError):
     template = "Say which profile writes: kanban --profile NAME {verb} …"
     verb: str
@@ -71,11 +116,14 @@ class Session:
         self.profile = profile
         self.where: Where = {"board": board, "home": home}
         self.exits = contextlib.ExitStack()
+        self._board: Board | None = None
         self._gateway: Gateway | None = None
 
     def board(self, past: Past | None = None) -> Board:
         """The board, for reading: as it is, or as it stood at ``past``."""
-        board = self.exits.enter_context(Board.open(**self.where))
+        if self._board is None:
+            self._board = self.exits.enter_context(Board.open(**self.where))
+        board = self._board
         if past is None:
             return board
         history = self.exits.enter_context(inline_merge.open_history(board.paths))

@@ -6,12 +6,12 @@ import click
 
 from kanban_shards.changes.kinds import ReopenedStatus
 from kanban_shards.cli.groups import Spreading
-from kanban_shards.cli.session import Session, answer, each, json_option, once_more
+from kanban_shards.cli.session import TASK, Session, answer, each, json_option, once_more
 
 
 @click.command(cls=Spreading)
-@click.argument("task_ids", nargs=-1)
-@click.option("--rm", "deleted_ids", multiple=True, metavar="TASK...",
+@click.argument("task_ids", type=TASK, nargs=-1)
+@click.option("--rm", "deleted_ids", type=TASK, multiple=True, metavar="TASK...",
               help="Delete archived tasks and everything of them, for good.")  # fmt: skip
 @json_option
 @click.pass_obj
@@ -27,7 +27,7 @@ def archive(session: Session, task_ids: tuple[str, ...], deleted_ids: tuple[str,
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.option("--to", type=click.Choice(["triage", "todo", "ready"]), default="ready", show_default=True,
               help="Where work begins again; todo waits for its parents.")  # fmt: skip
 @click.option("--reason", help="Why; kept with the event.")

@@ -13,7 +13,7 @@ from kanban_shards.changes.kinds import Promote
 from kanban_shards.cli import text
 from kanban_shards.cli.groups import Spreading
 from kanban_shards.cli.params import MOMENT, SPAN, joined
-from kanban_shards.cli.session import Session, each, json_option, once_more, others_run, run_option, work_of
+from kanban_shards.cli.session import TASK, Session, each, json_option, once_more, others_run, run_option, work_of
 from kanban_shards.errors import Refused, UnknownTask
 from kanban_shards.paths import check_task_id
 from kanban_shards.records import TERMINAL
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from kanban_shards.gateway import Gateway
 
 ids_option = click.option(
-    "--ids", "more_ids", multiple=True, metavar="TASK...", help="More tasks, for the same reason."
+    "--ids", "more_ids", type=TASK, multiple=True, metavar="TASK...", help="More tasks, for the same reason."
 )
 
 
 @click.command(cls=Spreading)
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.argument("reason", nargs=-1)
 @ids_option
 @click.option("--kind", type=click.Choice(sorted(get_args(BlockKind))),
@@ -70,7 +70,7 @@ def block(
 
 
 @click.command(cls=Spreading)
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.argument("reason", nargs=-1)
 @ids_option
 @click.option(
@@ -114,7 +114,7 @@ def schedule(
 
 
 @click.command()
-@click.argument("task_ids", nargs=-1, required=True)
+@click.argument("task_ids", type=TASK, nargs=-1, required=True)
 @click.option("--reason", help="What is different now; a comment, too.")
 @json_option
 @click.pass_obj
@@ -131,7 +131,7 @@ def unblock(session: Session, task_ids: tuple[str, ...], reason: str | None, as_
 
 
 @click.command(cls=Spreading)
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.argument("reason", nargs=-1)
 @ids_option
 @click.option("--force", is_flag=True, help="Although it waits for tasks that are not done. It stays ready then.")

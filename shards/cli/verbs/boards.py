@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kanban_shards import boards as home
+from kanban_shards import wording
 from kanban_shards.cli import text
 from kanban_shards.cli.session import Session, answer, json_option
 from kanban_shards.errors import InvalidName, StorageError
@@ -83,22 +85,31 @@ def create(session: Session, /, slug: str, switch: bool, as_json: bool, **shown:
     answer(as_json, {"ok": True, "created": is_new, **board}, said)
 
 
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
 @click.command("rm")
 @click.argument("slug")
 @click.option("--delete", is_flag=True, help="For good, with everything in it, instead of putting it away.")
+@yes_option
 @json_option
 @click.pass_obj
-def remove(session: Session, slug: str, delete: bool, as_json: bool) -> None:
+def remove(session: Session, slug: str, delete: bool, yes: bool, as_json: bool) -> None:
     """Put a board away, into boards/_archived."""
+    if delete and not yes:
+        _ask(session, slug)
     _remove(session, slug, delete, as_json)
 
 
 @click.command("delete")
 @click.argument("slug")
+@yes_option
 @json_option
 @click.pass_obj
-def delete_board(session: Session, slug: str, as_json: bool) -> None:
-    """Delete a board for good, with everything in it."""
+def delete_board(session: Session, slug: str, yes: bool, as_json: bool) -> None:
+    """Delete a board for good, with everything in it. On a terminal it asks before, unless --yes is said."""
+    if not yes:
+        _ask(session, slug)
     _remove(session, slug, True, as_json)
 
 
@@ -166,6 +177,16 @@ for names, command in {
 }.items():
     for name in names:
         boards.add_command(command, name)
+
+
+def _ask(session: Session, slug: str) -> None:
+    """Ask whether the board is meant, on a terminal; a script has said what it means, as it does to Hermes."""
+    if not sys.stdin.isatty():
+        return
+    board = home.describe(home.find_board(_root(session), slug), None)
+    counted = wording.many(board["total"], "task")
+    question = f"Delete the board {slug!r} with {counted} and all its files, for good?"
+    click.confirm(question, abort=True, err=True)
 
 
 def _remove(session: Session, slug: str, delete: bool, as_json: bool) -> None:

@@ -10,13 +10,13 @@ from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
 from kanban_shards.cli.params import POSITIVE, listed
-from kanban_shards.cli.session import Session, answer, json_option, table
+from kanban_shards.cli.session import TASK, Session, answer, json_option, table
 from kanban_shards.errors import NotSubscribed, UnknownLetter
 from kanban_shards.records import DeadLetter
 
 
 @click.command("notify-subscribe")
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.option("--platform", required=True, metavar="NAME", help="telegram, discord, …")
 @click.option("--chat-id", required=True, metavar="ID")
 @click.option("--thread-id", default="", metavar="ID")
@@ -41,7 +41,7 @@ def notify_subscribe(session: Session, /, task_id: str, kinds: str | None, as_js
 
 
 @click.command("notify-unsubscribe")
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.option("--platform", required=True, metavar="NAME")
 @click.option("--chat-id", required=True, metavar="ID")
 @click.option("--thread-id", default="", metavar="ID")
@@ -57,7 +57,7 @@ def notify_unsubscribe(session: Session, /, task_id: str, as_json: bool, **chat:
 
 
 @click.command("notify-list")
-@click.argument("task_id", required=False)
+@click.argument("task_id", type=TASK, required=False)
 @json_option
 @click.pass_obj
 def notify_list(session: Session, task_id: str | None, as_json: bool) -> None:
@@ -74,7 +74,7 @@ def notify_list(session: Session, task_id: str | None, as_json: bool) -> None:
 
 
 @click.command("notify-dead")
-@click.argument("task_id", required=False)
+@click.argument("task_id", type=TASK, required=False)
 @json_option
 @click.pass_obj
 def notify_dead(session: Session, task_id: str | None, as_json: bool) -> None:

@@ -10,13 +10,13 @@ import click
 from kanban_shards import wording
 from kanban_shards.cli import text
 from kanban_shards.cli.params import POSITIVE
-from kanban_shards.cli.session import Session, answer, json_option
+from kanban_shards.cli.session import TASK, Session, answer, json_option
 from kanban_shards.errors import UnknownAttachment
 from kanban_shards.paths import expanded
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--content-type", metavar="MIME", help="Else guessed from the name.")
 @click.option("--name", help="What it is called there; else the file's own name.")
@@ -46,7 +46,7 @@ def attach(
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @json_option
 @click.pass_obj
 def attachments(session: Session, task_id: str, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
 from kanban_shards.cli.params import DAYS, POSITIVE
-from kanban_shards.cli.session import Session, answer, json_option, table
+from kanban_shards.cli.session import TASK, Session, answer, json_option, table
 from kanban_shards.errors import BoardMissing, NoLog, StorageError, cannot_write
 from kanban_shards.gateway import Gateway
 from kanban_shards.paths import BoardPaths, check_task_id, root_folder
@@ -28,7 +28,7 @@ SEVERITY_COLORS = {"warning": "yellow", "error": "red", "critical": "bright_red"
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @json_option
 @click.pass_obj
 def context(session: Session, task_id: str, as_json: bool) -> None:
@@ -41,7 +41,7 @@ def context(session: Session, task_id: str, as_json: bool) -> None:
 
 @click.command()
 @click.option("--severity", type=click.Choice(list(SEVERITY_COLORS)), help="This one and worse.")
-@click.option("--task", "task_id", metavar="TASK", help="Only this task.")
+@click.option("--task", "task_id", type=TASK, metavar="TASK", help="Only this task.")
 @click.option("--limit", type=POSITIVE, metavar="N", help="Of N tasks at most; 50 where a person reads it.")
 @json_option
 @click.pass_obj
@@ -102,7 +102,7 @@ def assignees(session: Session, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.option("--tail", "tail_bytes", type=click.IntRange(0), metavar="N", help="Only the last N bytes.")
 @json_option
 @click.pass_obj

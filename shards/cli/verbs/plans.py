@@ -12,8 +12,8 @@ import click
 from kanban_shards import wording
 from kanban_shards.arguments import PlannedTask, SpecifyFields
 from kanban_shards.cli import text
-from kanban_shards.cli.params import whole_text
-from kanban_shards.cli.session import Session, assignee_meant, json_option, once_more
+from kanban_shards.cli.params import body_told, whole_text
+from kanban_shards.cli.session import TASK, Session, assignee_meant, json_option, once_more
 from kanban_shards.errors import InvalidChange, KanbanError, Refused, UnknownTask
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ class NotPlanned(KanbanError):
 
 
 @click.command()
-@click.argument("task_id", required=False)
+@click.argument("task_id", type=TASK, required=False)
 @click.option("--all", "all_triage", is_flag=True, help="Every task in triage, with the words that it has.")
 @click.option("--tenant", metavar="NAME", help="With --all: only this tenant's.")
 @click.option("--title", help="What the task is called now.")
-@click.option("--body", help="What is to be done, in full.")
+@click.option("--body", help="What is to be done, in full; - reads standard input.")
 @click.option("--body-file", type=click.File(encoding="utf-8"), metavar="FILE", help="The body, from a file or -.")
 @click.option("--assignee", metavar="PROFILE", help="Whose turn it is now; none for nobody.")
 @click.option("--author", metavar="NAME", help="Who says so in a comment; else the profile.")
@@ -59,15 +59,11 @@ def specify(
     """
     if bool(task_id) == all_triage:
         raise click.UsageError("Name a task, or say --all.")
-    if body is not None and body_file is not None:
-        raise click.UsageError("Say --body or --body-file, not both.")
     given: SpecifyFields = {}
     if title is not None:
         given["title"] = title
-    if body_file is not None:
-        given["body"] = whole_text(body_file)
-    elif body is not None:
-        given["body"] = body
+    if (told := body_told(body, body_file)) is not None:
+        given["body"] = told
     if all_triage and given:
         raise click.UsageError("--title and --body belong to one task.")
     if assignee is not None:
@@ -85,7 +81,7 @@ def specify(
 
 
 @click.command()
-@click.argument("task_id", required=False)
+@click.argument("task_id", type=TASK, required=False)
 @click.option("--plan", type=click.File(encoding="utf-8"), required=True, metavar="FILE",
               help="The tasks, as a JSON list; - reads standard input.")  # fmt: skip
 @click.option("--all", "all_triage", is_flag=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,16 +13,20 @@ import click
 from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.params import COUNT, NOBODY, POSITIVE, Past, listed
-from kanban_shards.cli.session import NoProfile, Session, json_option, past_option, say_when, table
+from kanban_shards.cli.params import COUNT, NOBODY, POSITIVE, SPAN, Past, listed
+from kanban_shards.cli.session import TASK, NoProfile, Session, json_option, past_option, say_when, table
 from kanban_shards.paths import spellings
-from kanban_shards.queries import SORTS
-from kanban_shards.records import STATUSES, Event, Run, Task
+from kanban_shards.queries import SORTS, TaskQuery
+from kanban_shards.records import STATUSES, TERMINAL, Event, Run, Status, Task
 from kanban_shards.sentences import sentence
 
 if TYPE_CHECKING:
     from kanban_shards.bell import Bell
 
+# So many tasks are shown on a terminal unless --limit says; and what stands for all of them.
+SHOWN = 200
+ALL = 2**31
+OPEN = tuple(status for status in STATUSES if status not in TERMINAL)
 # An event that is older than this is said to be, beside the time at which it happened.
 NEW_S = 60
 
@@ -45,9 +50,13 @@ interval_option = click.option(
 @click.command("list")
 @click.option("--mine", is_flag=True, help="Assigned to --profile.")
 @click.option("--assignee", metavar="PROFILE", help="Assigned to this profile; none: to nobody.")
-@click.option(
-    "--status", type=click.Choice(STATUSES), metavar="STATUS", help=f"{', '.join(STATUSES[:-1])} or {STATUSES[-1]}."
-)
+@click.option("--status", "statuses", type=click.Choice(STATUSES), metavar="STATUS", multiple=True,
+              help=f"{', '.join(STATUSES[:-1])} or {STATUSES[-1]}; may be repeated.")  # fmt: skip
+@click.option("--open", "is_open", is_flag=True, help="Neither done nor archived.")
+@click.option("--search", "text", metavar="TEXT", help="This is in the id, the title or the body.")
+@click.option("--parent", type=TASK, metavar="TASK", help="That wait for this task.")
+@click.option("--newer-than", type=SPAN, metavar="SPAN", help="Made since then: 30m, 2h, 7d.")
+@click.option("--older-than", type=SPAN, metavar="SPAN", help="Made before then.")
 @click.option("--tenant", metavar="NAME")
 @click.option("--session", "session_id", metavar="ID", help="That came from this chat.")
 @click.option("--archived", "include_archived", is_flag=True, help="Archived tasks too.")
@@ -55,7 +64,7 @@ interval_option = click.option(
               help=f"{', '.join(SORTS)}.")  # fmt: skip
 @click.option("--workflow-template-id", metavar="ID")
 @click.option("--step-key", "current_step_key", metavar="KEY", help="At this step of their workflow.")
-@click.option("--limit", type=POSITIVE, metavar="N", help="At most N tasks.")
+@click.option("--limit", type=POSITIVE, metavar="N", help=f"At most N tasks; {SHOWN} on a terminal, else all.")
 @past_option
 @json_option
 @click.pass_obj
@@ -64,6 +73,10 @@ def list_tasks(
     /,
     mine: bool,
     assignee: str | None,
+    statuses: tuple[Status, ...],
+    is_open: bool,
+    newer_than: int | None,
+    older_than: int | None,
     limit: int | None,
     past: Past | None,
     as_json: bool,
@@ -74,25 +87,52 @@ def list_tasks(
         if session.profile is None:
             raise NoProfile(verb="list --mine")
         assignee = session.profile
+    if is_open and statuses:
+        raise click.UsageError("Say --open or --status, not both.")
+    now_s = int(time.time())
+    is_nobodys = assignee is not None and assignee.lower() in NOBODY
+    query = TaskQuery(
+        statuses=OPEN if is_open else statuses,
+        assignee=None if is_nobodys else assignee,
+        unassigned=is_nobodys,
+        created_since_s=None if newer_than is None else now_s - newer_than,
+        created_before_s=None if older_than is None else now_s - older_than,
+        **filters,
+    )
     board = session.board(past)
-    if assignee is not None and assignee.lower() in NOBODY:
-        tasks = [task for task in board.tasks(**filters) if task.assignee is None][:limit]
-    else:
-        tasks = board.tasks(assignee=assignee, limit=limit, **filters)
-    if not as_json:
-        say_when(board)
+    if limit is None and not as_json and _is_terminal():
+        limit = SHOWN
+    found = board.page(query, limit=ALL if limit is None else limit)
     if as_json:
-        text.print_json([task.as_hermes() for task in tasks])
-    elif any(task.tenant for task in tasks):
+        text.print_json([task.as_hermes() for task in found.tasks])
+        return
+    say_when(board)
+    _print_tasks(found.tasks, _nothing(query, board))
+    if found.after is not None:
+        total = sum(board.count_by_status(query).values())
+        text.say(f"{len(found.tasks)} of {total} are shown; --limit N shows more, and filters show fewer.", err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _print_tasks(tasks: list[Task], nothing: str) -> None:
+    if any(task.tenant for task in tasks):
         rows = [(task.id, task.status, task.priority, task.assignee, task.tenant, task.title) for task in tasks]
         text.print_table(("TASK", "STATUS", "PRI", "ASSIGNEE", "TENANT", "TITLE"), rows)
     else:
         plain = [(task.id, task.status, task.priority, task.assignee, task.title) for task in tasks]
-        table(("TASK", "STATUS", "PRI", "ASSIGNEE", "TITLE"), plain, f"No tasks on {board.paths}.")
+        table(("TASK", "STATUS", "PRI", "ASSIGNEE", "TITLE"), plain, nothing)
+
+
+def _nothing(query: TaskQuery, board: Board) -> str:
+    """That no task was found, and where; without filters there is none."""
+    return f"{'No tasks' if query == TaskQuery(sort=query.sort) else 'No such tasks'} on {board.paths}."
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @runs_options
 @past_option
 @json_option
@@ -143,7 +183,7 @@ def show(
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @runs_options
 @json_option
 @click.pass_obj
@@ -184,7 +224,7 @@ def stats(session: Session, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @interval_option
 @json_option
 @click.pass_obj

@@ -10,6 +10,7 @@ from kanban_shards import wording
 from kanban_shards.changes.kinds import LEASE_S, Outcome
 from kanban_shards.cli.params import POSITIVE, SPAN, joined, json_object
 from kanban_shards.cli.session import (
+    TASK,
     Session,
     answer,
     each,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("task_id", required=False)
+@click.argument("task_id", type=TASK, required=False)
 @click.option("--next", "take_next", is_flag=True, help="The best ready task for me, in place of TASK_ID.")
 @click.option("--ttl", "lease_s", type=POSITIVE, default=LEASE_S, show_default=True,
               help="Seconds that the run is believed alive without a heartbeat.")  # fmt: skip
@@ -81,7 +82,7 @@ def _place(gateway: Gateway, task: Task) -> tuple[str | None, str | None]:
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.option("--note", help="Where the work is.")
 @json_option
 @click.pass_obj
@@ -99,7 +100,7 @@ def heartbeat(session: Session, task_id: str, note: str | None, as_json: bool) -
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.argument("pid", type=POSITIVE)
 @run_option
 @json_option
@@ -114,11 +115,11 @@ def spawned(session: Session, task_id: str, pid: int, run_id: int | None, as_jso
 
 
 @click.command()
-@click.argument("task_ids", nargs=-1, required=True)
+@click.argument("task_ids", type=TASK, nargs=-1, required=True)
 @click.option("--result", help="What came of it.")
 @click.option("--summary", help="What whoever goes on from here has to know; without it, --result.")
 @click.option("--metadata", metavar="JSON", help="Facts, as an object: '{\"tests_run\": 12}'.")
-@click.option("--created-card", "created_cards", multiple=True, metavar="TASK",
+@click.option("--created-card", "created_cards", type=TASK, multiple=True, metavar="TASK",
               help="A task that the work made; refused unless it did. May be repeated.")  # fmt: skip
 @run_option
 @json_option
@@ -154,7 +155,7 @@ def complete(
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.option("--summary", help="What to look at.")
 @click.option("--metadata", metavar="JSON", help="An object.")
 @run_option
@@ -171,7 +172,7 @@ def review(
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.argument("reason", nargs=-1)
 @run_option
 @json_option
@@ -184,7 +185,7 @@ def release(session: Session, task_id: str, reason: tuple[str, ...], run_id: int
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.option("--reason", help="Why; kept with the run that ends.")
 @json_option
 @click.pass_obj
@@ -198,7 +199,7 @@ def reclaim(session: Session, task_id: str, reason: str | None, as_json: bool) -
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.argument("outcome", type=click.Choice(get_args(Outcome)), metavar="OUTCOME")
 @click.argument("error", nargs=-1)
 @click.option("--exit-code", type=int, help="What the worker ended with.")

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TextIO, get_args
 
 import click
 
 from kanban_shards.boards import read_metadata
 from kanban_shards.changes.kinds import Start, WorkspaceKind
-from kanban_shards.cli.params import POSITIVE, POSITIVE_OR_NONE, SPAN, SPAN_OR_NONE, joined, json_object, whom
-from kanban_shards.cli.session import Session, answer, assignee_meant, json_option, once_more, task_of
+from kanban_shards.cli.params import (
+    POSITIVE,
+    POSITIVE_OR_NONE,
+    SPAN,
+    SPAN_OR_NONE,
+    body_told,
+    joined,
+    json_object,
+    whom,
+)
+from kanban_shards.cli.session import TASK, Session, answer, assignee_meant, json_option, once_more, task_of
 from kanban_shards.errors import NotLinked, Refused
 from kanban_shards.paths import expanded
 
@@ -21,9 +30,12 @@ _HAS_KEY = "Nothing was created: {task.id}, by {task.created_by}, has the idempo
 
 @click.command()
 @click.argument("title")
-@click.option("--body", help="What is to be done, in full.")
+@click.option("--body", help="What is to be done, in full; - reads standard input.")
+@click.option("--body-file", type=click.File(encoding="utf-8"), metavar="FILE", help="The body, from a file or -.")
 @click.option("--assignee", metavar="PROFILE", help="Whose turn it is; none for nobody yet.")
-@click.option("--parent", "parents", multiple=True, metavar="TASK", help="A task to wait for; may be repeated.")
+@click.option(
+    "--parent", "parents", type=TASK, multiple=True, metavar="TASK", help="A task to wait for; may be repeated."
+)
 @click.option("--workspace", metavar="KIND[:PATH]", default="scratch", show_default=True,
               help="scratch, worktree[:PATH] (else the board's folder) or dir:PATH.")  # fmt: skip
 @click.option("--branch", "branch_name", metavar="NAME", help="The git branch of a worktree.")
@@ -51,6 +63,8 @@ def create(
     session: Session,
     /,
     title: str,
+    body: str | None,
+    body_file: TextIO | None,
     assignee: str | None,
     workspace: str,
     branch_name: str | None,
@@ -68,6 +82,7 @@ def create(
     starts: Start | None = "blocked" if initial_status == "blocked" else "triage" if triage else None
     made = gateway.make(
         title,
+        body=body_told(body, body_file),
         starts=starts,
         assignee=assignee_meant(assignee),
         workspace_kind=kind,
@@ -83,7 +98,7 @@ def create(
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.argument("profile")
 @json_option
 @click.pass_obj
@@ -100,7 +115,7 @@ def assign(session: Session, task_id: str, profile: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.argument("profile")
 @click.option("--reclaim", is_flag=True, help="Take a running task away from its run first.")
 @click.option("--reason", help="Why it is taken away; kept with the run that ends.")
@@ -119,9 +134,10 @@ def reassign(session: Session, task_id: str, profile: str, reclaim: bool, reason
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.option("--title")
-@click.option("--body")
+@click.option("--body", help="- reads standard input.")
+@click.option("--body-file", type=click.File(encoding="utf-8"), metavar="FILE", help="The body, from a file or -.")
 @click.option("--priority", type=int, help="Higher is sooner.")
 @click.option("--tenant", metavar="NAME")
 @click.option("--workspace-path", metavar="PATH")
@@ -137,6 +153,8 @@ def edit(
     session: Session,
     /,
     task_id: str,
+    body: str | None,
+    body_file: TextIO | None,
     max_runtime: int | None,
     max_retries: int | str | None,
     metadata: str | None,
@@ -148,6 +166,8 @@ def edit(
     "none" takes away its tenant, workspace path, branch, longest runtime or number of retries.
     """
     given = {name: value for name, value in texts.items() if value is not None}
+    if (told := body_told(body, body_file)) is not None:
+        given["body"] = told
     for name in ("tenant", "workspace_path", "branch_name"):
         if name in given:
             given[name] = whom(given[name])
@@ -166,8 +186,8 @@ def edit(
 
 
 @click.command()
-@click.argument("parent_id")
-@click.argument("child_id")
+@click.argument("parent_id", type=TASK)
+@click.argument("child_id", type=TASK)
 @json_option
 @click.pass_obj
 def link(session: Session, parent_id: str, child_id: str, as_json: bool) -> None:
@@ -178,8 +198,8 @@ def link(session: Session, parent_id: str, child_id: str, as_json: bool) -> None
 
 
 @click.command()
-@click.argument("parent_id")
-@click.argument("child_id")
+@click.argument("parent_id", type=TASK)
+@click.argument("child_id", type=TASK)
 @json_option
 @click.pass_obj
 def unlink(session: Session, parent_id: str, child_id: str, as_json: bool) -> None:
@@ -191,7 +211,7 @@ def unlink(session: Session, parent_id: str, child_id: str, as_json: bool) -> No
 
 
 @click.command()
-@click.argument("task_id")
+@click.argument("task_id", type=TASK)
 @click.argument("words", nargs=-1, required=True, metavar="TEXT...")
 @click.option("--author", metavar="NAME", help="Shown as the author; the profile is kept in any case.")
 @click.option("--max-len", type=POSITIVE, metavar="N", help="Keep at most N characters, and say so.")

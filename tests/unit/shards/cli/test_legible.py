@@ -74,7 +74,7 @@ def test_a_short_table_is_as_it_was(capsys: pytest.CaptureFixture) -> None:
 )
 def test_a_command_without_a_verb_shows_its_help(command: click.Command, home: str) -> None:
     bare = CliRunner().invoke(command, [])
-    assert bare.exit_code == 2 and "Commands:" in bare.output
+    assert bare.exit_code == 2 and "Options:" in bare.output
 
 
 @pytest.mark.parametrize("command", [kanban, kanban_merge])

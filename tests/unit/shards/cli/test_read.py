@@ -104,7 +104,7 @@ def test_list(shell: Shell) -> None:
     ):
         assert [task["id"] for task in shell.json("ls", *flags)] == found, flags
     assert "TENANT" in shell.says("list")
-    assert shell.says("list", "--assignee", "nobody-such").startswith("No tasks on the board default in /")
+    assert shell.says("list", "--assignee", "nobody-such").startswith("No such tasks on the board default in /")
     assert "NAME list --mine" in shell.refuses(2, "list", "--mine", profile=None)
     shell.refuses(2, "list", "--sort", "luck")
 

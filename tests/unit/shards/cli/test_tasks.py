@@ -162,3 +162,16 @@ def test_errors_are_json_for_programs(shell: Shell) -> None:
     assert answer["message"] in ended.stderr
     assert json.loads(shell.run("create", "x", "--json", profile=None).stdout)["error"] == "NoProfile"
     assert shell.run("assign", MISSING, "bob").stdout == ""
+
+
+def test_a_body_from_standard_input_or_a_file(shell: Shell, tmp_path) -> None:
+    file = tmp_path / "body.md"
+    file.write_text("# Plan\n\n1. ünicode\n", encoding="utf-8")
+    piped = shell.json("create", "x", "--body", "-", stdin="from a pipe\nin two lines\n")
+    assert piped["body"] == "from a pipe\nin two lines\n"
+    assert shell.json("create", "x", "--body-file", file)["body"] == file.read_text(encoding="utf-8")
+    shell.says("edit", piped["id"], "--body-file", "-", stdin="anew")
+    assert shell.task(piped["id"])["task"]["body"] == "anew"
+    assert "not both" in shell.refuses(2, "create", "x", "--body", "a", "--body-file", file)
+    file.write_bytes(b"\xff\xfe")
+    assert "not text" in shell.refuses(2, "create", "x", "--body-file", file)
