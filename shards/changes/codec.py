@@ -96,7 +96,8 @@ def _check_metadata(kind: str, body: Body, letters: int) -> None:
     """Raise InvalidChange unless metadata is what every process reads alike, whatever its stack and environment, and no
     larger than a text may be. ``letters``: how many the whole body has."""
     for name in _OPEN_OBJECTS:
-        if (value := getattr(body, name, None)) is None:
+        value = getattr(body, name, None)
+        if value is None or value is msgspec.UNSET:
             continue
         if letters > TEXT_LIMIT and len(_encode(value)) > TEXT_LIMIT:
             raise InvalidChange(kind=kind, problem=f"{name} is larger than {TEXT_LIMIT} bytes")

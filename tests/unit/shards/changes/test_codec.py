@@ -11,8 +11,18 @@ import pytest
 
 from kanban_shards.changes import vectors
 from kanban_shards.changes.codec import decode_body, encode_body
-from kanban_shards.changes.fields import PARENTS_LIMIT
-from kanban_shards.changes.kinds import PLAN_LINKS_LIMIT, ClaimNext, Complete, Create, Decompose, Gc, Link, PlannedChild
+from kanban_shards.changes.fields import PARENTS_LIMIT, TEXT_LIMIT
+from kanban_shards.changes.kinds import (
+    PLAN_LINKS_LIMIT,
+    ClaimNext,
+    Complete,
+    Create,
+    Decompose,
+    Edit,
+    Gc,
+    Link,
+    PlannedChild,
+)
 from kanban_shards.errors import InvalidChange
 from tests.ids import new_task_id
 
@@ -124,7 +134,7 @@ def test_what_looks_through_a_part_of_the_board_weighs_more() -> None:
     ("kind", "body", "said"),
     [
         ("create", {"title": ""}, "title is empty"),
-        ("create", {"title": "x" * 1001}, "title is longer than 1000 characters"),
+        ("create", {"title": "x" * 10_001}, "title is longer than 10000 characters"),
         ("create", {"title": 5}, "title is a whole number, and not a text"),
         ("create", {}, "it lacks title"),
         ("create", {"title": "x", "nonsense": 1}, "it has no field nonsense"),
@@ -143,3 +153,9 @@ def test_what_is_wrong_with_a_body_in_words(kind: str, body: dict, said: str) ->
     with pytest.raises(InvalidChange) as caught:
         decode_body(kind, json.dumps(body))
     assert caught.value.problem == said
+
+
+def test_a_large_text_where_metadata_is_not_said() -> None:
+    """What is not said is no metadata, however large the rest of the change is."""
+    change = Edit(title="T" * 100, body="x" * TEXT_LIMIT)
+    assert decode_body("edit", encode_body(change)) == change
