@@ -406,6 +406,7 @@ class Gateway:
         limit: int | None = None,
         counts: bool = True,
         trips: bool = False,
+        facts: dict[str, Any] | None = None,
     ) -> Verdict:
         """The run ended without a result; said by whoever claimed it. Raises Refused.
 
@@ -413,7 +414,8 @@ class Gateway:
         ``cooldown_s``: after ``rate_limited``, seconds until the task is claimed again. ``limit``: the breaker blocks
         the task at so many failures in a row, unless its ``max_retries`` says otherwise; None leaves that to the board.
         ``counts``: False for a failure that the caller counts in its own way. ``trips``: the breaker blocks it in any
-        case. The answer says whether it is ready again or blocked.
+        case. ``facts``: what the caller saw (what a JSON object may be), shown with the event and the run. The answer
+        says whether it is ready again or blocked.
         """
         change = Fail(
             run_id=run.id,
@@ -424,12 +426,14 @@ class Gateway:
             limit=limit,
             counts=counts,
             trips=trips,
+            facts=facts,
         )
         return self._ended(self._writer.ask(run.task_id, change), run.id)
 
-    def reclaim(self, task: str | Task, reason: str | None = None) -> Verdict:
-        """Take the task away from its open run. Raises Refused, UnknownTask."""
-        return self._writer.ask(task, Reclaim(reason=reason))
+    def reclaim(self, task: str | Task, reason: str | None = None, *, facts: dict[str, Any] | None = None) -> Verdict:
+        """Take the task away from its open run. ``facts``: what became of its worker, as in ``fail``. Raises Refused,
+        UnknownTask."""
+        return self._writer.ask(task, Reclaim(reason=reason, facts=facts))
 
     def release(self, run: Run, reason: str | None = None) -> Verdict:
         """Give the task back without a result: it is ready again. Raises Refused."""

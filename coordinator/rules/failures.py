@@ -20,11 +20,13 @@ def fail(board: BoardState, entry: Entry, body: Fail, task: TaskState) -> dict[s
     """End the run with its outcome; the task is ready again, or blocked if the breaker trips."""
     violated = body.outcome == "protocol_violation"
     outcome = "crashed" if violated else body.outcome
-    payload = {"error": body.error, "pid": task["worker_pid"], "claimer": task["claim_lock"]}
+    payload = {**(body.facts or {}), "error": body.error, "pid": task["worker_pid"], "claimer": task["claim_lock"]}
     if body.exit_code is not None:
         payload["exit_code"] = body.exit_code
     status = before_claim(board, task)
-    metadata = {"protocol_violation": True} if violated else None
+    metadata = body.facts
+    if violated:
+        metadata = {**(metadata or {}), "protocol_violation": True}
     run_id = end_run(board, task, outcome, outcome, metadata=metadata, error=body.error)
     task["status"] = status
     if body.outcome == "rate_limited":
@@ -73,6 +75,7 @@ def _trip_breaker(board: BoardState, task: TaskState, body: Fail, run_id: int | 
         task.id,
         "gave_up",
         {
+            **(body.facts or {}),
             "failures": task["consecutive_failures"],
             "effective_limit": limit,
             "limit_source": source,

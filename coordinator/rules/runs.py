@@ -81,7 +81,8 @@ def reclaim(board: BoardState, entry: Entry, body: Reclaim, task: TaskState) -> 
     if not task["current_run_id"]:
         raise Refusal("wrong_status", f"{task.id} is {task['status']} and has no open run", status=task["status"])
     reason = f"manual_reclaim: {body.reason or 'no reason given'}"
-    give_back(board, task, {"manual": True, "reason": body.reason, "by": entry.change.profile}, reason)
+    payload = {**(body.facts or {}), "manual": True, "reason": body.reason, "by": entry.change.profile}
+    give_back(board, task, payload, reason, body.facts)
     task["consecutive_failures"] = 0
     task["last_failure_error"] = None
     return {"status": task["status"]}
@@ -93,11 +94,17 @@ def expire(board: BoardState, entry: Entry, body: Expire, task: TaskState) -> No
     give_back(board, task, {"reason": error, "last_heartbeat_at": body.last_sign_ms // 1000}, error)
 
 
-def give_back(board: BoardState, task: TaskState, payload: dict[str, Any], error: str | None) -> None:
+def give_back(
+    board: BoardState,
+    task: TaskState,
+    payload: dict[str, Any],
+    error: str | None,
+    metadata: dict[str, Any] | None = None,
+) -> None:
     """End the run without a result; the task is where it was before the claim."""
     payload["prev_lock"] = task["claim_lock"]
     status = before_claim(board, task)
-    run_id = end_run(board, task, "reclaimed", "reclaimed", error=error)
+    run_id = end_run(board, task, "reclaimed", "reclaimed", metadata=metadata, error=error)
     task["status"] = status
     board.add_event(task.id, "reclaimed", payload, run_id)
 

@@ -167,7 +167,8 @@ class Fail(RunBound, frozen=True):
     """The run ended without a result. Failures in a row trip the breaker; a rate limit only makes the task wait.
 
     ``limit``: so many trip it, unless the task itself says; None leaves that to the board. ``counts``: whether this one
-    is counted. ``trips``: it trips the breaker, however many there were."""
+    is counted. ``trips``: it trips the breaker, however many there were. ``facts``: what its dispatcher saw, shown with
+    the event and the run."""
 
     outcome: Outcome
     error: Text | None = None
@@ -176,6 +177,7 @@ class Fail(RunBound, frozen=True):
     limit: Id | None = None
     counts: bool = True
     trips: bool = False
+    facts: Metadata | None = None
 
 
 class Release(RunBound, frozen=True):
@@ -185,9 +187,11 @@ class Release(RunBound, frozen=True):
 
 
 class Reclaim(Body, frozen=True):
-    """An operator takes the task away from its run."""
+    """An operator takes the task away from its run. ``facts``: what became of its worker, shown with the event and the
+    run."""
 
     reason: Text | None = None
+    facts: Metadata | None = None
 
 
 class Unblock(Body, frozen=True):

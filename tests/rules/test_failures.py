@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from kanban_shards.changes.kinds import (
@@ -254,3 +256,21 @@ def test_recover_is_not_for_other_blocks(game: Game) -> None:
     game.apply("bingge", task_id, Unblock())
     game.apply("bingge", task_id, Block(reason="ask Olga"))
     game.refuse("bingge", task_id, Recover(limit=9), "wrong_status")
+
+
+@pytest.mark.parametrize("outcome", ["crashed", "timed_out", "spawn_failed", "stale", "rate_limited"])
+def test_what_the_dispatcher_saw_is_shown(game: Game, outcome: str) -> None:
+    """In the event and with the run; what the rule says itself stays."""
+    task_id = game.make()
+    fail(game, task_id, outcome, error="boom", facts={"exit_kind": "signaled", "error": "another"})
+    (run,) = game.runs(task_id)
+    assert json.loads(run["metadata"]) == {"exit_kind": "signaled", "error": "another"}
+    _, payload = game.events(task_id)[-1]
+    assert (payload["exit_kind"], payload["error"]) == ("signaled", "boom")
+
+
+def test_a_violation_keeps_its_mark(game: Game) -> None:
+    task_id = game.make()
+    fail(game, task_id, "protocol_violation", facts={"pid": 7})
+    (run,) = game.runs(task_id)
+    assert json.loads(run["metadata"]) == {"pid": 7, "protocol_violation": True}
