@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kanban_shards.errors import BoardInUse, BoardMissing, CoordinatorRunning, UnknownBoard
 from kanban_shards.hermes import identity
 from kanban_shards.hermes.connection import BoardConnection, Statements, open_board
-from kanban_shards.hermes.errors import as_hermes_catches
 from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.paths import BoardPaths
 from kanban_shards.unmerged import has_unmerged
 
+# Blocked by failures, of which they may have more by now.
+_RECOVERABLE = (
+    "SELECT id FROM tasks t WHERE status = 'blocked' AND consecutive_failures < coalesce(max_retries, ?) AND (SELECT "
+    "kind FROM task_events e WHERE e.task_id = t.id AND kind IN ('blocked', 'unblocked', 'gave_up') ORDER BY id DESC "
+    "LIMIT 1) = 'gave_up'"
+)
 # A board that another process is making is there within a moment.
 MADE_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.02
@@ -34,36 +37,18 @@ def init_db(hermes: Hermes, db_path: Path | None = None, *, board: str | None = 
     return path
 
 
-@contextmanager
-def write_txn(hermes: Hermes, conn: BoardConnection) -> Iterator[BoardConnection]:
-    """What Hermes writes in one transaction; see shards/hermes/statements.py."""
-    with as_hermes_catches(), conn.statements.transaction():
-        yield conn
-
-
-def append_event(
-    hermes: Hermes,
-    conn: BoardConnection,
-    task_id: str,
-    kind: str,
-    payload: dict[str, Any] | None = None,
-    *,
-    run_id: int | None = None,
-) -> None:
-    """An event that Hermes adds to what it wrote. A verb has written it already, or has no need of it."""
-    conn.statements.event(task_id, kind)
-
-
-def end_run(hermes: Hermes, conn: BoardConnection, task_id: str, **said: Any) -> int | None:
-    """The run that the dashboard's move of the task has ended already."""
-    return conn.statements.ended_run(task_id)
-
-
 def recompute_ready(hermes: Hermes, conn: BoardConnection, failure_limit: int | None = None) -> int:
-    """Nothing is left to promote: that is part of whatever a task waited for. What others wrote is merged first."""
+    """How many tasks go on that their failures had blocked, because by now they may have more. Else nothing is left to
+    promote: that is part of whatever a task waited for. What others wrote is merged first."""
     if has_unmerged(conn.paths, dict(conn.execute("SELECT profile, seq FROM merge_watermarks").fetchall())):
         identity.writer_of(conn.paths).merge_now()
-    return 0
+    limit = hermes.now.DEFAULT_FAILURE_LIMIT if failure_limit is None else int(failure_limit)
+    able = [row["id"] for row in conn.execute(_RECOVERABLE, (limit,)).fetchall()]
+    if not able:
+        return 0
+    from kanban_shards.hermes.runs import recovered
+
+    return sum(recovered(conn, task_id, limit) for task_id in able)
 
 
 def remove_board(hermes: Hermes, slug: str, *, archive: bool = True) -> dict[str, Any]:

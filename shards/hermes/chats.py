@@ -1,12 +1,12 @@
-"""Comments, attachments and subscriptions, by Hermes's functions of these names."""
+"""Comments and attachments, by Hermes's functions of these names."""
 
 from __future__ import annotations
 
 from kanban_shards import attachments
-from kanban_shards.changes.kinds import AddComment, Attach, Detach, Subscribe
+from kanban_shards.changes.kinds import AddComment, Attach, Detach
 from kanban_shards.errors import InvalidTaskId, UnknownTask
 from kanban_shards.hermes.connection import BoardConnection
-from kanban_shards.hermes.identity import can_name_a_profile, write_soon, writer_of
+from kanban_shards.hermes.identity import writer_of
 from kanban_shards.hermes.upstream import Hermes, UpstreamAttachment
 from kanban_shards.hermes.verbs import applies
 
@@ -67,26 +67,3 @@ def delete_attachment(hermes: Hermes, conn: BoardConnection, attachment_id: int)
     if not attachments.is_named(writer.board, found.task_id, found.stored_path):
         attachments.remove(conn.paths, found.task_id, found.stored_path)
     return found
-
-
-def add_notify_sub(
-    hermes: Hermes,
-    conn: BoardConnection,
-    *,
-    task_id: str,
-    platform: str,
-    chat_id: str,
-    thread_id: str | None = None,
-    user_id: str | None = None,
-    notifier_profile: str | None = None,
-) -> None:
-    """The chat hears of the task, from its beginning, as with Hermes."""
-    change = Subscribe(
-        platform=platform,
-        chat_id=chat_id,
-        thread_id=thread_id or "",
-        user_id=user_id or None,
-        notifier_profile=notifier_profile if can_name_a_profile(notifier_profile) else None,
-        from_start=True,
-    )
-    write_soon(conn.paths, task_id, change)

@@ -7,22 +7,27 @@ decided like any other, so that a worker's own last word and a dispatcher's judg
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
-from kanban_shards.changes.kinds import Fail, Outcome
+from kanban_shards.changes.kinds import Fail, Note, Outcome
 from kanban_shards.hermes.connection import BoardConnection
-from kanban_shards.hermes.identity import writer_of
+from kanban_shards.hermes.identity import write_soon, writer_of
 from kanban_shards.hermes.runs import open_run
+from kanban_shards.hermes.tick import ticking
 from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.hermes.verbs import applies
-from kanban_shards.records import Run, Verdict
-from kanban_shards.writer import Writer
+from kanban_shards.records import Run
 
 # A worker that is alive, and has said nothing for so long, is stuck: Hermes's own figures.
 SILENT_S = 3600
+# So many workers that end in one way in one tick are the machine's fault.
+MANY_ALIKE = 3
 ENDED_WITHIN_S = 5.0
 LOOK_EVERY_S = 0.5
 VIOLATION = (
@@ -34,6 +39,12 @@ VIOLATION = (
 LONGEST_ERROR = 500
 
 Signal = Callable[[int, int], None]
+
+
+def dispatch_once(hermes: Hermes, conn: BoardConnection, **settings: Any) -> Any:
+    """Hermes's own tick, in which what it says of one spawn is said at once."""
+    with ticking():
+        return hermes.released.dispatch_once(conn, **settings)
 
 
 def release_stale_claims(hermes: Hermes, conn: BoardConnection, *, signal_fn: Signal | None = None) -> int:
@@ -59,35 +70,47 @@ def detect_stale_running(
     stale = []
     for run in _open_runs(hermes, conn, everywhere=True):
         now = int(time.time())
+        elapsed_s = now - run.started_at
         silent_s = None if run.last_heartbeat_at is None else now - run.last_heartbeat_at
-        if now - run.started_at < stale_timeout_seconds or (silent_s is not None and silent_s < SILENT_S):
+        if elapsed_s < stale_timeout_seconds or (silent_s is not None and silent_s < SILENT_S):
             continue
         ended = hermes.now._terminate_reclaimed_worker(run.worker_pid, run.claim_lock, signal_fn=signal_fn)
-        if ended["termination_attempted"] and ended["host_local"] and not ended["terminated"]:
-            continue  # it lives; the next tick tries again
+        if _lives_on(ended):
+            _defer(conn, run, "heartbeat_stale_worker_alive", ended)
+            continue
         heard = "no heartbeat ever" if silent_s is None else f"no heartbeat for {silent_s}s "
-        if _failed(writer, run, "stale", f"{heard} after {now - run.started_at}s running"):
+        facts = {
+            "elapsed_seconds": elapsed_s,
+            "last_heartbeat_at": run.last_heartbeat_at,
+            "heartbeat_age_seconds": silent_s,
+            "timeout_seconds": stale_timeout_seconds,
+            **ended,
+        }
+        change = _fail(run, "stale", f"{heard} after {elapsed_s}s running", facts)
+        if applies(writer, run.task_id, change):
             stale.append(run.task_id)
     return stale
 
 
 def detect_crashed_workers(hermes: Hermes, conn: BoardConnection) -> list[str]:
     """The tasks whose worker's process is gone; those that ran into a rate limit are told apart."""
+    grace_s = hermes.now._resolve_crash_grace_seconds()
+    ended = [
+        _how_it_ended(hermes, run)
+        for run in _open_runs(hermes, conn)
+        if run.worker_pid and time.time() - run.started_at >= grace_s and not hermes.now._pid_alive(run.worker_pid)
+    ]
+    alike = Counter(_likeness(each.error) for each in ended if each.outcome != "rate_limited")
     crashed: list[str] = []
     blocked: list[str] = []
     limited: list[str] = []
-    writer = writer_of(conn.paths)
-    for run in _open_runs(hermes, conn):
-        is_young = time.time() - run.started_at < hermes.now._resolve_crash_grace_seconds()
-        if not run.worker_pid or is_young or hermes.now._pid_alive(run.worker_pid):
-            continue
-        outcome, error, exit_code = _how_it_ended(hermes, run.worker_pid)
-        verdict = _failed(writer, run, outcome, error, exit_code)
+    for each in ended:
+        verdict = applies(writer_of(conn.paths), each.run.task_id, _counted(hermes, conn, each, alike))
         if verdict is None:
-            continue
-        (limited if outcome == "rate_limited" else crashed).append(run.task_id)
+            continue  # it said something itself, at the last moment
+        (limited if each.outcome == "rate_limited" else crashed).append(each.run.task_id)
         if verdict.answer["status"] == "blocked":
-            blocked.append(run.task_id)
+            blocked.append(each.run.task_id)
     # Where Hermes's tick looks for what its function cannot return.
     hermes.now.detect_crashed_workers._last_auto_blocked = blocked
     hermes.now.detect_crashed_workers._last_rate_limited = limited
@@ -104,8 +127,9 @@ def enforce_max_runtime(hermes: Hermes, conn: BoardConnection, *, signal_fn: Sig
         elapsed_s = int(time.time()) - run.started_at
         if limit_s is None or run.worker_pid is None or elapsed_s < limit_s:
             continue
-        _end(hermes, run.worker_pid, signal_fn or os.kill)
-        if _failed(writer, run, "timed_out", f"elapsed {elapsed_s}s > limit {limit_s}s"):
+        killed = _end(hermes, run.worker_pid, signal_fn or os.kill)
+        facts = {"elapsed_seconds": elapsed_s, "limit_seconds": limit_s, "sigkill": killed}
+        if applies(writer, run.task_id, _fail(run, "timed_out", f"elapsed {elapsed_s}s > limit {limit_s}s", facts)):
             timed_out.append(run.task_id)
     return timed_out
 
@@ -128,8 +152,9 @@ def record_task_failure(
     run = open_run(writer, task_id)
     if run is None or not release_claim:
         return False
-    verdict = _failed(writer, run, outcome, error)
-    return verdict is not None and verdict.answer["status"] == "blocked"
+    change = _fail(run, outcome, error, event_payload_extra, limit=failure_limit, trips=force_trip)
+    verdict = applies(writer, task_id, change)
+    return verdict is not None and bool(verdict.answer["status"] == "blocked")
 
 
 def nothing(hermes: Hermes, conn: BoardConnection, *said: Any, **more: Any) -> None:
@@ -146,35 +171,97 @@ def _open_runs(hermes: Hermes, conn: BoardConnection, *, everywhere: bool = Fals
             yield run
 
 
-def _how_it_ended(hermes: Hermes, pid: int) -> tuple[Outcome, str, int | None]:
-    """As what the end of process ``pid`` counts, the sentence for it, and what it ended with."""
+class _Ended(NamedTuple):
+    """A run whose worker's process is gone: as what that counts, in a sentence, and what was seen of it."""
+
+    run: Run
+    outcome: Outcome
+    error: str
+    facts: dict[str, Any]
+    exit_code: int | None
+
+
+def _how_it_ended(hermes: Hermes, run: Run) -> _Ended:
+    pid = run.worker_pid or 0
     kind, code = hermes.now._classify_worker_exit(pid)
     if kind == "clean_exit":
-        return "protocol_violation", VIOLATION, code
+        return _Ended(run, "protocol_violation", VIOLATION, {}, code)
     if kind == "rate_limited":
-        return "rate_limited", f"pid {pid} exited rate-limited (quota wall) — requeued without counting a failure", code
-    if kind == "nonzero_exit":
-        return "crashed", f"pid {pid} exited with code {code}", code
-    if kind == "signaled":
-        return "crashed", f"pid {pid} killed by signal {code}", code
-    return "crashed", f"pid {pid} not alive", None
+        error = f"pid {pid} exited rate-limited (quota wall) — requeued without counting a failure"
+        return _Ended(run, "rate_limited", error, {}, code)
+    if kind == "unknown":
+        return _Ended(run, "crashed", f"pid {pid} not alive", {}, None)
+    how = f"killed by signal {code}" if kind == "signaled" else f"exited with code {code}"
+    return _Ended(run, "crashed", f"pid {pid} {how}", {"exit_kind": kind}, code)
 
 
-def _end(hermes: Hermes, pid: int, kill: Signal) -> None:
-    """End process ``pid``, first politely."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            kill(pid, number)
-        except OSError:
-            return
-        until_s = time.monotonic() + ENDED_WITHIN_S
-        while hermes.now._pid_alive(pid) and number == signal.SIGTERM and time.monotonic() < until_s:
-            time.sleep(LOOK_EVERY_S)
-        if not hermes.now._pid_alive(pid):
-            return
+def _counted(hermes: Hermes, conn: BoardConnection, ended: _Ended, alike: Counter[str]) -> Fail:
+    """The failure, counted as Hermes counts: those of one kind in one tick are the machine's fault, and block at once;
+    workers that ended well without a word are counted by themselves."""
+    limit, counts, trips = None, True, False
+    if ended.outcome == "protocol_violation":
+        if not hasattr(hermes.now, "_protocol_violation_streak"):  # up to 0.18
+            limit = 1
+        else:
+            streak = 1 + hermes.now._protocol_violation_streak(conn, ended.run.task_id)
+            task = writer_of(conn.paths).board.task(ended.run.task_id)
+            own = None if task is None else task.max_retries
+            trips = streak >= (hermes.now._PROTOCOL_VIOLATION_FAILURE_LIMIT if own is None else own)
+            counts = trips
+    elif alike[_likeness(ended.error)] >= MANY_ALIKE:
+        limit = 1
+    return _fail(ended.run, ended.outcome, ended.error, ended.facts, ended.exit_code, limit, counts, trips)
 
 
-def _failed(writer: Writer, run: Run, outcome: Outcome, error: str, exit_code: int | None = None) -> Verdict | None:
-    """The verdict that the run failed; None if it has ended otherwise meanwhile."""
-    change = Fail(run_id=run.id, outcome=outcome, error=error[:LONGEST_ERROR], exit_code=exit_code)
-    return applies(writer, run.task_id, change)
+def _likeness(error: str) -> str:
+    """What two errors have in common that differ in numbers of processes and in times alone, as Hermes sees it."""
+    return re.sub(r"\b\d{10,}\b", "<TS>", re.sub(r"\bpid \d+\b", "pid N", error[:80])).lower().strip()
+
+
+def _end(hermes: Hermes, pid: int, kill: Signal) -> bool:
+    """End process ``pid``, first politely; returns whether it took more than that."""
+    with suppress(OSError):
+        kill(pid, signal.SIGTERM)
+    until_s = time.monotonic() + ENDED_WITHIN_S
+    while hermes.now._pid_alive(pid) and time.monotonic() < until_s:
+        time.sleep(LOOK_EVERY_S)
+    if not hermes.now._pid_alive(pid):
+        return False
+    with suppress(OSError):
+        kill(pid, signal.SIGKILL)
+        return True
+    return False
+
+
+def _lives_on(ended: dict[str, Any]) -> bool:
+    """Whether a worker on this host was told to end, and did not: no second one is started beside it."""
+    return bool(ended["termination_attempted"] and ended["host_local"] and not ended["terminated"])
+
+
+def _defer(conn: BoardConnection, run: Run, reason: str, ended: dict[str, Any]) -> None:
+    """The run stays open, and the next tick tries again."""
+    writer_of(conn.paths).heartbeat(run.id)
+    facts = {"reason": reason, "claim_lock": run.claim_lock, **ended}
+    write_soon(conn.paths, run.task_id, Note(event="reclaim_deferred", facts=facts, about_run=run.id))
+
+
+def _fail(
+    run: Run,
+    outcome: Outcome,
+    error: str,
+    facts: dict[str, Any] | None = None,
+    exit_code: int | None = None,
+    limit: int | None = None,
+    counts: bool = True,
+    trips: bool = False,
+) -> Fail:
+    return Fail(
+        run_id=run.id,
+        outcome=outcome,
+        error=error[:LONGEST_ERROR],
+        exit_code=exit_code,
+        limit=None if limit is None else max(1, int(limit)),
+        counts=counts,
+        trips=trips,
+        facts=facts or None,
+    )

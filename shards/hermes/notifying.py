@@ -18,10 +18,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from kanban_shards.changes.kinds import Adopt, Delivered, Unsubscribe
+from kanban_shards.changes.kinds import Adopt, Delivered, Subscribe, Unsubscribe
 from kanban_shards.deliveries import DELIVERY_LEASE_S
 from kanban_shards.hermes.connection import BoardConnection
-from kanban_shards.hermes.identity import profile_now, settle, write_soon, writer_of
+from kanban_shards.hermes.identity import can_name_a_profile, profile_now, settle, write_soon, writer_of
 from kanban_shards.hermes.upstream import Hermes, UpstreamEvent
 from kanban_shards.hermes.verbs import applies
 from kanban_shards.records import DELIVERED_KINDS
@@ -36,6 +36,37 @@ GAVE_UP = "Hermes could not reach the chat; the log of its gateway says why"
 DEFAULT_PROFILE = "default"
 _OURS = "kanban_shards."
 _GATEWAY = "gateway."
+
+
+def add_notify_sub(
+    hermes: Hermes,
+    conn: BoardConnection,
+    *,
+    task_id: str,
+    platform: str,
+    chat_id: str,
+    thread_id: str | None = None,
+    user_id: str | None = None,
+    notifier_profile: str | None = None,
+) -> None:
+    """The chat hears of the task, from its beginning, as with Hermes. Where no profile is named, it is told by the
+    first whose gateway asks."""
+    deliverer = notifier_profile if can_name_a_profile(notifier_profile) else None
+    change = Subscribe(
+        platform=platform,
+        chat_id=chat_id,
+        thread_id=thread_id or "",
+        user_id=user_id or None,
+        notifier_profile=deliverer,
+        unadopted=deliverer is None,
+        from_start=True,
+    )
+    key = DeliveryKey(task_id, platform, chat_id, thread_id or "", letter_id=0)
+    row = conn.execute(_SUBSCRIPTION, key[:4]).fetchone()
+    if row is None:
+        write_soon(conn.paths, task_id, change)
+    elif not row["notifier_profile"] and deliverer == profile_now():
+        _deliverer(conn, key)
 
 
 def list_notify_subs(hermes: Hermes, conn: BoardConnection, task_id: str | None = None) -> list[dict[str, Any]]:

@@ -29,10 +29,10 @@ OF_BOARDS: dict[str, str] = {
 }
 # On the board that the first argument has open.
 OF_ONE_BOARD: dict[str, str] = {
-    "write_txn": "boards.write_txn",
+    "write_txn": "transactions.write_txn",
     "recompute_ready": "boards.recompute_ready",
-    "_append_event": "boards.append_event",
-    "_end_run": "boards.end_run",
+    "_append_event": "transactions.append_event",
+    "_end_run": "transactions.end_run",
     "create_task": "creating.create_task",
     "assign_task": "tasks.assign_task",
     "link_tasks": "tasks.link_tasks",
@@ -50,7 +50,7 @@ OF_ONE_BOARD: dict[str, str] = {
     "add_comment": "chats.add_comment",
     "add_attachment": "chats.add_attachment",
     "delete_attachment": "chats.delete_attachment",
-    "add_notify_sub": "chats.add_notify_sub",
+    "add_notify_sub": "notifying.add_notify_sub",
     "remove_notify_sub": "notifying.remove_notify_sub",
     "list_notify_subs": "notifying.list_notify_subs",
     "claim_unseen_events_for_sub": "notifying.claim_unseen_events_for_sub",
@@ -71,6 +71,7 @@ OF_ONE_BOARD: dict[str, str] = {
     "detect_stale_running": "dispatching.detect_stale_running",
     "detect_crashed_workers": "dispatching.detect_crashed_workers",
     "enforce_max_runtime": "dispatching.enforce_max_runtime",
+    "dispatch_once": "dispatching.dispatch_once",
     "_record_task_failure": "dispatching.record_task_failure",
     "_clear_failure_counter": "dispatching.nothing",
 }

@@ -50,7 +50,7 @@ def decompose_triage_task(
     _check_no_circle(children)
     writer = writer_of(conn.paths)
     change = Decompose(
-        children=tuple(_planned(hermes, writer.profile, child) for child in children),
+        children=tuple(_planned(hermes, writer.profile, child, author or "decomposer") for child in children),
         root_assignee=hermes.now._canonical_assignee(root_assignee),
         author=(author or "").strip() or None,
         auto_promote=auto_promote,
@@ -59,7 +59,7 @@ def decompose_triage_task(
     return None if verdict is None else list(verdict.answer["child_ids"])
 
 
-def _planned(hermes: Hermes, profile: str, child: dict[str, Any]) -> PlannedChild:
+def _planned(hermes: Hermes, profile: str, child: dict[str, Any], created_by: str) -> PlannedChild:
     new = new_task(profile)
     body = child.get("body")
     return PlannedChild(
@@ -69,6 +69,9 @@ def _planned(hermes: Hermes, profile: str, child: dict[str, Any]) -> PlannedChil
         body=body if isinstance(body, str) else None,
         assignee=hermes.now._canonical_assignee(child.get("assignee")),
         parents=tuple(child.get("parents") or ()),
+        created_by=created_by,
+        workspace_kind=child.get("workspace_kind") or None,
+        workspace_path=child.get("workspace_path") or None,
     )
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from kanban_shards.changes.kinds import Block, Claim, Progress, Reclaim, Schedule, Spawned, Unblock
+from kanban_shards.changes.kinds import Block, Claim, Progress, Reclaim, Recover, Schedule, Spawned, Unblock
 from kanban_shards.errors import InvalidTaskId, Refused, UnknownTask
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import can_name_a_profile, write_soon, writer_of
+from kanban_shards.hermes.tick import current_tick
 from kanban_shards.hermes.upstream import Hermes, UpstreamTask
 from kanban_shards.hermes.verbs import applies
 from kanban_shards.records import Run, Task
 from kanban_shards.writer import Writer
+
+# A task that waits for others, of which none is linked yet, does so for a tick of Hermes's dispatcher.
+HOLD_S = 60
 
 
 def claim_task(
@@ -83,7 +87,7 @@ def heartbeat_worker(
         return False
     if writer.profile not in (run.profile, task.run_claimer):
         return False
-    write_soon(conn.paths, task_id, Progress(run_id=run.id, note=note or ""))
+    write_soon(conn.paths, task_id, Progress(run_id=run.id, note=note or None))
     return True
 
 
@@ -95,8 +99,8 @@ def reclaim_task(
     run = open_run(writer, task_id)
     if run is None:
         return False
-    hermes.now._terminate_reclaimed_worker(run.worker_pid, run.claim_lock, signal_fn=signal_fn)
-    return applies(writer, task_id, Reclaim(reason=reason)) is not None
+    ended = hermes.now._terminate_reclaimed_worker(run.worker_pid, run.claim_lock, signal_fn=signal_fn)
+    return applies(writer, task_id, Reclaim(reason=reason, facts=ended)) is not None
 
 
 def reassign_task(
@@ -130,7 +134,9 @@ def block_task(
     if kind is not None and kind not in hermes.now.VALID_BLOCK_KINDS:
         raise ValueError(f"block kind must be one of {sorted(hermes.now.VALID_BLOCK_KINDS)} or None")
     run_id = None if expected_run_id is None else int(expected_run_id)
-    verdict = applies(writer_of(conn.paths), task_id, Block(run_id=run_id, reason=reason, block=kind))
+    hold_s = HOLD_S if kind == "dependency" else None
+    change = Block(run_id=run_id, reason=reason, block=kind, hold_s=hold_s)
+    verdict = applies(writer_of(conn.paths), task_id, change)
     if verdict is None:
         return False
     blocked = hermes.now.get_task(conn, task_id)
@@ -166,8 +172,15 @@ def set_worker_pid(hermes: Hermes, conn: BoardConnection, task_id: str, pid: int
     """The run's worker is started. One that has ended meanwhile has said all there was to say."""
     writer = writer_of(conn.paths)
     run = open_run(writer, task_id)
+    tick = current_tick()
+    place: dict[str, Any] = tick.places.pop(task_id, {}) if tick else {}
     if run is not None:
-        applies(writer, task_id, Spawned(run_id=run.id, pid=int(pid)))
+        applies(writer, task_id, Spawned(run_id=run.id, pid=int(pid), **place))
+
+
+def recovered(conn: BoardConnection, task_id: str, limit: int) -> bool:
+    """Whether a task that its failures had blocked goes on, because it may have ``limit`` of them."""
+    return applies(writer_of(conn.paths), task_id, Recover(limit=max(1, limit))) is not None
 
 
 def open_run(writer: Writer, task_id: str) -> Run | None:

@@ -19,6 +19,7 @@ from kanban_shards.errors import Refused, UnknownTask
 from kanban_shards.hermes.connection import BoardConnection, refusal
 from kanban_shards.hermes.creating import create
 from kanban_shards.hermes.identity import writer_of
+from kanban_shards.hermes.runs import HOLD_S
 from kanban_shards.paths import is_task_id
 
 _EDITED = re.compile(
@@ -33,7 +34,12 @@ _CHILD_MOVED = "UPDATE tasks SET status = 'todo' WHERE id = ? AND status = 'read
 _TAKEN_UP = "UPDATE tasks SET assignee = ? WHERE id = ? AND (assignee IS NULL OR assignee = '')"
 _INSERTED = re.compile(r"INSERT (?:OR IGNORE )?INTO (\w+) \(([^()]*)\) VALUES \(([^()]*)\)")
 _BOUNDARY = re.compile(r"(BEGIN|COMMIT|END|ROLLBACK|PRAGMA)\b")
-_MOVES_TO: dict[str, ReopenedStatus] = {"todo": "todo", "triage": "triage", "ready": "ready"}
+_MOVES_TO: dict[str, ReopenedStatus] = {
+    "todo": "todo",
+    "triage": "triage",
+    "scheduled": "scheduled",
+    "ready": "ready",
+}
 
 
 class _Insert(NamedTuple):
@@ -139,7 +145,8 @@ class BoardStatements:
             return 0
         if found.status != status:
             try:
-                writer.ask(task_id, Reopen(to=_MOVES_TO[status]))
+                hold_s = HOLD_S if status == "todo" else None
+                writer.ask(task_id, Reopen(to=_MOVES_TO[status], hold_s=hold_s))
             except (Refused, UnknownTask):
                 return 0
         self._moved.add(task_id)

@@ -11,6 +11,7 @@ from kanban_shards.changes.kinds import Archive, Assign, Delete, Edit, Gc, Link,
 from kanban_shards.errors import InvalidTaskId, Refused, UnknownTask
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import writer_of
+from kanban_shards.hermes.tick import current_tick
 from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.hermes.verbs import applies
 
@@ -72,7 +73,7 @@ def promote_task(
     if dry_run or not able:
         return able, why
     try:
-        writer_of(conn.paths).ask(task_id, Promote(reason=reason, force=force))
+        writer_of(conn.paths).ask(task_id, Promote(reason=reason, force=force, actor=actor or None))
     except (Refused, UnknownTask):
         return False, f"task {task_id} status changed during promotion"
     return True, None
@@ -95,7 +96,7 @@ def edit_completed_task_result(
 
 
 def set_workspace_path(hermes: Hermes, conn: BoardConnection, task_id: str, path: Path | str) -> None:
-    """Nothing where it is that already: a dispatcher says it at each spawn."""
+    """Nothing where it is that already; in a dispatcher's tick it is said with the worker's process."""
     _set(conn, task_id, "workspace_path", str(path))
 
 
@@ -133,6 +134,9 @@ def _deleted(conn: BoardConnection, task_id: str, *, archived_only: bool) -> boo
 
 
 def _set(conn: BoardConnection, task_id: str, name: str, value: str) -> None:
+    if tick := current_tick():
+        tick.places.setdefault(task_id, {})[name] = value
+        return
     writer = writer_of(conn.paths)
     task = writer.board.task(task_id)
     if task is not None and getattr(task, name) != value:

@@ -274,11 +274,11 @@ def what_could_not_be_told_is_kept(kb, home):
             if attempt < 3:
                 as_watcher(kb.rewind_notify_cursor, conn, task_id=task_id, **CHAT, claimed_cursor=new, old_cursor=old)
         as_watcher(kb.remove_notify_sub, conn, task_id=task_id, **CHAT)
+        assert len(kb.list_notify_subs(conn)) == 1
         with Board(ledger_of(home)) as found:
             (letter,) = found.dead_letters()
             assert (letter.task_id, letter.chat_id, letter.attempts) == (task_id, "42", 3)
             assert [found.event(each).kind for each in letter.event_ids] == ["blocked"]
-        assert len(kb.list_notify_subs(conn)) == 1
         assert kb.claim_unseen_events_for_sub(conn, task_id=task_id, **CHAT, kinds=kinds_told)[2] == []
         kb.complete_task(conn, task_id, summary="after all")
         _, new, events = kb.claim_unseen_events_for_sub(conn, task_id=task_id, **CHAT, kinds=kinds_told)

@@ -435,6 +435,19 @@ def a_worker_that_cannot_start(kb, home):
         assert "gave_up" in kinds(kb, conn, task_id)
 
 
+def a_limit_of_the_callers(kb, home):
+    a_profile(home, "mafei")
+
+    def spawn(task, workspace):
+        raise OSError("no such program")
+
+    with board(kb) as conn:
+        task_id = kb.create_task(conn, title="a", assignee="mafei")
+        for number in range(1, 5):
+            found = kb.dispatch_once(conn, spawn_fn=spawn, failure_limit=4)
+            assert found.auto_blocked == ([task_id] if number == 4 else [])
+
+
 def running(kb, conn, pid, **fields):
     """A task that this host runs as ``pid``, long enough ago for it to be looked at."""
     os.environ["HERMES_KANBAN_CRASH_GRACE_SECONDS"] = "0"
@@ -454,6 +467,32 @@ def a_worker_that_is_gone(kb, home):
         assert kb.list_runs(conn, task_id)[0].outcome == "crashed"
         assert kb.get_task(conn, alive).status == "running"
         assert kb.detect_crashed_workers(conn) == []
+
+
+def a_worker_that_said_nothing(kb, home):
+    """Ended well without a word: tried again twice, then blocked; other failures are not counted by it."""
+    with board(kb) as conn:
+        task_id = running(kb, conn, exited(0))
+        for number in range(1, 4):
+            kb.reap_worker_zombies()
+            assert kb.detect_crashed_workers(conn) == [task_id]
+            task = kb.get_task(conn, task_id)
+            assert "protocol violation" in task.last_failure_error
+            assert kb.detect_crashed_workers._last_auto_blocked == ([task_id] if number == 3 else [])
+            assert task.status == ("blocked" if number == 3 else "ready")
+            if number < 3:
+                assert task.consecutive_failures == 0
+                assert kb.claim_task(conn, task_id)
+                kb._set_worker_pid(conn, task_id, exited(0))
+
+
+def the_same_error_three_times_in_one_tick(kb, home):
+    """Something is wrong with the machine: each of them is blocked at once."""
+    with board(kb) as conn:
+        tasks = [running(kb, conn, exited(3)) for _ in range(3)]
+        kb.reap_worker_zombies()
+        assert sorted(kb.detect_crashed_workers(conn)) == sorted(tasks)
+        assert sorted(kb.detect_crashed_workers._last_auto_blocked) == sorted(tasks)
 
 
 def a_rate_limit_counts_as_no_failure(kb, home):
@@ -479,6 +518,8 @@ def a_run_that_takes_too_long(kb, home):
         task = kb.get_task(conn, task_id)
         assert (task.status, task.consecutive_failures) == ("ready", 1)
         assert kb.list_runs(conn, task_id)[0].outcome == "timed_out"
+        (told,) = [event.payload for event in kb.list_events(conn, task_id) if event.kind == "timed_out"]
+        assert told["limit_seconds"] == 1
 
 
 def a_run_that_is_silent(kb, home):

@@ -139,7 +139,7 @@ def test_no_such_task(conn: BoardConnection, unknown: str) -> None:
 
 
 def test_a_title_that_is_too_long(conn: BoardConnection, task_id: str) -> None:
-    with pytest.raises(ValueError, match="a change holds at most"):
+    with pytest.raises(ValueError, match="cannot be written"):
         conn.execute("UPDATE tasks SET title = ? WHERE id = ?", ("x" * 2_000_000, task_id))
     assert column(conn, task_id, "title") == "Write it"
 
