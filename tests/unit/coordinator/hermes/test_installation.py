@@ -47,7 +47,8 @@ class Home:
         self.other.folder.mkdir(parents=True)
         self.python = make(folder / "venv")
         for seed, file in enumerate((self.home / "kanban.db", self.other.board)):
-            write_legacy(file, legacy_rows(random.Random(seed), ("ann", "bob"), wrong=False).tables)
+            tables = legacy_rows(random.Random(seed), ("ann", "bob"), wrong=False).tables
+            write_legacy(file, {**tables, "task_attachments": []})  # whose files are nowhere
 
     def command(self, *words: str) -> subprocess.CompletedProcess:
         return subprocess.run(
