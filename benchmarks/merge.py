@@ -26,7 +26,7 @@ def measure(folder: Path, changes: int) -> None:
         fill_shard(paths, profile, list(_work(profile, changes // len(PROFILES))))
     with coordinator_of(paths) as coordinator:
         started = time.perf_counter()
-        merged = len(coordinator.make_passes().decisions)
+        merged = coordinator.make_passes().decided
         merged_a_second = merged / (time.perf_counter() - started)
         say("merged a second", f"{merged_a_second:,.0f}", f"{merged:,} changes")
     lock = take(paths, COMMAND, wait_s=5)

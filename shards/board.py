@@ -303,6 +303,15 @@ class Board:
         )
         return self._all(RefusedChange, sql, {"after": after, "profile": profile, "limit": limit})
 
+    def count_refusals(self, *, after: int = 0) -> int:
+        """How many changes with a ledger position above ``after`` were refused."""
+        sql = (
+            "SELECT count(*) FROM merge_kept k JOIN merge_verdicts v USING (profile, seq) "
+            "WHERE v.verdict = 'refused' AND k.position > ?"
+        )
+        (count,) = self._column(sql, (after,))
+        return int(count)
+
     def view(self, task_id: str, profile: str) -> View:
         """What ``profile`` sees of the task now, and how far its shard is merged; for Shard.append."""
         try:

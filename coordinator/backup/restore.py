@@ -282,5 +282,5 @@ def _go_on(paths: BoardPaths, lock: FileLock, done: Restored) -> None:
 
 def _merge(paths: BoardPaths, lock: FileLock, done: Restored) -> None:
     with Coordinator(paths, lock) as coordinator:
-        while merged := len(coordinator.make_passes().decisions):
+        while merged := coordinator.make_passes().decided:
             done.merged += merged

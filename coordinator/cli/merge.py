@@ -83,6 +83,7 @@ def merge(paths: BoardPaths) -> Result:
     value = {
         "merged": done.changes,
         "refused": done.refused,
+        "refused_beyond": done.refused_beyond,
         "left": [{**vars(each), "path": str(each.path)} for each in done.skipped],
         "daemon": done.daemon,
     }
@@ -93,9 +94,11 @@ def _print_merged(done: MergeReport) -> None:
     by = f" by the {done.daemon}" if done.daemon else ""
     who = ", ".join(f"{profile} {count}" for profile, count in sorted(done.changes.items()))
     text.say(f"merged {wording.many(sum(done.changes.values()), 'change')}{by}" + (f": {who}" if who else ""))
-    text.say(f"refused {len(done.refused)} of them")
+    text.say(f"refused {len(done.refused) + done.refused_beyond} of them")
     for each in done.refused:
         text.say(f"  {each['profile']} {each['seq']} {each['kind']}: {each['sentence']}", fg="yellow")
+    if done.refused_beyond:
+        text.say(f"  and {done.refused_beyond} more; `kanban-merge refusals` shows them", fg="yellow")
     text.say(f"left {wording.many(len(done.skipped), 'shard')}")
     for shard in done.skipped:
         text.say(wording.printable(f"  {shard.file}, {shard.state}: {shard.why}"), fg="red")

@@ -8,7 +8,7 @@ does not hold is still in its shard.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +51,7 @@ MORE_THAN_LAST = 2
 
 @dataclass
 class Report:
-    """What passes did: the decisions in ledger order, the shards left, whether there is more to collect, and whether
+    """What a pass did: the decisions in ledger order, the shards left, whether there is more to collect, and whether
     shards were busy."""
 
     decisions: list[Decision] = field(default_factory=list)
@@ -63,6 +63,16 @@ class Report:
     def refused(self) -> list[Decision]:
         """The decisions that refused a change."""
         return [decision for decision in self.decisions if not decision.applied]
+
+
+@dataclass
+class Passes:
+    """What several passes came to: how many changes were decided, and the shards that the last one left, and whether
+    some of them were busy."""
+
+    decided: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    busy: bool = False
 
 
 class Coordinator:
@@ -139,16 +149,19 @@ class Coordinator:
         """The changes were collected, ordered and chained by what the board shows, so they continue just that."""
         return replay(self._board, self._ledger.append(changes, at_ms, behind=self._board.position()))
 
-    def make_passes(self) -> Report:
-        """Passes until nothing more is there, as one report. A change that had seen what the same pass merged first is
-        quarantined in that one, and merged by the next."""
-        whole = Report(more=True)
-        while whole.more:
+    def make_passes(self, told: Callable[[Report], object] = lambda report: None) -> Passes:
+        """Passes until nothing more is there. A change that had seen what the same pass merged first is quarantined in
+        that one, and merged by the next. ``told`` gets the report of each; none is kept, for together they may be more
+        than fits in memory."""
+        passes = Passes()
+        is_more = True
+        while is_more:
             report = self.make_pass()
-            whole.decisions += report.decisions
-            whole.skipped, whole.busy = report.skipped, report.busy
-            whole.more = report.more or bool(report.decisions and any(skipped.saw for skipped in report.skipped))
-        return whole
+            told(report)
+            passes.decided += len(report.decisions)
+            passes.skipped, passes.busy = report.skipped, report.busy
+            is_more = report.more or bool(report.decisions and any(skipped.saw for skipped in report.skipped))
+        return passes
 
     def write(self, bodies: Iterable[tuple[str, Body]]) -> list[Decision]:
         """Append changes of the coordinator's own, ``(task_id, body)`` each, at once or not at all, and decide them."""

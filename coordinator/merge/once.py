@@ -14,9 +14,8 @@ from kanban_shards.bell import Ringer
 from kanban_shards.board import Board
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.collector import LOST_SHARD, MISSING, Collected, Skipped, look
-from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
+from kanban_shards.coordinator.merge.coordinator import Coordinator, Passes, Report
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON
-from kanban_shards.coordinator.rules.decide import Decision
 from kanban_shards.errors import Undecided
 from kanban_shards.paths import COORDINATOR, BoardPaths
 
@@ -29,18 +28,22 @@ BUSY_PAUSE_S = 0.005
 _NAMED = ("profile", "seq", "task_id", "kind")
 _SHOWN = (*_NAMED, "reason", "sentence")
 
-Found = TypeVar("Found", Report, Collected)
+# So many refused changes are named; the others are counted.
+REFUSED_NAMED = 1_000
+
+Found = TypeVar("Found", Passes, Collected)
 
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What was merged: how many changes of each profile, the refused ones, the shards left, and through which daemon,
-    if not here."""
+    """What was merged: how many changes of each profile, the refused ones (REFUSED_NAMED at most, and how many there
+    are besides), the shards left, and through which daemon, if not here."""
 
     changes: dict[str, int]
     refused: list[dict[str, Any]]
     skipped: list[Skipped]
     daemon: str | None = None
+    refused_beyond: int = 0
 
 
 class _NoDaemon(Exception):
@@ -65,26 +68,27 @@ def merge_once(paths: BoardPaths) -> MergeReport:
 
 
 def _pass_here(paths: BoardPaths) -> MergeReport:
-    decisions: list[Decision] = []
+    merged: Counter[str] = Counter()
+    refused: list[dict[str, Any]] = []
+    beyond = 0
 
-    def make_passes() -> Report:
-        report = coordinator.make_passes()
-        decisions.extend(report.decisions)
-        return report
+    def note(report: Report) -> None:
+        nonlocal beyond
+        merged.update(decision.entry.change.profile for decision in report.decisions)
+        named = report.refused[: REFUSED_NAMED - len(refused)]
+        beyond += len(report.refused) - len(named)
+        refused.extend(
+            {
+                **{name: getattr(each.entry.change, name) for name in _NAMED},
+                "reason": each.reason,
+                "sentence": each.sentence,
+            }
+            for each in named
+        )
 
     with locks.holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
-        skipped = _while_busy(make_passes).skipped
-    merged = Counter(decision.entry.change.profile for decision in decisions)
-    refused = [
-        {
-            **{name: getattr(each.entry.change, name) for name in _NAMED},
-            "reason": each.reason,
-            "sentence": each.sentence,
-        }
-        for each in decisions
-        if not each.applied
-    ]
-    return MergeReport(dict(merged), refused, skipped)
+        skipped = _while_busy(lambda: coordinator.make_passes(note)).skipped
+    return MergeReport(dict(merged), refused, skipped, refused_beyond=beyond)
 
 
 def _ask_daemon(paths: BoardPaths) -> MergeReport:
@@ -102,9 +106,10 @@ def _ask_daemon(paths: BoardPaths) -> MergeReport:
         }
         refused = [
             {name: getattr(each, name) for name in _SHOWN}
-            for each in reversed(board.refusals(after=before, limit=sum(changes.values()) or 1))
+            for each in reversed(board.refusals(after=before, limit=REFUSED_NAMED))
         ]
-    return MergeReport(changes, refused, there.skipped, str(daemon))
+        beyond = board.count_refusals(after=before) - len(refused)
+    return MergeReport(changes, refused, there.skipped, str(daemon), max(0, beyond))
 
 
 def _while_busy(act: Callable[[], Found]) -> Found:

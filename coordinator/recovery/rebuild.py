@@ -95,4 +95,4 @@ def _begin_again(paths: BoardPaths, lock: FileLock) -> int:
         with closing(FileLedger(paths.ledger, lock)) as ledger:
             ledger.begin_behind(start.position, start.digest)
     with Coordinator(paths, lock) as coordinator:
-        return len(coordinator.make_passes().decisions)
+        return coordinator.make_passes().decided

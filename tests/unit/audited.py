@@ -23,6 +23,7 @@ from kanban_shards import Board, Gateway
 from kanban_shards.changes.kinds import AddComment
 from kanban_shards.cli.main import main as kanban
 from kanban_shards.coordinator.cli.main import main as kanban_merge
+from kanban_shards.queries import TaskQuery
 
 LOCKS = Path("/proc/locks")
 DATABASE = re.compile(r"kanban[^/]*\.db(-wal|-shm|-journal)?$")
@@ -167,8 +168,12 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
     given = {"task": (a,), "run": (1,), "event": (1,), "attachment": (1,), "view": (a, "amy"), "verdict": ("amy", 1)}
     given |= {"has_ready": ("amy",), "undelivered": ("amy",), "known_ids": ([a],)}
     given |= dict.fromkeys(("parents", "children", "comments", "runs", "attachments"), (a,))
-    for name in public(Board) - {"open", "close", "reading", "bell", "follow", "completed_by"}:
+    asked = {"page", "each", "count_by_status", "completed_by"}
+    for name in public(Board) - {"open", "close", "reading", "bell", "follow"} - asked:
         verbs[f"Board.{name}"] = lambda name=name: getattr(board, name)(*given.get(name, ()))
+    verbs["Board.page"] = lambda: board.page(TaskQuery(), limit=1)
+    verbs["Board.each"] = lambda: list(board.each(TaskQuery()))
+    verbs["Board.count_by_status"] = lambda: board.count_by_status(TaskQuery())
     verbs["Board.completed_by"] = lambda: board.completed_by("amy", other_than=a, limit=1)
     for line in ("list", "list --at 3", "list --at '1s ago'", f"show {a} --at 3", f"show {a}", f"context {a}",
                  "stats", "diagnostics", "-p amy gc", "assignees", "boards list",
