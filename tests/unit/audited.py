@@ -15,11 +15,12 @@ import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from click.testing import CliRunner
 
-from kanban_shards import Board, Gateway
+from kanban_shards import Board, Gateway, Refused
 from kanban_shards.changes.kinds import AddComment
 from kanban_shards.cli.main import main as kanban
 from kanban_shards.coordinator.cli.main import main as kanban_merge
@@ -143,6 +144,10 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
         "promote": lambda: gateway.promote(triage[0], force=True),
         "unlink": lambda: gateway.unlink(board.parents(triage[0])[0], triage[0]),
         "comment": lambda: gateway.comment(a, "x"),
+        "draw": gateway.draw,
+        "make_comment": lambda: gateway.make_comment(a, "x"),
+        "note": lambda: gateway.note(a, "claim_extended"),
+        "recover": lambda: refused(lambda: gateway.recover(a)),
         "ask": lambda: gateway._writer.ask(a, AddComment(text="y")),
         "write": lambda: gateway._writer.write(a, AddComment(text="z")),
         "wait_for_verdict": lambda: gateway.wait_for_verdict(gateway.comment(a, "x")),
@@ -154,6 +159,7 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
         "lease_attempt": lambda: gateway._writer.lease_attempt(key, 0, 1, 1, 1),
         "save_attempt": lambda: gateway._writer.save_attempt(key, gateway._writer.attempt(key)),
         "attach": lambda: gateway.attach(a, file),
+        "attach_stored": lambda: gateway.attach_stored(a, board.attachments(a)[0].stored_path),
         "detach": lambda: gateway.detach(a, board.attachments(a)[0].id),
         "archive": lambda: gateway.archive(triage[1]),
         "delete": lambda: gateway.delete(triage[1]),
@@ -166,7 +172,13 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
         "another board": lambda: Board.open(home=home).close(),
     }
     given = {"task": (a,), "run": (1,), "event": (1,), "attachment": (1,), "view": (a, "amy"), "verdict": ("amy", 1)}
-    given |= {"has_ready": ("amy",), "undelivered": ("amy",), "known_ids": ([a],)}
+    given |= {
+        "has_ready": ("amy",),
+        "undelivered": ("amy",),
+        "known_ids": ([a],),
+        "known_task": (a,),
+        "ids_beginning_with": (a[:6], 3),
+    }
     given |= dict.fromkeys(("parents", "children", "comments", "runs", "attachments"), (a,))
     asked = {"page", "each", "count_by_status", "completed_by"}
     for name in public(Board) - {"open", "close", "reading", "bell", "follow"} - asked:
@@ -182,6 +194,12 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
     for line in ("--once", "status", "verify", "refusals", f"history {a}", "rebuild", "repair amy", "repair --ledger"):
         verbs[f"kanban-merge {line}"] = lambda line=line: _command(kanban_merge, home, line)
     return verbs
+
+
+def refused(call: Callable[[], object]) -> None:
+    """``call``, which is refused here, and is made all the same."""
+    with suppress(Refused):
+        call()
 
 
 def public(what: type) -> set[str]:
