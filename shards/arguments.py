@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, Required, TypedDict
 
 from kanban_shards.changes.kinds import Start, WorkspaceKind
 from kanban_shards.paths import BoardPaths
@@ -21,6 +21,21 @@ class Opening(TypedDict, total=False):
     paths: BoardPaths | None
     patience_s: float
     looks: int
+
+
+class Chat(TypedDict, total=False):
+    """A chat that is told what becomes of a task; ``platform`` and ``chat_id`` name it, and the others are as in
+    ``Gateway.subscribe``."""
+
+    platform: Required[str]
+    chat_id: Required[str]
+    thread_id: str
+    user_id: str | None
+    notifier_profile: str | None
+    from_start: bool
+    chat_type: str | None
+    kinds: Sequence[str] | None
+    unadopted: bool
 
 
 class TaskFields(TypedDict, total=False):

@@ -293,6 +293,16 @@ class Board:
         """What became of the change ``seq`` of ``profile``; None while it is not merged."""
         return self._one(Verdict, "SELECT * FROM merge_verdicts WHERE profile = ? AND seq = ?", (profile, seq))
 
+    def verdicts(self, profile: str, first: int, last: int) -> list[Verdict]:
+        """What became of the changes of ``profile`` from seq ``first`` to ``last``, in order; those that are merged."""
+        sql = "SELECT * FROM merge_verdicts WHERE profile = ? AND seq BETWEEN ? AND ? ORDER BY seq"
+        return self._all(Verdict, sql, (profile, first, last))
+
+    def task_with_key(self, idempotency_key: str) -> str | None:
+        """The live task that has the key, by its id; None if none has."""
+        sql = "SELECT id FROM tasks WHERE idempotency_key = ? AND status != 'archived' ORDER BY created_at DESC LIMIT 1"
+        return next(iter(self._column(sql, (idempotency_key,))), None)
+
     def refusals(self, *, profile: str | None = None, after: int = 0, limit: int = 100) -> list[RefusedChange]:
         """The newest refused changes, ``limit`` at most, with a ledger position above ``after``, newest first: those of
         ``profile``, None for all."""

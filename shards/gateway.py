@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, Self, Unpack
 from msgspec.structs import replace
 
 from kanban_shards import attachments
-from kanban_shards.arguments import EditFields, Limits, Opening, PlannedTask, SpecifyFields, TaskFields
+from kanban_shards.arguments import Chat, EditFields, Limits, Opening, PlannedTask, SpecifyFields, TaskFields
+from kanban_shards.batch import Batch, subscription
 from kanban_shards.changes.codec import encode_body
 from kanban_shards.changes.fields import BlockKind
 from kanban_shards.changes.identities import NewTask, is_drawn_by, new_task
@@ -57,7 +58,6 @@ from kanban_shards.changes.kinds import (
     Settings,
     Spawned,
     Specify,
-    Subscribe,
     Unblock,
     Unlink,
     Unsubscribe,
@@ -162,20 +162,34 @@ class Gateway:
         return new_task(self.profile)
 
     def create(
-        self, title: str, *, parents: Sequence[str] = (), drawn: NewTask | None = None, **fields: Unpack[TaskFields]
+        self,
+        title: str,
+        *,
+        parents: Sequence[str] = (),
+        drawn: NewTask | None = None,
+        subscribe: Chat | None = None,
+        **fields: Unpack[TaskFields],
     ) -> str:
         """A new task; returns its id. Durable on return.
 
         ``title``: what it is called. ``parents``: ids of tasks that it waits for. ``drawn``: the id that it gets, as
-        ``draw`` gave it to a process of this profile; None draws one. ``fields``: see TaskFields. With an
+        ``draw`` gave it to a process of this profile; None draws one. ``subscribe``: a chat that is told what becomes
+        of it, in the same commit; see Chat. ``fields``: see TaskFields. With an
         ``idempotency_key`` the call waits for the verdict, and returns the id of the live task that has the key
         already, if there is one. Raises UnknownTask for a parent, and InvalidChange for an id that this profile did
         not draw.
         """
         task_id, change = self._new(title, parents, drawn, fields)
         if change.idempotency_key is not None:
-            return self._made(task_id, change).task_id
-        self._writer.write_unseen(task_id, change)
+            made = self._made(task_id, change).task_id
+            if subscribe is not None:
+                self.subscribe(made, **subscribe)
+            return made
+        if subscribe is None:
+            self._writer.write_unseen(task_id, change)
+        else:
+            unseen = self._writer.unseen()
+            self._writer.write_together([(task_id, change, unseen), (task_id, subscription(subscribe), unseen)])
         return task_id
 
     def make(
@@ -186,6 +200,11 @@ class Gateway:
         Raises as ``create`` does, Refused, and Undecided, whose ``task_id`` is the new task's.
         """
         return self._made(*self._new(title, parents, drawn, fields))
+
+    def batch(self) -> Batch:
+        """Several changes that are written in one commit and decided together: ``with gateway.batch() as batch:``. See
+        shards/batch.py."""
+        return Batch(self._writer)
 
     def assign(self, task: str | Task, assignee: str | None) -> Verdict:
         """Hand the task over; None leaves it to its creator. Raises Refused, UnknownTask."""
@@ -499,7 +518,7 @@ class Gateway:
         then on that of the first one that asks for deliveries. ``from_start``: of what was before, too.
         ``kinds``: of which events; None leaves it to the gateway that delivers. Raises UnknownTask.
         """
-        change = Subscribe(
+        chat = Chat(
             platform=platform,
             chat_id=chat_id,
             thread_id=thread_id,
@@ -507,10 +526,10 @@ class Gateway:
             notifier_profile=notifier_profile,
             from_start=from_start,
             chat_type=chat_type,
-            kinds=None if kinds is None else tuple(kinds),
+            kinds=kinds,
             unadopted=unadopted,
         )
-        return self._writer.write(task_id, change)
+        return self._writer.write(task_id, subscription(chat))
 
     def unsubscribe(self, task_id: str, *, platform: str, chat_id: str, thread_id: str = "") -> int:
         """No longer tell that chat; returns the change's seq. Durable on return. Raises UnknownTask."""

@@ -11,7 +11,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
@@ -116,6 +116,15 @@ class Shard:
         connections.check_same_process(self.path, self._pid)
         return self._commits.submit(_Appended(task_id, KIND_OF[type(body)], encode_body(body), view))
 
+    def append_together(self, changes: Sequence[tuple[str, Body, View]]) -> list[Written]:
+        """Append all of ``changes`` (task id, body, view) in one commit, in their order, or none of them. Durable on
+        return. Each sees those before it, as its author does. Raises as ``append`` does."""
+        connections.check_same_process(self.path, self._pid)
+        asked = [_Appended(task_id, KIND_OF[type(body)], encode_body(body), view) for task_id, body, view in changes]
+        requests: list[Request[_Appended, Written]] = [Request(each) for each in asked]
+        self._append_all(requests, together=True)
+        return [each.answer for each in requests if each.answer is not None]
+
     def still_holds(self, written: Written) -> bool:
         """Whether the shard is the file that the change was written to, or another one that has it all the same: a
         repair may give changes up, and their seqs are given again."""
@@ -202,9 +211,9 @@ class Shard:
         finally:
             self._lock.close()
 
-    def _append_all(self, requests: list[Request[_Appended, Written]]) -> None:
-        """Append what is asked for, all or nothing but for those whose author saw more than this shard holds; an answer
-        that is set says that it is durable."""
+    def _append_all(self, requests: list[Request[_Appended, Written]], together: bool = False) -> None:
+        """Append what is asked for, all or nothing but for those whose author saw more than this shard holds; if they
+        are ``together``, that is everybody's error. An answer that is set says that it is durable."""
         views = [request.asked.view for request in requests]
         oldest, newest = min(views, key=_merged), max(views, key=_merged)
         with self._writing(newest) as connection:
@@ -213,6 +222,8 @@ class Shard:
             try:
                 with connections.transaction(connection):
                     end, able = self._checked(connection, requests)
+                    if together and len(able) < len(requests):
+                        raise next(each.error for each in requests if each.error is not None)
                     self._pending.read(connection, end[0], oldest)
                     for request in able:
                         change = self._next(end, request.asked)

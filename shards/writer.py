@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -138,6 +138,37 @@ class Writer:
         the coordinator chooses the task."""
         return self._decided(task_id, change, self._view())
 
+    def write_together(self, changes: Sequence[tuple[str, Body, View]]) -> list[int]:
+        """Append ``changes`` (task id, change, what was seen) in one commit, all or none, without waiting for the
+        verdicts; returns their seqs. Durable on return. Raises what ``write`` raises."""
+        written = self._append_together(changes)
+        if not self._ring():
+            self._sweep()
+        self._background.soon()
+        return [each.seq for each in written]
+
+    def ask_together(self, changes: Sequence[tuple[str, Body, View]]) -> list[Verdict]:
+        """As ``write_together``, with the verdict on each, in order; a refusal is one, too. Raises Undecided, GivenUp,
+        and what ``write`` raises."""
+        if not changes:
+            return []
+        with self._bell() as bell:
+            bell.hush()
+            written = self._append_together(changes)
+            last = written[-1]
+            until_s = time.monotonic() + self.patience_s
+            with self._written(last.seq):
+                heard = self._hear(last.seq, bell, until_s) if self._ring() else None
+                heard = heard or self._wait(last.seq, bell, until_s)
+                is_kept = self._shard.still_holds(last)
+        if not is_kept:
+            raise GivenUp(seq=last.seq, profile=self.profile)
+        return self.board.verdicts(self.profile, written[0].seq, last.seq)
+
+    def unseen(self) -> View:
+        """What is seen of a task that is yet to be made."""
+        return self._view()
+
     def heartbeat(self, run_id: int) -> None:
         """Note in the shard that the worker of the run is alive now. Durable on return; no change, and no verdict.
         Raises StorageError."""
@@ -242,6 +273,12 @@ class Writer:
         written = self._shard.append(task_id, spelled(change), view)
         with self._guard:
             self._written_to = max(self._written_to, written.seq)
+        return written
+
+    def _append_together(self, changes: Sequence[tuple[str, Body, View]]) -> list[Written]:
+        written = self._shard.append_together([(task_id, spelled(change), view) for task_id, change, view in changes])
+        with self._guard:
+            self._written_to = max(self._written_to, written[-1].seq)
         return written
 
     def _add(self, task_id: str, change: Body, view: View) -> int:

@@ -67,7 +67,7 @@ def test_a_coordinated_board_is_left_until_it_is_free(root: Path, many) -> None:
     create_board(root, "busy")
     lock = take(BoardPaths.of(root, "busy"), COMMAND, 1)
     daemon = many(wait=1)
-    assert "board busy: Another coordinator works on this board" in daemon.stderr.readline()
+    assert "board busy: Another coordinator works on the board busy in" in daemon.stderr.readline()
     _claim_one(root, "default")
     lock.close()
     merging(daemon)

@@ -48,7 +48,7 @@ def test_laws_and_sentences_hold(option: str, home: str) -> None:
     assert ended.returncode == 0, ended.stderr
     refused, unknown, broken, status, reason = ended.stdout.splitlines()
     assert "is taken: run 1 by amy" in refused
-    assert unknown.startswith("There is no task t_0123456789abcdef on this board; ")
+    assert unknown.startswith("There is no task t_0123456789abcdef on the board default in ")
     assert broken.endswith("is opened for writing only under its lock")
     assert status == "done"
     assert reason.startswith("'no_such_reason' is no reason")

@@ -103,7 +103,7 @@ def test_a_daemon_waits_for_whoever_is_no_daemon(home, paths, start, role) -> No
     """A gateway's pass or a command ends some time, even one that is stopped for a while; another daemon does not."""
     lock = take(paths, role, 0)
     waiting = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
-    _line_with(waiting, f"Another coordinator works on this board: {role} process {os.getpid()}")
+    _line_with(waiting, f": {role} process {os.getpid()}")
     lock.close()
     _line_with(waiting, f"process {waiting.pid} merges the shards")
     _claim_one(home)
@@ -137,7 +137,7 @@ def test_a_coordinator_that_was_stopped_notices_that_it_is_none(home, paths, dae
     _claim_one(home)
     daemon.send_signal(signal.SIGCONT)
     _line_with(daemon, f"Process {daemon.pid} no longer is the coordinator")
-    _line_with(daemon, "Another coordinator works on this board")
+    _line_with(daemon, "Another coordinator works on the board default in ")
     assert holder(paths).pid == second.pid
     assert paths.coordinator_bell.exists(), "the bell is the second one's"
     _claim_one(home)

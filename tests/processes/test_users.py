@@ -138,7 +138,7 @@ def test_in_a_folder_of_the_operators_each_may_write_its_own_files_only(
     move = "import os; os.rename({there!r}, {there!r} + '.aside')"
     assert "PermissionError" in run(CLEO, move.format(there=str(paths.shard("bob"))), ends=1)
     sentence = run(CLEO, "from kanban_shards.cli.verbs import *; " + MERGE.format(home=home, verb="rebuild"), ends=5)
-    assert "Another coordinator works on this board: daemon process" in sentence
+    assert "Another coordinator works on the board default in " in sentence and ": daemon process" in sentence
     daemon.terminate()
     daemon.wait()
     undecided = run(BOB, WORK.format(profile="bob", home=home), ends=1)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TextIO, get_args
 
 import click
+from click.core import ParameterSource
 
+from kanban_shards import wording
 from kanban_shards.boards import read_metadata
 from kanban_shards.changes.kinds import Start, WorkspaceKind
+from kanban_shards.cli import text
 from kanban_shards.cli.params import (
     POSITIVE,
     POSITIVE_OR_NONE,
@@ -16,10 +19,11 @@ from kanban_shards.cli.params import (
     body_told,
     joined,
     json_object,
+    whole_text,
     whom,
 )
 from kanban_shards.cli.session import TASK, Session, answer, assignee_meant, json_option, once_more, task_of
-from kanban_shards.errors import NotLinked, Refused
+from kanban_shards.errors import NotLinked, Refused, Undecided
 from kanban_shards.paths import expanded
 
 if TYPE_CHECKING:
@@ -29,7 +33,10 @@ _HAS_KEY = "Nothing was created: {task.id}, by {task.created_by}, has the idempo
 
 
 @click.command()
-@click.argument("title")
+@click.argument("title", required=False)
+@click.option("--from", "rows", type=click.File(encoding="utf-8"), metavar="FILE",
+              help="Many tasks in place of TITLE: JSON lines or CSV, from a file or -.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="With --from: only read the file, and say what would be made.")
 @click.option("--body", help="What is to be done, in full; - reads standard input.")
 @click.option("--body-file", type=click.File(encoding="utf-8"), metavar="FILE", help="The body, from a file or -.")
 @click.option("--assignee", metavar="PROFILE", help="Whose turn it is; none for nobody yet.")
@@ -62,7 +69,9 @@ _HAS_KEY = "Nothing was created: {task.id}, by {task.created_by}, has the idempo
 def create(
     session: Session,
     /,
-    title: str,
+    title: str | None,
+    rows: TextIO | None,
+    dry_run: bool,
     body: str | None,
     body_file: TextIO | None,
     assignee: str | None,
@@ -74,7 +83,23 @@ def create(
     as_json: bool,
     **fields: Any,
 ) -> None:
-    """Make a task. It is ready, or waits for its parents."""
+    """Make a task. It is ready, or waits for its parents.
+
+    Each line of --from is a task with a title, and perhaps body, assignee, parents, priority, tenant, skills, triage,
+    max_runtime, max_retries, idempotency_key, created_by, session, project, branch, and ref: how later lines name it
+    among their parents. CSV has these names in its first line. All are made in one commit, or none is.
+
+    \b
+      {"ref": "prd", "title": "Write the PRD", "assignee": "amy"}
+      {"title": "Draw it", "assignee": "bob", "parents": ["prd"]}
+    """
+    if rows is not None:
+        _create_all(session, title, rows, dry_run, as_json)
+        return
+    if title is None or dry_run:
+        raise click.UsageError(
+            "--dry-run goes with --from." if dry_run else "Missing argument 'TITLE', or --from FILE."
+        )
     kind, path = _workspace(workspace)
     gateway = session.gateway()
     if kind == "worktree" and path is None:
@@ -226,6 +251,40 @@ def comment(
     number = gateway.wait_for_verdict(gateway.comment(task_id, said, author=author)).answer["comment_id"]
     value = {"ok": True, "task_id": task_id, "comment_id": number}
     answer(as_json, value, f"Comment added to {task_id}  (comment {number})")
+
+
+def _create_all(session: Session, title: str | None, file: TextIO, dry_run: bool, as_json: bool) -> None:
+    """Make the tasks of ``file``."""
+    from kanban_shards.cli.rows import check_parents, create_rows, read_rows
+
+    ctx = click.get_current_context()
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    given = [name for name, source in sources.items() if source is ParameterSource.COMMANDLINE]
+    if title is not None or set(given) - {"rows", "dry_run", "as_json"}:
+        raise click.UsageError("--from FILE stands alone: what a task has is said in its line.")
+    found = read_rows(whole_text(file))
+    gateway = session.gateway()
+    if dry_run:
+        check_parents(gateway.board, found)
+        lines = [{"line": row.line, "title": row.title, "parents": row.parents, **row.fields} for row in found]
+        said = f"{wording.many(len(found), 'task')} would be made; nothing was written."
+        text.print_json({"ok": True, "dry_run": True, "tasks": lines}) if as_json else text.say(said)
+        return
+    written: dict[str, str] = {}
+    try:
+        made = create_rows(gateway, found, written)
+    except Undecided:  # whoever says it again without the ids would make them twice
+        for task_id, name in written.items():
+            text.say(f"Written, not decided yet: {task_id}  {name}", err=True)
+        raise
+    if as_json:
+        text.print_json([{"id": each.task_id, "title": each.row.title, "created": each.is_new} for each in made])
+        return
+    for each in made:
+        text.say(
+            f"{'Created' if each.is_new else 'There already:'} {each.task_id}  {wording.printable(each.row.title)}"
+        )
+    text.say(f"Created {wording.many(sum(each.is_new for each in made), 'task')}.", err=True)
 
 
 def _workspace(told: str) -> tuple[WorkspaceKind, str | None]:

@@ -198,10 +198,10 @@ def test_an_older_copy_is_not_continued(home: str, paths: BoardPaths) -> None:
         gateway.create("two")
         gateway.sync()
     shutil.copyfile(paths.folder / "older", paths.shard("amy"))
-    with Gateway("amy", home=home) as gateway, pytest.raises(ShardBehind, match="holds 1 changes, but 2"):
+    with Gateway("amy", home=home) as gateway, pytest.raises(ShardBehind, match="ends at change 1, but 2"):
         gateway.create("three")
     paths.shard("amy").unlink()
-    with Gateway("amy", home=home) as gateway, pytest.raises(ShardBehind, match="holds 0 changes, but 2"):
+    with Gateway("amy", home=home) as gateway, pytest.raises(ShardBehind, match="ends at change 0, but 2"):
         gateway.create("three")
     assert not paths.shard("amy").exists()
 

@@ -210,7 +210,7 @@ def test_a_coordinator_that_stays_is_said_beside_a_trouble(home, paths, said, mo
         daemon.run()
     legacy = f"board default: {LegacyBoard(path=paths.board)}"
     other = f"the daemon process {os.getpid()} on " if is_named else "a process that did not say which"
-    begins = "stands by for " if stands_by else "Another coordinator works on this board: "
+    begins = "stands by for " if stands_by else f"Another coordinator works on {paths}: "
     first, second, third = [line for line in said() if "board default" in line]
     assert (first, third) == (legacy, f"over: {legacy}")
     assert second.startswith(f"board default: {begins}{other if stands_by else other.removeprefix('the ')}")

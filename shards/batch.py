@@ -1,0 +1,114 @@
+"""A batch: several changes of a profile that are written in one commit and decided together.
+
+Alone, a change that waits for its verdict costs a commit and a pass; five thousand of them in a batch cost one commit
+and a few passes. All are durable or none is, and each has a verdict of its own: that one is refused takes nothing from
+the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, Unpack
+
+from kanban_shards.arguments import Chat, TaskFields
+from kanban_shards.changes.codec import encode_body
+from kanban_shards.changes.fields import Body
+from kanban_shards.changes.identities import new_task
+from kanban_shards.changes.kinds import AddComment, Create, Link, Subscribe
+from kanban_shards.changes.normalize import spelled
+from kanban_shards.changes.vectors import View
+from kanban_shards.errors import Refused
+from kanban_shards.records import Verdict
+
+if TYPE_CHECKING:
+    from kanban_shards.writer import Writer
+
+
+class Batch:
+    """What is said inside of ``with gateway.batch() as batch:``. It is written when the block ends, and not at all if
+    that raises; then its verdicts are there.
+
+    A method raises InvalidChange, TooLarge or UnknownTask when it is called. The end of the block raises StorageError
+    (nothing was written), Undecided (all is written, and decided later), and Refused for the first change that was
+    refused, the others being decided as they are. A task whose idempotency key another one has is no refusal: it is
+    that one (``made``).
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._changes: list[tuple[str, Body, View]] = []
+        self._unseen: View | None = None
+        self._new: set[str] = set()
+        self._known: set[str] = set()
+        self.made: dict[str, str] = {}
+        self.verdicts: list[Verdict] = []
+
+    def create(self, title: str, *, parents: Sequence[str] = (), **fields: Unpack[TaskFields]) -> str:
+        """A new task; returns its id, which the other calls may name at once. ``parents``: tasks that it waits for,
+        of this batch too. ``fields``: see TaskFields. After the block ``made[id]`` is the task that there is."""
+        for parent in parents:
+            self._require(parent)
+        new = new_task(self._writer.profile)
+        self._add(new.id, Create(title=title, parents=tuple(parents), salt=new.salt, **fields))
+        self._new.add(new.id)
+        return new.id
+
+    def comment(self, task_id: str, text: str, *, author: str | None = None) -> None:
+        """Say something about the task; see ``Gateway.comment``."""
+        self._add(task_id, AddComment(text=text, author=author))
+
+    def subscribe(self, task_id: str, **chat: Unpack[Chat]) -> None:
+        """Tell a chat what becomes of the task; see ``Gateway.subscribe``."""
+        self._add(task_id, subscription(chat))
+
+    def link(self, parent_id: str, child_id: str) -> None:
+        """``child_id`` waits for ``parent_id``; see ``Gateway.link``."""
+        self._require(parent_id)
+        self._add(child_id, Link(parent=parent_id))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._write()
+
+    def _add(self, task_id: str, change: Body) -> None:
+        if isinstance(change, Create):
+            view = self._unseen_view()
+        else:
+            view = self._unseen_view() if task_id in self._new else self._writer.view_of(task_id)
+        encode_body(spelled(change))  # what cannot be written is said where it is said
+        self._changes.append((task_id, change, view))
+
+    def _unseen_view(self) -> View:
+        if self._unseen is None:
+            self._unseen = self._writer.unseen()
+        return self._unseen
+
+    def _require(self, task_id: str) -> None:
+        """Raise UnknownTask unless the task is on the board, or is made in this batch."""
+        if task_id not in self._new and task_id not in self._known:
+            self._writer.view_of(task_id)
+            self._known.add(task_id)
+
+    def _write(self) -> None:
+        self.verdicts = self._writer.ask_together(self._changes)
+        refused: Verdict | None = None
+        for (task_id, change, _), verdict in zip(self._changes, self.verdicts, strict=True):
+            is_held = verdict.reason == "duplicate" and isinstance(change, Create)
+            if isinstance(change, Create) and (is_held or verdict.verdict == "applied"):
+                self.made[task_id] = verdict.answer["task_id"]
+            elif verdict.verdict == "refused" and refused is None:
+                refused = verdict
+        if refused is not None:
+            raise Refused(reason=refused.reason, sentence=refused.sentence, answer=refused.answer or {})
+
+
+def subscription(chat: Chat) -> Subscribe:
+    """The change that subscribes ``chat``."""
+    kinds = chat.get("kinds")
+    return Subscribe(**{**chat, "kinds": None if kinds is None else tuple(kinds)})
