@@ -238,6 +238,12 @@ class InvalidChange(UsageError):
     problem: str
 
 
+class WrongRow(UsageError):
+    template = "Line {line}: {problem}; nothing was written."
+    line: int
+    problem: str
+
+
 class TooLarge(UsageError):
     template = (
         "This {kind} is {size_bytes} bytes, and a change holds at most {limit_bytes}; put large content into a "

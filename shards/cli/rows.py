@@ -14,7 +14,7 @@ import click
 from kanban_shards.arguments import TaskFields
 from kanban_shards.cli.params import SPAN, listed
 from kanban_shards.cli.session import assignee_meant
-from kanban_shards.errors import InvalidName, UsageError
+from kanban_shards.errors import BoardMissing, InvalidName, WrongRow
 from kanban_shards.paths import is_task_id
 
 if TYPE_CHECKING:
@@ -27,12 +27,6 @@ NAMES = ("ref", *TEXTS, "assignee", "parents", *NUMBERS, "skills", "triage", "ma
 # How the fields of a change are called, where a row says it otherwise.
 _FIELDS = {"session": "session_id", "project": "project_id", "branch": "branch_name"}
 _YES = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-
-
-class WrongRow(UsageError):
-    template = "Line {line}: {problem}; nothing was written."
-    line: int
-    problem: str
 
 
 @dataclass(frozen=True)
@@ -113,8 +107,6 @@ def check_parents(board: Board, rows: list[Row]) -> None:
 
 
 def _with_key(board: Board, key: str) -> str | None:
-    from kanban_shards.errors import BoardMissing
-
     try:
         return board.task_with_key(key)
     except BoardMissing:  # the first task makes it
