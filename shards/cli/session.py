@@ -13,7 +13,7 @@ import click
 from kanban_shards import inline_merge, wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.params import PAST, POSITIVE, HomeFolder, ParamType, Past, whom
+from kanban_shards.cli.params import PAST, POSITIVE, HomeFolder, ParamType, whom
 from kanban_shards.errors import (
     AmbiguousTask,
     BoardMissing,
@@ -23,6 +23,7 @@ from kanban_shards.errors import (
     UnknownTask,
     UsageError,
 )
+from kanban_shards.moments import Past
 from kanban_shards.past import PastBoard
 from kanban_shards.paths import is_task_id, profile_meant
 from kanban_shards.records import Run, Task, Verdict

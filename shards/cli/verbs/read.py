@@ -13,8 +13,9 @@ import click
 from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.params import COUNT, NOBODY, POSITIVE, SPAN, Past, listed
+from kanban_shards.cli.params import COUNT, NOBODY, POSITIVE, SPAN, listed
 from kanban_shards.cli.session import TASK, NoProfile, Session, json_option, past_option, say_when, table
+from kanban_shards.moments import Past
 from kanban_shards.paths import spellings
 from kanban_shards.queries import SORTS, TaskQuery
 from kanban_shards.records import STATUSES, TERMINAL, Event, Run, Status, Task
