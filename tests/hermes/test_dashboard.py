@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests import browser
-from tests.hermes.side_by_side import dashboard, side
+from tests.hermes.side_by_side import dashboard, differences, model, side
 from tests.hermes.side_by_side.calls import CALLS
 from tests.hermes.side_by_side.side import Side
 
@@ -39,6 +40,19 @@ def test_no_route_is_forgotten(sides: list[Side]) -> None:
         if not any(method == by and pattern.fullmatch(where) for by, where in called):
             forgotten.append(f"{method} {path}")
     assert forgotten == []
+
+
+def test_each_call_is_answered_as_by_hermes_alone(sides: list[Side]) -> None:
+    """The same codes, the same answers, and the same board afterwards, but for what docs/hermes.md says."""
+    with model.serving() as url, ThreadPoolExecutor(2) as both:
+        theirs, ours = both.map(lambda one: dashboard.tell(one, model.config(url)), sides)
+    different = []
+    for (call, answer), (_, other) in zip(theirs, ours, strict=True):
+        said, mine = (f"{one.status}\n{differences.comparable(one.body)}" for one in (answer, other))
+        if said != mine and str(call) not in differences.ROUTES:
+            different.append(f"{call}\n{differences.between(said, mine)}")
+    if different:
+        pytest.fail("\n\n".join(different), pytrace=False)
 
 
 def test_the_page_shows_a_board_of_ours(sides: list[Side], tmp_path: Path) -> None:

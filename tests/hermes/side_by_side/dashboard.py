@@ -19,6 +19,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import psutil
+
 from tests.hermes.side_by_side.calls import CALLS, Call
 from tests.hermes.side_by_side.normal import Normal
 from tests.hermes.side_by_side.side import Side
@@ -91,8 +93,10 @@ def running(side: Side, home: Path, **environ: str) -> Iterator[Dashboard]:
             time.sleep(0.1)
         yield Dashboard(f"http://127.0.0.1:{port}")
     finally:
-        # It does not end by itself as long as it follows a board for a page, even one that is gone.
-        process.kill()
+        # It does not end by itself as long as it follows a board for a page, even one that is gone. Its workers would
+        # outlive it.
+        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+            one.kill()
         process.wait()
 
 
@@ -112,9 +116,9 @@ def _read(content: bytes) -> Any:
         return content.decode(errors="replace")
 
 
-def tell(side: Side, config: str) -> tuple[list[tuple[Call, Answer]], str]:
-    """Make all CALLS of a dashboard in a new home. Gives what was answered, and then the board's rows, but for its
-    events; without what differs between two runs of the same program."""
+def tell(side: Side, config: str) -> list[tuple[Call, Answer]]:
+    """Make all CALLS of a dashboard in a new home. Gives what was answered, and as the last answer the rows of the
+    board, but for its events; without what differs between two runs of the same program."""
     home = side.new_home("dashboard")
     furnish(home, {"worker.sh": "#!/bin/sh\necho at work\nexec sleep 60\n"}, config)
     names: dict[str, str] = {}
@@ -128,7 +132,8 @@ def tell(side: Side, config: str) -> tuple[list[tuple[Call, Answer]], str]:
                 found = re.search(RUN if call.keep == "run" else TASK, text)
                 names[call.keep] = found[1] if found else "t_00000000"
             heard.append((call, Answer(answer.status, normal(text))))
-    return heard, normal(rows_of(home / ".hermes" / "kanban.db"))
+    rows = normal(rows_of(home / ".hermes" / "kanban.db"))
+    return [*heard, (Call("the", "board"), Answer(0, rows))]
 
 
 def rows_of(path: Path) -> str:
