@@ -91,33 +91,6 @@ def described(pid: int, processes: Path = Path("/proc")) -> str:
     return f"{pid} ({_command(processes / str(pid))})"
 
 
-def process_state(pid: int, processes: Path = Path("/proc")) -> str | None:
-    """The letter of the process's state (``T`` and ``t``: stopped, ``Z``: dead, not yet buried); None if there is none,
-    or where the system does not tell."""
-    try:
-        return (processes / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return None
-
-
-def running_system(kernel: Path = Path("/proc/sys/kernel")) -> str:
-    """Which run of which machine's kernel this is: one for all its containers, whatever each is called; empty where the
-    system does not tell."""
-    try:
-        return (kernel / "random" / "boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def pid_space(processes: Path = Path("/proc")) -> str:
-    """Which numbers of processes are meant, if one is named here: a container may have numbers of its own. Empty where
-    the system does not tell."""
-    try:
-        return os.readlink(processes / "self" / "ns" / "pid")
-    except OSError:
-        return ""
-
-
 def number_in_its_space(pid: int, processes: Path = Path("/proc")) -> int:
     """Which number the process ``pid`` has for itself, if it is in a container with numbers of its own."""
     try:

@@ -143,3 +143,9 @@ def m002_keep_out(db: Database) -> None:
 def m003_order(db: Database) -> None:
     # The usual order of tasks within each status: a page of them costs what it shows (shards/queries.py).
     db.execute("CREATE INDEX merge_order ON tasks(status, priority DESC, created_at, id)")
+
+
+@migrations()
+def m003_supervision(db: Database) -> None:
+    # Of an open run that is supervised: how long nobody may have given a sign before it ends.
+    db.execute("ALTER TABLE merge_tasks ADD COLUMN grace_s INTEGER")

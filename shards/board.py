@@ -34,6 +34,7 @@ from kanban_shards.records import (
     Subscription,
     Task,
     Verdict,
+    Worker,
 )
 from kanban_shards.storage import connections, files, sqlite
 
@@ -49,6 +50,21 @@ PAGE = 100
 # How long a follower sleeps although nobody rang: what a lost bell costs.
 LOST_BELL_S = 1.0
 
+_OF_A_WORKER = (
+    "SELECT e.task_id, e.run_id, json_extract(e.payload, '$.pid') AS pid, json_extract(e.payload, '$.host') AS host, "
+    "json_extract(e.payload, '$.began') AS began, r.ended_at, "
+    "CASE WHEN r.ended_at IS NULL THEN r.claim_expires END AS expires_at, "
+    "CASE WHEN r.ended_at IS NULL THEN m.lease_s END AS lease_s, "
+    "CASE WHEN r.ended_at IS NULL THEN m.grace_s END AS grace_s "
+)
+_WORKERS = (
+    f"{_OF_A_WORKER} FROM task_events e JOIN task_runs r ON r.id = e.run_id JOIN merge_tasks m ON m.task_id = e.task_id"
+)
+_OPEN_WORKERS = (
+    f"{_OF_A_WORKER} FROM tasks t INDEXED BY merge_running JOIN merge_tasks m ON m.task_id = t.id "
+    "JOIN task_runs r ON r.id = t.current_run_id JOIN task_events e ON e.id = (SELECT max(s.id) FROM task_events s "
+    "WHERE s.run_id = r.id AND s.kind = 'spawned') WHERE t.status = 'running'"
+)
 _EYES = (
     "SELECT m.vector, w.seq, w.digest FROM (SELECT ? AS task_id, ? AS profile) asked "
     "LEFT JOIN merge_tasks m ON m.task_id = asked.task_id LEFT JOIN merge_watermarks w ON w.profile = asked.profile"
@@ -197,6 +213,14 @@ class Board:
     def runs(self, task_id: str) -> list[Run]:
         """Every attempt at the task, oldest first."""
         return self._all(Run, "SELECT * FROM task_runs WHERE task_id = ? ORDER BY id", (task_id,))
+
+    def workers(self, task_id: str | None = None) -> list[Worker]:
+        """The processes that were started for the task's runs, newest first; without a task, those of open runs, one
+        for each."""
+        if task_id is not None:
+            sql = f"{_WORKERS} WHERE e.task_id = ? AND e.kind = 'spawned' ORDER BY e.id DESC"
+            return self._all(Worker, sql, (task_id,))
+        return self._all(Worker, f"{_OPEN_WORKERS} ORDER BY t.claim_expires", ())
 
     def completed_by(self, profile: str, *, other_than: str, limit: int) -> list[dict[str, Any]]:
         """The newest runs, ``limit`` at most, that ``profile`` completed on tasks other than ``other_than``: of each

@@ -175,6 +175,16 @@ class HermesDiffers(KanbanError):
     place: str
 
 
+class WorkerAlive(KanbanError):
+    template = (
+        "{task_id} was not claimed, because the worker of run {run_id}, process {pid}, still lives on this host; end "
+        "that process first, or let it come to its end."
+    )
+    task_id: str
+    run_id: int
+    pid: int
+
+
 class NotLinked(KanbanError):
     template = "{child_id} did not wait for {parent_id}; `kanban show {child_id}` shows what it waits for."
     child_id: str

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple, Self, Unpack
 
 from msgspec.structs import replace
 
-from kanban_shards import attachments
+from kanban_shards import attachments, supervision
 from kanban_shards.arguments import Chat, EditFields, Limits, Opening, PlannedTask, SpecifyFields, TaskFields
 from kanban_shards.batch import Batch, subscription
 from kanban_shards.changes.codec import encode_body
@@ -56,16 +57,16 @@ from kanban_shards.changes.kinds import (
     Review,
     Schedule,
     Settings,
-    Spawned,
     Specify,
+    Supervise,
     Unblock,
     Unlink,
     Unsubscribe,
 )
 from kanban_shards.deliveries import DELIVERY_LEASE_S, Delivery, pending_deliveries
-from kanban_shards.errors import BoardMissing, InvalidChange, NoOpenRun, Refused, UnknownRun
+from kanban_shards.errors import BoardMissing, InvalidChange, NoOpenRun, Refused, UnknownRun, WorkerAlive
 from kanban_shards.paths import BoardPaths
-from kanban_shards.records import DELIVERED_KINDS, DeadLetter, Run, Task, Verdict
+from kanban_shards.records import DELIVERED_KINDS, DeadLetter, Run, Task, Verdict, Worker
 from kanban_shards.writer import Writer
 
 # On a full board a worker asks for a task no oftener than this, unless a run began or ended meanwhile.
@@ -286,14 +287,27 @@ class Gateway:
     # --- runs --------------------------------------------------------------------------------------------------
 
     def claim(
-        self, task: str | Task, *, runs_as: str | None = None, lease_s: int = LEASE_S, claimer: str | None = None
+        self,
+        task: str | Task,
+        *,
+        runs_as: str | None = None,
+        lease_s: int = LEASE_S,
+        claimer: str | None = None,
+        grace_s: int | None = None,
     ) -> Run:
         """Open a run on a ready task. Raises Refused (a lost race included, saying who won), UnknownTask.
 
         ``runs_as``: the profile whose worker does it; None means this one. ``lease_s``: seconds that the run is
-        believed alive without a heartbeat. ``claimer``: shown as Hermes's ``claim_lock``.
+        believed alive without a heartbeat. ``claimer``: shown as Hermes's ``claim_lock``. ``grace_s``: the run is
+        supervised: dispatchers say with ``supervise`` that they see its worker, and without a sign of them or of the
+        worker it ends only after so many seconds. Then WorkerAlive is raised while a worker of this task, of whatever
+        run, lives on this host.
         """
-        change = Claim(runs_as=runs_as, lease_s=lease_s, claimer=claimer)
+        if grace_s is not None:
+            task_id = task if isinstance(task, str) else task.id
+            if found := supervision.living(self.board, task_id):
+                raise WorkerAlive(task_id=task_id, run_id=found[0].run_id, pid=found[0].pid)
+        change = Claim(runs_as=runs_as, lease_s=lease_s, claimer=claimer, grace_s=grace_s)
         return self._run_of(self._writer.ask(task, change))
 
     def claim_next(
@@ -346,10 +360,35 @@ class Gateway:
     def spawned(
         self, run: Run, pid: int, *, workspace_path: str | None = None, branch_name: str | None = None
     ) -> Verdict:
-        """The worker of ``run`` is started, as process ``pid``. ``workspace_path``, ``branch_name``: where it works, if
-        that was found out by starting it; None leaves the task's own. Raises Refused."""
-        change = Spawned(run_id=run.id, pid=pid, workspace_path=workspace_path, branch_name=branch_name)
+        """The worker of ``run`` is started, as process ``pid`` of this host. ``workspace_path``, ``branch_name``: where
+        it works, if that was found out by starting it; None leaves the task's own. Raises Refused."""
+        change = supervision.spawned(run.id, pid, workspace_path=workspace_path, branch_name=branch_name)
         return self._writer.ask(run.task_id, change)
+
+    def supervise(self, run: Run | Worker) -> Verdict:
+        """The worker of ``run``, which is supervised, lives, as this process sees: its lease begins anew, whichever
+        profile claimed it. Raises Refused (``late`` once the run is over)."""
+        run_id = run.run_id if isinstance(run, Worker) else run.id
+        return self._writer.ask(run.task_id, Supervise(run_id=run_id))
+
+    def look_after(self) -> list[Worker]:
+        """Supervise what runs on this host: each open run whose worker's process lives, and of whose lease less than
+        half is left. Returns the workers of open runs whose process is gone, for the caller to say how they ended. Call
+        it several times in a lease. Raises Undecided, StorageError."""
+        gone = []
+        for worker in self.board.workers():
+            is_there = supervision.lives(worker)
+            if is_there is False:
+                gone.append(worker)
+            elif is_there and worker.grace_s is not None and worker.is_half_over(time.time()):
+                with suppress(Refused):  # it ended meanwhile
+                    self.supervise(worker)
+        return gone
+
+    def living_workers(self, task_id: str) -> list[Worker]:
+        """The workers of the task, also of runs that ended, whose processes live on this host, newest first: who takes
+        the task over ends them first."""
+        return supervision.living(self.board, task_id)
 
     def complete(
         self,

@@ -154,6 +154,28 @@ class Run(Record):
 
 
 @dataclass(frozen=True)
+class Worker(Record):
+    """A process that was started for a run. ``host``: where the number ``pid`` means it, and ``began``: when it began,
+    as that host says it; None where whoever started it did not say. ``ended_at``: when its run ended; None while that
+    is open. ``expires_at``: until when an open run is believed alive, ``lease_s`` after the last entry that said so.
+    ``grace_s``: for how many seconds after a sign an open run goes on, if it is supervised."""
+
+    task_id: str
+    run_id: int
+    pid: int
+    host: str | None
+    began: str | None
+    ended_at: int | None
+    expires_at: int | None
+    lease_s: int | None
+    grace_s: int | None
+
+    def is_half_over(self, now_s: float) -> bool:
+        """Whether less than half of the open run's lease is left."""
+        return self.expires_at is not None and self.expires_at - now_s < (self.lease_s or 0) / 2
+
+
+@dataclass(frozen=True)
 class Comment(Record):
     """Something said about a task. ``author``: who is shown, which need not be the profile that wrote it."""
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kanban_shards.changes.codec import chain
+from kanban_shards.changes.kinds import LEASE_S
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.merge.replay import replay
 from kanban_shards.coordinator.recovery.verify import verify
@@ -143,6 +144,24 @@ def capacity(evidence: Evidence) -> None:
             assert own is None or open_runs[runs_as] < own, f"{shown}: applied, {open_runs} are open, {own} each"
     found = {row["name"]: row["value"] for row in evidence.rows("merge_settings")}
     assert found == limits, f"limits on the board {found}, by the ledger {limits}"
+
+
+def grace(evidence: Evidence) -> None:
+    """A supervised run ends for want of signs only when the ledger has none for its grace: no claim, no progress, no
+    word of a dispatcher that saw its worker. While a clock was set back, its time is no measure."""
+    signs: dict[int, tuple[int, int]] = {}
+    for shown in evidence.shown():
+        if not shown.applied:
+            continue
+        at_s, run_id = shown.entry.at_ms // 1000, shown.body.get("run_id")
+        if shown.kind in CLAIMS and "grace_s" in shown.body:
+            silent_s = max(shown.body["grace_s"], shown.body.get("lease_s", LEASE_S))
+            signs[shown.answer["run_id"]] = silent_s, at_s
+        elif shown.kind in ("progress", "supervise") and run_id in signs:
+            signs[run_id] = signs[run_id][0], max(at_s, signs[run_id][1])
+        elif shown.kind == "expire" and run_id in signs:
+            silent_s, last_s = signs[run_id]
+            assert not last_s <= at_s < last_s + silent_s, f"{shown}: ended {at_s - last_s} s after a sign"
 
 
 def no_lost_change(
@@ -446,6 +465,7 @@ def check(evidence: Evidence, known: Mapping[Dot, Known] | None = None, memory: 
     single_owner(evidence)
     one_winner(evidence)
     capacity(evidence)
+    grace(evidence)
     owner_never_stale(evidence)
     nothing_overwritten(evidence, known)
     promotion(evidence)

@@ -53,7 +53,8 @@ RUNS_READ = 1_000
 BEHIND_READ = 100_000
 
 _OVERDUE = (
-    "SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, m.lease_s, t.claim_expires "
+    "SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, "
+    "max(m.lease_s, coalesce(m.grace_s, 0)), t.claim_expires - m.lease_s "
     "FROM tasks t INDEXED BY merge_running JOIN merge_tasks m ON m.task_id = t.id "
     "WHERE t.status = 'running' AND t.claim_expires < ? ORDER BY t.claim_expires LIMIT ?"
 )
@@ -342,9 +343,9 @@ def _peek(path: Path, merged: int, run_ids: list[int]) -> _Peek:
 
 
 def _past_lease(overdue: Iterable[OpenRun], peeks: dict[str, _Peek], now_ms: int) -> Iterable[PastLease]:
-    for task_id, run_id, run_profile, run_claimer, lease_s, expires_s in overdue:
+    for task_id, run_id, run_profile, run_claimer, silent_s, begun_s in overdue:
         heartbeats = [peeks.get(profile, _Peek()).signs_ms.get(run_id, 0) for profile in {run_profile, run_claimer}]
-        over_s = now_ms / 1_000 - max(expires_s, max(heartbeats) / 1_000 + lease_s)
+        over_s = now_ms / 1_000 - max(begun_s, max(heartbeats) / 1_000) - silent_s
         if over_s > 0:
             yield PastLease(task_id, run_id, over_s)
 

@@ -56,6 +56,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "claim_next": ("claim it as the next one", "claimed it as the next one"),
     "spawned": ("note the worker", "noted the worker"),
     "progress": ("report", "reported"),
+    "supervise": ("extend its lease", "saw its worker alive, and extended its lease"),
     "release": ("give back", "gave back"),
     "reclaim": ("take it from its run", "took it from its run"),
     "fail": ("report a failure", "reported a failure"),

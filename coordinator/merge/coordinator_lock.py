@@ -14,15 +14,10 @@ from datetime import datetime
 from kanban_shards.bell import Ringer
 from kanban_shards.coordinator.errors import LockHeld, NotCoordinator
 from kanban_shards.coordinator.filelocks import flock_pids
-from kanban_shards.coordinator.processes import (
-    described,
-    number_in_its_space,
-    pid_space,
-    process_state,
-    running_system,
-)
+from kanban_shards.coordinator.processes import described, number_in_its_space
 from kanban_shards.errors import CoordinatorRunning, FileBusy
 from kanban_shards.paths import BoardPaths
+from kanban_shards.processes import pid_space, process_state, running_system
 from kanban_shards.storage.locks import FileLock, is_taken
 
 DAEMON = "daemon"

@@ -1,8 +1,10 @@
 """Expiry: what the coordinator decides by itself because time passed, each in an entry of its own.
 
 A run whose lease ran out without a heartbeat ends, and its task is ready again; never while a shard of the run's two
-profiles may still hold a heartbeat that was not read. A run that was claimed, or last gave a heartbeat, at a time that
-has not come yet ends a lease after that was first seen. A scheduled task whose time has come goes on.
+profiles may still hold a heartbeat that was not read. One that is supervised ends when for its grace neither its worker
+nor a dispatcher that sees it gave a sign, and never in a pass that hears of such a dispatcher. A run that was claimed,
+or last gave a heartbeat, at a time that has not come yet ends a lease after that was first seen. A scheduled task whose
+time has come goes on, and one that is held.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ from itertools import islice
 
 from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis
 from kanban_shards.changes.fields import Body
-from kanban_shards.changes.kinds import Claim, Due, Expire
+from kanban_shards.changes.kinds import Claim, Due, Expire, Supervise
 from kanban_shards.coordinator.merge.clock import DRIFT_MS, Clock
 from kanban_shards.coordinator.merge.collector import Collected, Collector
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.paths import COORDINATOR
 
 CLAIM = KIND_OF[Claim]
+SUPERVISE = KIND_OF[Supervise]
 # Of a thousand that are over or due in one second, so many are decided in one pass.
 AT_ONCE = 500
 
@@ -62,9 +65,12 @@ def _expired(
         for change in changes
         if change.kind != CLAIM  # the one thing that says nothing of the run that is open
     }
-    for task_id, run_id, run_profile, run_claimer, lease_s, stamped_s in [*board.running_out(now_ms // 1000), *ahead]:
+    seen_alive = {
+        change.task_id for changes in collected.changes.values() for change in changes if change.kind == SUPERVISE
+    }
+    for task_id, run_id, run_profile, run_claimer, silent_s, stamped_s in [*board.running_out(now_ms // 1000), *ahead]:
         profiles = {run_profile, run_claimer}
-        if profiles & unread or any((profile, task_id) in named for profile in profiles):
+        if profiles & unread or task_id in seen_alive or any((profile, task_id) in named for profile in profiles):
             continue
         if any(board.watermark(profile)[0] and not collector.is_there(profile) for profile in profiles):
             continue  # the shard is lost, and with it the heartbeats
@@ -72,15 +78,15 @@ def _expired(
         read_ms = [each for each in heartbeats if each is not None]
         if len(read_ms) < len(heartbeats):
             continue  # a shard was not read
-        if _is_over(clock, run_id, [*read_ms, stamped_s * 1000], lease_s * 1000, now_ms):
+        if _is_over(clock, run_id, [*read_ms, stamped_s * 1000], silent_s * 1000, now_ms):
             yield task_id, Expire(run_id=run_id, last_sign_ms=max(read_ms))
 
 
-def _is_over(clock: Clock, run_id: int, signs_ms: list[int], lease_ms: int, now_ms: int) -> bool:
-    """Whether the run gave no heartbeat for a lease. Of those that are in the future, it counts how long they are
-    known."""
+def _is_over(clock: Clock, run_id: int, signs_ms: list[int], silent_ms: int, now_ms: int) -> bool:
+    """Whether the run gave no sign for longer than it may be silent: a lease, or its grace. Of signs that are in the
+    future, it counts how long they are known."""
     ahead = max(signs_ms) > now_ms + DRIFT_MS
-    if ahead and clock.seen_for_ms(run_id, max(signs_ms)) <= lease_ms:
+    if ahead and clock.seen_for_ms(run_id, max(signs_ms)) <= silent_ms:
         return False
     past = [heartbeat_ms for heartbeat_ms in signs_ms if heartbeat_ms <= now_ms + DRIFT_MS]
-    return max(*past, 0, clock.relied_on_since_ms) + lease_ms < now_ms
+    return max(*past, 0, clock.relied_on_since_ms) + silent_ms < now_ms

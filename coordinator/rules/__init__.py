@@ -24,6 +24,7 @@ from kanban_shards.coordinator.rules import (
     runs,
     settings,
     subscriptions,
+    supervision,
     tasks,
 )
 from kanban_shards.coordinator.state.board_state import BoardState, TaskState
@@ -40,6 +41,7 @@ RULES: dict[str, TaskRule] = {
     "claim": runs.claim,
     "spawned": runs.spawned,
     "progress": runs.progress,
+    "supervise": supervision.supervise,
     "release": runs.release,
     "reclaim": runs.reclaim,
     "expire": runs.expire,

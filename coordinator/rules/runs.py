@@ -15,7 +15,8 @@ from kanban_shards.coordinator.state.session import json_text
 CAN_CLAIM = ("ready", "review")
 # What a task has only while a run is open: Hermes's columns, then those of ``merge_tasks``.
 _OF_AN_OPEN_RUN = (
-    "current_run_id", "claim_lock", "claim_expires", "worker_pid", "run_profile", "run_claimer", "lease_s", "reviewing",
+    "current_run_id", "claim_lock", "claim_expires", "worker_pid", "run_profile", "run_claimer", "lease_s", "grace_s",
+    "reviewing",
 )  # fmt: skip
 
 
@@ -59,7 +60,8 @@ def spawned(board: BoardState, entry: Entry, body: Spawned, task: TaskState) -> 
     if body.branch_name is not None:
         task["branch_name"] = body.branch_name
     board.update_run(body.run_id, {"worker_pid": body.pid})
-    board.add_event(task.id, "spawned", {"pid": body.pid}, body.run_id)
+    where = {"host": body.host, "began": body.began} if body.host is not None else {}
+    board.add_event(task.id, "spawned", {"pid": body.pid, **where}, body.run_id)
 
 
 def progress(board: BoardState, entry: Entry, body: Progress, task: TaskState) -> None:
@@ -91,6 +93,9 @@ def reclaim(board: BoardState, entry: Entry, body: Reclaim, task: TaskState) -> 
 def expire(board: BoardState, entry: Entry, body: Expire, task: TaskState) -> None:
     """The lease ran out without a heartbeat: the task is ready again, or todo while a parent is open."""
     error = f"no sign of life for {task['lease_s']} s"
+    if task["grace_s"] is not None:
+        silent_s = max(task["lease_s"], task["grace_s"])
+        error = f"no sign of the worker, nor of a dispatcher that sees it, for {silent_s} s"
     give_back(board, task, {"reason": error, "last_heartbeat_at": body.last_sign_ms // 1000}, error)
 
 
@@ -183,6 +188,7 @@ def _open_run(board: BoardState, entry: Entry, body: Claim, task: TaskState) -> 
     task["run_profile"] = runs_as
     task["run_claimer"] = entry.change.profile
     task["lease_s"] = body.lease_s
+    task["grace_s"] = body.grace_s
     task["not_before_s"] = None
     board.no_longer_waits(runs_as)
     board.add_event(task.id, "claimed", payload, run_id)

@@ -9,13 +9,14 @@ from kanban_shards.coordinator.state.session import Rows
 
 # Open runs whose claim, or whose newest heartbeat that is an entry, is of a time that has not come yet.
 STAMPED_AHEAD = (
-    "SELECT * FROM (SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, m.lease_s, "
-    "max(r.started_at, coalesce(t.last_heartbeat_at, 0)) AS stamped_s "
+    "SELECT * FROM (SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, "
+    "max(m.lease_s, coalesce(m.grace_s, 0)), max(r.started_at, coalesce(t.last_heartbeat_at, 0)) AS stamped_s "
     "FROM tasks t INDEXED BY merge_running JOIN merge_tasks m ON m.task_id = t.id "
     "JOIN task_runs r ON r.id = t.current_run_id WHERE t.status = 'running' AND t.claim_expires > ?1) "
     "WHERE stamped_s > ?1"
 )
-# (task_id, run_id, run_profile, run_claimer, lease_s, time_s); which time that is, in seconds, each query says.
+# (task_id, run_id, run_profile, run_claimer, silent_s, time_s): for how many seconds nobody may be silent, and a time,
+# in seconds; which one, each query says.
 OpenRun = tuple[str, int, str, str, int, int]
 
 
@@ -44,10 +45,10 @@ class RunRows(Rows):
         return row[0] if row else None
 
     def running_out(self, before_s: int) -> Iterator[OpenRun]:
-        """Open runs whose lease ends before ``before_s``: ``(task_id, run_id, run_profile, run_claimer, lease_s,
-        0)``."""
+        """Open runs whose lease ends before ``before_s``, each with the time at which it began or was begun anew."""
         return self._execute(
-            "SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, m.lease_s, 0 "
+            "SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, max(m.lease_s, coalesce(m.grace_s, 0)), "
+            "t.claim_expires - m.lease_s "
             "FROM tasks t INDEXED BY merge_running JOIN merge_tasks m ON m.task_id = t.id "
             "WHERE t.status = 'running' AND t.claim_expires < ? ORDER BY t.claim_expires",
             (before_s,),

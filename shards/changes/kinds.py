@@ -94,11 +94,14 @@ class Create(Body, frozen=True):
 
 
 class Claim(Body, frozen=True):
-    """Start work on a task: opens a run. ``runs_as``: the profile that will do the work; None means the author."""
+    """Start work on a task: opens a run. ``runs_as``: the profile that will do the work; None means the author.
+    ``grace_s``: the run is supervised: dispatchers look whether the worker's process is there, and without a sign of
+    them or of the worker it ends only after that many seconds."""
 
     lease_s: Lease = LEASE_S
     runs_as: Profile | None = None
     claimer: Line | None = None
+    grace_s: Seconds | None = None
 
 
 class ClaimNext(Claim, frozen=True):
@@ -149,9 +152,12 @@ class Review(MaybeRunBound, frozen=True):
 
 class Spawned(RunBound, frozen=True):
     """The worker of the run is started, as process ``pid``, in the folder ``workspace_path`` and on the branch
-    ``branch_name``, if these are said."""
+    ``branch_name``, if these are said. ``host``: where that number means that process; ``began``: when it began, as
+    that host says it, which tells it from one that has the number later (shards/processes.py)."""
 
     pid: Id
+    host: Line | None = None
+    began: Line | None = None
     workspace_path: Line | None = None
     branch_name: Line | None = None
 
@@ -161,6 +167,12 @@ class Progress(RunBound, frozen=True):
     a row in ``liveness``, not a change.)"""
 
     note: Text | None = None
+
+
+class Supervise(RunBound, frozen=True):
+    """A dispatcher, of whichever profile, sees the worker's process of a supervised run: the lease begins anew."""
+
+    rule = ADDING
 
 
 class Fail(RunBound, frozen=True):
@@ -456,6 +468,7 @@ KINDS: dict[str, type[Body]] = {
     "claim_next": ClaimNext,
     "spawned": Spawned,
     "progress": Progress,
+    "supervise": Supervise,
     "release": Release,
     "reclaim": Reclaim,
     "fail": Fail,

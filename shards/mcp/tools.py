@@ -258,7 +258,7 @@ TOOLS: tuple[Tool[Any], ...] = (
 def _task(desk: Desk, task_id: str) -> Task:
     task = desk.gateway.board.task(task_id)
     if task is None:
-        raise UnknownTask(task_id=task_id)
+        raise UnknownTask(task_id=task_id, board=desk.gateway.paths)
     return task
 
 

@@ -38,6 +38,7 @@ claim            -         -             -         running   -         -        
 claim_next       no_task   no_task       no_task   running   no_task   no_task   no_task   no_task   no_task
 spawned          late      late          late      late      .         late      late      late      late
 progress         late      late          late      late      .         late      late      late      late
+supervise        late      late          late      late      .         late      late      late      late
 release          late      late          late      late      ready     late      late      late      late
 reclaim          -         -             -         -         ready     -         -         -         -
 fail             late      late          late      late      ready     late      late      late      late
@@ -98,6 +99,7 @@ CHANGES: dict[str, Callable[[Game, str, int], Body]] = {
     "claim_next": lambda game, parent, run: kinds.ClaimNext(),
     "spawned": lambda game, parent, run: kinds.Spawned(run_id=run, pid=4_242),
     "progress": lambda game, parent, run: kinds.Progress(run_id=run, note="halfway"),
+    "supervise": lambda game, parent, run: kinds.Supervise(run_id=run),
     "release": lambda game, parent, run: kinds.Release(run_id=run),
     "reclaim": lambda game, parent, run: kinds.Reclaim(),
     "fail": lambda game, parent, run: kinds.Fail(run_id=run, outcome="crashed"),
@@ -149,14 +151,15 @@ CHANGES: dict[str, Callable[[Game, str, int], Body]] = {
 
 
 def standing(game: Game, status: str, worker: str, parent: str) -> tuple[str, int]:
-    """A task of ``status``, assigned to ``worker``; returns its id and the id of its open run, or one of no run."""
+    """A task of ``status``, assigned to ``worker``; returns its id and the id of its open run, which is supervised, or
+    one of no run."""
     if status in ("triage", "blocked"):
         return game.make(assignee=worker, starts=status), NO_RUN
     if status == "todo":
         return game.make(assignee=worker, parents=(parent,)), NO_RUN
     task_id = game.make(assignee=worker)
     if status == "running":
-        return task_id, game.apply(worker, task_id, kinds.Claim())["run_id"]
+        return task_id, game.apply(worker, task_id, kinds.Claim(grace_s=3_600))["run_id"]
     ways = {
         "scheduled": kinds.Schedule(due_s=DUE_S),
         "review": kinds.Review(),

@@ -127,6 +127,7 @@ _SUITS = {
     "reopen": ("done", "archived", "running"),
     "archive": ("done", "running"),
     "delete": ("archived", "running"),
+    "supervise": ("running",),
 }
 
 
@@ -186,7 +187,7 @@ def _children(pool: Pool, chance: random.Random) -> tuple[PlannedChild, ...]:
 
 _OFTEN = {
     "run_id": 0.7, "parents": 0.4, "idempotency_key": 0.2, "starts": 0.3, "runs_as": 0.3, "lease_s": 0.9,
-    "letter_id": 0.2, "error": 0.3, "unadopted": 0.2, "created_cards": 0.1, "auto_promote": 0.3,
+    "grace_s": 0.3, "letter_id": 0.2, "error": 0.3, "unadopted": 0.2, "created_cards": 0.1, "auto_promote": 0.3,
 }  # fmt: skip
 _OUTCOMES = ("crashed", "timed_out", "stale", "spawn_failed", "rate_limited", "protocol_violation")
 _HINTS: dict[str, Callable[[Pool, random.Random], Any]] = {
@@ -213,6 +214,9 @@ _HINTS: dict[str, Callable[[Pool, random.Random], Any]] = {
     "archived_only": lambda pool, chance: True,
     "idempotency_key": lambda pool, chance: chance.choice(("key 1", "key 2")),
     "lease_s": lambda pool, chance: chance.choice((1, 60, 900)),
+    "grace_s": lambda pool, chance: chance.choice((30, 3_600)),
+    "host": lambda pool, chance: "here",
+    "began": lambda pool, chance: chance.choice(("1", "2")),
     "runs_as": lambda pool, chance: chance.choice(pool.profiles),
     "run_id": lambda pool, chance: chance.randrange(1, 30),
     "pid": lambda pool, chance: chance.randrange(1, 9),

@@ -12,6 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from kanban_shards import pending
+from kanban_shards.changes.fields import run_id_of
 from kanban_shards.changes.kinds import ClaimNext, Create, Edit, Promote
 from kanban_shards.coordinator.merge.rounds import Rounds
 from kanban_shards.coordinator.rules import RULES, decide, outcomes, runs
@@ -28,7 +29,11 @@ SEEDS = range(12)
 
 @contextmanager
 def anybody_may_decide() -> Iterator[None]:
-    with patch.object(decide, "_check_may_decide", lambda entry, body, task: None):
+    def of_an_open_run(entry, body, task) -> None:  # else there is no run that it could be about
+        if (run_id := run_id_of(body)) is not None:
+            decide._check_run(entry, run_id, task)
+
+    with patch.object(decide, "_check_may_decide", of_an_open_run):
         yield
 
 

@@ -1,0 +1,69 @@
+"""Processes: which one a number means, on which machine, and whether it is still there."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+# What of /proc/PID/stat is behind the command's name, counted from 0: the state, and when the process began, in ticks
+# since the machine did.
+_STATE, _BEGAN = 0, 19
+_DEAD = ("Z", "X")
+PS_WITHIN_S = 5.0
+
+
+def process_state(pid: int, processes: Path = Path("/proc")) -> str | None:
+    """The letter of the process's state (``T`` and ``t``: stopped, ``Z``: dead, not yet buried); None if there is none,
+    or where the system does not tell."""
+    try:
+        return (processes / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return None
+
+
+def running_system(kernel: Path = Path("/proc/sys/kernel")) -> str:
+    """Which run of which machine's kernel this is: one for all its containers, whatever each is called; empty where the
+    system does not tell."""
+    try:
+        return (kernel / "random" / "boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def pid_space(processes: Path = Path("/proc")) -> str:
+    """Which numbers of processes are meant, if one is named here: a container may have numbers of its own. Empty where
+    the system does not tell."""
+    try:
+        return os.readlink(processes / "self" / "ns" / "pid")
+    except OSError:
+        return ""
+
+
+def this_host() -> str:
+    """Whose numbers of processes are meant here: of one run of one machine's kernel, and of one container of it."""
+    return f"{running_system() or platform.node()} {pid_space()}".strip()
+
+
+def began(pid: int, processes: Path = Path("/proc")) -> str | None:
+    """When the process ``pid`` of this host began, as the system says it; None if there is none, or it is dead and not
+    yet buried. Two processes that had one number after the other differ in it."""
+    if not (processes / "self").exists():
+        return _began_by_ps(pid)
+    try:
+        said = (processes / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        return None if said[_STATE] in _DEAD else said[_BEGAN]
+    except (OSError, IndexError):
+        return None
+
+
+def _began_by_ps(pid: int) -> str | None:
+    """Where there is no /proc, as on macOS."""
+    try:
+        said = subprocess.run(
+            ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, timeout=PS_WITHIN_S
+        ).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return " ".join(said[1:]) if said and said[0][0] not in _DEAD else None
