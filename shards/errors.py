@@ -242,6 +242,11 @@ class AmbiguousTask(UsageError):
     task_ids: str
 
 
+class InvalidMoment(UsageError):
+    template = "{said!r} is no position and no time; write 1234, '2h ago', 2026-12-24T18:00 or 2026-12-24."
+    said: str
+
+
 class InvalidChange(UsageError):
     template = "This {kind} cannot be written: {problem}."
     kind: str

@@ -35,10 +35,13 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Only check, and s
 def hermes() -> None:
     """Have the Hermes that is installed here work on boards of this program, unmodified.
 
+    It does from its next start on, and its boards become boards of this program. `uninstall` makes them Hermes's again,
+    with everything that happened since.
+
     \b
-      kanban-merge hermes install      from its next start on; its boards become boards of this program
-      kanban-merge hermes status       whether each Hermes that opens this home does
-      kanban-merge hermes uninstall    back: the boards are Hermes's again, with everything that happened since
+      kanban-merge hermes install
+      kanban-merge hermes status
+      kanban-merge hermes uninstall
 
     With KANBAN_SHARDS_HERMES=0 in its environment a process of Hermes stays as it is: it can read these boards, and
     what it writes is refused.

@@ -10,10 +10,11 @@ import click
 from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.params import LARGEST, SPAN
+from kanban_shards.cli.params import SPAN
 from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.cli.output import Result, all_boards_option, home_of
 from kanban_shards.coordinator.merge.once import MergeReport, merge_once
+from kanban_shards.moments import LARGEST
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from kanban_shards.cli.groups import LazyGroup
-from kanban_shards.cli.session import EXIT_CODES, Session, board_option, home_option
+from kanban_shards.cli.session import EXIT_CODES, Session, board_option, complete_profiles, home_option
 from kanban_shards.paths import require_home
 
 # In the order of the help.
@@ -62,6 +62,7 @@ VERBS = {
     "init": "kanban_shards.cli.verbs.boards",
     "boards": "kanban_shards.cli.verbs.boards",
     "gc": "kanban_shards.cli.verbs.maintenance",
+    "completion": "kanban_shards.cli.verbs.completion",
 }
 # The first verb of each section of the help.
 TITLES = {
@@ -83,7 +84,13 @@ TITLES = {
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.option("--profile", "-p", metavar="NAME", help="Who writes. Needed by every verb that changes something.")
+@click.option(
+    "--profile",
+    "-p",
+    metavar="NAME",
+    shell_complete=complete_profiles,
+    help="Who writes. Needed by every verb that changes something.",
+)
 @board_option
 @home_option
 @click.version_option(package_name="kanban-shards")

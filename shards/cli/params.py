@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TextIO, TypedDict
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from kanban_shards.errors import InvalidChange
+from kanban_shards.errors import InvalidChange, InvalidMoment
+from kanban_shards.moments import LARGEST, Past, moment_of, past_of, seconds_of
 
-# Ids and counts never exceed this, and JSON readers hold it exactly.
-LARGEST = 2**53
 # How a call says that a task is nobody's.
 NOBODY = ("none", "-", "null")
-_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any, Any]
 else:
     ParamType = click.ParamType  # which older releases of click do not let subscribe
-
-
-class Past(TypedDict, total=False):
-    """Where in the past: a position of the ledger, or a moment in milliseconds since 1970. One of them is there."""
-
-    position: int
-    at_ms: int
 
 
 class _Whole(ParamType):
@@ -73,21 +62,12 @@ class _PastPlace(ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Past:
         """The place in the past that ``value`` names."""
         if not isinstance(value, str):
-            return Past(**value)
-        told = value.strip()
-        if told.isdecimal() and int(told) <= LARGEST:
-            return {"position": int(told)}
+            found: Past = value
+            return found
         try:
-            if told.lower().endswith("ago"):
-                span = told[: -len("ago")].strip()
-                return {"at_ms": time.time_ns() // 1_000_000 - 1_000 * SPAN.convert(span, param, ctx)}
-            return {"at_ms": 1_000 * MOMENT.convert(told, param, ctx) + 999}  # the whole of that second
-        except click.BadParameter:
-            self.fail(
-                f"{value!r} is no position and no time; write 1234, '2h ago', 2026-12-24T18:00 or 2026-12-24.",
-                param,
-                ctx,
-            )
+            return past_of(value)
+        except InvalidMoment as error:
+            self.fail(str(error), param, ctx)
 
 
 class HomeFolder(click.Path):
@@ -115,14 +95,10 @@ class _Span(ParamType):
         lower = str(value).strip().lower()
         if self._may_be_none and lower in NOBODY:
             return 0
-        number, unit = (lower[:-1], _UNITS_S[lower[-1]]) if lower[-1:] in _UNITS_S else (lower, 1)
         try:
-            found = int(float(number) * unit)
-        except (ValueError, OverflowError):
-            found = 0
-        if not 1 <= found <= LARGEST:
+            return seconds_of(lower)
+        except ValueError:
             self.fail(f"{value!r} is not a span of time; write 30s, 5m, 2h, 1d, or seconds.", param, ctx)
-        return found
 
 
 class _Moment(ParamType):
@@ -134,13 +110,10 @@ class _Moment(ParamType):
         """The seconds that ``value`` spells."""
         told = str(value)
         try:
-            found = int(told) if told.isdigit() else int(datetime.fromisoformat(told).timestamp())
-        except (ValueError, OverflowError):
-            found = -1
-        if not 0 <= found <= LARGEST:
+            return moment_of(told)
+        except ValueError:
             sentence = f"{told!r} is not a time; write 2026-12-24T18:00, 2026-12-24, or seconds since 1970."
             self.fail(sentence, param, ctx)
-        return found
 
 
 POSITIVE = _Whole(1)

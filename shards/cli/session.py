@@ -13,7 +13,7 @@ import click
 from kanban_shards import inline_merge, wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.params import PAST, POSITIVE, HomeFolder, ParamType, Past, whom
+from kanban_shards.cli.params import PAST, POSITIVE, HomeFolder, ParamType, whom
 from kanban_shards.errors import (
     AmbiguousTask,
     BoardMissing,
@@ -23,11 +23,14 @@ from kanban_shards.errors import (
     UnknownTask,
     UsageError,
 )
+from kanban_shards.moments import Past
 from kanban_shards.past import PastBoard
 from kanban_shards.paths import is_task_id, profile_meant
 from kanban_shards.records import Run, Task, Verdict
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from kanban_shards.gateway import Gateway
 
 # The beginning of an id, and a whole one of this program's; Hermes's are shorter, and are asked for.
@@ -57,7 +60,6 @@ past_option = click.option(
 run_option = click.option(
     "--run", "run_id", type=POSITIVE, metavar="ID", help="Only if this run is still the task's open one."
 )
-board_option = click.option("--board", metavar="SLUG", help="Which board; else the one that Hermes would take.")
 home_option = click.option(
     "--home",
     metavar="DIR",
@@ -75,7 +77,8 @@ class _TaskId(ParamType):
         """The id that ``value`` names. What has the shape of one and is not on the board is left to the verb: it may
         be about to be. Raises AmbiguousTask, UnknownTask."""
         told = str(value)
-        if len(told) >= ID_LENGTH or not BEGINNING.fullmatch(told) or ctx is None:
+        is_whole = len(told) >= ID_LENGTH or not BEGINNING.fullmatch(told)
+        if is_whole or ctx is None or ctx.resilient_parsing:  # the last of these: for a completion
             return told
         try:
             board = ctx.obj.board() if isinstance(ctx.obj, Session) else Board(ctx.obj)
@@ -93,8 +96,29 @@ class _TaskId(ParamType):
         more = " and more" if len(found) > NAMED else ""
         raise AmbiguousTask(beginning=told, task_ids=", ".join(found[:NAMED]) + more)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The tasks whose id begins so."""
+        return _completed("tasks", ctx, param, incomplete)
+
+
+def _completed(what: str, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What completion.py offers, which is loaded when a shell asks."""
+    from kanban_shards.cli import completion
+
+    offered: list[CompletionItem] = getattr(completion, what)(ctx, param, incomplete)
+    return offered
+
 
 TASK = _TaskId()
+complete_profiles = functools.partial(_completed, "profiles")
+complete_boards = functools.partial(_completed, "slugs")
+
+board_option = click.option(
+    "--board",
+    metavar="SLUG",
+    shell_complete=complete_boards,
+    help="Which board; else the one that Hermes would take.",
+)
 
 
 class NoProfile(UsageError):

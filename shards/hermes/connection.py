@@ -13,12 +13,13 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, Protocol, Self, cast
 
-from kanban_shards.hermes.errors import WriteRefused, as_hermes_catches
+from kanban_shards.hermes.errors import WriteRefused, as_hermes_catches, as_hermes_knows
 from kanban_shards.hermes.identity import settle
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import sqlite
+from kanban_shards.storage import connections, sqlite
 
 _READS = frozenset({"SELECT", "WITH", "EXPLAIN", "VALUES"})
+_OF_THE_FILE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 # Of a refused statement, so much is quoted.
 _QUOTED = 120
 
@@ -62,10 +63,10 @@ class BoardCursor(sqlite3.Cursor):
             settle(board.paths)
             try:
                 return super().execute(sql, parameters)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY:
+            except sqlite3.DatabaseError as error:
+                if _primary_code(error) == sqlite3.SQLITE_READONLY:
                     raise refusal(sql) from error
-                raise
+                raise self._explained(error) from error
         with as_hermes_catches():
             self._changed = board.statements.execute(" ".join(sql.split()), tuple(parameters))
         return self
@@ -77,6 +78,32 @@ class BoardCursor(sqlite3.Cursor):
     def executescript(self, sql_script: str) -> Self:
         """Raises WriteRefused: a script makes tables."""
         raise refusal(sql_script)
+
+    def fetchone(self) -> Any:
+        """As SQLite; what is wrong with a damaged board is said with what to do."""
+        try:
+            return super().fetchone()
+        except sqlite3.DatabaseError as error:
+            raise self._explained(error) from error
+
+    def fetchall(self) -> list[Any]:
+        """As ``fetchone``."""
+        try:
+            return super().fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._explained(error) from error
+
+    def __next__(self) -> Any:
+        try:
+            return super().__next__()
+        except sqlite3.DatabaseError as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: sqlite3.DatabaseError) -> Exception:
+        """The error as this project says it, where it is about the file."""
+        if _primary_code(error) not in _OF_THE_FILE:
+            return error
+        return as_hermes_knows(connections.explanation(cast(BoardConnection, self.connection).paths.board, error))
 
     @property
     def rowcount(self) -> int:
@@ -124,6 +151,12 @@ def open_board(paths: BoardPaths, taker: Callable[[BoardConnection], Statements]
     opened.taker = taker
     opened.is_open = True
     return opened
+
+
+def _primary_code(error: sqlite3.Error) -> int | None:
+    """SQLite's code of the error; None for one of the module's own."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else int(code) & 0xFF
 
 
 def refusal(sql: str) -> WriteRefused:

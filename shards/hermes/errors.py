@@ -48,10 +48,11 @@ def as_hermes_catches() -> Iterator[None]:
     try:
         yield
     except KanbanError as error:
-        raise _as_hermes_knows(error) from error
+        raise as_hermes_knows(error) from error
 
 
-def _as_hermes_knows(error: KanbanError) -> Exception:
+def as_hermes_knows(error: KanbanError) -> Exception:
+    """What Hermes catches, with the error's sentence."""
     if isinstance(error, (Refused, UnknownTask, UsageError)):
         return ValueError(str(error))
     if isinstance(error, _NOT_A_BOARD):

@@ -75,7 +75,9 @@ def make_app(link: Link, access: Access) -> ASGIApp:
         Route("/static/{name}", static),
         Route("/b/{board}/", pages.board),
         Route("/b/{board}/columns", pages.columns),
-        Route("/b/{board}/t/{name}", pages.task),
+        Route("/b/{board}/new", pages.new, methods=["GET", "POST"]),
+        Route("/b/{board}/t/{name}", pages.task, methods=["GET", "POST"]),
+        Route("/b/{board}/graph", pages.graph),
         Route("/b/{board}/health", pages.health),
         Route("/b/{board}/live", pages.live),
         Route("/b/{board}/files/{name}", pages.file),
@@ -152,6 +154,14 @@ class Pages:
         """A task."""
         return await self._page(request, "task")
 
+    async def new(self, request: Request) -> Response:
+        """The form for a new task."""
+        return await self._page(request, "new")
+
+    async def graph(self, request: Request) -> Response:
+        """What waits for what."""
+        return await self._page(request, "graph")
+
     async def health(self, request: Request) -> Response:
         """How the board is."""
         return await self._page(request, "health")
@@ -195,7 +205,7 @@ class Pages:
             form = await _form(request)
             if form is None:
                 return PlainTextResponse(f"A form may have {LONGEST_FORM_BYTES} bytes.\n", 413)
-        query = _parsed(words.decode("latin-1"))
+        query = [] if form is not None else _parsed(words.decode("latin-1"))
         board, name = request.path_params.get("board", ""), request.path_params.get("name", "")
         try:
             return await self._link.ask(page, board=board, name=name, query=query, form=form)

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 from kanban_shards.board import Board
 from kanban_shards.records import STATUSES, Status
@@ -172,6 +172,12 @@ def named(board: Board, task_ids: Sequence[str]) -> list[Named]:
     with board.reading() as connection:
         found = {row["id"]: Named(*row) for row in connection.execute(sql, (json.dumps(task_ids),))}
     return [found[task_id] for task_id in task_ids if task_id in found]
+
+
+def names(board: Board, column: Literal["assignee", "tenant"]) -> tuple[str, ...]:
+    """Those that the tasks of the board have."""
+    with board.reading() as connection:
+        return _names(connection, column)
 
 
 def runs_of(found: Iterable[Card]) -> list[tuple[int, str]]:

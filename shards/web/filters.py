@@ -34,7 +34,7 @@ class Filters:
 
     ``text``: in the title, the text or the beginning of the id. ``assignee``, ``tenant``: NOBODY for none. ``needs``:
     only those that need a person. ``lanes``: rows by this. ``more``: how many cards of a status are shown, where that
-    is not the usual number.
+    is not the usual number. ``at``: as it stood then (shards/web/then.py); "" for now.
     """
 
     text: str = ""
@@ -44,6 +44,7 @@ class Filters:
     needs: bool = False
     lanes: Lanes = ""
     more: dict[str, int] = field(default_factory=dict)
+    at: str = ""
 
     @classmethod
     def read(cls, query: _Query) -> Filters:
@@ -55,6 +56,7 @@ class Filters:
             tenant=last.get("tenant", "").strip()[:200],
             statuses=tuple(status for status in STATUSES if ("status", status) in query),
             needs=last.get("needs") == "person",
+            at=last.get("at", "").strip()[:100],
             lanes=_LANES_NAMED.get(last.get("lanes", ""), ""),
             more={
                 status: min(MOST, int(count))
@@ -66,7 +68,13 @@ class Filters:
     def words(self, **other: Any) -> str:
         """The words of the address, with ``other`` in the place of its own; begins with ``?`` if there are any."""
         meant = replace(self, **other)
-        given = [("q", meant.text), ("assignee", meant.assignee), ("tenant", meant.tenant), ("lanes", meant.lanes)]
+        given = [
+            ("q", meant.text),
+            ("assignee", meant.assignee),
+            ("tenant", meant.tenant),
+            ("lanes", meant.lanes),
+            ("at", meant.at),
+        ]
         given += [("status", status) for status in meant.statuses] + [("needs", "person")] * meant.needs
         given += [(f"n-{status}", str(count)) for status, count in meant.more.items()]
         told = urlencode([(name, value) for name, value in given if value])

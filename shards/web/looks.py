@@ -10,6 +10,8 @@ import re
 import time
 from hashlib import blake2b
 
+from jinja2 import pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from kanban_shards import wording
@@ -44,19 +46,27 @@ def prose(text: str, board: str) -> Markup:
     return Markup("").join([*parts, escape(shown[end:])])
 
 
-def ago(at_s: int | float | None) -> Markup:
-    """How long ago a moment was (seconds since 1970); the script keeps it up to date."""
-    return Markup("") if at_s is None else _time(int(at_s), span(time.time() - at_s), "ago")
+@pass_context
+def age(context: Context, at_s: float | None) -> Markup:
+    """For how long there has been something that began at a moment (seconds since 1970), by the page's ``now_s``."""
+    return Markup("") if at_s is None else _time(int(at_s), span(context["now_s"] - at_s), "age")
 
 
-def until(at_s: int | float) -> Markup:
-    """How long it is until a moment, or since when it is over."""
-    left = at_s - time.time()
+@pass_context
+def ago(context: Context, at_s: float | None) -> Markup:
+    """How long ago a moment was (seconds since 1970), by the page's ``now_s``; the script keeps it up to date."""
+    return Markup("") if at_s is None else _time(int(at_s), f"{span(context['now_s'] - at_s)} ago", "ago")
+
+
+@pass_context
+def until(context: Context, at_s: float) -> Markup:
+    """How long it is until a moment, or since when it is over, by the page's ``now_s``."""
+    left = at_s - context["now_s"]
     said = f"{span(left)} left" if left >= 0 else f"over for {span(-left)}"
     return _time(int(at_s), said, "until")
 
 
-def at(at_s: int | float | None) -> Markup:
+def at(at_s: float | None) -> Markup:
     """A moment as a date and a time of day of this machine."""
     return Markup("") if at_s is None else _time(int(at_s), wording.when(int(at_s)), "at")
 
@@ -100,6 +110,6 @@ def _time(at_s: int, said: str, how: str) -> Markup:
 
 
 FILTERS = {
-    "fit": fit, "short": short, "prose": prose, "ago": ago, "until": until, "at": at, "initials": initials,
+    "fit": fit, "age": age, "short": short, "prose": prose, "ago": ago, "until": until, "at": at, "initials": initials,
     "hue": hue, "size": size, "span": span, "many": wording.many,
 }  # fmt: skip

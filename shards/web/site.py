@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +15,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from kanban_shards import inline_merge
 from kanban_shards.board import Board
 from kanban_shards.boards import boards, find_board, read_metadata
-from kanban_shards.errors import LawBroken, UnknownBoard
+from kanban_shards.errors import BoardMissing, LawBroken, UnknownBoard
 from kanban_shards.gateway import Gateway
+from kanban_shards.past import History, PastBoard
 from kanban_shards.paths import BoardPaths
 from kanban_shards.web import looks
-from kanban_shards.web.cards import Picture, look, runs_of
+from kanban_shards.web.cards import Picture, look, names, runs_of
 from kanban_shards.web.filters import Filters
 from kanban_shards.web.wire import Setup
 
@@ -52,6 +53,7 @@ class Site:
         self._opening = threading.Lock()
         self._boards: dict[str, Board] = {}
         self._gateways: dict[str, Gateway] = {}
+        self._histories: dict[str, History] = {}
         self._looking = threading.Lock()
         self._pictures: dict[tuple[str, str], tuple[float, Picture]] = {}
 
@@ -95,10 +97,12 @@ class Site:
                 self._gateways[paths.slug] = self._exits.enter_context(gateway)
             return self._gateways[paths.slug]
 
-    def picture(self, slug: str, filters: Filters) -> Picture:
-        """The board through ``filters``. Several browsers that look at the same are shown the same look, which is
-        REUSED_S old at most. Raises as every read of a board does."""
-        board, key = self.board(slug), (slug, filters.words())
+    def picture(self, slug: str, board: Board, filters: Filters) -> Picture:
+        """``board``, which is ``slug`` now or in the past, through ``filters``. Several browsers that look at the same
+        are shown the same look, which is REUSED_S old at most. Raises as every read of a board does."""
+        if isinstance(board, PastBoard):
+            return look(board, filters)
+        key = slug, filters.words()
         with self._looking:
             position, now = board.position(), time.monotonic()
             known = self._pictures.get(key)
@@ -109,6 +113,20 @@ class Site:
                 for old in [each for each, (made, _) in self._pictures.items() if made + REUSED_S < now]:
                     del self._pictures[old]
             return known[1]
+
+    def people(self, slug: str) -> tuple[str, ...]:
+        """Who is assigned to anything on the board ``slug``, which may have no task yet."""
+        with suppress(BoardMissing):
+            return names(self.board(slug), "assignee")
+        return ()
+
+    def history(self, slug: str) -> History:
+        """The past of the board ``slug``. Raises InvalidName, UnknownBoard."""
+        paths = self.paths(slug)
+        with self._opening:
+            if paths.slug not in self._histories:
+                self._histories[paths.slug] = self._exits.enter_context(inline_merge.open_history(paths))
+            return self._histories[paths.slug]
 
     def links(self, here: str) -> list[BoardLink]:
         """The boards of the home, for the list of boards on the page of the board ``here``."""
@@ -121,9 +139,13 @@ class Site:
             if (shown := read_metadata(paths))
         ]
 
-    def page(self, template: str, **facts: Any) -> str:
-        """The page that ``template`` makes of ``facts``; every text in them is escaped."""
-        return self._templates.get_template(template).render(site=self, **facts)
+    def page(self, template: str, now_s: float | None, **facts: Any) -> str:
+        """The page that ``template`` makes of ``facts``; every text in them is escaped. ``now_s``: from when ages
+        count, seconds since 1970; None for the clock, which goes on."""
+        still = now_s is not None
+        return self._templates.get_template(template).render(
+            site=self, now_s=now_s if still else time.time(), is_still=still, **facts
+        )
 
     @cached_property
     def _templates(self) -> Environment:

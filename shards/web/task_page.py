@@ -9,17 +9,15 @@ from typing import Any
 
 from kanban_shards import inline_merge, wording
 from kanban_shards.board import Board
-from kanban_shards.diagnostics import diagnose
-from kanban_shards.errors import UnknownTask
-from kanban_shards.records import Event, RefusedChange, Task
+from kanban_shards.diagnostics import Diagnostic, diagnose
+from kanban_shards.errors import KanbanError, UnknownTask
+from kanban_shards.past import PastBoard, TaskHistory
+from kanban_shards.records import Event, Task
 from kanban_shards.sentences import sentence
 from kanban_shards.web import cards, looks
-from kanban_shards.web.site import Site
 
 # The newest, unless all are asked for.
 EVENTS_SHOWN = 50
-# Refused changes that are looked through for those of the task.
-REFUSALS_READ = 500
 
 
 @dataclass(frozen=True)
@@ -32,15 +30,15 @@ class Told:
     at_s: int
 
 
-def gather(site: Site, slug: str, task_id: str, query: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+def gather(board: Board, task_id: str, query: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     """What the page shows. ``query``: ``events=all`` for more than the newest events. Raises UnknownTask."""
-    board = site.board(slug)
     task, card = board.task(task_id), cards.one(board, task_id)
     if task is None or card is None:
         raise UnknownTask(task_id=task_id, board=board.paths)
     runs, events = board.runs(task_id), told(board, task_id)
     shown = events if ("events", "all") in query else events[-EVENTS_SHOWN:]
-    heartbeats = inline_merge.last_heartbeats(board.paths, cards.runs_of([card]))
+    is_past = isinstance(board, PastBoard)
+    heartbeats = {} if is_past else inline_merge.last_heartbeats(board.paths, cards.runs_of([card]))
     summary = next((run.summary for run in reversed(runs) if run.summary and run.summary != task.result), None)
     return {
         "task": task,
@@ -58,9 +56,8 @@ def gather(site: Site, slug: str, task_id: str, query: Sequence[tuple[str, str]]
         "files": board.attachments(task_id),
         "subscriptions": board.subscriptions(task_id),
         "letters": [letter for letter in board.dead_letters(task_id=task_id) if not letter.resend],
-        "refusals": _refusals(board, task_id),
-        "diagnostics": [each for _, found in diagnose(board, int(time.time()), task_id=task_id) for each in found],
-        "notice": None,
+        "history": None if is_past else _history(board, task_id),
+        "diagnostics": [] if is_past else _diagnostics(board, task_id),
     }
 
 
@@ -72,8 +69,17 @@ def told(board: Board, task_id: str, after: int = 0) -> list[Told]:
     return [Told(event.id, event.kind, sentence(event), event.created_at) for event in found]
 
 
-def _refusals(board: Board, task_id: str) -> list[RefusedChange]:
-    return [refused for refused in board.refusals(limit=REFUSALS_READ) if refused.task_id == task_id]
+def _diagnostics(board: Board, task_id: str) -> list[Diagnostic]:
+    return [each for _, found in diagnose(board, int(time.time()), task_id=task_id) for each in found]
+
+
+def _history(board: Board, task_id: str) -> TaskHistory | None:
+    """Each change of the task, from the ledger; None where that cannot be read, as the page on health tells."""
+    try:
+        with inline_merge.open_history(board.paths) as history:
+            return history.of_task(task_id)
+    except KanbanError:
+        return None
 
 
 def _facts(task: Task) -> list[tuple[str, object]]:

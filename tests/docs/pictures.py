@@ -18,6 +18,8 @@ PICTURES = (
     ("board-dark", "", 1360, 720, "dark"),
     ("board-phone", "", 390, 720, "light"),
     ("task", "t/{prices}", 1160, 780, "light"),
+    ("graph", "graph", 1360, 320, "light"),
+    ("past", "?at=24", 1360, 560, "dark"),
     ("health", "health", 1160, 640, "dark"),
 )
 

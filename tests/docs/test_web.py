@@ -12,8 +12,6 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "web.md").read_text(encoding="utf-8")
 SCRIPT = (ROOT / "shards" / "web" / "static" / "board.js").read_text(encoding="utf-8")
 PORT = re.search(r"127\.0\.0\.1:(\d+)/>", PAGE)[1]
-# Keys of a page that writes.
-WRITING = {"n", "c"}
 # Of one picture: what a page with pictures may cost whoever reads it.
 LARGEST_BYTES = 200_000
 
@@ -42,9 +40,9 @@ def test_every_picture_that_is_made_is_shown_and_small() -> None:
 
 def test_the_keys_are_those_of_the_script() -> None:
     listed = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", PAGE.partition("## Keys")[2].partition("## ")[0], re.M)[2:]
-    keys = {key for cell in listed for key in cell.split(", ")}
+    keys = {key.strip("`") for cell in listed for key in re.split(r", (?=\w)|(?<=`) ", cell)}
     does = SCRIPT.partition("const does = {")[2].partition("\n  };")[0]
     known = {quoted or bare for quoted, bare in re.findall(r'(?:"(\S)"|\b([a-z]|\w{5,})): \(\) =>', does)}
     arrows = {key for key in known if key.startswith("Arrow")}
     assert len(arrows) == 4
-    assert keys - {"arrows", "Enter"} == {{"Escape": "Esc"}.get(key, key) for key in known - arrows - WRITING}
+    assert keys - {"arrows", "Enter"} == {{"Escape": "Esc"}.get(key, key) for key in known - arrows}

@@ -36,7 +36,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, address: str) -> Iterator[Pag
     ``address`` is no longer served."""
     wrong: list[str] = []
     with opened(tmp_path_factory.mktemp("browser")) as found:
-        found.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+        found.on("console", lambda said: _note(said.type, said.text, wrong))
         found.on("pageerror", lambda error: wrong.append(str(error)))
         found.on("request", lambda request: _note_request(request.url, wrong))
         found.set_default_timeout(15_000)
@@ -113,7 +113,9 @@ def test_the_task_page_follows_too(page: Page, address: str, home: str) -> None:
         amy.comment(task_id, "nearly there")
         amy.sync()
         expect(page.locator("#comments")).to_contain_text("nearly there")
-        expect(page.locator("#refusals")).to_contain_text("wrong_status")
+        refused = page.locator("#history .event.is-refused")
+        expect(refused).to_contain_text("refused · wrong_status")
+        expect(refused).to_contain_text("bob")
 
 
 def test_everything_by_keys_alone(page: Page, address: str, home: str) -> None:
@@ -148,6 +150,80 @@ def test_everything_by_keys_alone(page: Page, address: str, home: str) -> None:
     expect(page.locator("#findings h2")).to_have_text("What the doctor found")
 
 
+def test_the_slider_goes_through_time(page: Page, address: str, home: str) -> None:
+    ids = story.play(home)
+    page.goto(address)
+    page.keyboard.press("p")
+    page.wait_for_url("**/?at=now")
+    page.evaluate("window.neverReloaded = true")
+    moment, slider = page.locator(".moment"), page.locator("#slider")
+    last = int(slider.get_attribute("max"))
+    expect(moment).to_contain_text(f"entry {last} of {last}")
+    expect(page.locator(f".column.is-blocked #{ids['prices']}")).to_be_visible()
+    slider.evaluate("(slider) => { slider.value = 1; slider.dispatchEvent(new Event('input')); }")
+    expect(moment).to_contain_text(f"entry 1 of {last}")
+    expect(page.locator(".card")).to_have_count(1)
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".card")).to_have_count(2)
+    page.keyboard.press(",")
+    expect(page.locator(".card")).to_have_count(1)
+    page.keyboard.press(".")
+    expect(moment).to_contain_text(f"entry 2 of {last}")
+    assert page.url.endswith("?at=2") and page.evaluate("window.neverReloaded")
+    page.locator("a[rel=next]").click()
+    expect(moment).to_contain_text(f"entry 3 of {last}")
+    page.locator(f"#{ids['prd']} .title").click()
+    expect(page.locator(".notice")).to_contain_text("As it stood at entry 3")
+    expect(page.locator("#head .status")).to_have_text("ready")
+    page.go_back()
+    page.locator("a", has_text="back to now").click()
+    expect(page.locator(f".column.is-done #{ids['prd']}")).to_be_visible()
+
+
+def test_the_past_stands_still_and_the_present_does_not(page: Page, address: str, home: str) -> None:
+    with Gateway("amy", home=home) as amy:
+        amy.make("First")
+        amy.make("Second")
+        page.goto(f"{address}b/default/?at=1")
+        expect(page.locator(".card")).to_have_count(1)
+        assert page.locator(".card time").text_content() == "0 s"
+        amy.make("Third")
+        page.wait_for_timeout(1_500)  # in which a page of the present would have changed
+        expect(page.locator(".card")).to_have_count(1)
+        assert page.locator(".card time").text_content() == "0 s"
+
+
+def test_a_person_writes_on_the_page_and_is_told_of_others(page: Page, home: str) -> None:
+    with served(home, "--write", before=("--profile", "cleo")) as address, Gateway("bob", home=home) as bob:
+        page.goto(address)
+        page.locator("#new").click()
+        page.locator("[name=title]").fill("Written by a person")
+        page.locator("[name=assignee]").fill("bob")
+        page.keyboard.press("Enter")
+        expect(page.locator("h1")).to_have_text("Written by a person")
+        task_id = page.locator("#head code").text_content()
+        expect(page.locator(".live.is-on")).to_be_attached()
+        page.keyboard.press("c")
+        page.keyboard.type("please soon")
+        page.locator("button", has_text="Comment").click()
+        expect(page.locator(".notice.is-done")).to_contain_text("Your comment is there")
+        expect(page.locator("#comments")).to_contain_text("please soon")
+        page.locator("#deeds summary", has_text="Block").click()
+        page.locator("details[open] textarea").fill("my reason")
+        bob.claim(task_id)
+        expect(page.locator("#head .status")).to_have_text("running")  # and what is being written stays
+        page.locator("details[open] button").click()
+        expect(page.locator(".notice.is-stale")).to_contain_text("claimed by bob")
+        expect(page.locator(".notice.is-stale")).to_contain_text("my reason")
+        assert bob.board.task(task_id).status == "running"
+        page.locator("#deeds summary", has_text="Archive").click()
+        page.locator("details[open] button").click()
+        expect(page.locator("#head .status")).to_have_text("archived")
+        assert bob.board.task(task_id).status == "archived"
+        page.goto("about:blank")
+
+
 def test_focus_stays_where_it_is_when_the_board_changes(page: Page, address: str, home: str) -> None:
     with Gateway("amy", home=home) as amy:
         first, second = amy.make("First").task_id, amy.make("Second").task_id
@@ -167,7 +243,7 @@ def test_it_fits_every_width_in_light_and_dark(page: Page, address: str, home: s
     width, height = SIZES[size]
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=scheme)
-    for there in ("", "?lanes=assignee", f"t/{ids['markup']}", f"t/{ids['prices']}", "health"):
+    for there in ("", "?lanes=assignee", f"t/{ids['markup']}", f"t/{ids['prices']}", "health", "graph", "?at=20"):
         page.goto(f"{address}b/default/{there}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, there
         contrast, words = page.evaluate(_CONTRAST)
@@ -178,7 +254,7 @@ def test_it_fits_every_width_in_light_and_dark(page: Page, address: str, home: s
 def test_texts_in_any_direction_and_of_any_length(page: Page, address: str, home: str) -> None:
     with Gateway("amy", home=home) as amy:
         amy.make(story.RTL)
-        amy.make("W" * 1_000)
+        amy.make("W" * 10_000)
         amy.make("a\u202edesrever\x00\x1b[31m")
         amy.make(story.MARKUP, body=story.MARKUP + "\n" + "x" * 10_000)
     page.set_viewport_size({"width": 390, "height": 780})
@@ -252,6 +328,12 @@ def _elsewhere(home: str, code: str) -> None:
     program = f"from kanban_shards import Gateway\nwith Gateway('amy', home={home!r}) as gateway:\n    {code}\n"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
+
+
+def _note(kind: str, text: str, wrong: list[str]) -> None:
+    """What a browser says of a form that was refused is no error of the page."""
+    if kind in ("error", "warning") and "409 (Conflict)" not in text:
+        wrong.append(text)
 
 
 def _note_request(url: str, wrong: list[str]) -> None:

@@ -11,7 +11,7 @@ import click
 from kanban_shards import boards as home
 from kanban_shards import wording
 from kanban_shards.cli import text
-from kanban_shards.cli.session import Session, answer, json_option
+from kanban_shards.cli.session import Session, answer, complete_boards, json_option
 from kanban_shards.errors import InvalidName, StorageError
 from kanban_shards.inline_merge import make_files
 from kanban_shards.paths import BoardPaths, root_folder
@@ -89,7 +89,7 @@ yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
 
 @click.command("rm")
-@click.argument("slug")
+@click.argument("slug", shell_complete=complete_boards)
 @click.option("--delete", is_flag=True, help="For good, with everything in it, instead of putting it away.")
 @yes_option
 @json_option
@@ -102,7 +102,7 @@ def remove(session: Session, slug: str, delete: bool, yes: bool, as_json: bool) 
 
 
 @click.command("delete")
-@click.argument("slug")
+@click.argument("slug", shell_complete=complete_boards)
 @yes_option
 @json_option
 @click.pass_obj
@@ -114,7 +114,7 @@ def delete_board(session: Session, slug: str, yes: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("slug")
+@click.argument("slug", shell_complete=complete_boards)
 @json_option
 @click.pass_obj
 def switch(session: Session, slug: str, as_json: bool) -> None:
@@ -143,7 +143,7 @@ def show(session: Session, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("slug")
+@click.argument("slug", shell_complete=complete_boards)
 @click.argument("name")
 @json_option
 @click.pass_obj
@@ -154,7 +154,7 @@ def rename(session: Session, slug: str, name: str, as_json: bool) -> None:
 
 
 @click.command("set-default-workdir")
-@click.argument("slug")
+@click.argument("slug", shell_complete=complete_boards)
 @click.argument("path", required=False)
 @json_option
 @click.pass_obj

@@ -13,7 +13,7 @@ from kanban_shards import wording
 from kanban_shards.arguments import PlannedTask, SpecifyFields
 from kanban_shards.cli import text
 from kanban_shards.cli.params import body_told, whole_text
-from kanban_shards.cli.session import TASK, Session, assignee_meant, json_option, once_more
+from kanban_shards.cli.session import TASK, Session, assignee_meant, complete_profiles, json_option, once_more
 from kanban_shards.errors import InvalidChange, KanbanError, Refused, UnknownTask
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ class NotPlanned(KanbanError):
 @click.option("--title", help="What the task is called now.")
 @click.option("--body", help="What is to be done, in full; - reads standard input.")
 @click.option("--body-file", type=click.File(encoding="utf-8"), metavar="FILE", help="The body, from a file or -.")
-@click.option("--assignee", metavar="PROFILE", help="Whose turn it is now; none for nobody.")
+@click.option(
+    "--assignee", metavar="PROFILE", shell_complete=complete_profiles, help="Whose turn it is now; none for nobody."
+)
 @click.option("--author", metavar="NAME", help="Who says so in a comment; else the profile.")
 @json_option
 @click.pass_obj

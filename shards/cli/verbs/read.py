@@ -13,8 +13,18 @@ import click
 from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
-from kanban_shards.cli.params import COUNT, NOBODY, POSITIVE, SPAN, Past, listed
-from kanban_shards.cli.session import TASK, NoProfile, Session, json_option, past_option, say_when, table
+from kanban_shards.cli.params import COUNT, NOBODY, POSITIVE, SPAN, listed
+from kanban_shards.cli.session import (
+    TASK,
+    NoProfile,
+    Session,
+    complete_profiles,
+    json_option,
+    past_option,
+    say_when,
+    table,
+)
+from kanban_shards.moments import Past
 from kanban_shards.paths import spellings
 from kanban_shards.queries import SORTS, TaskQuery
 from kanban_shards.records import STATUSES, TERMINAL, Event, Run, Status, Task
@@ -49,7 +59,9 @@ interval_option = click.option(
 
 @click.command("list")
 @click.option("--mine", is_flag=True, help="Assigned to --profile.")
-@click.option("--assignee", metavar="PROFILE", help="Assigned to this profile; none: to nobody.")
+@click.option(
+    "--assignee", metavar="PROFILE", shell_complete=complete_profiles, help="Assigned to this profile; none: to nobody."
+)
 @click.option("--status", "statuses", type=click.Choice(STATUSES), metavar="STATUS", multiple=True,
               help=f"{', '.join(STATUSES[:-1])} or {STATUSES[-1]}; may be repeated.")  # fmt: skip
 @click.option("--open", "is_open", is_flag=True, help="Neither done nor archived.")
@@ -247,7 +259,12 @@ def tail(session: Session, task_id: str, interval_s: float, as_json: bool) -> No
 
 
 @click.command()
-@click.option("--assignee", metavar="PROFILE", help="Only events of tasks assigned to this profile.")
+@click.option(
+    "--assignee",
+    metavar="PROFILE",
+    shell_complete=complete_profiles,
+    help="Only events of tasks assigned to this profile.",
+)
 @click.option("--tenant", metavar="NAME", help="Only events of this tenant's tasks.")
 @click.option("--kinds", metavar="A,B,…", help="Only events of these kinds.")
 @click.option("--after", type=COUNT, metavar="ID", help="From after this event on; else from now on.")

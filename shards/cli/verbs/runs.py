@@ -13,6 +13,7 @@ from kanban_shards.cli.session import (
     TASK,
     Session,
     answer,
+    complete_profiles,
     each,
     json_option,
     once_more,
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 @click.option("--next", "take_next", is_flag=True, help="The best ready task for me, in place of TASK_ID.")
 @click.option("--ttl", "lease_s", type=POSITIVE, default=LEASE_S, show_default=True,
               help="Seconds that the run is believed alive without a heartbeat.")  # fmt: skip
-@click.option("--runs-as", metavar="PROFILE", help="Whose worker does it, if not mine.")
+@click.option(
+    "--runs-as", metavar="PROFILE", shell_complete=complete_profiles, help="Whose worker does it, if not mine."
+)
 @json_option
 @click.pass_obj
 @once_more

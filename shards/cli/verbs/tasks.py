@@ -22,7 +22,16 @@ from kanban_shards.cli.params import (
     whole_text,
     whom,
 )
-from kanban_shards.cli.session import TASK, Session, answer, assignee_meant, json_option, once_more, task_of
+from kanban_shards.cli.session import (
+    TASK,
+    Session,
+    answer,
+    assignee_meant,
+    complete_profiles,
+    json_option,
+    once_more,
+    task_of,
+)
 from kanban_shards.errors import NotLinked, Refused, Undecided
 from kanban_shards.paths import expanded
 
@@ -39,7 +48,9 @@ _HAS_KEY = "Nothing was created: {task.id}, by {task.created_by}, has the idempo
 @click.option("--dry-run", is_flag=True, help="With --from: only read the file, and say what would be made.")
 @click.option("--body", help="What is to be done, in full; - reads standard input.")
 @click.option("--body-file", type=click.File(encoding="utf-8"), metavar="FILE", help="The body, from a file or -.")
-@click.option("--assignee", metavar="PROFILE", help="Whose turn it is; none for nobody yet.")
+@click.option(
+    "--assignee", metavar="PROFILE", shell_complete=complete_profiles, help="Whose turn it is; none for nobody yet."
+)
 @click.option(
     "--parent", "parents", type=TASK, multiple=True, metavar="TASK", help="A task to wait for; may be repeated."
 )
@@ -90,8 +101,8 @@ def create(
     among their parents. CSV has these names in its first line. All are made in one commit, or none is.
 
     \b
-      {"ref": "prd", "title": "Write the PRD", "assignee": "amy"}
-      {"title": "Draw it", "assignee": "bob", "parents": ["prd"]}
+      {"ref": "a", "title": "Write it", "assignee": "amy"}
+      {"title": "Draw it", "parents": ["a"]}
     """
     if rows is not None:
         _create_all(session, title, rows, dry_run, as_json)
@@ -124,7 +135,7 @@ def create(
 
 @click.command()
 @click.argument("task_id", type=TASK)
-@click.argument("profile")
+@click.argument("profile", shell_complete=complete_profiles)
 @json_option
 @click.pass_obj
 @once_more
@@ -141,7 +152,7 @@ def assign(session: Session, task_id: str, profile: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("task_id", type=TASK)
-@click.argument("profile")
+@click.argument("profile", shell_complete=complete_profiles)
 @click.option("--reclaim", is_flag=True, help="Take a running task away from its run first.")
 @click.option("--reason", help="Why it is taken away; kept with the run that ends.")
 @json_option

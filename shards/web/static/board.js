@@ -19,13 +19,15 @@
     return `${whole} s`;
   };
   const says = {
-    ago: (at, now) => span(now - at),
+    age: (at, now) => span(now - at),
+    ago: (at, now) => `${span(now - at)} ago`,
     until: (at, now) => (at >= now ? `${span(at - now)} left` : `over for ${span(now - at)}`),
   };
   // A page of the past stands still: its ages count from then.
-  const past = root.dataset.now ? Number(root.dataset.now) : null;
+  const past = () => { const then = one("[data-now]"); return then ? Number(then.dataset.now) : null; };
+  const inTime = () => new URLSearchParams(location.search).has("at");
   const tick = () => {
-    const now = past ?? Date.now() / 1000;
+    const now = past() ?? Date.now() / 1000;
     for (const time of all("time[data-how]")) {
       const say = says[time.dataset.how];
       const text = say && say(Number(time.dataset.at), now);
@@ -54,12 +56,16 @@
     const { ok, page } = await fetched(`${base}columns?${words}`);
     const next = one("#board", page);
     if (!ok || !next) return location.reload();
+    for (const part of all("[data-part]", page)) one(`[data-part="${part.dataset.part}"]`)?.replaceWith(part);
+    for (const link of all("#then a[rel]", page)) one(`#then a[rel=${link.rel}]`).href = link.href;
     const before = new Map(all(".card").map((card) => [card.id, { at: card.getBoundingClientRect(), status: card.dataset.status }]));
     const known = new Map(all(".column").map((column) => [column.dataset.mark, column]));
     for (const column of all(".column[data-same]", next)) column.replaceWith(known.get(column.dataset.mark) ?? column);
     const focused = document.activeElement?.closest?.(".card")?.id;
     board().replaceChildren(...next.childNodes);
     board().dataset.position = next.dataset.position;
+    one("#needing").textContent = next.dataset.needing;
+    if (next.dataset.now) board().dataset.now = next.dataset.now; else delete board().dataset.now;
     if (focused) one(`#${focused} .title`)?.focus({ preventScroll: true });
     tick();
     show(before);
@@ -96,14 +102,16 @@
     if (!ok) return location.reload();
     for (const part of all("[data-part]", page)) {
       const mine = one(`[data-part="${part.dataset.part}"]`);
-      if (mine && mine.textContent !== part.textContent && !mine.contains(document.activeElement)) mine.replaceWith(part);
+      // What is being written is not taken away; its form says what its page had shown when it was opened.
+      if (!mine || mine.contains(document.activeElement) || one("details[open] form", mine)) continue;
+      const isNew = part.dataset.mark ? part.dataset.mark !== mine.dataset.mark : part.textContent !== mine.textContent;
+      if (isNew) mine.replaceWith(part);
     }
     tick();
   }
 
   let renewing = false, again = false;
   async function renew() {
-    if (past !== null) return;
     if (renewing) { again = true; return; }
     renewing = true;
     const began = performance.now();
@@ -113,8 +121,9 @@
     } catch {
       again = true; // the server is away for a moment
     } finally {
+      one("#then")?.classList.remove("is-busy");
       // On a board where much is going on, a page takes a quarter of its time for looking, at most.
-      setTimeout(() => { renewing = false; if (again) { again = false; renew(); } }, Math.min(2000, 3 * (performance.now() - began)));
+      setTimeout(() => { renewing = false; if (again) { again = false; renew(); } }, inTime() ? 0 : Math.min(2000, 3 * (performance.now() - began)));
     }
   }
 
@@ -128,7 +137,7 @@
     one("span", lamp).textContent = words;
   };
   function follow() {
-    if (stream || document.hidden || past !== null || root.dataset.following === "no") return;
+    if (stream || document.hidden || inTime()) return;
     stream = new EventSource(`${base}live`);
     stream.addEventListener("moved", (event) => {
       const moved = JSON.parse(event.data);
@@ -150,17 +159,38 @@
   addEventListener("pagehide", rest);
   addEventListener("pageshow", follow);
 
+  // --- time ----------------------------------------------------------------------------------------------------
+
+  const slider = one("#slider");
+  function goTo(position) {
+    const then = one("#then");
+    const there = Math.max(Number(then.dataset.first), Math.min(Number(then.dataset.last), position));
+    const words = new URLSearchParams(location.search);
+    words.set("at", there);
+    slider.value = there;
+    history.replaceState(null, "", `?${words}`);
+    then.classList.add("is-busy");
+    renew();
+  }
+  if (slider) {
+    slider.addEventListener("input", () => goTo(Number(slider.value)));
+    for (const link of all("#then a[rel]")) {
+      link.addEventListener("click", (event) => { event.preventDefault(); goTo(Number(slider.value) + (link.rel === "next" ? 1 : -1)); });
+    }
+    light(true, "past");
+  }
+
   // --- filters -------------------------------------------------------------------------------------------------
 
   const form = one("form.filters");
   if (form) {
     const send = () => {
       const words = new URLSearchParams([...new FormData(form)].filter(([, value]) => value !== ""));
-      for (const [name, value] of new URLSearchParams(location.search)) if (name === "at") words.set(name, value);
+      if (slider && form.elements.at) words.set("at", slider.value);
       const address = `${base}${words.size ? `?${words}` : ""}`;
       if (form.contains(document.activeElement) && document.activeElement.type === "search") {
         history.replaceState(null, "", address);
-        renew();
+        if (slider) goTo(Number(slider.value)); else renew();
       } else {
         location.assign(address);
       }
@@ -202,7 +232,9 @@
     ArrowLeft: () => step(-1, 0), ArrowRight: () => step(1, 0), ArrowUp: () => step(0, -1), ArrowDown: () => step(0, 1),
     "/": () => { const search = one("#search"); if (!search) return false; search.focus(); search.select(); return true; },
     "?": () => { keys.open ? keys.close() : keys.showModal(); return true; },
-    b: () => { go(""); return true; }, h: () => { go("health"); return true; },
+    ",": () => { if (slider) goTo(Number(slider.value) - 1); return Boolean(slider); },
+    ".": () => { if (slider) goTo(Number(slider.value) + 1); return Boolean(slider); },
+    b: () => { go(""); return true; }, g: () => { go("graph"); return true; }, p: () => { go("?at=now"); return true; }, h: () => { go("health"); return true; },
     n: () => { const link = one("#new"); if (link) link.click(); return Boolean(link); },
     c: () => { const text = one("#comment-text"); if (text) { text.closest("details").open = true; text.focus(); } return Boolean(text); },
     Escape: () => {
@@ -214,8 +246,9 @@
   };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const writing = event.target.closest?.("input:not([type=checkbox]), textarea, select");
+    const writing = event.target.closest?.("input:not([type=checkbox], [type=range]), textarea, select");
     if (writing && event.key !== "Escape") return;
+    if (event.target === slider && event.key.startsWith("Arrow")) return;
     const deed = does[event.key];
     if (deed && deed()) event.preventDefault();
   });

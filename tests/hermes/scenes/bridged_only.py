@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-from tests.hermes.scenes.on_both import CHAT, board, kinds, raises
+from tests.hermes.scenes.on_both import CHAT, CannotBePlayed, board, kinds, raises
 
 
 def ledger_of(home: Path):
@@ -141,6 +141,35 @@ def a_board_that_is_damaged(kb, home):
     assert "kanban-merge rebuild" in str(error)
 
 
+def a_snapshot_that_hermes_puts_back(kb, home):
+    """Hermes replaces the board under whoever has it open, and leaves the journal of the other one beside it. Nothing
+    that was acknowledged is lost by that, and the board is the ledger's again."""
+    from hermes_cli import backup
+
+    from kanban_shards.coordinator.recovery.rebuild import rebuild
+    from kanban_shards.hermes import identity
+    from kanban_shards.inline_merge import holding_coordinator_lock
+
+    with board(kb) as conn:
+        made = [kb.create_task(conn, title=f"before {number}", body="x" * 500) for number in range(20)]
+        snapshot = backup.create_quick_snapshot()
+        made += [kb.create_task(conn, title=f"after {number}", body="y" * 2_000) for number in range(60)]
+    identity.close_writers()
+    assert backup.restore_quick_snapshot(snapshot)
+    try:
+        with board(kb) as conn:
+            kb.list_tasks(conn)
+            conn.execute("SELECT * FROM task_events ORDER BY payload").fetchall()
+    except sqlite3.DatabaseError as error:
+        assert "kanban-merge rebuild" in str(error), error
+    identity.close_writers()
+    with holding_coordinator_lock(ledger_of(home)) as lock:
+        rebuild(ledger_of(home), lock)
+    with board(kb) as conn:
+        assert {task.id for task in kb.list_tasks(conn)} == set(made)
+    clean(home)
+
+
 def another_name_than_kanban_db(kb, home):
     os.environ["HERMES_KANBAN_DB"] = str(home / "tasks.sqlite")
     raises(sqlite3.OperationalError, "must end in kanban.db", kb.connect)
@@ -224,6 +253,54 @@ file = open(sys.argv[1] + "/kanban-coordinator.lock", "a+")
 fcntl.flock(file, fcntl.LOCK_EX)
 print("held", flush=True)
 time.sleep(60)
+"""
+
+
+def a_sandbox_in_which_the_board_alone_can_be_written(kb, home):
+    """As Codex runs a worker: of the home, the board's folder alone is writable, and there is no network."""
+    import shutil
+    import subprocess
+
+    kb.create_board("two")
+    with board(kb, board="two") as conn:
+        task_id = kb.create_task(conn, title="x", assignee="default")
+        run_id = kb.claim_task(conn, task_id).current_run_id
+    folder = home / ".hermes/kanban/boards/two"
+    unshare = shutil.which("unshare")
+    closed = f"mount --bind {home} {home} && mount -o remount,ro,bind {home}"
+    opened = f"mount --bind {folder} {folder} && mount -o remount,rw,bind {folder}"
+    inside = [unshare or "unshare", "-rmn", "sh", "-c"]
+    if not unshare or subprocess.run([*inside, closed], capture_output=True).returncode:
+        raise CannotBePlayed("nobody may make a sandbox on this machine")
+    from kanban_shards.hermes import identity
+
+    identity.close_writers()
+    environ = {**os.environ, "HERMES_KANBAN_DB": str(folder / "kanban.db"), "HERMES_HOME": str(home / ".hermes")}
+    code = SANDBOXED.format(home=home, task=task_id, run=run_id)
+    script = f"{closed} && {opened} && exec {sys.executable} -c '{code}'"
+    done = subprocess.run([*inside, script], capture_output=True, text=True, env=environ)
+    assert done.returncode == 0, done.stderr
+    with board(kb, board="two") as conn:
+        assert kb.get_task(conn, task_id).status == "done"
+        assert [each.body for each in kb.list_comments(conn, task_id)] == ["from inside"]
+
+
+SANDBOXED = """
+import os, site
+site.addsitedir(os.environ["SCENES_SITE"])
+from kanban_shards.hermes import startup
+startup.start()
+from hermes_cli import kanban_db as kb
+try:
+    open("{home}/written", "w")
+except OSError:
+    pass
+else:
+    raise SystemExit("this is no sandbox")
+with kb.connect_closing() as conn:
+    kb.add_comment(conn, "{task}", "me", "from inside")
+    assert kb.heartbeat_worker(conn, "{task}", expected_run_id={run})
+    assert kb.complete_task(conn, "{task}", summary="s", expected_run_id={run})
 """
 
 

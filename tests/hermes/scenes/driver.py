@@ -23,6 +23,7 @@ def main(folder: str, names: list[str]) -> None:
     sys.path.append(str(ROOT))
     if folder != "-":
         site.addsitedir(folder)
+        os.environ["SCENES_SITE"] = folder
         from kanban_shards.hermes import startup
 
         startup.start()

@@ -13,6 +13,10 @@ from pathlib import Path
 CHAT = {"platform": "telegram", "chat_id": "42"}
 
 
+class CannotBePlayed(Exception):
+    """This machine lacks what the scene takes."""
+
+
 def raises(error_kind, words, function, *given, **more):
     """Call and return what it raised, which says ``words``."""
     try:
@@ -701,6 +705,40 @@ def an_agents_tools(kb, home):
     with board(kb) as conn:
         assert kb.get_task(conn, task_id).status == "done"
         assert kb.get_task(conn, made["task_id"]).status == "ready"
+
+
+def an_agents_tools_by_mcp(kb, home):
+    """The server through which an agent that runs in another program calls them. The protocol's own library is not a
+    part of Hermes, so what it would be is a list of tools here."""
+    import json
+    from types import ModuleType
+
+    tools = {}
+
+    class FastMCP:
+        def __init__(self, name, instructions):
+            """A server that nobody connects to."""
+
+        def add_tool(self, function, name, description):
+            tools[name] = function
+
+    library = ModuleType("mcp.server.fastmcp")
+    library.FastMCP = FastMCP
+    for name in ("mcp", "mcp.server", "mcp.server.fastmcp"):
+        sys.modules[name] = library
+    with board(kb) as conn:
+        task_id = kb.create_task(conn, title="a", assignee="default")
+        task = kb.claim_task(conn, task_id)
+    os.environ["HERMES_KANBAN_TASK"] = task_id
+    os.environ["HERMES_KANBAN_RUN_ID"] = str(task.current_run_id)
+    from agent.transports import hermes_tools_mcp_server
+
+    hermes_tools_mcp_server._build_server()
+    assert json.loads(tools["kanban_comment"](task_id=task_id, body="by mcp"))["ok"]
+    assert json.loads(tools["kanban_show"](task_id=task_id))["comments"][0]["body"] == "by mcp"
+    assert json.loads(tools["kanban_complete"](summary="done"))["ok"]
+    with board(kb) as conn:
+        assert kb.get_task(conn, task_id).status == "done"
 
 
 def a_worker_reads_its_context(kb, home):

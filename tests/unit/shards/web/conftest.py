@@ -28,3 +28,20 @@ def get(site: Site) -> Callable[..., Answer]:
         return answer(site, Ask(1, page, board, name, list(query)))
 
     return asked
+
+
+@pytest.fixture
+def writing(home: str) -> Iterator[Site]:
+    """The boards of ``home``, to be changed as ``cleo``."""
+    with Site(Setup(home, "default", home, "cleo", KEY)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def post(writing: Site) -> Callable[..., Answer]:
+    """``post(page, name, **form)``: what comes of a form that has the key of this server, unless it names another."""
+
+    def sent(page: str, name: str = "", **form: str) -> Answer:
+        return answer(writing, Ask(1, page, "", name, [], [*{"key": KEY, **form}.items()]))
+
+    return sent

@@ -81,10 +81,9 @@ def test_controls_and_turned_directions_do_not_reach_the_page(get, gateway: Gate
 
 
 def test_a_long_title_is_cut_on_its_card_alone(get, gateway: Gateway) -> None:
-    """As long as a title may be, and a text of ten times that."""
-    title, text = "word " * 200, "word " * 2_000
+    title, text = "word " * 2_000, "word " * 20_000
     task_id = gateway.create(title, body=text)
-    gateway.create("x" * 1_000)
+    gateway.create("x" * 10_000)
     assert len(get("board").body) < 20_000
     body = get("task", task_id).body
     assert title.strip() in body and text.strip() in body
@@ -121,7 +120,7 @@ def test_a_refused_change_is_told_on_its_task(get, gateway: Gateway, home: str) 
     with Gateway("bob", home=home) as bob, pytest.raises(Refused) as refused:
         bob.claim(task_id)
     body = get("task", task_id).body
-    assert "wrong_status" in body and str(refused.value).split(":")[0] in body and "<b>bob</b>" in body
+    assert "refused · wrong_status" in body and str(refused.value).split(":")[0] in body and "bob" in body
 
 
 def test_what_needs_a_person_is_marked_counted_and_found(get, gateway: Gateway) -> None:
@@ -131,7 +130,7 @@ def test_what_needs_a_person_is_marked_counted_and_found(get, gateway: Gateway) 
     gateway.block(passing, "no route", kind="transient")
     gateway.create("Goes by itself")
     body = get("board").body
-    assert body.count("needs a person<span") == 1 and '<b data-part="needing" id="needing">1</b>' in body
+    assert body.count("needs a person<span") == 1 and '<b id="needing">1</b>' in body
     assert CARD.findall(get("board", "", ("needs", "person")).body) == [("blocked", wanted)]
 
 
@@ -198,7 +197,7 @@ def test_rows_by_profile(get, gateway: Gateway) -> None:
 def test_a_column_that_is_shown_already_is_not_sent_again(get, gateway: Gateway) -> None:
     first, second = gateway.create("First"), gateway.create("Second")
     gateway.sync()
-    marks = re.findall(r'data-mark="(\w+)"', get("board").body)
+    marks = re.findall(r'data-mark="([\w-]+)"', get("board").body)
     assert CARD.findall(get("columns", "", ("have", " ".join(marks))).body) == []
     gateway.claim(first)
     again = get("columns", "", ("have", " ".join(marks))).body
