@@ -41,6 +41,7 @@ VERBS = {
     "tail": "kanban_shards.cli.verbs.read",
     "watch": "kanban_shards.cli.verbs.read",
     "web": "kanban_shards.cli.verbs.web",
+    "board": "kanban_shards.cli.verbs.board",
     "context": "kanban_shards.cli.verbs.maintenance",
     "log": "kanban_shards.cli.verbs.maintenance",
     "diagnostics": "kanban_shards.cli.verbs.maintenance",

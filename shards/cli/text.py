@@ -6,11 +6,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kanban_shards.wording import columns, printable, safe, truncate
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 GAP = "  "
 INDENT = " " * 4
@@ -59,6 +62,17 @@ def _as_json(value: Any, indent: int | None = None) -> str:
 
 def _escaped(line: str) -> str:
     return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in line)
+
+
+def print_drawn(drawn: RenderableType, width: int) -> None:
+    """What rich draws in ``width`` columns; in colors on a terminal. Every text in it that others wrote was made
+    printable before."""
+    from rich.console import Console  # which a command that prints lines need not load
+
+    console = Console(width=width, highlight=False, emoji=False, markup=False)
+    with console.capture() as captured:
+        console.print(drawn)
+    click.echo(captured.get(), nl=False)
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -18,11 +18,11 @@ from kanban_shards.errors import (
     UnknownBoard,
     UnknownTask,
 )
+from kanban_shards.filters import Filters
 from kanban_shards.paths import check_task_id
 from kanban_shards.records import STATUSES
 from kanban_shards.web import deeds, health_page, task_page, then
 from kanban_shards.web import graph as graph_page
-from kanban_shards.web.filters import Filters
 from kanban_shards.web.site import Site
 from kanban_shards.web.wire import Answer, Ask, FileAt
 

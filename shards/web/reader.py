@@ -16,10 +16,10 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from kanban_shards.errors import KanbanError
-from kanban_shards.web.follower import Follower
+from kanban_shards.follower import Follower
 from kanban_shards.web.pages import answer
 from kanban_shards.web.site import Site
-from kanban_shards.web.wire import Ask, Follow, Message, Setup, Unfollow, frame, read_said
+from kanban_shards.web.wire import Ask, Follow, Message, Moved, Setup, Unfollow, frame, read_said
 
 # Pages that are made at the same time: more would wait for each other.
 THREADS = 4
@@ -53,7 +53,7 @@ class Reader:
 
     def _follow(self, site: Site, slug: str) -> None:
         with suppress(KanbanError):  # a board that there is not: its page says so
-            self._followers[slug] = Follower(site.paths(slug), self._tell)
+            self._followers[slug] = Follower(site.paths(slug), lambda *moved: self._tell(Moved(slug, *moved)))
 
     def _answer(self, site: Site, ask: Ask) -> None:
         self._tell(answer(site, ask))

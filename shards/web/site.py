@@ -15,13 +15,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from kanban_shards import inline_merge
 from kanban_shards.board import Board
 from kanban_shards.boards import boards, find_board, read_metadata
+from kanban_shards.cards import Picture, look, look_now, names
 from kanban_shards.errors import BoardMissing, LawBroken, UnknownBoard
+from kanban_shards.filters import Filters
 from kanban_shards.gateway import Gateway
 from kanban_shards.past import History, PastBoard
 from kanban_shards.paths import BoardPaths
 from kanban_shards.web import looks
-from kanban_shards.web.cards import Picture, look, names, runs_of
-from kanban_shards.web.filters import Filters
 from kanban_shards.web.wire import Setup
 
 # For how long a form waits for its verdict; what takes longer is decided later, and the page says so.
@@ -107,9 +107,7 @@ class Site:
             position, now = board.position(), time.monotonic()
             known = self._pictures.get(key)
             if known is None or known[0] + REUSED_S < now or known[1].position != position:
-                picture = look(board, filters)
-                heartbeats = inline_merge.last_heartbeats(board.paths, runs_of(picture.cards))
-                known = self._pictures[key] = (now, picture.alive(heartbeats))
+                known = self._pictures[key] = (now, look_now(board, filters))
                 for old in [each for each, (made, _) in self._pictures.items() if made + REUSED_S < now]:
                     del self._pictures[old]
             return known[1]

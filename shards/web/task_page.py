@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kanban_shards import inline_merge, wording
+from kanban_shards import cards, inline_merge, wording
 from kanban_shards.board import Board
 from kanban_shards.diagnostics import Diagnostic, diagnose
 from kanban_shards.errors import KanbanError, UnknownTask
 from kanban_shards.past import PastBoard, TaskHistory
 from kanban_shards.records import Event, Task
 from kanban_shards.sentences import sentence
-from kanban_shards.web import cards, looks
+from kanban_shards.web import looks
 
 # The newest, unless all are asked for.
 EVENTS_SHOWN = 50

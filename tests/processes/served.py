@@ -1,6 +1,6 @@
-"""``python -m tests.processes.served HOME PROFILE audited|meddled``: ``kanban mcp`` in a process that the audit hook of
-tests/unit/audited.py watches, or in which a stranger opens and closes the profile's shard without end. Says at the end
-what was noticed, on standard error, as JSON."""
+"""``python -m tests.processes.served HOME PROFILE audited|meddled VERB FILE``: ``kanban VERB`` in a process that the
+audit hook of tests/unit/audited.py watches, or in which a stranger opens and closes the profile's shard without end.
+Writes what was noticed to ``FILE`` in the end, as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.processes.stranger import meddle
 from tests.unit import audited
 
 if __name__ == "__main__":
-    home, profile, how = sys.argv[1:]
+    home, profile, how, verb, file = sys.argv[1:]
     stop = threading.Event()
     shard = [Path(home) / f"kanban.{profile}.db", Path(home) / f"kanban.{profile}.db-journal"]
     meddling = threading.Thread(target=meddle, args=(shard, stop))
@@ -23,7 +23,7 @@ if __name__ == "__main__":
     else:
         meddling.start()
     try:
-        main(["--home", home, "--profile", profile, "mcp"], standalone_mode=False)
+        main(["--home", home, "--profile", profile, verb], standalone_mode=False)
     finally:
         stop.set()
-        print(json.dumps({"noticed": audited.noticed}), file=sys.stderr)
+        Path(file).write_text(json.dumps(audited.noticed))

@@ -37,6 +37,7 @@ PLAIN = {"id", "task_id", "parent_id", "child_id", "status", "kind", "workspace_
 
 SHOWING = {
     kanban: [
+        ["board", "--once"], ["board", "--json"],
         ["list"], ["show", "TASK"], ["runs", "TASK"], ["stats"], ["log", "TASK"], ["context", "TASK"], ["diagnostics"],
         ["assignees"], ["attachments", "TASK"], ["notify-list"], ["notify-dead"], ["limits"], ["boards", "show"],
         ["boards", "list", "--all"], ["dispatch", "--dry-run"], ["claim", "TASK"], ["promote", "TASK"],

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import Gateway
+from kanban_shards import Gateway, cards, filters
 from kanban_shards.boards import create_board
 from kanban_shards.errors import Refused
+from kanban_shards.filters import Filters
 from kanban_shards.paths import BoardPaths
-from kanban_shards.web import cards, filters
-from kanban_shards.web.filters import Filters
 
 MARKUP = "<script>alert(1)</script> \"quoted\" & 'all' {{ 7 * 7 }}"
 CARD = re.compile(r'<li class="card is-(\w+)[^"]*" id="(t_\w+)"')

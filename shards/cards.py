@@ -1,6 +1,6 @@
-"""Cards: what a board looks like through filters, a column for each status, read in one state. Runs in the reader.
+"""Cards: what a board looks like through filters, a column for each status, read in one state.
 
-A column holds the cards that are shown and counts the rest, so what a page costs does not follow the board's size.
+A column holds the cards that are shown and counts the rest, so what a look costs does not follow the board's size.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
+from kanban_shards import inline_merge
 from kanban_shards.board import Board
+from kanban_shards.filters import NEEDS_A_PERSON, NOBODY, Filters
 from kanban_shards.records import STATUSES, Status
-from kanban_shards.web.filters import NEEDS_A_PERSON, NOBODY, Filters
 
 # Shown even while they are empty, so that a board keeps its shape.
 ALWAYS: tuple[Status, ...] = ("todo", "ready", "running", "blocked", "done")
@@ -155,6 +156,12 @@ def look(board: Board, filters: Filters) -> Picture:
             needing=_needing(connection),
             **_lanes(connection, filters),
         )
+
+
+def look_now(board: Board, filters: Filters) -> Picture:
+    """The same of the board as it is now, with the leases that heartbeats give which only shards hold yet."""
+    picture = look(board, filters)
+    return picture.alive(inline_merge.last_heartbeats(board.paths, runs_of(picture.cards)))
 
 
 def one(board: Board, task_id: str) -> Card | None:

@@ -1,4 +1,4 @@
-"""Filters: which tasks are shown, and how; all of it stands in the address. Runs in the reader."""
+"""Filters: which tasks of a board are shown, and how; and how an address of the page says that."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _Query = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Filters:
-    """Which tasks are shown, and how; all of it stands in the address.
+    """Which tasks are shown, and how.
 
     ``text``: in the title, the text or the beginning of the id. ``assignee``, ``tenant``: NOBODY for none. ``needs``:
     only those that need a person. ``lanes``: rows by this. ``more``: how many cards of a status are shown, where that

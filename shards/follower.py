@@ -1,44 +1,53 @@
-"""A follower: tells what moves on one board, however many browsers look at it. Runs in the reader."""
+"""A follower: tells what moves on one board, however many look at it through whoever is told."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 
-from kanban_shards.bell import Bell
+from kanban_shards.bell import Bell, Ringer
 from kanban_shards.board import LOST_BELL_S, Board
 from kanban_shards.errors import KanbanError
 from kanban_shards.paths import BoardPaths
-from kanban_shards.web.wire import Moved
+
+# Called in the follower's thread with the position of the board, the tasks of new events, and, if the board cannot be
+# read, why.
+Tell = Callable[[int, list[str], str | None], None]
 
 
 class Follower:
     """Calls ``tell`` at once, and then whenever the board at ``paths`` shows more of its ledger, or can no longer be
     read, or can be read again. Sleeps in between, until the board's bell rings."""
 
-    def __init__(self, paths: BoardPaths, tell: Callable[[Moved], None]) -> None:
+    def __init__(self, paths: BoardPaths, tell: Tell) -> None:
         self._paths = paths
         self._tell = tell
-        self._stopped = threading.Event()
+        self._is_over = threading.Event()
         self._known: tuple[int, str | None] | None = None
         self._cursor = 0
-        threading.Thread(target=self._run, name=f"follow {paths.slug}", daemon=True).start()
+        self._bell = Bell.waiting(paths.folder)
+        self._thread = threading.Thread(target=self._run, name=f"follow {paths.slug}", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
-        """Tell nothing more; the thread ends within LOST_BELL_S."""
-        self._stopped.set()
+        """Tell nothing more, and return when the thread has ended."""
+        self._is_over.set()
+        ringer = Ringer()
+        ringer.ring(self._bell.path)  # else it would sleep on
+        ringer.close()
+        self._thread.join()
 
     def _run(self) -> None:
-        with ExitStack() as held, Board(self._paths) as board:
-            bell = Bell.waiting(self._paths.folder)
-            held.callback(lambda: bell.close())
-            while not self._stopped.is_set():
-                self._look(board)
-                bell.wait(LOST_BELL_S)
-                if not bell.is_there():  # the folder was not there yet, or is another one now
-                    bell.close()
-                    bell = Bell.waiting(self._paths.folder)
+        try:
+            with Board(self._paths) as board:
+                while not self._is_over.is_set():
+                    self._look(board)
+                    self._bell.wait(LOST_BELL_S)
+                    if not self._bell.is_there():  # the folder was not there yet, or is another one now
+                        self._bell.close()
+                        self._bell = Bell.waiting(self._paths.folder)
+        finally:
+            self._bell.close()
 
     def _look(self, board: Board) -> None:
         position, is_first = (0, True) if self._known is None else (self._known[0], False)
@@ -61,4 +70,4 @@ class Follower:
     def _say(self, position: int, tasks: list[str], trouble: str | None = None) -> None:
         if (position, trouble) != self._known:
             self._known = position, trouble
-            self._tell(Moved(self._paths.slug, position, tasks, trouble))
+            self._tell(position, tasks, trouble)
