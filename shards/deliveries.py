@@ -35,8 +35,8 @@ class Delivery:
 
     ``subscription``: which chat, and of which task. ``events``: what is told, oldest first. ``attempt``: which try it
     is, counted from 1. ``letter_id``: the dead letter that is sent once more; 0 for none. ``key`` is the same whenever
-    the same thing is sent again, so that a chat can recognize it. End each delivery with ``acknowledge`` or ``fail``;
-    the lease of one that is not ended runs out, and it is due again.
+    the same thing is sent again, so that a chat can recognize it. End each delivery with ``acknowledge``, ``fail`` or
+    ``give_back``; the lease of one that is not ended runs out, and it is due again.
     """
 
     subscription: Subscription
@@ -50,9 +50,22 @@ class Delivery:
         """What is sent, to whom, as one word."""
         return ":".join((*self.subscription.chat, str(self.events[0].id), str(self.events[-1].id)))
 
-    def acknowledge(self) -> None:
-        """The chat was told. Durable on return. Raises StorageError; and, for a dead letter, Undecided."""
-        self._end(None)
+    def acknowledge(self, upto: int | None = None) -> None:
+        """The chat was told; of the events up to the id ``upto`` if that is said, and the others are due at once.
+        Durable on return. Raises ValueError for an id that is none of its events, StorageError, and, for a dead letter,
+        Undecided."""
+        if upto is not None and upto not in (event.id for event in self.events):
+            raise ValueError(f"event {upto} is none of this delivery")
+        told = tuple(event for event in self.events if upto is None or event.id <= upto)
+        replace(self, events=told)._end(None)
+
+    def give_back(self) -> None:
+        """The chat was not told, for no fault of its own: the delivery is due at once, and this was no try. Raises
+        StorageError."""
+        before = self._writer.attempt(self._key())
+        if (before.upto, before.attempts) == (self.events[-1].id, self.attempt):  # else it is somebody else's by now
+            given_back = replace(before, leased_until_ms=0, attempts=self.attempt - 1, next_try_ms=0)
+            self._writer.save_attempt(self._key(), given_back)
 
     def fail(self, error: str | Exception) -> bool:
         """The chat could not be told; returns whether it will be tried again. If not, it is a dead letter now, or was
@@ -107,8 +120,7 @@ def pending_deliveries(writer: Writer, kinds: Sequence[str], lease_s: int) -> It
 
     ``lease_s``: at most an hour. Raises ValueError.
     """
-    if not 0 <= lease_s * 1_000 <= LONGEST_WAIT_MS:
-        raise ValueError(f"a delivery is leased for 0 to {LONGEST_WAIT_MS // 1_000} seconds, not for {lease_s}")
+    _check_lease(lease_s)
     merged_seq, _ = writer.board.watermarks().get(writer.profile, (0, ""))
     for subscription in writer.board.undelivered(writer.profile):
         if not subscription.notifier_profile and not _adopted(writer, subscription):
@@ -124,8 +136,33 @@ def pending_deliveries(writer: Writer, kinds: Sequence[str], lease_s: int) -> It
                 yield Delivery(subscribed, events, attempt, letter.id, writer)
 
 
+def delivery_to(writer: Writer, chat: tuple[str, str, str, str], kinds: Sequence[str], lease_s: int) -> Delivery | None:
+    """All that one subscription was not told, leased to the caller; None if that is nothing, not this profile's to
+    tell, or another process's at the moment. ``chat``: task, platform, chat, thread. ``lease_s``: at most an hour.
+    Raises ValueError."""
+    _check_lease(lease_s)
+    subscription = _subscription_of(writer, *chat)
+    if subscription is None or subscription.notifier_profile not in (writer.profile, "", None):
+        return None
+    if not subscription.notifier_profile and not _adopted(writer, subscription):
+        return None
+    merged_seq, _ = writer.board.watermarks().get(writer.profile, (0, ""))
+    return _next_of(writer, subscription, merged_seq, kinds, lease_s, at_once=True)
+
+
+def _check_lease(lease_s: int) -> None:
+    if not 0 <= lease_s * 1_000 <= LONGEST_WAIT_MS:
+        raise ValueError(f"a delivery is leased for 0 to {LONGEST_WAIT_MS // 1_000} seconds, not for {lease_s}")
+
+
 def _next_of(
-    writer: Writer, subscription: Subscription, merged_seq: int, kinds: Sequence[str], lease_s: int
+    writer: Writer,
+    subscription: Subscription,
+    merged_seq: int,
+    kinds: Sequence[str],
+    lease_s: int,
+    *,
+    at_once: bool = False,
 ) -> Delivery | None:
     wanted = (subscription.delivery_metadata or {}).get("kinds") or kinds
     events = writer.board.events(after=subscription.last_event_id, task_id=subscription.task_id, kinds=wanted)
@@ -135,7 +172,7 @@ def _next_of(
     known = writer.attempt(key)
     if known.acknowledged_seq > merged_seq:
         events = [event for event in events if event.id > known.acknowledged]
-    told = _together(events, known)
+    told = events if at_once else _together(events, known)
     if not told:
         return None
     attempt = _leased(writer, key, known.acknowledged, told[-1].id, lease_s)

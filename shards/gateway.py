@@ -63,7 +63,7 @@ from kanban_shards.changes.kinds import (
     Unlink,
     Unsubscribe,
 )
-from kanban_shards.deliveries import DELIVERY_LEASE_S, Delivery, pending_deliveries
+from kanban_shards.deliveries import DELIVERY_LEASE_S, Delivery, delivery_to, pending_deliveries
 from kanban_shards.errors import BoardMissing, InvalidChange, NoOpenRun, Refused, UnknownRun, WorkerAlive
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import DELIVERED_KINDS, DeadLetter, Run, Task, Verdict, Worker
@@ -629,6 +629,21 @@ class Gateway:
         after that. Raises ValueError for another lease, Undecided, StorageError.
         """
         return pending_deliveries(self._writer, kinds, lease_s)
+
+    def delivery_to(
+        self,
+        task_id: str,
+        *,
+        platform: str,
+        chat_id: str,
+        thread_id: str = "",
+        kinds: Sequence[str] = DELIVERED_KINDS,
+        lease_s: int = DELIVERY_LEASE_S,
+    ) -> Delivery | None:
+        """All that one chat was not told of the task yet, as one delivery that is leased to this process; None if that
+        is nothing, another profile's to tell, or another process's for the moment. A chat that nobody delivers to
+        becomes this profile's. ``kinds``, ``lease_s``: as in ``deliveries``. Raises as that does."""
+        return delivery_to(self._writer, (task_id, platform, chat_id, thread_id), kinds, lease_s)
 
     def resend(self, letter: DeadLetter) -> Verdict:
         """Deliver a dead letter after all, as ``board.dead_letters`` gave it. Raises Refused."""

@@ -511,3 +511,54 @@ def test_deliveries_are_not_changes(amy: Gateway, paths) -> None:
         assert collector.collect(lambda profile: before).changes == {}
     finally:
         collector.close()
+
+
+def test_one_chat_at_a_time(amy: Gateway) -> None:
+    """All that it was not told, whatever the number; what is acknowledged in part is due from there on."""
+    task_id = subscribed(amy)
+    ids = happen(amy, task_id, 3)
+    first = amy.delivery_to(task_id, **CHAT)
+    assert [event.id for event in first.events] == ids
+    assert amy.delivery_to(task_id, **CHAT) is None  # leased
+    first.acknowledge(upto=ids[0])
+    with pytest.raises(ValueError, match="none of this delivery"):
+        first.acknowledge(upto=ids[-1] + 1)
+    rest = amy.delivery_to(task_id, **CHAT)
+    assert [event.id for event in rest.events] == ids[1:]
+    rest.acknowledge()
+    amy.sync()
+    assert amy.delivery_to(task_id, **CHAT) is None
+    assert amy.board.subscriptions(task_id)[0].last_event_id == ids[-1]
+    assert verify(amy.paths).clean
+
+
+def test_given_back_is_no_try(amy: Gateway, clock: Clock) -> None:
+    """It is due at once, under the same number; and one that another process has by then is left to it."""
+    task_id = subscribed(amy)
+    happen(amy, task_id, 2)
+    for _ in range(len(PAUSES_S) + 2):
+        given = amy.delivery_to(task_id, **CHAT)
+        assert given.attempt == 1
+        given.give_back()
+    slow = amy.delivery_to(task_id, **CHAT)
+    clock.later(LEASE_S + 1)
+    assert amy.delivery_to(task_id, **CHAT).attempt == 2
+    slow.give_back()
+    assert amy.delivery_to(task_id, **CHAT) is None
+
+
+def test_a_chat_is_one_profiles(amy: Gateway, open_as) -> None:
+    """That of whoever subscribed it, or, where it was left open, of the first that asks."""
+    ben = open_as("ben")
+    mine, anybodys = subscribed(amy), subscribed(amy, unadopted=True)
+    for task_id in (mine, anybodys):
+        happen(amy, task_id, 1)
+    assert ben.delivery_to(mine, **CHAT) is None
+    assert ben.delivery_to(anybodys, **{**CHAT, "chat_id": "43"}) is None
+    taken = ben.delivery_to(anybodys, **CHAT)
+    assert amy.delivery_to(anybodys, **CHAT) is None
+    taken.acknowledge()
+    ben.sync()
+    assert ben.board.subscriptions(anybodys)[0].notifier_profile == "ben"
+    with pytest.raises(ValueError, match="leased for"):
+        amy.delivery_to(mine, **CHAT, lease_s=99_999)
