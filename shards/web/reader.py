@@ -23,6 +23,8 @@ from kanban_shards.web.wire import Ask, Follow, Message, Moved, Setup, Unfollow,
 
 # Pages that are made at the same time: more would wait for each other.
 THREADS = 4
+# The same for what may take long, so that no page of the present waits for a replay, the doctor or a verdict.
+SLOW_THREADS = 3
 log = logging.getLogger("kanban.web")
 
 
@@ -40,10 +42,10 @@ class Reader:
         setup = read_said(self._said)
         if not isinstance(setup, Setup):
             return
-        with Site(setup) as site, ThreadPoolExecutor(THREADS) as workers:
+        with Site(setup) as site, ThreadPoolExecutor(THREADS) as quick, ThreadPoolExecutor(SLOW_THREADS) as slow:
             while (message := read_said(self._said)) is not None:
                 if isinstance(message, Ask):
-                    workers.submit(self._answer, site, message)
+                    (slow if _may_take_long(message) else quick).submit(self._answer, site, message)
                 elif isinstance(message, Follow) and message.board not in self._followers:
                     self._follow(site, message.board)
                 elif isinstance(message, Unfollow) and message.board in self._followers:
@@ -67,9 +69,14 @@ class Reader:
                 pass
 
 
+def _may_take_long(ask: Ask) -> bool:
+    return ask.form is not None or any(name in ("at", "examine") for name, _ in ask.query)
+
+
 def main() -> None:
     """Run as a program. What anything here prints goes to standard error: standard output is for frames."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the HTTP process, which ends this one
+    for each in (signal.SIGINT, signal.SIGTERM):  # which end the HTTP process, and that ends this one
+        signal.signal(each, signal.SIG_IGN)
     logging.basicConfig(format="kanban web: %(message)s", level=logging.WARNING)
     told = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -101,8 +101,9 @@ def _announce(served: Served, access: Access, say: Say) -> None:
         say(f"The board {served.paths.slug} is at {access.address_with_token}, {what}. Ctrl-C ends it.")
     if not access.is_local:
         warning = (
-            f"Whoever reaches {access.host} and has this address can read the board, and nothing on the way is "
-            "encrypted. Put a proxy with TLS before it, or use a tunnel (ssh -L), where others share the network."
+            f"Whoever reaches it (it listens on {access.host}) and has this address can "
+            f"{'change' if served.profile else 'read'} the board, and nothing on the way is encrypted. Put a proxy with "
+            "TLS before it, or use a tunnel (ssh -L), where others share the network."
         )
         say(warning, fg="yellow", err=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 from kanban_shards.cli import text
@@ -31,9 +33,10 @@ def web(session: Session, port: int, host: str, opens: bool, writes: bool) -> No
     paths = BoardPaths.find(**session.where)
     paths.require_board()
     try:
+        import_module("jinja2")  # what the reader needs, which would end at once without it
         from kanban_shards.web.serving import Served, serve
     except ModuleNotFoundError as error:
-        raise ExtraMissing(package=error.name, extra="web") from error
+        raise ExtraMissing(package=(error.name or "").partition(".")[0], extra="web") from error
     # A board that the environment names by its file may lie in no home, so that there are no others to show.
     root = None if paths.pointer == "HERMES_KANBAN_DB" else root_folder(session.where["home"])
     serve(Served(paths, root, profile), host, port, opens, text.say)

@@ -170,3 +170,8 @@ def test_what_is_too_long_is_refused(client: TestClient) -> None:
 def test_no_number_of_a_file_is_a_fault(client: TestClient, gateway: Gateway, name: str) -> None:
     gateway.make("A task")
     assert client.get(f"/b/default/files/{name}").status_code == 404
+
+
+def test_no_more_browsers_follow_than_there_is_room_for(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kanban_shards.web.link.FOLLOWERS", 0)
+    assert client.get("/b/default/live").status_code == 503

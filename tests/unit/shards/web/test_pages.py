@@ -129,7 +129,7 @@ def test_what_needs_a_person_is_marked_counted_and_found(get, gateway: Gateway) 
     gateway.block(passing, "no route", kind="transient")
     gateway.create("Goes by itself")
     body = get("board").body
-    assert body.count("needs a person<span") == 1 and '<b id="needing">1</b>' in body
+    assert body.count('<p class="needs">') == 1 and '<b id="needing">1</b>' in body
     assert CARD.findall(get("board", "", ("needs", "person")).body) == [("blocked", wanted)]
 
 
