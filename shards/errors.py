@@ -132,6 +132,19 @@ class RunNotClaimedHere(KanbanError):
     task_id: str
 
 
+class NothingToUndo(KanbanError):
+    template = "None of the newest changes{on_task} of {profile} was applied, so there is nothing to undo."
+    profile: str
+    on_task: str
+
+
+class NotUndone(KanbanError):
+    template = "The last change, {kind}{on_task}, is not undone: {why}."
+    kind: str
+    on_task: str
+    why: str
+
+
 class DefaultBoardStays(KanbanError):
     template = "The board {slug} is the home's own and cannot be removed; archive its tasks instead."
     slug: str

@@ -67,6 +67,7 @@ from kanban_shards.deliveries import DELIVERY_LEASE_S, Delivery, delivery_to, pe
 from kanban_shards.errors import BoardMissing, InvalidChange, NoOpenRun, Refused, UnknownRun, WorkerAlive
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import DELIVERED_KINDS, DeadLetter, Run, Task, Verdict, Worker
+from kanban_shards.shard import OwnChange
 from kanban_shards.writer import Writer
 
 # On a full board a worker asks for a task no oftener than this, unless a run began or ended meanwhile.
@@ -668,6 +669,10 @@ class Gateway:
     def wait_for_verdict(self, seq: int) -> Verdict:
         """The verdict on this profile's change ``seq``, a refusal too, as soon as there is one. Raises Undecided."""
         return self._writer.wait_for_verdict(seq)
+
+    def own_changes(self, count: int) -> list[OwnChange]:
+        """The newest changes that this profile wrote, ``count`` at most, the newest first; decided or not."""
+        return self._writer.own_changes(count)
 
     def merge_now(self) -> None:
         """Have everything that is there merged: by a pass made here, or, where a coordinator runs, by ringing it.

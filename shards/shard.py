@@ -7,6 +7,7 @@ and each append must be durable when it returns. So each takes the shard's lock,
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sqlite3
@@ -14,10 +15,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis, is_beginning
-from kanban_shards.changes.fields import Body
+from kanban_shards.changes.fields import DECIDING, Body
+from kanban_shards.changes.kinds import KINDS
 from kanban_shards.changes.vectors import View, encode
 from kanban_shards.errors import Damaged, ShardBehind, ShardOfAnother
 from kanban_shards.group_commit import GroupCommit, Request
@@ -80,6 +82,20 @@ class Written(NamedTuple):
     seq: int
     digest: str
     file: Identity | None
+
+
+class OwnChange(NamedTuple):
+    """A change that this profile wrote. ``body``: what it says, by name, without what it leaves at its default."""
+
+    seq: int
+    task_id: str
+    kind: str
+    body: dict[str, Any]
+
+    @property
+    def is_deciding(self) -> bool:
+        """Whether it is one that others must have seen."""
+        return self.kind in KINDS and KINDS[self.kind].rule == DECIDING
 
 
 class _Appended(NamedTuple):
@@ -193,6 +209,15 @@ class Shard:
         with self._writing(view) as connection:
             self._pending.read(connection, self._head(connection)[0], view)
             return self._pending.has_create(task_id, view)
+
+    def newest(self, count: int) -> list[OwnChange]:
+        """The newest changes, ``count`` at most, the newest first."""
+        if not self.path.exists():
+            return []
+        sql = "SELECT seq, task_id, kind, body FROM changes ORDER BY seq DESC LIMIT ?"
+        with self._writing(View()) as connection:
+            rows = connection.execute(sql, (count,)).fetchall()
+        return [OwnChange(seq, task_id, kind, json.loads(body)) for seq, task_id, kind, body in rows]
 
     def head(self, view: View) -> int:
         """The seq of the newest change, by whichever process of this profile; 0 for an empty shard."""

@@ -39,7 +39,7 @@ from kanban_shards.errors import (
 )
 from kanban_shards.paths import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
-from kanban_shards.shard import Attempt, DeliveryKey, Shard, Written
+from kanban_shards.shard import Attempt, DeliveryKey, OwnChange, Shard, Written
 from kanban_shards.storage.locks import FileLock, is_mine
 
 # While waiting for a verdict: how soon to look again although the bell did not ring.
@@ -215,6 +215,11 @@ class Writer:
         self._check_open()
         with self._bell() as bell, self._written(seq):
             return self._wait(seq, bell, time.monotonic() + self.patience_s)
+
+    def own_changes(self, count: int) -> list[OwnChange]:
+        """The newest changes of this profile, ``count`` at most, the newest first. Raises StorageError."""
+        self._check_open()
+        return self._shard.newest(count)
 
     def attempt(self, key: DeliveryKey) -> Attempt:
         """Where the delivery ``key`` stands, as this profile's processes know. Raises StorageError."""

@@ -21,6 +21,7 @@ VERBS = {
     "unlink": "kanban_shards.cli.verbs.tasks",
     "archive": "kanban_shards.cli.verbs.archive",
     "reopen": "kanban_shards.cli.verbs.archive",
+    "undo": "kanban_shards.cli.verbs.archive",
     "claim": "kanban_shards.cli.verbs.runs",
     "heartbeat": "kanban_shards.cli.verbs.runs",
     "complete": "kanban_shards.cli.verbs.runs",

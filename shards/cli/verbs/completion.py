@@ -20,10 +20,10 @@ def completion(ctx: click.Context, shell: str, as_json: bool) -> None:
     """Print what SHELL (bash, zsh or fish) has to read to complete verbs, options, ids, profiles and boards.
 
     \b
-      bash  echo 'eval "$(kanban completion bash)"' >> ~/.bashrc
-      zsh   echo 'eval "$(kanban completion zsh)"' >> ~/.zshrc
-      fish  kanban completion fish > \\
-              ~/.config/fish/completions/kanban.fish
+      ~/.bashrc:  eval "$(kanban completion bash)"
+      ~/.zshrc:   eval "$(kanban completion zsh)"
+      ~/.config/fish/config.fish:
+                  kanban completion fish | source
     """
     complete = _COMPLETIONS[shell]
     command = ctx.find_root().command
