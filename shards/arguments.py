@@ -21,6 +21,7 @@ class Opening(TypedDict, total=False):
     paths: BoardPaths | None
     patience_s: float
     looks: int
+    lanes: bool
 
 
 class Chat(TypedDict, total=False):

@@ -16,7 +16,6 @@ from kanban_shards.changes.codec import encode_body
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.identities import new_task
 from kanban_shards.changes.kinds import AddComment, Create, Link, Subscribe
-from kanban_shards.changes.normalize import spelled
 from kanban_shards.changes.vectors import View
 from kanban_shards.errors import Refused
 from kanban_shards.records import Verdict
@@ -81,7 +80,7 @@ class Batch:
             view = self._unseen_view()
         else:
             view = self._unseen_view() if task_id in self._new else self._writer.view_of(task_id)
-        encode_body(spelled(change))  # what cannot be written is said where it is said
+        encode_body(self._writer.spelled(change))  # what cannot be written is said where it is said
         self._changes.append((task_id, change, view))
 
     def _unseen_view(self) -> View:

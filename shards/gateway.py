@@ -110,7 +110,9 @@ class Gateway:
     (shards/paths.py). ``paths``: the board itself, as BoardPaths, in place of both. ``patience_s``: for how many
     seconds a call waits for its verdict. ``looks``: how often a verb that was given an id looks at the task, and asks,
     before it is refused as ``stale``; more than 1 is for a program that means "if its status still allows it", whoever
-    changed the task meanwhile. Raises InvalidName, UnknownBoard, StorageError.
+    changed the task meanwhile. ``lanes``: an assignee may also be a lane, whose tasks no profile claims, and somebody
+    outside does; without it, what can name no profile is taken for a typing error. Raises InvalidName, UnknownBoard,
+    StorageError.
 
     A verb takes a task's id and looks at the task itself. One that decides may be given a Task, as ``board.task`` gave
     it: then the change says that its author had seen exactly that, and is refused as ``stale`` if somebody changed the
@@ -132,9 +134,10 @@ class Gateway:
         paths: BoardPaths | None = None,
         patience_s: float = 30.0,
         looks: int = 1,
+        lanes: bool = False,
     ) -> None:
         self._writer = self._open_writer(
-            profile, board=board, home=home, paths=paths, patience_s=patience_s, looks=looks
+            profile, board=board, home=home, paths=paths, patience_s=patience_s, looks=looks, lanes=lanes
         )
         self.profile = self._writer.profile
         self.paths = self._writer.paths

@@ -52,6 +52,16 @@ def profile_meant(name: str) -> str:
         raise InvalidName(name=name, what="profile") from None
 
 
+def lane_meant(name: str) -> str:
+    """Who ``name`` means where an assignee need be no profile: that profile, or a lane, whose tasks somebody outside
+    does (a person, a terminal). Spelled as Hermes spells both, in small letters. Raises InvalidName for what is blank,
+    has no one line, or could be taken for the coordinator."""
+    lane = _as_spelled(name)
+    if not isinstance(lane, str) or not lane or not lane.isprintable() or lane.startswith(COORDINATOR[0]):
+        raise InvalidName(name=name, what="profile")
+    return lane
+
+
 def board_meant(slug: str) -> str:
     """The board that ``slug`` means, as ``profile_meant`` reads a name. Raises InvalidName."""
     try:

@@ -22,8 +22,8 @@ from kanban_shards import inline_merge
 from kanban_shards.background import BackgroundRetry
 from kanban_shards.bell import Bell, Ringer
 from kanban_shards.board import Board
+from kanban_shards.changes import normalize
 from kanban_shards.changes.fields import Body
-from kanban_shards.changes.normalize import spelled
 from kanban_shards.changes.vectors import View
 from kanban_shards.errors import (
     BoardMissing,
@@ -59,7 +59,8 @@ class Writer:
     ``board``, ``home``: which board of which Hermes home, as in ``BoardPaths.find``; ``paths``: that board itself, in
     place of both. ``patience_s``: for how many seconds a call waits for a verdict before it raises Undecided; the
     change is written all the same. ``looks``: how often ``ask`` looks at a task that it was given by its id, and asks,
-    before it takes ``stale`` for an answer. Raises InvalidName, UnknownBoard, StorageError, and TypeError for two ways
+    before it takes ``stale`` for an answer. ``lanes``: whether an assignee need be no profile, but may be a lane
+    (``lane_meant`` in shards/paths.py). Raises InvalidName, UnknownBoard, StorageError, and TypeError for two ways
     of saying which board.
 
     A ``task`` is given as its id, or as the Task that this process read; the change then says that its author had seen
@@ -75,6 +76,7 @@ class Writer:
         paths: BoardPaths | None = None,
         patience_s: float = 30.0,
         looks: int = 1,
+        lanes: bool = False,
     ) -> None:
         self.profile = check_profile(profile)
         if paths is not None and (board is not None or home is not None):
@@ -84,6 +86,7 @@ class Writer:
         self.board = Board(self.paths)
         self.patience_s = float(patience_s)  # what is no number fails here, and not after a write
         self.looks = max(1, int(looks))
+        self._has_lanes = lanes
         self._shard = Shard(self.paths, profile)
         self._coordinator_lock = FileLock(self.paths.coordinator_lock)
         self._passing = threading.RLock()
@@ -187,6 +190,10 @@ class Writer:
                 raise UnknownTask(task_id=task_id, board=self.paths)
         return view if isinstance(task, str) else replace(view, vector=task.vector, exactly=True)
 
+    def spelled(self, change: Body) -> Body:
+        """``change`` as this writer writes it. Raises InvalidName, InvalidChange."""
+        return normalize.spelled(change, lanes=self._has_lanes)
+
     def sync(self) -> None:
         """Return when everything that this profile wrote so far has its verdict. Raises Undecided."""
         head = self._shard.head(self._view())
@@ -275,13 +282,15 @@ class Writer:
         self.close()
 
     def _append(self, task_id: str, change: Body, view: View) -> Written:
-        written = self._shard.append(task_id, spelled(change), view)
+        written = self._shard.append(task_id, self.spelled(change), view)
         with self._guard:
             self._written_to = max(self._written_to, written.seq)
         return written
 
     def _append_together(self, changes: Sequence[tuple[str, Body, View]]) -> list[Written]:
-        written = self._shard.append_together([(task_id, spelled(change), view) for task_id, change, view in changes])
+        written = self._shard.append_together(
+            [(task_id, self.spelled(change), view) for task_id, change, view in changes]
+        )
         with self._guard:
             self._written_to = max(self._written_to, written[-1].seq)
         return written

@@ -73,7 +73,7 @@ def writer_of(paths: BoardPaths, profile: str | None = None) -> Writer:
         writer = _writers.get(key)
         if writer is None:
             _forget(lambda other: other.pid != key.pid or (other.folder == key.folder and other.place != key.place))
-            writer = _writers[key] = Writer(key.profile, paths=paths, looks=LOOKS)
+            writer = _writers[key] = Writer(key.profile, paths=paths, looks=LOOKS, lanes=True)
     return writer
 
 

@@ -99,7 +99,7 @@ def test_create_tells_a_chat_in_the_same_commit(gateway: Gateway) -> None:
     task_id = gateway.create("x", subscribe={"platform": "telegram", "chat_id": "4"})
     keyed = gateway.create("y", idempotency_key="k", subscribe={"platform": "telegram", "chat_id": "5"})
     gateway.sync()
-    assert [each.chat_id for each in gateway.board.subscriptions()] == ["4", "5"]
+    assert sorted(each.chat_id for each in gateway.board.subscriptions()) == ["4", "5"]
     assert {each.task_id for each in gateway.board.subscriptions()} == {task_id, keyed}
 
 

@@ -55,6 +55,28 @@ def test_what_can_name_no_profile_is_said_at_once(gateway: Gateway, name: str) -
     assert gateway._writer._shard.head(gateway._writer._view()) == head
 
 
+def test_a_lane_of_somebody_outside(home: str, paths: BoardPaths) -> None:
+    """A program that has such lanes says so when it opens its gateway. They are spelled as in Hermes; no profile claims
+    what is in one, and whoever has looked may do the rest."""
+    with Gateway("amy", home=home, lanes=True) as amy, Gateway("bob", home=home) as bob:
+        task_id = amy.make("x", assignee=" A Terminal ").task_id
+        assert amy.make("y", assignee="Ämy!").is_new
+        triage = amy.make("z", starts="triage").task_id
+        (child,) = amy.decompose(triage, [{"title": "a", "assignee": "Orion CC"}], root_assignee="A b")
+        assert amy.make("w", assignee=" BOB ").is_new
+        found = {task.title: task.assignee for task in amy.board.tasks()}
+        assert found == {"x": "a terminal", "y": "ämy!", "z": "a b", "a": "orion cc", "w": "bob"}
+        assert amy.claim_next() is None
+        assert bob.claim_next().task_id not in (task_id, child)
+        bob.complete(task_id, result="done at the terminal")
+        for nobody in ("@coordinator", " ", "", "a\nb", "a\x1b[2J"):
+            with pytest.raises(InvalidName):
+                amy.assign(triage, nobody)
+        with amy.batch() as batch:
+            batch.create("of a batch", assignee="A Terminal")
+    assert verify(paths).clean
+
+
 def test_the_commands_say_so_too(shell: Shell) -> None:
     task_id = shell.create("x", "--assignee", "Amy")
     assert shell.says("assign", task_id, "Bob ") == f"Assigned {task_id} to bob\n"
