@@ -9,6 +9,7 @@ from typing import Any
 from kanban_shards.errors import BoardInUse, BoardMissing, CoordinatorRunning, UnknownBoard
 from kanban_shards.hermes import identity
 from kanban_shards.hermes.connection import BoardConnection, Statements, open_board
+from kanban_shards.hermes.tick import current_tick
 from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.paths import BoardPaths
 from kanban_shards.unmerged import has_unmerged
@@ -18,6 +19,12 @@ _RECOVERABLE = (
     "SELECT id FROM tasks t WHERE status = 'blocked' AND consecutive_failures < coalesce(max_retries, ?) AND (SELECT "
     "kind FROM task_events e WHERE e.task_id = t.id AND kind IN ('blocked', 'unblocked', 'gave_up') ORDER BY id DESC "
     "LIMIT 1) = 'gave_up'"
+)
+# In todo, and waiting for nothing but the end of that.
+_HELD = (
+    "SELECT t.id FROM tasks t JOIN merge_tasks m ON m.task_id = t.id WHERE t.status = 'todo' AND m.due_s IS NOT NULL "
+    "AND NOT EXISTS (SELECT 1 FROM task_links l JOIN tasks p ON p.id = l.parent_id WHERE l.child_id = t.id "
+    "AND p.status NOT IN ('done', 'archived'))"
 )
 # A board that another process is making is there within a moment.
 MADE_WITHIN_S = 10.0
@@ -38,17 +45,19 @@ def init_db(hermes: Hermes, db_path: Path | None = None, *, board: str | None = 
 
 
 def recompute_ready(hermes: Hermes, conn: BoardConnection, failure_limit: int | None = None) -> int:
-    """How many tasks go on that their failures had blocked, because by now they may have more. Else nothing is left to
-    promote: that is part of whatever a task waited for. What others wrote is merged first."""
+    """How many tasks go on: those that their failures had blocked, because by now they may have more, and, in a
+    dispatcher's tick, those that are held although they wait for none. Else nothing is left to promote: that is part of
+    whatever a task waited for. What others wrote is merged first."""
     if has_unmerged(conn.paths, dict(conn.execute("SELECT profile, seq FROM merge_watermarks").fetchall())):
         identity.writer_of(conn.paths).merge_now()
     limit = hermes.now.DEFAULT_FAILURE_LIMIT if failure_limit is None else int(failure_limit)
     able = [row["id"] for row in conn.execute(_RECOVERABLE, (limit,)).fetchall()]
-    if not able:
+    held = [row["id"] for row in conn.execute(_HELD).fetchall()] if current_tick() else []
+    if not able and not held:
         return 0
-    from kanban_shards.hermes.runs import recovered
+    from kanban_shards.hermes.runs import let_go, recovered
 
-    return sum(recovered(conn, task_id, limit) for task_id in able)
+    return sum(recovered(conn, task_id, limit) for task_id in able) + sum(let_go(conn, task_id) for task_id in held)
 
 
 def remove_board(hermes: Hermes, slug: str, *, archive: bool = True) -> dict[str, Any]:

@@ -133,6 +133,11 @@ class BoardConnection(sqlite3.Connection):
         """As BoardCursor.execute."""
         return cast(BoardCursor, self.cursor()).execute(sql, parameters)
 
+    def glance(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Row | None:
+        """The first row of a read, of the board as it is: what this process wrote just now may not be merged yet."""
+        found: sqlite3.Row | None = super().execute(sql, parameters).fetchone()
+        return found
+
     def executemany(self, sql: str, parameters: Iterable[Any]) -> sqlite3.Cursor:
         """As BoardCursor.executemany."""
         return cast(BoardCursor, self.cursor()).executemany(sql, parameters)

@@ -15,7 +15,7 @@ from typing import Any
 from kanban_shards.changes.identities import new_task
 from kanban_shards.changes.kinds import Create, Start
 from kanban_shards.errors import Refused
-from kanban_shards.hermes.identity import profile_now, writer_of
+from kanban_shards.hermes.identity import create_soon, profile_now, writer_of
 from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.paths import BoardPaths
 
@@ -59,7 +59,8 @@ def create_task(hermes: Hermes, conn: sqlite3.Connection, **fields: Any) -> str:
 
 
 def create(paths: BoardPaths, row: dict[str, Any], parents: Sequence[str]) -> None:
-    """Make the task that Hermes inserted as ``row``. Raises Duplicate, ValueError for a parent that is gone, and
+    """Make the task that Hermes inserted as ``row``; where no verdict can be against it, none is waited for, and what
+    reads the board next shows it. Raises Duplicate, ValueError for a parent that is gone, and
     IntegrityError for an id that is taken, after which Hermes draws another one."""
     said = {name: value for name, value in row.items() if name not in _OTHERWISE and value is not None}
     skills = row.get("skills")
@@ -71,6 +72,9 @@ def create(paths: BoardPaths, row: dict[str, Any], parents: Sequence[str]) -> No
         goal_mode=bool(row.get("goal_mode")),
         salt=salt_of(row["id"]),
     )
+    if change.salt is not None and change.idempotency_key is None and not change.parents:  # nothing can be refused
+        create_soon(paths, row["id"], change)
+        return
     try:
         writer_of(paths).ask_unseen(row["id"], change)
     except Refused as refused:

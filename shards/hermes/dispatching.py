@@ -184,15 +184,18 @@ class _Ended(NamedTuple):
 def _how_it_ended(hermes: Hermes, run: Run) -> _Ended:
     pid = run.worker_pid or 0
     kind, code = hermes.now._classify_worker_exit(pid)
+    facts: dict[str, Any] = {"pid": pid, "claimer": run.claim_lock}
+    if code is not None:
+        facts["exit_code"] = code
     if kind == "clean_exit":
-        return _Ended(run, "protocol_violation", VIOLATION, {}, code)
+        return _Ended(run, "protocol_violation", VIOLATION, facts, code)
     if kind == "rate_limited":
         error = f"pid {pid} exited rate-limited (quota wall) — requeued without counting a failure"
-        return _Ended(run, "rate_limited", error, {}, code)
+        return _Ended(run, "rate_limited", error, facts, code)
     if kind == "unknown":
-        return _Ended(run, "crashed", f"pid {pid} not alive", {}, None)
+        return _Ended(run, "crashed", f"pid {pid} not alive", facts, None)
     how = f"killed by signal {code}" if kind == "signaled" else f"exited with code {code}"
-    return _Ended(run, "crashed", f"pid {pid} {how}", {"exit_kind": kind}, code)
+    return _Ended(run, "crashed", f"pid {pid} {how}", {**facts, "exit_kind": kind}, code)
 
 
 def _counted(hermes: Hermes, conn: BoardConnection, ended: _Ended, alike: Counter[str]) -> Fail:

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -22,6 +23,7 @@ from kanban_shards.storage.files import Identity, identity
 
 if TYPE_CHECKING:
     from kanban_shards.changes.fields import Body
+    from kanban_shards.changes.kinds import Create
     from kanban_shards.writer import Writer
 
 # Hermes's functions mean "if the task's status still allows it", whoever changed it meanwhile.
@@ -46,8 +48,15 @@ _unsettled: set[tuple[Path, Writer]] = set()
 
 def profile_now() -> str:
     """The profile that this call is made for."""
-    profiles = importlib.import_module("hermes_cli.profiles")
-    return cast(Callable[[], str], profiles.get_active_profile_name)()
+    home = cast(Callable[[], Path], importlib.import_module("hermes_constants").get_hermes_home)()
+    return _profile_of(str(home), os.environ.get("HOME", ""))
+
+
+@lru_cache(maxsize=256)
+def _profile_of(home: str, user_home: str) -> str:
+    """The profile that Hermes works for when its home is ``home``, now that it is; it follows each link on the way to
+    that, which a call would wait for. ``user_home``: where its homes lie when nothing else says so."""
+    return cast(Callable[[], str], importlib.import_module("hermes_cli.profiles").get_active_profile_name)()
 
 
 def can_name_a_profile(name: str | None) -> bool:
@@ -60,12 +69,23 @@ def can_name_a_profile(name: str | None) -> bool:
 
 def board_at(file: Path) -> BoardPaths:
     """The board whose file Hermes opens as ``file``. Raises StorageError unless it is called kanban.db."""
-    return BoardPaths.find(environ={"HERMES_KANBAN_DB": os.fspath(file)})
+    return _board_at(os.path.abspath(os.path.expanduser(file)))
+
+
+@lru_cache(maxsize=256)
+def _board_at(file: str) -> BoardPaths:
+    return BoardPaths.find(environ={"HERMES_KANBAN_DB": file})
 
 
 def writer_of(paths: BoardPaths, profile: str | None = None) -> Writer:
     """The writer of ``profile``, None for the one that this call is made for, on the board at ``paths``. It stays open
-    until the process ends, or the board is removed. Raises InvalidName, StorageError."""
+    until the process ends, or the board is removed. What this process wrote before without waiting is merged. Raises
+    InvalidName, StorageError."""
+    settle(paths)
+    return _kept(paths, profile)
+
+
+def _kept(paths: BoardPaths, profile: str | None) -> Writer:
     from kanban_shards.writer import Writer  # which a process that only reads does without
 
     key = _Key(os.getpid(), paths.folder, identity(paths.folder), profile or profile_now())
@@ -80,10 +100,17 @@ def writer_of(paths: BoardPaths, profile: str | None = None) -> Writer:
 def write_soon(paths: BoardPaths, task_id: str, change: Body, profile: str | None = None) -> int:
     """Append ``change`` and return its seq without waiting for the verdict; whatever this process reads of the board
     after that shows it. ``profile``: as in ``writer_of``. Raises UnknownTask, InvalidChange, TooLarge, StorageError."""
-    writer = writer_of(paths, profile)
+    writer = _kept(paths, profile)
     seq = writer.write(task_id, change)
     _unsettled.add((paths.folder, writer))
     return seq
+
+
+def create_soon(paths: BoardPaths, task_id: str, change: Create) -> None:
+    """As ``write_soon``, of the task that ``change`` makes."""
+    writer = _kept(paths, None)
+    writer.write_unseen(task_id, change)
+    _unsettled.add((paths.folder, writer))
 
 
 def settle(paths: BoardPaths) -> None:

@@ -62,7 +62,7 @@ def add_notify_sub(
         from_start=True,
     )
     key = DeliveryKey(task_id, platform, chat_id, thread_id or "", letter_id=0)
-    row = conn.execute(_SUBSCRIPTION, key[:4]).fetchone()
+    row = conn.glance(_SUBSCRIPTION, key[:4])
     if row is None:
         write_soon(conn.paths, task_id, change)
     elif not row["notifier_profile"] and deliverer == profile_now():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kanban_shards.changes.kinds import Block, Claim, Progress, Reclaim, Recover, Schedule, Spawned, Unblock
+from kanban_shards.changes.kinds import Block, Claim, Progress, Promote, Reclaim, Recover, Schedule, Spawned, Unblock
 from kanban_shards.errors import InvalidTaskId, Refused, UnknownTask
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import can_name_a_profile, write_soon, writer_of
@@ -16,6 +16,8 @@ from kanban_shards.writer import Writer
 
 # A task that waits for others, of which none is linked yet, does so for a tick of Hermes's dispatcher.
 HOLD_S = 60
+# Who is shown to have ended that.
+DISPATCHER = "dispatcher"
 
 
 def claim_task(
@@ -181,6 +183,11 @@ def set_worker_pid(hermes: Hermes, conn: BoardConnection, task_id: str, pid: int
 def recovered(conn: BoardConnection, task_id: str, limit: int) -> bool:
     """Whether a task that its failures had blocked goes on, because it may have ``limit`` of them."""
     return applies(writer_of(conn.paths), task_id, Recover(limit=max(1, limit))) is not None
+
+
+def let_go(conn: BoardConnection, task_id: str) -> bool:
+    """Whether a task goes on that was held in todo for a dispatcher's next tick, which is now."""
+    return applies(writer_of(conn.paths), task_id, Promote(actor=DISPATCHER)) is not None
 
 
 def open_run(writer: Writer, task_id: str) -> Run | None:

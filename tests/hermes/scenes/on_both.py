@@ -322,6 +322,33 @@ def blocking(kb, home):
         assert kb.get_task(conn, task_id).status == "triage"
 
 
+def a_dependency_that_is_not_linked_yet(kb, home):
+    """Waits for the dispatcher's next tick, in which time it may be linked."""
+    a_profile(home, "mafei")
+    with board(kb) as conn:
+        task_id = kb.create_task(conn, title="a", assignee="mafei")
+        kb.claim_task(conn, task_id)
+        assert kb.block_task(conn, task_id, reason="the other one", kind="dependency")
+        assert kb.get_task(conn, task_id).status == "todo"
+        found = kb.dispatch_once(conn, spawn_fn=lambda *_: os.getpid())
+        assert (found.promoted, [each[0] for each in found.spawned]) == (1, [task_id])
+
+
+def a_limit_that_was_raised(kb, home):
+    """A task that its failures had blocked goes on, and keeps its count."""
+    with board(kb) as conn:
+        task_id = running(kb, conn, dead_pid())
+        kb.detect_crashed_workers(conn)
+        kb.claim_task(conn, task_id)
+        kb._set_worker_pid(conn, task_id, dead_pid())
+        kb.detect_crashed_workers(conn)
+        assert kb.get_task(conn, task_id).status == "blocked"
+        assert kb.recompute_ready(conn) == 0
+        assert kb.recompute_ready(conn, failure_limit=5) == 1
+        task = kb.get_task(conn, task_id)
+        assert (task.status, task.consecutive_failures) == ("ready", 2)
+
+
 def scheduling(kb, home):
     with board(kb) as conn:
         task_id = kb.create_task(conn, title="a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +21,9 @@ def works_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """The profile that calls are made for, as ``works_for.profile``."""
     now = SimpleNamespace(profile="amy")
     profiles = SimpleNamespace(get_active_profile_name=lambda: now.profile)
+    homes = SimpleNamespace(get_hermes_home=lambda: Path("/profiles") / now.profile)
     monkeypatch.setitem(sys.modules, "hermes_cli.profiles", profiles)
+    monkeypatch.setitem(sys.modules, "hermes_constants", homes)
     yield now
     identity.close_writers()
 
