@@ -19,6 +19,8 @@ from kanban_shards.records import Run
 
 # In leases: one heartbeat may be lost, and the next one is in time.
 HEARTBEAT_EVERY = 0.4
+# A lease may be over at once; no heartbeat keeps that one.
+SOONEST_S = 0.2
 
 
 class HeldRuns:
@@ -92,4 +94,4 @@ class HeldRuns:
 
 
 def _next_s(run: Run) -> float:
-    return time.monotonic() + run.lease_s * HEARTBEAT_EVERY
+    return time.monotonic() + max(SOONEST_S, run.lease_s * HEARTBEAT_EVERY)

@@ -6,13 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kanban_shards.changes.fields import LIMIT_BYTES, PARENTS_LIMIT, BlockKind
+from kanban_shards.changes.fields import PARENTS_LIMIT, TEXT_LIMIT, BlockKind
 from kanban_shards.records import Status
 
 TASKS_SHOWN = 20
 # Of tasks in one answer, and of each text in `show`, in bytes.
 TASKS_LIMIT = 100
 TEXT_SHOWN = 8 * 1024
+# In characters, as a change may have it (shards/changes/fields.py).
+TITLE_LIMIT = 10_000
 
 TaskId = Annotated[str, Field(pattern=r"^t_[0-9a-f]{8,64}$", description="The task's id, as in t_3f2a9c1e.")]
 RunId = Annotated[
@@ -20,9 +22,16 @@ RunId = Annotated[
     Field(ge=1, le=2**53, description="The run's number. Needed if another connection claimed it; else left out."),
 ]
 Line = Annotated[str, Field(min_length=1, max_length=1_000)]
-Text = Annotated[str, Field(max_length=LIMIT_BYTES)]
+Text = Annotated[str, Field(max_length=TEXT_LIMIT)]
 ProfileName = Annotated[str, Field(min_length=1, max_length=64)]
 Limit = Annotated[int, Field(ge=1, le=TASKS_LIMIT, description="At most so many tasks.")]
+After = Annotated[
+    str | None,
+    Field(max_length=100_000, description="To see more: the `after` of the answer before, with the same other words."),
+]
+Statuses = Annotated[
+    list[Status], Field(max_length=9, description="Only tasks in one of these; left out: all but archived ones.")
+]
 Metadata = Annotated[
     dict[str, Any] | None, Field(description="Facts for programs and for the tasks that wait for this one.")
 ]
@@ -39,9 +48,20 @@ class ListTasks(Input):
 
     mine: bool = Field(False, description="Only tasks that are assigned to the profile of this server.")
     assignee: ProfileName | None = Field(None, description="Only tasks that are assigned to this profile.")
-    status: Status | None = Field(None, description="Only tasks in this status; left out: all but archived ones.")
+    unassigned: bool = Field(False, description="Only tasks that are assigned to nobody.")
+    status: Statuses = []
     tenant: Line | None = Field(None, description="Only tasks of this tenant.")
     limit: Limit = TASKS_SHOWN
+    after: After = None
+
+
+class Search(Input):
+    """Of ``search``."""
+
+    text: Line = Field(description="What is looked for, in ids, titles and texts; small and capital letters alike.")
+    status: Statuses = []
+    limit: Limit = TASKS_SHOWN
+    after: After = None
 
 
 class Show(Input):
@@ -49,14 +69,14 @@ class Show(Input):
 
     task_id: TaskId
     text_bytes: int = Field(
-        TEXT_SHOWN, ge=256, le=LIMIT_BYTES, description="Longer texts are cut to so many bytes, and say so."
+        TEXT_SHOWN, ge=256, le=TEXT_LIMIT, description="Longer texts are cut to so many bytes, and say so."
     )
 
 
 class Create(Input):
     """Of ``create``."""
 
-    title: Line = Field(description="What it is called, in one line.")
+    title: str = Field(min_length=1, max_length=TITLE_LIMIT, description="What it is called, in one line.")
     body: Text | None = Field(None, description="What is to be done, in full.")
     assignee: ProfileName | None = Field(None, description="The profile whose turn it is; left out: anybody's.")
     priority: int = Field(0, ge=-(2**31), le=2**31, description="Higher is sooner.")

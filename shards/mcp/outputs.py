@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 
 from kanban_shards import wording
 from kanban_shards.context import fit
-from kanban_shards.records import Attachment, Comment, Run, Task
+from kanban_shards.records import Attachment, Comment, Event, Run, Task
+from kanban_shards.sentences import sentence
 
 
 class Output(BaseModel):
@@ -48,7 +49,7 @@ class TaskList(Output):
     """Some tasks."""
 
     tasks: list[TaskLine]
-    more: bool = Field(description="Whether there are more than these; filter, or ask for more.")
+    after: str | None = Field(default=None, description="There are more: call again with this as `after`.")
 
 
 class Said(Output):
@@ -91,6 +92,18 @@ class Attempt(Output):
         )
 
 
+class Happened(Output):
+    """An event, in words."""
+
+    at: datetime
+    what: str
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        """What ``event`` tells."""
+        return cls(at=_time(event.created_at), what=sentence(event))
+
+
 class AttachedFile(Output):
     """A file of a task."""
 
@@ -115,6 +128,7 @@ class TaskShown(TaskLine):
     children: list[TaskLine] = Field(description="What waits for it.")
     runs: list[Attempt] = Field(description="Attempts at it, oldest first.")
     comments: list[Said] = Field(description="What was said about it, oldest first.")
+    events: list[Happened] = Field(description="What became of it, oldest first.")
     files: list[AttachedFile]
     left_out: dict[str, int] = Field(description="How many older ones of each list are not shown.")
 

@@ -24,6 +24,7 @@ WHAT_TO_DO = MappingProxyType(
         "phantom_cards": "Call again with the tasks that your run made, or without `created_cards`.",
         "duplicate": "Go on with that task.",
         "taken_id": "Call again; another id is drawn.",
+        "unreadable": "Tell a person that the program which merges has to be updated, and go on with something else.",
         "cycle": "`show` names what waits for what; link the other way round, or not at all.",
     }
 )

@@ -6,19 +6,21 @@ connection, or to the one that is named, and never to somebody else's by chance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time
 from typing import Any, Generic, TypeVar
 
 from kanban_shards import context
-from kanban_shards.errors import Refused, RunNotClaimedHere, StorageError, UnknownRun, UnknownTask
+from kanban_shards.errors import Refused, RunNotClaimedHere, StorageError, UnknownRun, WrongArguments
 from kanban_shards.gateway import Gateway
 from kanban_shards.mcp import inputs, outputs
 from kanban_shards.mcp.held_runs import HeldRuns
 from kanban_shards.paths import profile_meant
-from kanban_shards.records import Run, Task, Verdict
+from kanban_shards.queries import TaskQuery
+from kanban_shards.records import Event, Run, Task, Verdict
 from kanban_shards.workspaces import make_workspace
 
 # Of parents, children, runs and comments, the newest so many are shown.
@@ -64,11 +66,19 @@ class Tool(Generic[_Given]):
 
 def list_tasks(desk: Desk, given: inputs.ListTasks) -> outputs.TaskList:
     """The best tasks first."""
-    assignee = desk.gateway.profile if given.mine else given.assignee
-    found = desk.gateway.board.tasks(status=given.status, assignee=assignee, tenant=given.tenant, limit=given.limit + 1)
-    return outputs.TaskList(
-        tasks=[outputs.TaskLine.of(task) for task in found[: given.limit]], more=len(found) > given.limit
+    query = TaskQuery(
+        statuses=tuple(given.status),
+        assignee=desk.gateway.profile if given.mine else given.assignee,
+        unassigned=given.unassigned,
+        tenant=given.tenant,
     )
+    return _page(desk, "list", query, given.limit, given.after)
+
+
+def search(desk: Desk, given: inputs.Search) -> outputs.TaskList:
+    """The best tasks first, of those with a text."""
+    query = TaskQuery(statuses=tuple(given.status), text=given.text)
+    return _page(desk, "search", query, given.limit, given.after)
 
 
 def show(desk: Desk, given: inputs.Show) -> outputs.TaskShown:
@@ -81,6 +91,7 @@ def show(desk: Desk, given: inputs.Show) -> outputs.TaskShown:
         "children": children,
         "runs": (runs := board.runs(task.id)),
         "comments": (comments := board.comments(task.id)),
+        "events": (events := list(_events(desk, task.id))),
         "files": (files := board.attachments(task.id)),
     }
     return outputs.TaskShown(
@@ -93,6 +104,7 @@ def show(desk: Desk, given: inputs.Show) -> outputs.TaskShown:
         children=_lines(desk, children),
         runs=[outputs.Attempt.of(run, length) for run in runs[-SHOWN:]],
         comments=[outputs.Said.of(comment, length) for comment in comments[-SHOWN:]],
+        events=[outputs.Happened.of(event) for event in events[-SHOWN:]],
         files=[outputs.AttachedFile.of(file) for file in files[-SHOWN:]],
         left_out={name: len(every) - SHOWN for name, every in lists.items() if len(every) > SHOWN},
     )
@@ -201,8 +213,13 @@ TOOLS: tuple[Tool[Any], ...] = (
     ),
     Tool(
         "show",
-        "Show a task: its text, what it waits for and what waits for it, the attempts at it, comments and files.",
+        "Show a task: its text, what it waits for and what waits for it, attempts at it, comments, events and files.",
         inputs.Show, outputs.TaskShown, show, only_reads=True, may_repeat=True,
+    ),
+    Tool(
+        "search",
+        "Look for tasks by a text in their id, title or body, the highest priority first.",
+        inputs.Search, outputs.TaskList, search, only_reads=True, may_repeat=True,
     ),
     Tool(
         "create",
@@ -255,11 +272,28 @@ TOOLS: tuple[Tool[Any], ...] = (
 # --- how -----------------------------------------------------------------------------------------------------------
 
 
+def _page(desk: Desk, tool: str, query: TaskQuery, limit: int, after: str | None) -> outputs.TaskList:
+    """The tasks that ``query`` finds, behind the place ``after``, which is spelled as a word and not as the JSON that
+    it is: there are clients that read JSON wherever they see it."""
+    try:
+        place = None if after is None else urlsafe_b64decode(after).decode()
+        found = desk.gateway.board.page(query, limit=limit, after=place)
+    except ValueError as error:
+        problem = "'after' is none that an answer gave, or of other words"
+        raise WrongArguments(tool=tool, problems=problem) from error
+    further = None if found.after is None else urlsafe_b64encode(found.after.encode()).decode()
+    return outputs.TaskList(tasks=[outputs.TaskLine.of(task) for task in found.tasks], after=further)
+
+
+def _events(desk: Desk, task_id: str) -> Iterator[Event]:
+    cursor = 0
+    while found := desk.gateway.board.events(after=cursor, task_id=task_id):
+        yield from found
+        cursor = found[-1].id
+
+
 def _task(desk: Desk, task_id: str) -> Task:
-    task = desk.gateway.board.task(task_id)
-    if task is None:
-        raise UnknownTask(task_id=task_id, board=desk.gateway.paths)
-    return task
+    return desk.gateway.board.known_task(task_id)
 
 
 def _lines(desk: Desk, task_ids: list[str]) -> list[outputs.TaskLine]:

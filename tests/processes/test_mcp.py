@@ -11,15 +11,17 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 import psutil
 import pytest
 
 from kanban_shards import Board, Gateway
+from kanban_shards.changes import fields
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.coordinator.rules.refusal import REASONS
+from kanban_shards.mcp import inputs
 from kanban_shards.mcp.refusals import WHAT_TO_DO
 from kanban_shards.mcp.tools import TOOLS
 from kanban_shards.paths import BoardPaths
@@ -114,7 +116,9 @@ def test_an_agents_day(home: str) -> None:
             drawn = await amy.call("create", title="Draw it", parents=[made["task_id"]])
             assert drawn["status"] == "todo"
             listed = await amy.call("list", mine=True)
-            assert [task["id"] for task in listed["tasks"]] == [made["task_id"]] and not listed["more"]
+            assert [task["id"] for task in listed["tasks"]] == [made["task_id"]] and "after" not in listed
+            assert (await amy.call("search", text="TEN PAGES"))["tasks"] == listed["tasks"]
+            assert (await amy.call("search", text="draw", status=["ready", "blocked"]))["tasks"] == []
 
             claimed = (await amy.call("claim_next"))["claimed"]
             assert claimed["task"]["id"] == made["task_id"] and claimed["task"]["status"] == "running"
@@ -128,6 +132,7 @@ def test_an_agents_day(home: str) -> None:
 
             shown = await amy.call("show", task_id=made["task_id"])
             assert [said["text"] for said in shown["comments"]] == ["as asked"]
+            assert any("completed" in event["what"] for event in shown["events"])
             assert [run["outcome"] for run in shown["runs"]] == ["completed"]
             assert [child["status"] for child in shown["children"]] == ["ready"]
             claimed = (await amy.call("claim_next"))["claimed"]
@@ -160,9 +165,16 @@ def test_every_tool_says_what_it_takes_and_gives(home: str) -> None:
                 assert tool.output_schema["type"] == "object"
                 for name, told in tool.input_schema["properties"].items():
                     assert told["description"], f"{tool.name}.{name}"
-            assert {tool.name for tool in tools if tool.annotations.read_only_hint} == {"list", "show"}
+            assert {tool.name for tool in tools if tool.annotations.read_only_hint} == {"list", "show", "search"}
 
     anyio.run(look)
+
+
+def test_the_limits_are_those_of_a_change() -> None:
+    title, text = (get_args(each)[1].max_length for each in (fields.Title, fields.Text))
+    schema = inputs.Create.model_json_schema()["properties"]
+    assert schema["title"]["maxLength"] == title
+    assert schema["body"]["anyOf"][0]["maxLength"] == text
 
 
 def test_long_texts_and_lists_are_cut_and_say_so(home: str) -> None:
@@ -177,12 +189,15 @@ def test_long_texts_and_lists_are_cut_and_say_so(home: str) -> None:
         async with agent(home, "amy") as amy:
             shown = await amy.call("show", task_id=task)
             assert len(shown["body"]) < 10_000 and shown["body"].endswith("bytes more)")
-            assert shown["comments"][-1]["text"] == "comment 39" and shown["left_out"] == {"comments": 10}
+            assert shown["comments"][-1]["text"] == "comment 39" and shown["left_out"]["comments"] == 10
             whole = await amy.call("show", task_id=task, text_bytes=200_000)
             assert len(whole["body"]) == 100_000
             listed = await amy.call("list")
-            assert len(listed["tasks"]) == 20 and listed["more"]
-            assert len((await amy.call("list", limit=31))["tasks"]) == 31
+            assert len(listed["tasks"]) == 20
+            rest = await amy.call("list", after=listed["after"])
+            assert len(rest["tasks"]) == 11 and "after" not in rest
+            assert len({task["id"] for task in (*listed["tasks"], *rest["tasks"])}) == 31
+            assert len((await amy.call("list", limit=31, status=["ready", "todo"]))["tasks"]) == 31
 
     anyio.run(look)
 
@@ -227,7 +242,7 @@ def test_every_reason_has_its_next_step() -> None:
 BAD_INPUT: list[tuple[str, dict[str, Any], str]] = [
     ("create", {}, "'title' is missing"),
     ("create", {"title": ""}, "'title'"),
-    ("create", {"title": "x" * 1_001}, "'title'"),
+    ("create", {"title": "x" * 10_001}, "'title'"),
     ("create", {"title": "x", "priority": "soon"}, "'priority'"),
     ("create", {"title": "x", "priority": 2**40}, "'priority'"),
     ("create", {"title": "x", "color": "red"}, "it takes no 'color'"),
@@ -235,10 +250,13 @@ BAD_INPUT: list[tuple[str, dict[str, Any], str]] = [
     ("create", {"title": "x", "parents": "t_00000000"}, "'parents'"),
     ("create", {"title": 7, "body": []}, "'title': input should be a valid string, and 'body'"),
     ("create", {"title": "x", "assignee": "no such/name"}, "'no such/name' cannot name a profile"),
-    ("create", {"title": "x", "body": "x" * 2**20}, "holds at most"),
+    ("create", {"title": "x", "body": "x" * (2**20 + 1)}, "'body'"),
     ("list", {"limit": 0}, "'limit'"),
     ("list", {"limit": 101}, "'limit'"),
-    ("list", {"status": "gone"}, "'status'"),
+    ("list", {"status": ["gone"]}, "'status.0'"),
+    ("list", {"after": "nonsense"}, "'after' is none"),
+    ("search", {}, "'text' is missing"),
+    ("search", {"text": "x", "after": "WzFd"}, "'after' is none"),
     ("show", {"task_id": "../kanban.db"}, "'task_id'"),
     ("show", {"task_id": "t_00000000\n"}, "'task_id'"),
     ("complete", {"task_id": "t_00000000", "metadata": "x"}, "'metadata'"),
@@ -464,6 +482,9 @@ def test_law_1_holds_in_the_process_that_serves(
     time, does no harm."""
     said = tmp_path / "said"
     served = [sys.executable, "-m", SERVED, home, "amy", how, "mcp", str(said)]
+
+    with Gateway("cleo", home=home) as cleo:  # so that the board is there before anybody watches
+        cleo.merge_now()
 
     async def work() -> None:
         async with connected(served) as amy, agent(home, "bob") as bob:
