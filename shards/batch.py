@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from kanban_shards.arguments import Chat, TaskFields
 from kanban_shards.changes.codec import encode_body
@@ -110,4 +110,5 @@ class Batch:
 def subscription(chat: Chat) -> Subscribe:
     """The change that subscribes ``chat``."""
     kinds = chat.get("kinds")
-    return Subscribe(**{**chat, "kinds": None if kinds is None else tuple(kinds)})
+    told: Any = {**chat, "kinds": None if kinds is None else tuple(kinds)}
+    return Subscribe(**told)

@@ -171,7 +171,11 @@ class Board:
     def ids_beginning_with(self, beginning: str, limit: int) -> list[str]:
         """The ids of the tasks whose id begins so, ``limit`` at most, in order; ``beginning``: ``t_`` and digits."""
         sql = "SELECT id FROM tasks WHERE id >= :first AND id < :behind ORDER BY id LIMIT :limit"
-        given = {"first": beginning, "behind": f"{beginning}g", "limit": limit}  # no digit of an id is behind f
+        given: dict[str, str | int] = {
+            "first": beginning,
+            "behind": f"{beginning}g",
+            "limit": limit,
+        }  # no digit of an id is behind f
         return self._column(sql, given)
 
     def parents(self, task_id: str) -> list[str]:

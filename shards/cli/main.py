@@ -64,6 +64,7 @@ VERBS = {
     "init": "kanban_shards.cli.verbs.boards",
     "boards": "kanban_shards.cli.verbs.boards",
     "gc": "kanban_shards.cli.verbs.maintenance",
+    "profile": "kanban_shards.cli.verbs.profile",
     "completion": "kanban_shards.cli.verbs.completion",
 }
 # The first verb of each section of the help.

@@ -155,7 +155,7 @@ def body_told(body: str | None, file: TextIO | None) -> str | None:
     if body is not None and file is not None:
         raise click.UsageError("Say --body or --body-file, not both.")
     if body == "-":
-        file = click.get_text_stream("stdin", encoding="utf-8")
+        file = click.File(encoding="utf-8").convert("-", None, None)
     return body if file is None else whole_text(file)
 
 

@@ -144,7 +144,9 @@ def _row(line: int, told: dict[str, Any]) -> Row:
     if not isinstance(given.get("title"), str) or not given["title"].strip():
         raise WrongRow(line=line, problem="it has no title")
     try:
-        fields = {_FIELDS.get(name, name): _value(name, value) for name, value in given.items() if name in TEXTS[1:]}
+        fields: dict[str, Any] = {
+            _FIELDS.get(name, name): _value(name, value) for name, value in given.items() if name in TEXTS[1:]
+        }
         fields |= {name: _number(name, given[name]) for name in NUMBERS if name in given}
         if "assignee" in given:
             fields["assignee"] = assignee_meant(_value("assignee", given["assignee"]))

@@ -12,7 +12,7 @@ import click
 
 from kanban_shards import inline_merge, wording
 from kanban_shards.board import Board
-from kanban_shards.cli import text
+from kanban_shards.cli import text, usual
 from kanban_shards.cli.params import PAST, POSITIVE, HomeFolder, ParamType, whom
 from kanban_shards.errors import (
     AmbiguousTask,
@@ -122,7 +122,7 @@ board_option = click.option(
 
 
 class NoProfile(UsageError):
-    template = "Say which profile writes: kanban --profile NAME {verb} …"
+    template = "Say which profile writes: kanban --profile NAME {verb} … (or choose one: `kanban profile use NAME`)"
     verb: str
 
 
@@ -153,14 +153,23 @@ class Session:
         history = self.exits.enter_context(inline_merge.open_history(board.paths))
         return self.exits.enter_context(history.board_at(**past))
 
-    def gateway(self) -> Gateway:
-        """The gateway, for writing."""
+    def whoever_asks(self) -> str:
+        """The profile of this call: the one that was said, else, at a terminal, the usual one, of which it tells.
+        Raises NoProfile."""
+        if self.profile is None and usual.is_asked_by_a_person():
+            self.profile = usual.usual_profile()
+            if self.profile is not None:
+                text.say(f"As {self.profile}, whom you chose with `kanban profile use`.", err=True)
         if self.profile is None:
             raise NoProfile(verb=click.get_current_context().info_name)
+        return self.profile
+
+    def gateway(self) -> Gateway:
+        """The gateway, for writing."""
         if self._gateway is None:
             from kanban_shards.gateway import Gateway  # what a command that only reads need not load
 
-            self._gateway = self.exits.enter_context(Gateway(self.profile, **self.where))
+            self._gateway = self.exits.enter_context(Gateway(self.whoever_asks(), **self.where))
             self.exits.callback(self._gateway.settle)  # a person is told what closing would only log
         return self._gateway
 

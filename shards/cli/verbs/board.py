@@ -12,7 +12,7 @@ import click
 from kanban_shards.cards import Picture, look, look_now
 from kanban_shards.cli import text
 from kanban_shards.cli.params import POSITIVE
-from kanban_shards.cli.session import NoProfile, Session, json_option, past_option, say_when
+from kanban_shards.cli.session import Session, json_option, past_option, say_when
 from kanban_shards.errors import ExtraMissing
 from kanban_shards.filters import Filters
 from kanban_shards.moments import Past
@@ -24,7 +24,8 @@ from kanban_shards.records import STATUSES, Status
 @click.option("--mine", is_flag=True, help="Tasks that are assigned to --profile.")
 @click.option("--assignee", metavar="PROFILE", default="", help="Assigned to this profile; -: to nobody.")
 @click.option("--tenant", metavar="NAME", default="")
-@click.option("--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="May be repeated.")
+@click.option("--status", "statuses", type=click.Choice(STATUSES), metavar="STATUS", multiple=True,
+              help=f"{', '.join(STATUSES[:-1])} or {STATUSES[-1]}; may be repeated.")  # fmt: skip
 @click.option("--search", "words", metavar="TEXT", default="", help="With this in the title, the text or the id.")
 @click.option("--needs-person", "needs", is_flag=True, help="That a person has to do something about.")
 @click.option("--once", is_flag=True, help="Print it, and end. So it is where the output is no terminal.")
@@ -51,9 +52,7 @@ def board(
     Arrows move, enter shows a task, / looks for tasks, q ends it. Reads only. --once, --at and --json print it once.
     """
     if mine:
-        if session.profile is None:
-            raise NoProfile(verb="board --mine")
-        assignee = session.profile
+        assignee = session.whoever_asks()
     filters = Filters(text=words, assignee=assignee, tenant=tenant, statuses=statuses, needs=needs)
     is_terminal = all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
     if once or past or as_json or not is_terminal:

@@ -16,7 +16,6 @@ from kanban_shards.cli import text
 from kanban_shards.cli.params import COUNT, NOBODY, POSITIVE, SPAN, listed
 from kanban_shards.cli.session import (
     TASK,
-    NoProfile,
     Session,
     complete_profiles,
     json_option,
@@ -96,9 +95,7 @@ def list_tasks(
 ) -> None:
     """Show the tasks. Reads only: nothing is promoted or merged by it."""
     if mine and assignee is None:
-        if session.profile is None:
-            raise NoProfile(verb="list --mine")
-        assignee = session.profile
+        assignee = session.whoever_asks()
     if is_open and statuses:
         raise click.UsageError("Say --open or --status, not both.")
     now_s = int(time.time())
