@@ -11,21 +11,20 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from kanban_shards.changes.kinds import Fail, Note, Outcome
+from kanban_shards.changes.kinds import Fail, Outcome
 from kanban_shards.hermes.connection import BoardConnection
-from kanban_shards.hermes.identity import write_soon, writer_of
+from kanban_shards.hermes.identity import writer_of
 from kanban_shards.hermes.runs import open_run
+from kanban_shards.hermes.supervising import SILENT_S, defer, end_worker, in_whose_name, is_alive, lives_on, open_runs
 from kanban_shards.hermes.tick import ticking
 from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.hermes.verbs import applies
 from kanban_shards.records import Run
 
-# A worker that is alive, and has said nothing for so long, is stuck: Hermes's own figures.
-SILENT_S = 3600
 # So many workers that end in one way in one tick are the machine's fault.
 MANY_ALIKE = 3
 ENDED_WITHIN_S = 5.0
@@ -47,36 +46,22 @@ def dispatch_once(hermes: Hermes, conn: BoardConnection, **settings: Any) -> Any
         return hermes.released.dispatch_once(conn, **settings)
 
 
-def release_stale_claims(hermes: Hermes, conn: BoardConnection, *, signal_fn: Signal | None = None) -> int:
-    """How many runs ended because nothing was heard of them. Those whose worker lives on this host are kept alive, as
-    long as it says something once an hour."""
-    writer = writer_of(conn.paths)
-    before = {run.id for run in _open_runs(hermes, conn, everywhere=True)}
-    for run in _open_runs(hermes, conn):
-        silent_s = time.time() - (run.last_heartbeat_at or time.time())
-        if run.worker_pid and hermes.now._pid_alive(run.worker_pid) and silent_s <= SILENT_S:
-            writer.heartbeat(run.id)
-    writer.merge_now()
-    return len(before - {run.id for run in _open_runs(hermes, conn, everywhere=True)})
-
-
 def detect_stale_running(
     hermes: Hermes, conn: BoardConnection, *, stale_timeout_seconds: int = 0, signal_fn: Signal | None = None
 ) -> list[str]:
     """The tasks whose run goes on for longer than ``stale_timeout_seconds``, and was silent for an hour; 0 for none."""
     if stale_timeout_seconds <= 0:
         return []
-    writer = writer_of(conn.paths)
     stale = []
-    for run in _open_runs(hermes, conn, everywhere=True):
+    for run in open_runs(hermes, conn, everywhere=True):
         now = int(time.time())
         elapsed_s = now - run.started_at
         silent_s = None if run.last_heartbeat_at is None else now - run.last_heartbeat_at
         if elapsed_s < stale_timeout_seconds or (silent_s is not None and silent_s < SILENT_S):
             continue
-        ended = hermes.now._terminate_reclaimed_worker(run.worker_pid, run.claim_lock, signal_fn=signal_fn)
-        if _lives_on(ended):
-            _defer(conn, run, "heartbeat_stale_worker_alive", ended)
+        ended = end_worker(hermes, conn, run, signal_fn)
+        if lives_on(ended):
+            defer(conn, run, "heartbeat_stale_worker_alive", ended)
             continue
         heard = "no heartbeat ever" if silent_s is None else f"no heartbeat for {silent_s}s "
         facts = {
@@ -87,7 +72,7 @@ def detect_stale_running(
             **ended,
         }
         change = _fail(run, "stale", f"{heard} after {elapsed_s}s running", facts)
-        if applies(writer, run.task_id, change):
+        if applies(in_whose_name(conn, run), run.task_id, change):
             stale.append(run.task_id)
     return stale
 
@@ -97,15 +82,16 @@ def detect_crashed_workers(hermes: Hermes, conn: BoardConnection) -> list[str]:
     grace_s = hermes.now._resolve_crash_grace_seconds()
     ended = [
         _how_it_ended(hermes, run)
-        for run in _open_runs(hermes, conn)
-        if run.worker_pid and time.time() - run.started_at >= grace_s and not hermes.now._pid_alive(run.worker_pid)
+        for run in open_runs(hermes, conn)
+        if run.worker_pid and time.time() - run.started_at >= grace_s and not is_alive(hermes, conn, run)
     ]
     alike = Counter(_likeness(each.error) for each in ended if each.outcome != "rate_limited")
     crashed: list[str] = []
     blocked: list[str] = []
     limited: list[str] = []
     for each in ended:
-        verdict = applies(writer_of(conn.paths), each.run.task_id, _counted(hermes, conn, each, alike))
+        change = _counted(hermes, conn, each, alike)
+        verdict = applies(in_whose_name(conn, each.run), each.run.task_id, change)
         if verdict is None:
             continue  # it said something itself, at the last moment
         (limited if each.outcome == "rate_limited" else crashed).append(each.run.task_id)
@@ -121,15 +107,16 @@ def enforce_max_runtime(hermes: Hermes, conn: BoardConnection, *, signal_fn: Sig
     """The tasks whose worker was ended because its run took longer than it may."""
     writer = writer_of(conn.paths)
     timed_out = []
-    for run in _open_runs(hermes, conn):
+    for run in open_runs(hermes, conn):
         task = writer.board.task(run.task_id)
         limit_s = None if task is None else task.max_runtime_seconds
         elapsed_s = int(time.time()) - run.started_at
         if limit_s is None or run.worker_pid is None or elapsed_s < limit_s:
             continue
-        killed = _end(hermes, run.worker_pid, signal_fn or os.kill)
-        facts = {"elapsed_seconds": elapsed_s, "limit_seconds": limit_s, "sigkill": killed}
-        if applies(writer, run.task_id, _fail(run, "timed_out", f"elapsed {elapsed_s}s > limit {limit_s}s", facts)):
+        killed = is_alive(hermes, conn, run) and _end(hermes, run.worker_pid, signal_fn or os.kill)
+        facts = {"pid": run.worker_pid, "elapsed_seconds": elapsed_s, "limit_seconds": limit_s, "sigkill": killed}
+        change = _fail(run, "timed_out", f"elapsed {elapsed_s}s > limit {limit_s}s", facts)
+        if applies(in_whose_name(conn, run), run.task_id, change):
             timed_out.append(run.task_id)
     return timed_out
 
@@ -159,16 +146,6 @@ def record_task_failure(
 
 def nothing(hermes: Hermes, conn: BoardConnection, *said: Any, **more: Any) -> None:
     """A verb has done it already."""
-
-
-def _open_runs(hermes: Hermes, conn: BoardConnection, *, everywhere: bool = False) -> Iterator[Run]:
-    """The open runs whose workers this host can see, or those of every host, in Hermes's order."""
-    host = hermes.now._claimer_id().split(":", 1)[0]
-    writer = writer_of(conn.paths)
-    for row in conn.execute("SELECT id FROM tasks WHERE status = 'running' ORDER BY rowid").fetchall():
-        run = open_run(writer, row["id"])
-        if run is not None and (everywhere or (run.claim_lock or "").startswith(f"{host}:")):
-            yield run
 
 
 class _Ended(NamedTuple):
@@ -234,18 +211,6 @@ def _end(hermes: Hermes, pid: int, kill: Signal) -> bool:
         kill(pid, signal.SIGKILL)
         return True
     return False
-
-
-def _lives_on(ended: dict[str, Any]) -> bool:
-    """Whether a worker on this host was told to end, and did not: no second one is started beside it."""
-    return bool(ended["termination_attempted"] and ended["host_local"] and not ended["terminated"])
-
-
-def _defer(conn: BoardConnection, run: Run, reason: str, ended: dict[str, Any]) -> None:
-    """The run stays open, and the next tick tries again."""
-    writer_of(conn.paths).heartbeat(run.id)
-    facts = {"reason": reason, "claim_lock": run.claim_lock, **ended}
-    write_soon(conn.paths, run.task_id, Note(event="reclaim_deferred", facts=facts, about_run=run.id))
 
 
 def _fail(

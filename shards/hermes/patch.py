@@ -67,7 +67,7 @@ OF_ONE_BOARD: dict[str, str] = {
     "schedule_task": "runs.schedule_task",
     "unblock_task": "runs.unblock_task",
     "_set_worker_pid": "runs.set_worker_pid",
-    "release_stale_claims": "dispatching.release_stale_claims",
+    "release_stale_claims": "supervising.release_stale_claims",
     "detect_stale_running": "dispatching.detect_stale_running",
     "detect_crashed_workers": "dispatching.detect_crashed_workers",
     "enforce_max_runtime": "dispatching.enforce_max_runtime",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from kanban_shards.changes.kinds import Block, Claim, Progress, Promote, Reclaim, Recover, Schedule, Spawned, Unblock
+from kanban_shards import supervision
+from kanban_shards.changes.kinds import Block, Claim, Progress, Promote, Reclaim, Recover, Schedule, Unblock
 from kanban_shards.errors import InvalidTaskId, Refused, UnknownTask
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import can_name_a_profile, write_soon, writer_of
+from kanban_shards.hermes.supervising import GRACE_S, end_worker, is_free_of_workers
 from kanban_shards.hermes.tick import current_tick
 from kanban_shards.hermes.upstream import Hermes, UpstreamTask
 from kanban_shards.hermes.verbs import applies
@@ -101,7 +103,7 @@ def reclaim_task(
     run = open_run(writer, task_id)
     if run is None:
         return False
-    ended = hermes.now._terminate_reclaimed_worker(run.worker_pid, run.claim_lock, signal_fn=signal_fn)
+    ended = end_worker(hermes, conn, run, signal_fn)
     return applies(writer, task_id, Reclaim(reason=reason, facts=ended)) is not None
 
 
@@ -177,7 +179,7 @@ def set_worker_pid(hermes: Hermes, conn: BoardConnection, task_id: str, pid: int
     tick = current_tick()
     place: dict[str, Any] = tick.places.pop(task_id, {}) if tick else {}
     if run is not None:
-        applies(writer, task_id, Spawned(run_id=run.id, pid=int(pid), **place))
+        applies(writer, task_id, supervision.spawned(run.id, int(pid), **place))
 
 
 def recovered(conn: BoardConnection, task_id: str, limit: int) -> bool:
@@ -204,12 +206,17 @@ def _claimed(
     ttl_seconds: int | None,
     claimer: str | None,
 ) -> int | None:
-    """The run that was opened on a task of ``status``; None if it was refused."""
+    """The run that was opened on a task of ``status``; None if it was refused. What a dispatcher's tick claims is
+    supervised, and is not claimed beside a worker that lives."""
     writer = writer_of(conn.paths)
     task: Task | None = writer.board.task(task_id)
     if task is None or task.status != status:
         return None
+    dispatches = current_tick() is not None
+    if dispatches and not is_free_of_workers(hermes, conn, task_id):
+        return None
     change = Claim(
+        grace_s=GRACE_S if dispatches else None,
         lease_s=hermes.now._resolve_claim_ttl_seconds(ttl_seconds),
         runs_as=task.assignee if can_name_a_profile(task.assignee) else None,
         claimer=claimer or hermes.now._claimer_id(),

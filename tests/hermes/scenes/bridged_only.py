@@ -304,6 +304,119 @@ with kb.connect_closing() as conn:
 """
 
 
+# --- who ends a run ----------------------------------------------------------------------------------------------
+
+
+def dispatched(kb, conn, home, pid, ttl=1):
+    """A task that a tick of this profile's dispatcher claimed, and started as process ``pid``."""
+    os.environ["HERMES_KANBAN_CRASH_GRACE_SECONDS"] = "0"
+    (home / ".hermes/profiles/mafei").mkdir(parents=True, exist_ok=True)
+    os.environ["HERMES_KANBAN_HOME"] = str(home / ".hermes")
+    task_id = kb.create_task(conn, title="x", assignee="mafei")
+    kb.dispatch_once(conn, spawn_fn=lambda *_: pid, ttl_seconds=ttl)
+    assert kb.get_task(conn, task_id).status == "running"
+    return task_id
+
+
+def a_worker_in_one_long_call(kb, home):
+    """With no dispatcher for longer than a lease: nobody who reads ends its run, and a new dispatcher sees it alive."""
+    started = []
+    with board(kb) as conn:
+        task_id = dispatched(kb, conn, home, os.getpid())
+        run_id = kb.get_task(conn, task_id).current_run_id
+        time.sleep(2.1)
+        kb.recompute_ready(conn)
+        assert kb.get_task(conn, task_id).status == "running"
+        found = kb.dispatch_once(conn, spawn_fn=lambda *_: started.append(1))
+        task = kb.get_task(conn, task_id)
+        assert (found.reclaimed, started, task.status, task.current_run_id) == (0, [], "running", run_id)
+        assert task.claim_expires > time.time() - 1
+        assert "claim_extended" in kinds(kb, conn, task_id)
+
+
+def a_dispatcher_that_takes_over(kb, home):
+    """Another profile's, which finds a worker of the former one dead, says so in that one's name."""
+    import subprocess
+
+    worker = subprocess.Popen(["sleep", "60"])
+    with board(kb) as conn:
+        task_id = dispatched(kb, conn, home, worker.pid)
+    worker.kill()
+    worker.wait()
+    (home / ".hermes/profiles/bingge").mkdir(parents=True)
+    os.environ["HERMES_HOME"] = str(home / ".hermes/profiles/bingge")
+    with board(kb) as conn:
+        assert kb.detect_crashed_workers(conn) == [task_id]
+        task = kb.get_task(conn, task_id)
+        assert (task.status, task.consecutive_failures) == ("ready", 1)
+    clean(home)
+
+
+def a_number_that_was_given_again(kb, home):
+    """A process that has the number of a worker that is gone is none, and is not ended for it."""
+    import subprocess
+
+    other = subprocess.Popen(["sleep", "60"])
+    with board(kb) as conn:
+        task_id = dispatched(kb, conn, home, other.pid, ttl=60)
+        from kanban_shards import supervision
+
+        began = supervision.began
+        supervision.began = lambda pid: None if pid == other.pid else began(pid)
+        assert kb.reclaim_task(conn, task_id)
+        assert other.poll() is None
+        other.kill()
+        other.wait()
+
+
+def a_worker_whose_run_is_over(kb, home):
+    """Lives on for a while: no second one is started beside it."""
+    import subprocess
+
+    worker = subprocess.Popen(["sleep", "60"])
+    started = []
+    with board(kb) as conn:
+        task_id = dispatched(kb, conn, home, worker.pid)
+        from kanban_shards.changes.kinds import Reclaim
+        from kanban_shards.hermes import identity, supervising
+
+        identity.writer_of(conn.paths).ask(task_id, Reclaim(reason="by somebody who sees no processes"))
+        assert kb.dispatch_once(conn, spawn_fn=lambda *_: started.append(1)).spawned == []
+        assert (started, worker.poll()) == ([], None)
+        supervising.ENDING_S = 0
+        kb.dispatch_once(conn, spawn_fn=lambda *_: os.getpid())
+        assert worker.wait(timeout=10) != 0
+        assert kb.get_task(conn, task_id).worker_pid == os.getpid()
+
+
+def a_worker_that_is_stuck(kb, home):
+    """Alive, and silent for longer than an hour: it is ended, and the task is ready again."""
+    import subprocess
+
+    worker = subprocess.Popen(["sleep", "60"])
+    with board(kb) as conn:
+        task_id = dispatched(kb, conn, home, worker.pid)
+        assert kb.heartbeat_worker(conn, task_id) is True
+        from kanban_shards.hermes import supervising
+
+        supervising.SILENT_S = 0
+        time.sleep(2.1)
+        assert kb.release_stale_claims(conn) == 1
+        assert worker.wait(timeout=10) != 0
+        assert kb.get_task(conn, task_id).status == "ready"
+        assert kb.list_runs(conn, task_id)[0].outcome == "reclaimed"
+
+
+def a_worker_that_was_never_started(kb, home):
+    """Its dispatcher was killed between the claim and that: the run is over with its lease."""
+    with board(kb) as conn:
+        task_id = dispatched(kb, conn, home, None)
+        assert kb.get_task(conn, task_id).worker_pid is None
+        time.sleep(2.1)
+        assert kb.release_stale_claims(conn) == 1
+        assert kb.get_task(conn, task_id).status == "ready"
+
+
 # --- chats -------------------------------------------------------------------------------------------------------
 
 

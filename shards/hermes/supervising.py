@@ -1,0 +1,129 @@
+"""Supervising: the workers of a dispatcher's runs, as Hermes looks after them: by their processes.
+
+A run that a dispatcher claims is supervised (docs/design/statuses.md, "Supervision"): while a dispatcher of its host
+sees its worker's process, the run goes on, whatever the worker says or does not say for less than an hour; and nobody
+starts a second worker beside one that lives. A number that was given to another process meanwhile is no worker.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from kanban_shards import supervision
+from kanban_shards.changes.kinds import Note, Reclaim, Supervise
+from kanban_shards.hermes.connection import BoardConnection
+from kanban_shards.hermes.identity import write_soon, writer_of
+from kanban_shards.hermes.upstream import Hermes
+from kanban_shards.hermes.verbs import applies
+from kanban_shards.records import Run, Worker
+from kanban_shards.writer import Writer
+
+# A worker that is alive, and has said nothing for so long, is stuck: Hermes's own figure. Without a sign of dispatcher
+# and worker, a run is over after as long.
+SILENT_S = 3600
+GRACE_S = SILENT_S
+# A worker whose run has ended is given so long to end by itself.
+ENDING_S = 60
+
+
+def release_stale_claims(hermes: Hermes, conn: BoardConnection, *, signal_fn: Any = None) -> int:
+    """How many runs ended because nothing was heard of them. One whose worker lives on this host goes on, as long as
+    that says something once an hour; else its worker is ended first."""
+    writer = writer_of(conn.paths)
+    before = {run.id for run in open_runs(hermes, conn, everywhere=True)}
+    for run in open_runs(hermes, conn):
+        if (run.claim_expires or 0) < time.time():
+            _look_after(hermes, conn, run, signal_fn)
+    writer.merge_now()
+    return len(before - {run.id for run in open_runs(hermes, conn, everywhere=True)})
+
+
+def open_runs(hermes: Hermes, conn: BoardConnection, *, everywhere: bool = False) -> list[Run]:
+    """The open runs whose workers this host can see, or those of every host, in Hermes's order."""
+    host = hermes.now._claimer_id().split(":", 1)[0]
+    board = writer_of(conn.paths).board
+    sql = "SELECT current_run_id FROM tasks WHERE status = 'running' ORDER BY rowid"
+    found = [board.run(row[0]) for row in conn.execute(sql).fetchall() if row[0] is not None]
+    return [run for run in found if run and (everywhere or (run.claim_lock or "").startswith(f"{host}:"))]
+
+
+def is_alive(hermes: Hermes, conn: BoardConnection, run: Run) -> bool:
+    """Whether the run's worker is there: its process, and no other that has its number by now."""
+    if not run.worker_pid or not hermes.now._pid_alive(run.worker_pid):
+        return False
+    worker = _worker_of(conn, run)
+    return worker is None or supervision.lives(worker) is not False
+
+
+def end_worker(hermes: Hermes, conn: BoardConnection, run: Run, signal_fn: Any = None) -> dict[str, Any]:
+    """End the run's worker, if it is a process of this host; returns what Hermes tells of that."""
+    pid = run.worker_pid if is_alive(hermes, conn, run) else None
+    return {
+        **hermes.now._terminate_reclaimed_worker(pid, run.claim_lock, signal_fn=signal_fn),
+        "prev_pid": run.worker_pid,
+    }
+
+
+def lives_on(ended: dict[str, Any]) -> bool:
+    """Whether a worker on this host was told to end, and did not: no second one is started beside it."""
+    return bool(ended["termination_attempted"] and ended["host_local"] and not ended["terminated"])
+
+
+def defer(conn: BoardConnection, run: Run, reason: str, ended: dict[str, Any]) -> None:
+    """The run stays open, and the next tick tries again."""
+    facts = {"reason": reason, "claim_lock": run.claim_lock, **ended}
+    write_soon(conn.paths, run.task_id, Note(event="reclaim_deferred", facts=facts, about_run=run.id))
+    _extend(conn, run)
+
+
+def is_free_of_workers(hermes: Hermes, conn: BoardConnection, task_id: str) -> bool:
+    """Whether no worker of a run that has ended lives on this host. One that goes on although its run ended is given a
+    minute, and then ended."""
+    for worker in supervision.living(writer_of(conn.paths).board, task_id):
+        if time.time() - (worker.ended_at or time.time()) < ENDING_S:
+            return False
+        ended = hermes.now._terminate_reclaimed_worker(worker.pid, hermes.now._claimer_id(), signal_fn=None)
+        if not ended["terminated"]:
+            return False
+    return True
+
+
+def in_whose_name(conn: BoardConnection, run: Run) -> Writer:
+    """Who may say how the run ended: its worker's profile, or its claimer. A dispatcher that took over from another one
+    says it in that one's name."""
+    writer = writer_of(conn.paths)
+    task = writer.board.task(run.task_id)
+    claimer = None if task is None else task.run_claimer
+    if claimer is None or writer.profile in (claimer, run.profile):
+        return writer
+    return writer_of(conn.paths, claimer)
+
+
+def _look_after(hermes: Hermes, conn: BoardConnection, run: Run, signal_fn: Any) -> None:
+    """What becomes of a run whose lease is over."""
+    silent_s = time.time() - (run.last_heartbeat_at or time.time())
+    is_there = is_alive(hermes, conn, run)
+    if is_there and silent_s <= SILENT_S:
+        _extend(conn, run)
+        return
+    if not is_there and run.worker_pid:
+        return  # it crashed, which the next look finds
+    ended = end_worker(hermes, conn, run, signal_fn)
+    if lives_on(ended):
+        defer(conn, run, "ttl_expired_worker_alive", ended)
+        return
+    reason = f"stale_lock={run.claim_lock}"
+    applies(writer_of(conn.paths), run.task_id, Reclaim(reason=reason, facts=ended))
+
+
+def _extend(conn: BoardConnection, run: Run) -> None:
+    """The lease begins anew; of a run that no dispatcher claimed, by a heartbeat of whoever may send one."""
+    if applies(writer_of(conn.paths), run.task_id, Supervise(run_id=run.id)) is None:
+        in_whose_name(conn, run).heartbeat(run.id)
+
+
+def _worker_of(conn: BoardConnection, run: Run) -> Worker | None:
+    """What was said of the run's worker when it started."""
+    workers = writer_of(conn.paths).board.workers(run.task_id)
+    return next((worker for worker in workers if worker.run_id == run.id), None)
