@@ -31,15 +31,6 @@ _ORDERS = {
     "archived": "t.completed_at DESC, t.id",
 }
 _USUAL_ORDER = "t.priority DESC, t.created_at, t.id"
-_CARDS = (
-    "SELECT t.id, t.title, t.status, t.assignee, t.priority, t.tenant, t.created_at, t.started_at, t.completed_at, "
-    "t.claim_expires, t.current_run_id, t.block_kind, t.consecutive_failures, m.owner, m.run_profile, m.run_claimer, "
-    f"m.lease_s, m.due_s, m.not_before_s, m.reviewing, {NEEDS_A_PERSON} AS needs_a_person, "
-    "(SELECT count(*) FROM task_comments c WHERE c.task_id = t.id) AS comments, "
-    "(SELECT count(*) FROM task_attachments a WHERE a.task_id = t.id) AS files "
-    "FROM (SELECT t.rowid AS place FROM tasks t WHERE {where} ORDER BY {order} LIMIT :limit) chosen "
-    "JOIN tasks t ON t.rowid = chosen.place JOIN merge_tasks m ON m.task_id = t.id ORDER BY {order}"
-)
 _OPEN_PARENTS = (
     "SELECT l.child_id, p.id, p.title, p.status FROM task_links l JOIN tasks p ON p.id = l.parent_id "
     "WHERE l.child_id IN (SELECT value FROM json_each(?)) AND p.status NOT IN ('done', 'archived') ORDER BY 1, 2"
@@ -167,9 +158,7 @@ def look_now(board: Board, filters: Filters) -> Picture:
 def one(board: Board, task_id: str) -> Card | None:
     """The card of a task; None if there is no such task."""
     with board.reading() as connection:
-        row = connection.execute(
-            _CARDS.format(where="t.id = :id", order="t.id"), {"id": task_id, "limit": 1}
-        ).fetchone()
+        row = connection.execute(_cards("t.id = :id", "t.id"), {"id": task_id, "limit": 1}).fetchone()
         return None if row is None else _card(row)
 
 
@@ -228,14 +217,14 @@ def _counted(
     connection: sqlite3.Connection, filters: Filters, wanted: list[str], given: dict[str, str]
 ) -> dict[str, dict[Status, int]]:
     """How many tasks each lane has of each status."""
-    lane = f"coalesce(nullif(t.{filters.lanes}, ''), '{NOBODY}')" if filters.lanes else "''"
+    column = f"coalesce(nullif(t.{filters.lanes}, ''), '{NOBODY}')" if filters.lanes else "''"
     shown = [] if filters.statuses else ["t.status != 'archived'"]
     if filters.statuses:
         shown = [f"t.status IN ({', '.join(repr(str(status)) for status in filters.statuses)})"]
     where = " AND ".join([*wanted, *(shown if filters.lanes else [])]) or "1"
     counted: dict[str, dict[Status, int]] = {}
     for name, status, count in connection.execute(
-        f"SELECT {lane}, t.status, count(*) FROM tasks t WHERE {where} GROUP BY 1, 2", given
+        f"SELECT {column}, t.status, count(*) FROM tasks t WHERE {where} GROUP BY 1, 2", given
     ):
         if status in STATUSES:
             counted.setdefault(name, {})[status] = count
@@ -252,10 +241,24 @@ def _column(connection: sqlite3.Connection, filters: Filters, lane: str, status:
         wanted.append(f"t.{filters.lanes} = :lane")
     where, order = " AND ".join(["t.status = :status", *wanted]), _ORDERS.get(status, _USUAL_ORDER)
     rows = connection.execute(
-        _CARDS.format(where=where, order=order),
+        _cards(where, order),
         {**given, "lane": lane, "status": status, "limit": filters.limit(status)},
     )
     return Column(lane, status, tuple(map(_card, rows)), count)
+
+
+def _cards(where: str, order: str) -> str:
+    """The statement of the first ``:limit`` cards of the tasks ``where`` that is true, in ``order``."""
+    return (
+        "SELECT t.id, t.title, t.status, t.assignee, t.priority, t.tenant, t.created_at, t.started_at, "
+        "t.completed_at, t.claim_expires, t.current_run_id, t.block_kind, t.consecutive_failures, m.owner, "
+        "m.run_profile, m.run_claimer, m.lease_s, m.due_s, m.not_before_s, m.reviewing, "
+        f"{NEEDS_A_PERSON} AS needs_a_person, "
+        "(SELECT count(*) FROM task_comments c WHERE c.task_id = t.id) AS comments, "
+        "(SELECT count(*) FROM task_attachments a WHERE a.task_id = t.id) AS files "
+        f"FROM (SELECT t.rowid AS place FROM tasks t WHERE {where} ORDER BY {order} LIMIT :limit) chosen "
+        f"JOIN tasks t ON t.rowid = chosen.place JOIN merge_tasks m ON m.task_id = t.id ORDER BY {order}"
+    )
 
 
 def _card(row: sqlite3.Row) -> Card:

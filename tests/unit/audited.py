@@ -177,6 +177,8 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
         "undelivered": ("amy",),
         "known_ids": ([a],),
         "known_task": (a,),
+        "task_with_key": ("k",),
+        "verdicts": ("amy", 1, 1),
         "ids_beginning_with": (a[:6], 3),
     }
     given |= dict.fromkeys(("parents", "children", "comments", "runs", "attachments"), (a,))
