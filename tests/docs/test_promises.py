@@ -25,7 +25,7 @@ COMMANDS = sorted({command for _, shown_by in PROMISES for command in re.findall
 def test_each_file_comes_back(tmp_path: Path) -> None:
     said = _run(EXAMPLES[0], tmp_path)
     assert "verify found it, exit code 6" in said
-    assert "kanban.amy.db is made again, with 1 changes" in said
+    assert "kanban.amy.db is made again, with 1 change" in said
     assert "kanban-ledger.db is made again, with 2 entries" in said
     assert re.search(r"a task worth keeping.*another one|another one.*a task worth keeping", said, re.S)
     assert said.splitlines()[-1].startswith("clean: 2 ledger entries replayed")

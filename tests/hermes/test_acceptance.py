@@ -19,6 +19,7 @@ from tests.hermes.acceptance.fleet import Fleet
 SECONDS = 20.0
 
 
+@pytest.mark.timeout(600)  # half of it is the start of four gateways, beside whatever else is tested
 @pytest.mark.hermes
 def test_four_gateways_under_kill_9(bridged_environment: Path, tmp_path: Path) -> None:
     """Everything asked for is done once and told once, nothing acknowledged is lost, and nothing is left running."""

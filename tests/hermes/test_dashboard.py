@@ -15,7 +15,7 @@ from tests.hermes.side_by_side import dashboard, differences, model, side
 from tests.hermes.side_by_side.calls import CALLS
 from tests.hermes.side_by_side.side import Side
 
-pytestmark = pytest.mark.hermes
+pytestmark = [pytest.mark.hermes, pytest.mark.timeout(600)]
 LOOK_MS = 120_000
 
 

@@ -16,7 +16,7 @@ from tests.hermes.side_by_side import side
 from tests.hermes.side_by_side.tell import TASK
 
 PROFILES = ("default", "bingge", "pixiel", "mafei")
-START_S = 90.0
+START_S = 180.0
 DOWN_S = (0.2, 3.0)
 LOOK_S = 0.1
 

@@ -27,7 +27,7 @@ from tests.hermes.side_by_side.side import Side
 from tests.hermes.side_by_side.tell import furnish
 
 API = "/api/plugins/kanban"
-READY_S = 90.0
+READY_S = 180.0
 TASK = r"\b(t_[0-9a-f]{8,})\b"
 RUN = r"\"run_id\": (\d+)"
 TABLES = ("tasks", "task_links", "task_comments", "task_runs", "task_attachments", "kanban_notify_subs")
