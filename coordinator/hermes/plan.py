@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from kanban_shards import wording
-from kanban_shards.changes.fields import PARENTS_LIMIT, TEXT_LIMIT, Body
+from kanban_shards.changes.fields import LIMIT_BYTES, PARENTS_LIMIT, TEXT_LIMIT, Body
 from kanban_shards.changes.imported import ROWS, EventRow, Import, ImportRows, ImportTask, Row, RunRow, TaskRow
 from kanban_shards.changes.kinds import LEASE_S
 from kanban_shards.coordinator.hermes.coerce import (
@@ -39,9 +39,9 @@ from kanban_shards.errors import InvalidName
 from kanban_shards.paths import DEFAULT_BOARD, check_profile
 from kanban_shards.records import STATUSES, TERMINAL
 
-# Bytes of rows per change.
+# Bytes of rows per change, and of the largest row: Hermes bounds no text, and a body of 1 MiB comes whole.
 CHUNK_BYTES = TEXT_LIMIT // 4
-ROW_BYTES = TEXT_LIMIT - 200_000
+ROW_BYTES = LIMIT_BYTES // 2
 RUN_BYTES = 300_000
 # Who counts as the maker of a task that no profile made.
 NOBODYS_MAKER = DEFAULT_BOARD

@@ -11,7 +11,7 @@ import pytest
 
 from kanban_shards import Board
 from kanban_shards.changes.codec import encode_body
-from kanban_shards.changes.fields import TEXT_LIMIT
+from kanban_shards.changes.fields import LIMIT_BYTES, TEXT_LIMIT
 from kanban_shards.changes.imported import ROWS, ImportRows, ImportTask, TaskRow
 from kanban_shards.coordinator.hermes import legacy as hermes
 from kanban_shards.coordinator.hermes.importer import import_board
@@ -241,12 +241,20 @@ def test_a_text_that_is_larger_than_a_change() -> None:
     )
     bodies = dict(found.tasks)[A]
     assert len(bodies) > 10
-    assert max(len(encode_body(body).encode()) for body in bodies) <= TEXT_LIMIT
+    assert max(len(encode_body(body).encode()) for body in bodies) <= LIMIT_BYTES
     assert len(rows(found, "task_events")) == 399
     (comment,) = rows(found, "task_comments")
     assert text.startswith(comment.body)
     assert len(comment.body.encode()) > TEXT_LIMIT // 3
     assert {told[0] for told in lost(found)} == {A, 1}
+
+
+def test_a_text_of_a_mebibyte_comes_whole() -> None:
+    """As a worker may write one here, too."""
+    text = '"\n' * (TEXT_LIMIT // 2)
+    found = planned(tasks=[task(title="t" * 5_000, body=text, result="r" * TEXT_LIMIT)])
+    assert (brought(found).task.body, brought(found).task.result) == (text, "r" * TEXT_LIMIT)
+    assert lost(found) == []
 
 
 def test_columns_and_tables_that_are_not_known(tmp_path: Path) -> None:
@@ -259,8 +267,8 @@ def test_columns_and_tables_that_are_not_known(tmp_path: Path) -> None:
         connection.execute("INSERT INTO extras VALUES (1)")
     done = import_board(source, BoardPaths(tmp_path / "here"))
     assert [(note.table, note.what) for note in done.notes.lost] == [
-        ("tasks", "the column mood is not known here: 1 values"),
-        ("extras", "the table is not known here: 1 rows"),
+        ("tasks", "the column mood is not known here: 1 value"),
+        ("extras", "the table is not known here: 1 row"),
     ]
 
 
