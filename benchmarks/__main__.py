@@ -11,6 +11,7 @@ import click
 
 from benchmarks import (
     board_size,
+    browsers,
     chaos,
     disk,
     figures,
@@ -139,6 +140,17 @@ def run_disk(new_folder: NewFolder, tasks: int) -> None:
     disk.measure(tasks, new_folder)
 
 
+@main.command("web")
+@click.option("--tasks", type=click.IntRange(10), default=50_000)
+@click.option("--browsers", "count", type=click.IntRange(1), default=20)
+@click.option("--looks", type=click.IntRange(1), default=10)
+@click.option("--seconds", type=click.FloatRange(1), default=20.0)
+@click.pass_obj
+def run_web(new_folder: NewFolder, tasks: int, count: int, looks: int, seconds: float) -> None:
+    """A look at each page that `kanban web` serves, and what it costs while browsers follow."""
+    browsers.measure(new_folder(), tasks, count, looks, seconds)
+
+
 @main.command("peers")
 @click.option("--work", type=click.Choice(list(side_by_side.WORKS)), default="board")
 @click.option("--profiles", type=Numbers(), default="1,2,4,8,16")
@@ -221,6 +233,7 @@ def run_smoke(ctx: click.Context) -> None:
     ctx.invoke(run_idle, shards=(3,), boards=2, seconds=1.0)
     ctx.invoke(run_start_up, runs=2)
     ctx.invoke(run_disk, tasks=3)
+    ctx.invoke(run_web, tasks=20, count=2, looks=1, seconds=1.0)
     for work in side_by_side.WORKS:
         ctx.invoke(run_peers, work=work, profiles=(1,), rounds=1, seconds=0.1)
     ctx.invoke(chaos.chaos, minutes=0.1, profiles=2, seed=1)

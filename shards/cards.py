@@ -97,7 +97,7 @@ class Column:
     @property
     def mark(self) -> str:
         """The same for the same content, so that a page need not be sent what it shows already."""
-        return blake2b(repr(self).encode("utf-8", "backslashreplace"), digest_size=12).hexdigest()
+        return blake2b(repr(self).encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
     @property
     def hidden(self) -> int:

@@ -6,6 +6,7 @@ that would turn around the words beside them.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from hashlib import blake2b
@@ -82,6 +83,11 @@ def hue(name: str) -> int:
     return blake2b(name.encode(), digest_size=1).digest()[0] % HUES
 
 
+def as_json(value: object) -> str:
+    """What a JSON object holds, on one line."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
 def size(count: int) -> str:
     """A number of bytes, rounded."""
     for unit, bytes_ in (("MiB", 1024**2), ("KiB", 1024)):
@@ -111,5 +117,5 @@ def _time(at_s: int, said: str, how: str) -> Markup:
 
 FILTERS = {
     "fit": fit, "age": age, "short": short, "prose": prose, "ago": ago, "until": until, "at": at, "initials": initials,
-    "hue": hue, "size": size, "span": span, "many": wording.many,
+    "hue": hue, "as_json": as_json, "size": size, "span": span, "many": wording.many,
 }  # fmt: skip

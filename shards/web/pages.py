@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from kanban_shards.boards import read_metadata
 from kanban_shards.errors import (
     BoardMissing,
     InvalidName,
@@ -23,7 +22,7 @@ from kanban_shards.paths import check_task_id
 from kanban_shards.records import STATUSES
 from kanban_shards.web import deeds, health_page, task_page, then
 from kanban_shards.web import graph as graph_page
-from kanban_shards.web.site import Site
+from kanban_shards.web.site import Site, shown_name
 from kanban_shards.web.wire import Answer, Ask, FileAt
 
 Page = Callable[[Site, Ask], Answer]
@@ -201,6 +200,5 @@ def _page(site: Site, ask: Ask, template: str, now_s: float | None, **facts: Any
         paths = site.paths(ask.board)
     except KanbanError:
         paths = site.first
-    name = read_metadata(paths)["name"] or paths.slug
-    shown = {"page": ask.page, "here": paths.slug, "board_name": name, "boards": site.links(paths.slug)}
+    shown = {"page": ask.page, "here": paths.slug, "board_name": shown_name(paths), "boards": site.links(paths.slug)}
     return site.page(template, now_s, **shown, **facts)

@@ -100,10 +100,11 @@ def _announce(served: Served, access: Access, say: Say) -> None:
     else:
         say(f"The board {served.paths.slug} is at {access.address_with_token}, {what}. Ctrl-C ends it.")
     if not access.is_local:
+        may = "change" if served.profile else "read"
         warning = (
-            f"Whoever reaches it (it listens on {access.host}) and has this address can "
-            f"{'change' if served.profile else 'read'} the board, and nothing on the way is encrypted. Put a proxy with "
-            "TLS before it, or use a tunnel (ssh -L), where others share the network."
+            f"Whoever reaches it (it listens on {access.host}) and has this address can {may} the board, and nothing "
+            "on the way is encrypted. Put a proxy with TLS before it, or use a tunnel (ssh -L), where others share the "
+            "network."
         )
         say(warning, fg="yellow", err=True)
 

@@ -28,6 +28,7 @@ from kanban_shards.web.wire import Setup
 PATIENCE_S = 10.0
 # So long a look at a board serves whoever looks at the same, unless something was merged since. Heartbeats are not.
 REUSED_S = 2.0
+LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,6 @@ class BoardLink:
 
     slug: str
     name: str
-    color: str
     is_here: bool
 
 
@@ -131,11 +131,7 @@ class Site:
         found = {self.first.slug: self.first}
         if self._root is not None:
             found.update({paths.slug: paths for paths in boards(self._root)})
-        return [
-            BoardLink(slug, shown["name"] or slug, shown["color"] or "", slug == here)
-            for slug, paths in found.items()
-            if (shown := read_metadata(paths))
-        ]
+        return [BoardLink(slug, shown_name(paths), slug == here) for slug, paths in found.items()]
 
     def page(self, template: str, now_s: float | None, **facts: Any) -> str:
         """The page that ``template`` makes of ``facts``; every text in them is escaped. ``now_s``: from when ages
@@ -156,3 +152,9 @@ class Site:
         )
         made.filters.update(looks.FILTERS)
         return made
+
+
+def shown_name(paths: BoardPaths) -> str:
+    """What the board is called on a page; a ``board.json`` may say anything, and may be of anybody."""
+    name = read_metadata(paths)["name"]
+    return looks.short(name, LONGEST_NAME) if isinstance(name, str) and name.strip() else paths.slug

@@ -16,8 +16,8 @@ from kanban_shards.records import Event, Task
 from kanban_shards.sentences import sentence
 from kanban_shards.web import looks
 
-# The newest, unless all are asked for.
-EVENTS_SHOWN = 50
+# The newest of each list, unless all are asked for.
+SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Told:
 
 
 def gather(board: Board, task_id: str, query: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-    """What the page shows. ``query``: ``events=all`` for more than the newest events. Raises UnknownTask."""
+    """What the page shows. ``query``: ``all=1`` for more than the newest of its lists. Raises UnknownTask."""
     task, card = board.task(task_id), cards.one(board, task_id)
     if task is None or card is None:
         raise UnknownTask(task_id=task_id, board=board.paths)
-    runs, events = board.runs(task_id), told(board, task_id)
-    shown = events if ("events", "all") in query else events[-EVENTS_SHOWN:]
     is_past = isinstance(board, PastBoard)
+    runs, events = board.runs(task_id), told(board, task_id)
+    comments, history = board.comments(task_id), None if is_past else _history(board, task_id)
     heartbeats = {} if is_past else inline_merge.last_heartbeats(board.paths, cards.runs_of([card]))
     summary = next((run.summary for run in reversed(runs) if run.summary and run.summary != task.result), None)
     return {
@@ -46,9 +46,9 @@ def gather(board: Board, task_id: str, query: Sequence[tuple[str, str]] = ()) ->
         "card": cards.alive(card, heartbeats),
         "facts": list(_facts(task)),
         "summary": summary,
-        "comments": board.comments(task_id),
-        "events": shown[::-1],
-        "events_more": len(shown) < len(events),
+        "most": None if ("all", "1") in query else SHOWN,
+        "comments": comments,
+        "events": events[::-1],
         "last_event": events[-1].id if events else 0,
         "runs": runs[::-1],
         "parents": cards.named(board, board.parents(task_id)),
@@ -56,7 +56,7 @@ def gather(board: Board, task_id: str, query: Sequence[tuple[str, str]] = ()) ->
         "files": board.attachments(task_id),
         "subscriptions": board.subscriptions(task_id),
         "letters": [letter for letter in board.dead_letters(task_id=task_id) if not letter.resend],
-        "history": None if is_past else _history(board, task_id),
+        "history": history,
         "diagnostics": [] if is_past else _diagnostics(board, task_id),
     }
 
@@ -97,7 +97,7 @@ def _facts(task: Task) -> list[tuple[str, object]]:
         "workspace": " ".join(filter(None, (task.workspace_kind, task.workspace_path))),
         "branch": task.branch_name,
         "project": task.project_id,
-        "skills": ", ".join(task.skills or ()),
+        "skills": ", ".join(map(str, task.skills or ())),
         "model": task.model_override,
         "max runtime": task.max_runtime_seconds and wording.age(task.max_runtime_seconds),
         "max retries": task.max_retries,

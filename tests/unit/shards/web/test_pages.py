@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from contextlib import closing
@@ -14,6 +15,7 @@ from kanban_shards.boards import create_board
 from kanban_shards.errors import Refused
 from kanban_shards.filters import Filters
 from kanban_shards.paths import BoardPaths
+from kanban_shards.web import task_page
 
 MARKUP = "<script>alert(1)</script> \"quoted\" & 'all' {{ 7 * 7 }}"
 CARD = re.compile(r'<li class="card is-(\w+)[^"]*" id="(t_\w+)"')
@@ -97,7 +99,7 @@ def test_the_task_has_everything(get, gateway: Gateway, tmp_path: Path) -> None:
     gateway.attach(task_id, tmp_path / "plan.txt")
     gateway.comment(task_id, "a remark")
     gateway.subscribe(task_id, platform="telegram", chat_id="42")
-    gateway.complete(gateway.claim(task_id), summary="what came of it", result="plan.txt")
+    gateway.complete(gateway.claim(task_id), summary="what came of it", result="plan.txt", metadata={"words": "<3200>"})
     body = get("task", task_id).body
     said = [
         "The one before",
@@ -214,6 +216,26 @@ def test_other_boards_of_the_home(get, gateway: Gateway, home: str) -> None:
     assert get("task", task_id).status == 404
     assert get("board", board="none").status == 404
     assert get("board", board="../side").status == 404
+
+
+@pytest.mark.parametrize("name", [["a", "list"], 7, "", " ", {"b": 1}, "<b>bold</b>" * 50, "\u202eturned"])
+def test_a_board_is_called_by_what_can_be_a_name(get, gateway: Gateway, home: str, name: object) -> None:
+    """Whoever may write in the folder writes its board.json."""
+    gateway.make("A task")
+    create_board(Path(home), "side")
+    (Path(home) / "kanban" / "boards" / "side" / "board.json").write_text(json.dumps({"name": name, "color": [1]}))
+    for found in (get("board"), get("board", board="side")):
+        assert found.status == 200 and "<b>bold" not in found.body and "\u202e" not in found.body
+
+
+def test_long_lists_of_a_task_show_the_newest_first(get, gateway: Gateway) -> None:
+    task_id = gateway.make("Much discussed").task_id
+    for number in range(task_page.SHOWN + 5):
+        gateway.comment(task_id, f"remark {number}.")
+    gateway.sync()
+    body = get("task", task_id).body
+    assert "remark 4." not in body.partition('id="events"')[0] and "remark 5." in body and "show all 55" in body
+    assert "remark 0." in get("task", task_id, ("all", "1")).body
 
 
 @pytest.mark.parametrize("name", ["t_00000000", "t_", "", "../../etc/passwd", "t_" + "0" * 4_000])
