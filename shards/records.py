@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 from collections.abc import Callable
@@ -32,8 +33,8 @@ class Record:
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> Self:
         """The record of a row that holds at least its columns."""
-        found = dict(zip(row.keys(), row, strict=True))
-        values = {field.name: found[field.name] for field in fields(cls)}
+        found = dict(zip(row.keys(), row, strict=True))  # a look into a row by name goes through all its names
+        values = {name: found[name] for name in _names(cls)}
         for name, read in cls._read.items():
             values[name] = read(values[name])
         return cls(**values)
@@ -41,6 +42,11 @@ class Record:
     def as_dict(self) -> dict[str, Any]:
         """The record as a dict, for JSON."""
         return asdict(self)
+
+
+@functools.cache
+def _names(record: type[Record]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(record))
 
 
 def _parsed(text: str | None) -> Any:

@@ -53,6 +53,8 @@ def clip(text: str | None, longest: int = 200) -> str:
 
 def printable(text: str) -> str:
     """``text`` without the escape and newline characters that would draw on the reader's terminal."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else " " for character in text)
 
 
@@ -63,6 +65,8 @@ def safe(text: str) -> str:
 
 def columns(text: str) -> int:
     """How many columns of a terminal ``text`` takes."""
+    if text.isascii():
+        return len(text)
     return sum(map(_columns_of, text))
 
 
