@@ -20,6 +20,7 @@ from benchmarks import (
     machine,
     merge,
     push,
+    reading,
     round_trip,
     side_by_side,
     start_up,
@@ -87,6 +88,16 @@ def run_round_trip(new_folder: NewFolder, claims: int) -> None:
 def run_board_size(new_folder: NewFolder, sizes: tuple[int, ...], passes: int) -> None:
     """A pass of one change into boards of several sizes, in turn."""
     board_size.measure(new_folder(), sizes, passes)
+
+
+@main.command("reading")
+@click.option("--tasks", type=click.IntRange(50), default=50_000)
+@click.option("--runs", type=click.IntRange(1), default=5)
+@click.option("--looks", type=click.IntRange(1), default=20)
+@click.pass_obj
+def run_reading(new_folder: NewFolder, tasks: int, runs: int, looks: int) -> None:
+    """What commands that read cost on a large board and on a small one, and looks into the past."""
+    reading.measure(new_folder(), tasks, runs, looks)
 
 
 @main.command("merge")
@@ -187,6 +198,7 @@ def run_all(ctx: click.Context, kept: Path, rounds: int) -> None:
     for command, options in (
         (run_merge, {"changes": 100_000}),
         (run_board_size, {"sizes": (1_000, 10_000, 100_000, 1_000_000), "passes": 200}),
+        (run_reading, {"tasks": 50_000, "runs": 5, "looks": 20}),
         (run_round_trip, {"claims": 500}),
         (run_push, {"events": 500}),
         (run_threads, {"count": 8, "comments": 4_000}),
@@ -227,6 +239,7 @@ def run_smoke(ctx: click.Context) -> None:
     """Each benchmark at its smallest size, to see that it still runs."""
     ctx.invoke(run_round_trip, claims=10)
     ctx.invoke(run_board_size, sizes=(50, 200), passes=10)
+    ctx.invoke(run_reading, tasks=60, runs=1, looks=2)
     ctx.invoke(run_merge, changes=200)
     ctx.invoke(run_push, events=10)
     ctx.invoke(run_threads, count=2, comments=10)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -158,13 +159,13 @@ def place_of(values: Sequence[Value]) -> str:
 
 
 def _place(keys: Sequence[Key], after: str) -> list[Value]:
-    try:
+    values: object = None
+    with suppress(ValueError, RecursionError):
         values = json.loads(after)
-    except ValueError:
-        values = None
-    is_place = isinstance(values, list) and len(values) == len(keys)
-    if is_place and all(value is None or type(value) in (str, int) for value in values):
-        return list(values)
+    if isinstance(values, list) and len(values) == len(keys):
+        plain: list[Value] = [value for value in values if value is None or type(value) in (str, int)]
+        if len(plain) == len(keys):
+            return plain
     raise ValueError(f"{after!r} is no place in this order of tasks")
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sqlite3
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Self, get_args
 
 Status = Literal["triage", "todo", "scheduled", "ready", "running", "blocked", "review", "done", "archived"]
@@ -34,7 +33,8 @@ class Record:
     def from_row(cls, row: sqlite3.Row) -> Self:
         """The record of a row that holds at least its columns."""
         found = dict(zip(row.keys(), row, strict=True))  # a look into a row by name goes through all its names
-        values = {name: found[name] for name in _names(cls)}
+        names: tuple[str, ...] = cls.__match_args__  # its fields
+        values: dict[str, Any] = {name: found[name] for name in names}
         for name, read in cls._read.items():
             values[name] = read(values[name])
         return cls(**values)
@@ -42,11 +42,6 @@ class Record:
     def as_dict(self) -> dict[str, Any]:
         """The record as a dict, for JSON."""
         return asdict(self)
-
-
-@functools.cache
-def _names(record: type[Record]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(record))
 
 
 def _parsed(text: str | None) -> Any:

@@ -196,7 +196,7 @@ class Dispatch:
         """The tasks that the limits leave room for. Asking for the others would only fill the ledger with refusals."""
         limits = self._board.settings()
         total, own = limits.get("max_in_progress"), limits.get("max_in_progress_per_profile")
-        self._running = Counter(self._board.running_by_owner())
+        self._running.update(self._board.running_by_owner())
         for task in self._candidates():
             if len(self.spawned) == most or (total is not None and self._running.total() >= total):
                 return
