@@ -22,7 +22,7 @@ from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.budget import leave_what_costs_too_much, weight
 from kanban_shards.coordinator.merge.clock import Clock
 from kanban_shards.coordinator.merge.collector import Collector, Skipped
-from kanban_shards.coordinator.merge.coordinator_lock import lost_place
+from kanban_shards.coordinator.merge.coordinator_lock import board_left, lost_place, note_board
 from kanban_shards.coordinator.merge.expiry import AT_ONCE, due, expired, own_changes
 from kanban_shards.coordinator.merge.replay import (
     ProgressCallback,
@@ -89,6 +89,7 @@ class Coordinator:
     ) -> None:
         self.paths = paths
         self._lock = lock
+        _set_aside_if_replaced(paths, lock)
         self.made_board = _make_board_if_lost(paths, lock, progress)
         self._collector = Collector(paths)
         self._clock = Clock()
@@ -105,6 +106,7 @@ class Coordinator:
                 self._ledger = FileLedger(paths.ledger, lock, FOREIGN_LOCK_MS)
                 opened.callback(self._ledger.close)
                 self._opened = _unless_replaced(found)
+                note_board(lock, (os.stat(paths.board).st_ino, None, None))
                 caught_up = catch_up(self._board, self._ledger, progress=progress)
             self._data_version = self._read_data_version()
             self._ringer = Ringer()  # law 6: files are opened before sockets exist
@@ -191,6 +193,8 @@ class Coordinator:
     def close(self) -> None:
         """Close the files; the caller still holds the lock."""
         self._files.close()
+        if (left := files.stamp(self.paths.board)) is not None and self._lock.held:
+            note_board(self._lock, left)
 
     def __enter__(self) -> Coordinator:
         return self
@@ -223,6 +227,18 @@ class Coordinator:
         with self._explained():
             (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         return int(version)
+
+
+def _set_aside_if_replaced(paths: BoardPaths, lock: FileLock) -> None:
+    """Set aside a board that another program has written or put in place, as a restore of Hermes does, beside a WAL
+    that is not its own. SQLite would put that WAL's pages into it, and a WAL of another file
+    cannot be told by itself. The ledger has what either of them has, and shards what came since."""
+    left, seen = board_left(lock), files.stamp(paths.board)
+    if left is None or seen is None or files.is_empty(files.beside(paths.board, "-wal")):
+        return
+    is_as_left = seen[0] == left[0] if left[1] is None else seen[1:] == left[1:]  # also of a home that was copied
+    if not is_as_left and not files.is_empty(paths.ledger):
+        files.set_aside(paths.board, lock)
 
 
 def _make_board_if_lost(paths: BoardPaths, lock: FileLock, progress: ProgressCallback) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from kanban_shards.bell import Ringer
 from kanban_shards.coordinator.errors import LockHeld, NotCoordinator
@@ -34,6 +35,11 @@ LARGEST_PID = 2**31
 LONGEST_HOST = 255
 # The year 9999 begins, and no later time can be told.
 LATEST_MS = 253_370_764_800_000
+
+# Inode, bytes and time in ns of a file; of one that is open the inode alone.
+Stamp = tuple[int, int | None, int | None]
+# Where the note says what of the board's file.
+_BOARD = "board"
 
 
 @dataclass(frozen=True)
@@ -109,8 +115,23 @@ def write_note(lock: FileLock, role: str) -> Holder:
     """Write into the lock file who holds it now. ``lock`` is held by the caller."""
     now_ms = time.time_ns() // 1_000_000
     holder = Holder(os.getpid(), socket.gethostname(), role, now_ms, running_system(), pid_space())
-    lock.write_note(json.dumps(asdict(holder)))
+    lock.write_note(json.dumps({**asdict(holder), _BOARD: _note_in(lock).get(_BOARD)}))
     return holder
+
+
+def note_board(lock: FileLock, board: Stamp) -> None:
+    """Write into the lock file how its holder leaves the board's file, or, while it is open, which file that is; for
+    the next holder."""
+    lock.write_note(json.dumps({**_note_in(lock), _BOARD: board}))
+
+
+def board_left(lock: FileLock) -> Stamp | None:
+    """What the last holder noted of the board's file; None if nothing, or nothing that ``note_board`` writes."""
+    found = _note_in(lock).get(_BOARD)
+    if not isinstance(found, list) or len(found) != 3 or not isinstance(found[0], int):
+        return None
+    inode, size, at_ns = found
+    return (inode, size, at_ns) if isinstance(size, int) and isinstance(at_ns, int) else (inode, None, None)
 
 
 def holder(paths: BoardPaths) -> Holder | None:
@@ -185,11 +206,25 @@ def holding(paths: BoardPaths, role: str) -> Iterator[FileLock]:
 
 def _holder_in(note: str) -> Holder | None:
     """Whom the note names; None if it is none that ``write_note`` writes."""
+    said = _parsed(note)
+    said.pop(_BOARD, None)
     try:
-        found = Holder(**json.loads(note))
-    except (ValueError, TypeError, RecursionError):
+        found = Holder(**said)
+    except TypeError:
         return None
     return found if _is_possible(found) else None
+
+
+def _note_in(lock: FileLock) -> dict[str, Any]:
+    return _parsed(lock.read_note())
+
+
+def _parsed(note: str) -> dict[str, Any]:
+    try:
+        said = json.loads(note)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _is_possible(found: Holder) -> bool:

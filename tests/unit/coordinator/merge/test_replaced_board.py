@@ -1,0 +1,175 @@
+"""A board that another program put in place of ours, as a restore of Hermes does, beside the WAL of the one before.
+
+SQLite would put that WAL's pages into it. The next coordinator sets both aside, and makes the board of its ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from kanban_shards import Board, Gateway
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, board_left, holder, holding, note_board
+from kanban_shards.coordinator.recovery.verify import verify
+from kanban_shards.paths import BoardPaths
+from kanban_shards.storage import files
+from kanban_shards.storage.locks import FileLock
+
+# Reads the board, and keeps it open: whoever closes it last would take the WAL away.
+READER = """
+import sqlite3, sys
+connection = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True)
+connection.execute("SELECT count(*) FROM tasks").fetchall()
+print(1, flush=True)
+input()
+"""
+# A copy as Hermes makes one, in a process of its own (law 1).
+COPY = """
+import sqlite3, sys
+source, target = (sqlite3.connect(path) for path in sys.argv[1:])
+source.backup(target)
+"""
+
+
+@pytest.fixture
+def written(paths: BoardPaths) -> Iterator[list[str]]:
+    """The titles on a board whose WAL stays, because somebody reads it; an older copy of it is ``copy.db``."""
+    titles = [f"{number} {'x' * 4000}" for number in range(220)]
+    with Gateway("amy", home=paths.folder) as gateway:
+        gateway.create(titles[0])
+        gateway.sync()
+        reader = subprocess.Popen(
+            [sys.executable, "-c", READER, paths.board], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert reader.stdout is not None and reader.stdout.readline() == b"1\n"
+        subprocess.run([sys.executable, "-c", COPY, paths.board, copy_of(paths)], check=True)
+        for number, title in enumerate(titles[1:], 1):
+            gateway.create(title, body="b" * 20_000)
+            if number % 10 == 0:
+                gateway.sync()
+    reader.kill()
+    reader.communicate()
+    assert not files.is_empty(files.beside(paths.board, "-wal"))
+    yield titles
+
+
+def copy_of(paths: BoardPaths) -> Path:
+    return paths.folder / "copy.db"
+
+
+def make_pass(paths: BoardPaths) -> None:
+    with holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
+        coordinator.make_passes()
+
+
+def aside(paths: BoardPaths) -> list[str]:
+    return [path.name for path in paths.folder.glob("kanban.db.damaged-*")]
+
+
+def check(paths: BoardPaths, titles: list[str]) -> None:
+    with Board(paths) as board:
+        assert sorted(task.title for task in board.tasks()) == sorted(titles)
+    assert verify(paths).clean
+
+
+@pytest.mark.parametrize("way", ["renamed", "in place"])
+def test_an_older_board_catches_up(paths: BoardPaths, written: list[str], way: str) -> None:
+    if way == "renamed":
+        copy_of(paths).replace(paths.board)
+    else:
+        with open(copy_of(paths), "rb") as source, open(paths.board, "wb") as target:
+            shutil.copyfileobj(source, target)
+    make_pass(paths)
+    check(paths, written)
+    assert len(aside(paths)) == 3, "the file with its WAL and its memory"
+    make_pass(paths)
+    assert len(aside(paths)) == 3
+
+
+def test_without_the_coordinators_note_sqlite_mixes_them(paths: BoardPaths, written: list[str]) -> None:
+    """What this is for: the restored copy is sound, and with the WAL of another file it is not."""
+    copy_of(paths).replace(paths.board)
+    files.beside(paths.board, "-shm").unlink()
+    with closing(sqlite3.connect(paths.board)) as connection:
+        try:
+            answer = connection.execute("PRAGMA integrity_check").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            answer = str(error)
+    assert answer != "ok"
+
+
+def test_ledger_and_board_that_are_older_catch_up_from_shards(paths: BoardPaths, written: list[str]) -> None:
+    """``hermes import`` over a home: what it does not have stays, and so do the shards' newer changes."""
+    with closing(sqlite3.connect(paths.ledger)) as connection, connection:
+        connection.execute("DELETE FROM entries WHERE position > 1")
+    with open(copy_of(paths), "rb") as source, open(paths.board, "wb") as target:
+        shutil.copyfileobj(source, target)
+    make_pass(paths)
+    check(paths, written)
+
+
+def test_a_board_as_it_was_left_is_opened_as_it_is(paths: BoardPaths, written: list[str], tmp_path: Path) -> None:
+    before = files.identity(paths.board)
+    for _ in range(3):
+        make_pass(paths)
+    assert (files.identity(paths.board), aside(paths)) == (before, [])
+    shutil.copytree(paths.folder, tmp_path / "copied")
+    copied = BoardPaths.find(home=tmp_path / "copied")
+    make_pass(copied)
+    assert aside(copied) == []
+    check(copied, written)
+
+
+def test_a_coordinator_that_was_killed_left_the_same_file(paths: BoardPaths, written: list[str]) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from kanban_shards.paths import BoardPaths\n"
+        "from kanban_shards.coordinator.merge.coordinator import Coordinator\n"
+        "from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take\n"
+        "from kanban_shards.changes.kinds import Settings\n"
+        "paths = BoardPaths(Path(sys.argv[1])); lock = take(paths, COMMAND, 1)\n"
+        "Coordinator(paths, lock).write([('', Settings(failure_limit=3))]); os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, paths.folder]).returncode == 9
+    assert board_left(FileLock(paths.coordinator_lock)) == (os.stat(paths.board).st_ino, None, None)
+    make_pass(paths)
+    assert aside(paths) == []
+    check(paths, written)
+
+
+def test_a_note_tells_both_holder_and_board(paths: BoardPaths) -> None:
+    paths.make_folder()
+    with holding(paths, COMMAND) as lock:
+        found = holder(paths)
+        note_board(lock, (1, 2, 3))
+        assert board_left(lock) == (1, 2, 3)
+        assert found is None or found == holder(paths)
+    with holding(paths, COMMAND) as lock:
+        assert board_left(lock) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "said", [None, [], [1], "x", {}, [None, 2, 3], ["1", 2, 3], [1, 2, 3, 4], [True, None, None, 1], [[1], 2, 3]]
+)
+def test_a_note_that_somebody_else_wrote(paths: BoardPaths, written: list[str], said: object) -> None:
+    note = json.loads(paths.coordinator_lock.read_text())
+    paths.coordinator_lock.write_text(json.dumps({**note, "board": said}))
+    make_pass(paths)
+    assert aside(paths) == []
+    check(paths, written)
+
+
+@pytest.mark.parametrize("note", ["", "[", "[]", "3", '{"pid": 1}', "x" * 5000])
+def test_a_note_that_is_none(paths: BoardPaths, written: list[str], note: str) -> None:
+    paths.coordinator_lock.write_text(note)
+    make_pass(paths)
+    assert aside(paths) == []
