@@ -303,7 +303,7 @@ def test_what_keeps_a_server_from_starting_is_said_before_it_serves(home: str) -
         return done.returncode, done.stderr
 
     code, said = ended("--home", home, "mcp")
-    assert code == 2 and "kanban --profile NAME mcp" in said
+    assert code == 2 and "Say as whom the agent works: kanban --profile NAME mcp." in said
     code, said = ended("--home", home, "--profile", "no/name", "mcp")
     assert code == 2 and "cannot name a profile" in said
     code, said = ended("--home", home, "--board", "nowhere", "--profile", "amy", "mcp")

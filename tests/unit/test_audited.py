@@ -64,8 +64,8 @@ def test_a_crime_is_noticed(home: str, crime: str, event: str, loses: bool) -> N
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_no_port_no_pickle_no_shell(path: Path) -> None:
-    """docs/security.md: nothing that is read is run, and nothing listens but datagram sockets in the board's folder, and
-    the page where it is asked for."""
+    """docs/security.md: nothing that is read is run, and nothing listens but datagram sockets in the board's folder,
+    and the page where it is asked for."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert set(_crimes(tree)) == KNOWN.get(str(path.relative_to(ROOT)), set())
 

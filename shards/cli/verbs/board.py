@@ -11,9 +11,10 @@ import click
 
 from kanban_shards.cards import Picture, look, look_now
 from kanban_shards.cli import text
-from kanban_shards.cli.params import POSITIVE
-from kanban_shards.cli.session import Session, json_option, past_option, say_when
+from kanban_shards.cli.params import NOBODY, POSITIVE
+from kanban_shards.cli.session import Session, complete_profiles, json_option, past_option, say_when
 from kanban_shards.errors import ExtraMissing
+from kanban_shards.filters import NOBODY as NONE
 from kanban_shards.filters import Filters
 from kanban_shards.moments import Past
 from kanban_shards.past import PastBoard
@@ -22,8 +23,9 @@ from kanban_shards.records import STATUSES, Status
 
 @click.command()
 @click.option("--mine", is_flag=True, help="Tasks that are assigned to --profile.")
-@click.option("--assignee", metavar="PROFILE", default="", help="Assigned to this profile; -: to nobody.")
-@click.option("--tenant", metavar="NAME", default="")
+@click.option("--assignee", metavar="PROFILE", default="", shell_complete=complete_profiles,
+              help="Assigned to this profile; none: to nobody.")  # fmt: skip
+@click.option("--tenant", metavar="NAME", default="", help="Of this tenant; none: of no tenant.")
 @click.option("--status", "statuses", type=click.Choice(STATUSES), metavar="STATUS", multiple=True,
               help=f"{', '.join(STATUSES[:-1])} or {STATUSES[-1]}; may be repeated.")  # fmt: skip
 @click.option("--search", "words", metavar="TEXT", default="", help="With this in the title, the text or the id.")
@@ -53,7 +55,7 @@ def board(
     """
     if mine:
         assignee = session.whoever_asks()
-    filters = Filters(text=words, assignee=assignee, tenant=tenant, statuses=statuses, needs=needs)
+    filters = Filters(words, _or_none(assignee), _or_none(tenant), statuses, needs)
     is_terminal = all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
     if once or past or as_json or not is_terminal:
         _print(session, replace(filters, more=dict.fromkeys(STATUSES, limit)), past, as_json)
@@ -66,6 +68,10 @@ def board(
         raise ExtraMissing(package="textual", extra="terminal") from error
     shown = session.board()
     BoardApp(shown, filters, look_now(shown, filters)).run()
+
+
+def _or_none(name: str) -> str:
+    return NONE if name.lower() in NOBODY else name
 
 
 def _print(session: Session, filters: Filters, past: Past | None, as_json: bool) -> None:

@@ -26,6 +26,8 @@ def mcp(session: Session, lease_s: int) -> None:
     --profile. A run that it claims is kept alive for as long as this lives. docs/mcp.md: what to write into the
     configuration of Claude Code, Codex and Hermes.
     """
+    if session.profile is None:  # whom somebody chose for a terminal is no agent
+        raise click.UsageError("Say as whom the agent works: kanban --profile NAME mcp.")
     gateway = session.gateway()
     try:
         from kanban_shards.mcp.server import serve

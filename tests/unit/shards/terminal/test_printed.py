@@ -57,6 +57,8 @@ def test_filters_and_limit(printed: Print, busy: None) -> None:
     assert "running" not in text
     assert "blocked 1" in printed("--status", "blocked", "--status", "done")
     assert "ready" not in printed("--status", "blocked", "--status", "done")
+    nobodys = printed("--assignee", "none")
+    assert "It is done" in nobodys and "Task 02" not in nobodys
     assert "It is blocked" in printed("--needs-person")
     assert printed("--search", "nothing like that") == "No tasks.\n"
 
@@ -72,4 +74,4 @@ def test_for_programs_and_as_it_was(printed: Print, busy: None, home: str) -> No
 
 
 def test_mine_needs_a_profile(shell: Shell, busy: None) -> None:
-    assert "kanban --profile NAME board --mine" in shell.refuses(2, "board", "--mine", profile=None)
+    assert "kanban --profile NAME board" in shell.refuses(2, "board", "--mine", profile=None)
