@@ -154,9 +154,10 @@ def body_told(body: str | None, file: TextIO | None) -> str | None:
     """What --body says, or --body-file; ``-`` is standard input. None if neither was said. Raises UsageError."""
     if body is not None and file is not None:
         raise click.UsageError("Say --body or --body-file, not both.")
+    source: Any = file
     if body == "-":
-        file = click.File(encoding="utf-8").convert("-", None, None)
-    return body if file is None else whole_text(file)
+        source = click.File(encoding="utf-8").convert("-", None, None)
+    return body if source is None else whole_text(source)
 
 
 def json_object(given: str) -> dict[str, Any]:
