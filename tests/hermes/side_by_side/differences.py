@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 # Keys of events that say more than Hermes's own, and columns that only later versions of Hermes have.
-MORE_KEYS = {"by", "profile", "failures", "error", "due"}
+MORE_KEYS = {"by", "profile", "failures", "error", "due", "host", "began"}
 MORE_COLUMNS = {"chat_type", "delivery_mode", "delivery_metadata", "provider_override", "reasoning_effort"}
 LATE = "late_refused"
 PLACE = {"fields": ["workspace_path"]}
@@ -38,6 +38,7 @@ NO_CHANGE, UNASSIGNED = "What changes nothing is no event", "A run that was clai
 UNSPAWNED, REASON = "A task whose worker could not be started", "A reclaim without a reason"
 COUNTED, REOPENED = "`gc` counts", "A card that is dragged out of `done`"
 DRAGGED, PROMOTED = "A running card that is dragged to `todo`", "`dispatch` counts no promotions"
+LIVING = "A task whose last worker still lives"
 CALLS = {
     ("every flag of create", "list"): BLOCKED,
     ("every flag of create", "list --json"): BLOCKED,
@@ -57,6 +58,7 @@ ROUTES = {
     "PATCH /tasks/$a {'status': 'ready'}": REOPENED,
     "GET /tasks/$f": DRAGGED,
     "POST /dispatch?max=8": PROMOTED,
+    "POST /tasks/$f/reclaim {'reason': 'again'}": LIVING,
 }
 
 _EVENT = re.compile(r"^( *\[<date>\](?: \[run \S+\])? (?:task-\d+ +)?(\w+) *(?:\(@\S+\))?) (\{.*\})$", re.M)

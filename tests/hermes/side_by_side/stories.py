@@ -2,7 +2,7 @@
 
 A story begins in an empty home. Each line is one call; ``a = …`` keeps the first task id that the call prints, as
 ``$a``; ``NAME=VALUE …`` in front is the environment of that call, as of a worker. ``~0.5 …`` presses Ctrl-C after so
-many seconds. ``wait`` waits until no worker runs, ``tick`` for the next second, by which lists are sorted;
+many seconds. ``wait`` lets workers end, and waits for them, ``tick`` for the next second, by which lists are sorted;
 ``$home`` is the home's path.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# A dispatcher's worker that ends soon: it fails; it ends well without a word; it tells that a provider says "later".
-# If it ended before the dispatcher looked away, Python would collect it, and nobody know how it ended.
+# A dispatcher's worker: it fails; it ends well without a word; it tells that a provider says "later". Each waits for
+# `wait`: if it ended before the dispatcher looks away, Python would collect it, and nobody know how it ended.
+_UNTIL = 'for i in $(seq 600); do if [ -e "$HOME/end" ]; then break; fi; sleep 0.05; done\n'
 WORKERS = {
-    "fails.sh": "#!/bin/sh\necho no display >&2\nsleep 0.3\nexit 3\n",
-    "mute.sh": "#!/bin/sh\necho begun and gone\nsleep 0.3\n",
-    "later.sh": "#!/bin/sh\nsleep 0.3\nexit 75\n",
+    "fails.sh": f"#!/bin/sh\necho no display >&2\n{_UNTIL}exit 3\n",
+    "mute.sh": f"#!/bin/sh\necho begun and gone\n{_UNTIL}",
+    "later.sh": f"#!/bin/sh\n{_UNTIL}exit 75\n",
 }
 PROFILES = ("mafei", "pixiel")
 

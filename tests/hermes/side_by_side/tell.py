@@ -17,10 +17,19 @@ from tests.hermes.side_by_side.stories import PROFILES, Story
 TASK = re.compile(r"\bt_[0-9a-f]{8,}\b")
 # Longer than a line of ours may be; and what upstream lets through without a word.
 LONG = {"long": "long " * 400, "longer": "§ long words\n" * 40_000, "mebibyte": "x" * 2**20}
-PAUSES: dict[str, Callable[[Side], None]] = {
-    "wait": Side.wait_for_workers,
-    "tick": lambda _: time.sleep(1 - time.time() % 1),
-}
+
+
+def _wait(side: Side, home: Path) -> None:
+    (home / "end").touch()
+    side.wait_for_workers()
+    (home / "end").unlink()
+
+
+def _tick(side: Side, home: Path) -> None:
+    time.sleep(1 - time.time() % 1)
+
+
+PAUSES: dict[str, Callable[[Side, Path], None]] = {"wait": _wait, "tick": _tick}
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ def furnish(home: Path, files: dict[str, str], config: str) -> None:
 
 def _call(side: Side, home: Path, line: str, names: dict[str, str], normal: Normal) -> Said:
     if line in PAUSES:
-        PAUSES[line](side)
+        PAUSES[line](side, home)
         return Said(0, "", "")
     keep, seconds, environment, words = parsed(line)
     words = [Template(word).safe_substitute(names) for word in words]
