@@ -101,6 +101,7 @@ SIGNATURES: Mapping[str, str] = {
     "_resolve_claim_ttl_seconds": "ttl_seconds=",
     "_resolve_crash_grace_seconds": "",
     "_classify_worker_exit": "pid",
+    "_protocol_violation_streak": "conn, task_id",
     "_pid_alive": "pid",
     "_terminate_reclaimed_worker": "pid, claim_lock, *, signal_fn=",
     "_fire_kanban_lifecycle_hook": "event, task_id, **fields",
@@ -111,11 +112,12 @@ SIGNATURES: Mapping[str, str] = {
     "_cleanup_workspace": "conn, task_id",
 }
 
-# Up to 0.18: no files of a scratch workspace are kept. None: there is no such function.
+# Up to 0.18: no files of a scratch workspace are kept, and violations not counted apart. None: no such function.
 _UP_TO_0_18: Mapping[str, str | None] = {
     "_record_task_failure": SIGNATURES["_record_task_failure"].replace("force_trip=, ", ""),
     "_merge_completion_prose_artifacts": None,
     "_persist_scratch_completion_artifacts": None,
+    "_protocol_violation_streak": None,
 }
 # Up to 0.17: no projects, no kinds of blocks, no branches that are set later, no hooks.
 _UP_TO_0_17: Mapping[str, str | None] = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import pytest
 
 from kanban_shards.errors import HermesDiffers, HermesNotKnown
 from kanban_shards.hermes import versions
+from kanban_shards.hermes.upstream import Upstream
 from tests.unit.shards.hermes.imitation import source_of
 
 
@@ -83,6 +84,13 @@ def test_a_context_manager_is_the_function_that_it_was_made_of() -> None:
 )
 def test_the_version_is_read_from_the_source(source: str, version: str) -> None:
     assert versions.version_in(source) == version
+
+
+def test_each_function_that_is_called_is_in_the_table() -> None:
+    """A version without it, or with another, would fail where it is called, and not when it is loaded."""
+    called = {name for name, value in vars(Upstream).items() if isinstance(value, FunctionType)}
+    ours = {"__init__", "__subclasshook__"}  # what typing adds
+    assert called - {*versions.SIGNATURES} <= ours
 
 
 def test_the_table_is_written_in_one_way() -> None:
