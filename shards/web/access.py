@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -50,6 +50,13 @@ class Access:
         if "sec-fetch-site" in given:
             return given["sec-fetch-site"] == "same-origin"
         return given.get("origin") == f"http://{host_header}"
+
+    def is_asked_by_a_page_elsewhere(self, headers: Mapping[str, str]) -> bool:
+        """Whether a page of another origin asks, as the browser says, and not a person who follows a link: it could not
+        read the answer, but have the server make it."""
+        return (
+            headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-dest") != "document"
+        )
 
     def lets_in(self, cookie: str | None, client: tuple[str, int] | None, server: tuple[str, int] | None) -> bool:
         """Whether who asks may: with the token, or as this user on this machine."""

@@ -110,6 +110,8 @@ class Guard:
         host, access = request.headers.get("host"), self._access
         if host is None or not access.answers_to(host):
             return PlainTextResponse("This server does not answer to that name.\n", 421)
+        if access.is_asked_by_a_page_elsewhere(request.headers):
+            return PlainTextResponse("Only a page of this server asks for that.\n", 403)
         given = request.query_params.get("token")
         if given is not None and request.method == "GET":
             return self._welcome(request, given)

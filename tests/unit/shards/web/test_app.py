@@ -100,6 +100,23 @@ def test_what_is_sent_from_elsewhere_is_refused(client: TestClient) -> None:
         assert client.post("/b/default/", headers=headers).status_code == 403
 
 
+def test_a_page_elsewhere_makes_the_server_do_nothing_and_a_link_may_be_followed(
+    client: TestClient, gateway: Gateway
+) -> None:
+    gateway.make("A task")
+    for site in ("cross-site", "same-site"):
+        for dest in ("empty", "image", "iframe", "script"):
+            headers = {"sec-fetch-site": site, "sec-fetch-dest": dest}
+            assert client.get("/b/default/?at=1", headers=headers).status_code == 403
+        followed = {"sec-fetch-site": site, "sec-fetch-dest": "document"}
+        assert client.get("/b/default/", headers=followed).status_code == 200
+    assert (
+        client.get("/b/default/", headers={"sec-fetch-site": "none", "sec-fetch-dest": "document"}).status_code == 200
+    )
+    own = {"sec-fetch-site": "same-origin", "sec-fetch-dest": "empty"}
+    assert client.get("/b/default/columns", headers=own).status_code == 200
+
+
 def test_the_reader_is_started_again(client: TestClient, link: Link, gateway: Gateway) -> None:
     gateway.make("A task")
     assert client.get("/b/default/").status_code == 200
