@@ -31,6 +31,7 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_environment(monkeypatch: pytest.MonkeyPatch, caches: Path) -> None:
     """No test finds the board of whoever runs it, or leaves something with them."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(caches))
+    monkeypatch.setattr("kanban_shards.cli.usual.place", lambda: caches / "usual" / "profile")
     for name in ("HERMES_KANBAN_DB", "HERMES_KANBAN_HOME", "HERMES_HOME", "HERMES_KANBAN_BOARD"):
         monkeypatch.delenv(name, raising=False)
 

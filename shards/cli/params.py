@@ -11,6 +11,8 @@ import click
 from kanban_shards.errors import InvalidChange, InvalidMoment
 from kanban_shards.moments import LARGEST, Past, moment_of, past_of, seconds_of
 
+# In characters: of a file that is read whole. A device may have no end.
+LONGEST_TEXT = 64 * 1024 * 1024
 # How a call says that a task is nobody's.
 NOBODY = ("none", "-", "null")
 
@@ -143,9 +145,12 @@ def listed(words: str | None) -> tuple[str, ...]:
 
 
 def whole_text(file: TextIO) -> str:
-    """All of a file that an option names, which is text."""
+    """All of a file that an option names, which is text, and has an end. Raises UsageError."""
     try:
-        return file.read()
+        said = file.read(LONGEST_TEXT + 1)
+        if len(said) > LONGEST_TEXT:
+            raise click.UsageError(f"{file.name} is longer than {LONGEST_TEXT} characters.")
+        return said
     except UnicodeDecodeError as error:
         raise click.UsageError(f"{file.name} is not text: its bytes are not UTF-8.") from error
 

@@ -75,6 +75,12 @@ def test_a_wrong_line_is_named_and_nothing_written(shell: Shell, text: str, said
     assert [task["title"] for task in shell.json("list")] == ["there"]
 
 
+def test_a_device_without_an_end_is_refused(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kanban_shards.cli.params.LONGEST_TEXT", 1_000)
+    assert "is longer than 1000 characters" in shell.refuses(2, "create", "--from", "/dev/zero")
+    assert "is longer than 1000 characters" in shell.refuses(2, "create", "x", "--body-file", "/dev/zero")
+
+
 def test_what_does_not_go_together(shell: Shell) -> None:
     shell.create("there")
     for words in (("x", "--from", "-"), ("--from", "-", "--priority", "3"), ("x", "--dry-run"), ()):
