@@ -125,6 +125,15 @@ def assigning(kb, home):
         assert kb.get_task(conn, task_id).assignee is None
 
 
+def a_lane_that_is_no_profile(kb, home):
+    """A terminal that takes its tasks by itself may be called as it likes."""
+    with board(kb) as conn:
+        task_id = kb.create_task(conn, title="a", assignee="Orion CC")
+        assert [each.id for each in kb.list_tasks(conn, assignee="orion cc")] == [task_id]
+        assert kb.claim_task(conn, task_id, claimer="orion")
+        assert kb.complete_task(conn, task_id)
+
+
 def linking(kb, home):
     with board(kb) as conn:
         a, b, c = (kb.create_task(conn, title=each) for each in "abc")
