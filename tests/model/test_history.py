@@ -81,7 +81,7 @@ def test_the_history_of_a_task_is_what_the_oracle_saw(seed: int, tmp_path: Path)
             assert [each.verdict == "applied" for each in changes] == [each.reason is None for each in changes]
             assert all(each.sentence and each.sentence.isprintable() for each in changes)
         reasons = {reason for told in expected.values() for _, reason, missed in told if missed}
-        assert {None, "stale"} <= reasons, "nobody missed anything, so nothing of it was tried"
+        assert "stale" in reasons, "nobody missed anything, so nothing of it was tried"
 
 
 def _missed(shown: Shown, task: Standing | None) -> dict[str, int]:
