@@ -7,6 +7,7 @@ starts a second worker beside one that lives. A number that was given to another
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -19,6 +20,7 @@ from kanban_shards.hermes.verbs import applies
 from kanban_shards.records import Run, Worker
 from kanban_shards.writer import Writer
 
+_log = logging.getLogger(__name__)
 # A worker that is alive, and has said nothing for so long, is stuck: Hermes's own figure. Without a sign of dispatcher
 # and worker, a run is over after as long.
 SILENT_S = 3600
@@ -82,6 +84,12 @@ def is_free_of_workers(hermes: Hermes, conn: BoardConnection, task_id: str) -> b
     minute, and then ended."""
     for worker in supervision.living(writer_of(conn.paths).board, task_id):
         if time.time() - (worker.ended_at or time.time()) < ENDING_S:
+            _log.warning(
+                "kanban: %s is not claimed yet, because process %d of its run %d, which is over, still lives",
+                task_id,
+                worker.pid,
+                worker.run_id,
+            )
             return False
         ended = hermes.now._terminate_reclaimed_worker(worker.pid, hermes.now._claimer_id(), signal_fn=None)
         if not ended["terminated"]:
