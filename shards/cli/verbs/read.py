@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # So many tasks are shown on a terminal unless --limit says; and what stands for all of them.
 SHOWN = 200
 ALL = 2**31
-OPEN = tuple(status for status in STATUSES if status not in TERMINAL)
+OPEN: tuple[Status, ...] = tuple(status for status in STATUSES if status not in TERMINAL)
 # An event that is older than this is said to be, beside the time at which it happened.
 NEW_S = 60
 
