@@ -182,7 +182,7 @@ def _open_copy(path: Path, role: Role) -> sqlite3.Connection:
             stamps = unwritable.copy(path, Path(folder))
             connection = cast(CopyConnection, _connect(Path(folder) / path.name, "rw", factory=CopyConnection))
             try:
-                connection.execute("PRAGMA journal_mode=delete")  # brings the WAL in: what is open needs no name
+                connection.execute("PRAGMA journal_mode=truncate")  # brings the WAL in: what is open needs no name
                 connection.execute("PRAGMA query_only=ON")
                 if _check_identity(connection, path, role) == 0:
                     raise _missing(path, role)

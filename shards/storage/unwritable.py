@@ -48,8 +48,7 @@ def copy(path: Path, folder: Path) -> Stamps:
             files.discard(files.beside(folder / path.name, "-journal"))  # none of this program's: a WAL has none
             if stamps(path) == before:
                 return before
-        for each in list(folder.iterdir()):
-            each.unlink()
+        files.discard(folder / path.name)
     raise StillWritten(path=path, holders="a process elsewhere")
 
 

@@ -63,8 +63,9 @@ def test_shards_never_import_coordinator(path: Path) -> None:
 
 
 # What may unlink a path: a bell, the sidecars of a database that is closed, what lies below an open folder (asked for
-# by its name there), a service that was installed, and the board of a demo that was killed.
+# by its name there), a service that was installed, the board of a demo that was killed, and a user's choice of a profile.
 UNLINKING = {
+    "shards/cli/usual.py",
     "shards/bell.py",
     "shards/storage/files.py",
     "shards/storage/folders.py",
