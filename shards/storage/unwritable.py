@@ -37,9 +37,9 @@ def copy(path: Path, folder: Path) -> Stamps:
     for _ in range(ATTEMPTS):
         before = stamps(path)
         newest_ns = max((stamp[2] for stamp in before if stamp), default=0)
-        if time.time_ns() - newest_ns < GRAIN_S * 1e9:
-            time.sleep(GRAIN_S)
-            continue
+        age_s = (time.time_ns() - newest_ns) / 1e9
+        if age_s < GRAIN_S:
+            time.sleep(min(GRAIN_S, GRAIN_S - age_s))
         try:
             files.copy_bytes(path, folder, path.name)
         except StillWritten:

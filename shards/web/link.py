@@ -12,6 +12,7 @@ from asyncio.subprocess import PIPE, Process
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import cast
 
 from kanban_shards.errors import ReaderGone
 from kanban_shards.web.wire import (
@@ -132,13 +133,13 @@ class Link:
         for board in self._followers:
             self._send(Follow(board))
         self._there.set()
-        assert process.stdout is not None
+        answers = cast(asyncio.StreamReader, process.stdout)  # a pipe, as was asked for
         try:
             while True:
-                (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
+                (length,) = LENGTH.unpack(await answers.readexactly(LENGTH.size))
                 if length > LONGEST_BYTES:
                     break
-                self._take(await process.stdout.readexactly(length))
+                self._take(await answers.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

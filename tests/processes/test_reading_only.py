@@ -104,7 +104,7 @@ def test_kanban_merge_reads(board: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("-p", "amy", "create", "x"), ("-p", "new", "create", "x"), ("-p", "amy", "claim", "--next"), ("init",),
+    [("-p", "amy", "create", "x"), ("-p", "new", "create", "x"), ("-p", "amy", "claim", "--next"),
      ("boards", "create", "other"), ("boards", "switch", "default"), ("-p", "amy", "gc")],
 )  # fmt: skip
 def test_a_write_says_one_sentence(board: str, words: tuple[str, ...]) -> None:

@@ -165,7 +165,7 @@ def test_its_supervisor_is_told(home, paths, start, tmp_path_factory) -> None:
         process = start("-m", "kanban_shards.coordinator", "--home", home, "daemon", env=environ)
         told = _datagrams(listening, "READY=1")
         assert holder(paths).pid == process.pid
-        assert "STATUS=merges 1 of 1 boards; 0 need to be looked at" in told + _datagrams(listening, "STATUS=")
+        assert "STATUS=merges 1 of 1 board; 0 to be looked at" in told + _datagrams(listening, "STATUS=")
         for _ in range(3):
             _datagrams(listening, "WATCHDOG=1")
         process.send_signal(signal.SIGTERM)

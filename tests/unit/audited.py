@@ -117,6 +117,10 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
 
         return call
 
+    def batch() -> None:
+        with gateway.batch() as several:
+            several.comment(several.create("in a batch"), "with it")
+
     file = home / "attached.txt"
     file.write_text("x")
     verbs = {
@@ -155,6 +159,12 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
         "unsubscribe": lambda: gateway.unsubscribe(a, platform="telegram", chat_id="1"),
         "deliveries": lambda: [delivery.acknowledge() for delivery in gateway.deliveries()],
         "resend": lambda: None,  # the same way as every other change; there is no dead letter here
+        "delivery_to": lambda: gateway.delivery_to(a, platform="telegram", chat_id="0"),
+        "supervise": again(lambda: refused(lambda: gateway.supervise(run))),
+        "look_after": gateway.look_after,
+        "living_workers": lambda: gateway.living_workers(a),
+        "batch": batch,
+        "own_changes": lambda: gateway.own_changes(3),
         "attempt": lambda: gateway._writer.attempt(key),
         "lease_attempt": lambda: gateway._writer.lease_attempt(key, 0, 1, 1, 1),
         "save_attempt": lambda: gateway._writer.save_attempt(key, gateway._writer.attempt(key)),

@@ -63,7 +63,8 @@ def test_shards_never_import_coordinator(path: Path) -> None:
 
 
 # What may unlink a path: a bell, the sidecars of a database that is closed, what lies below an open folder (asked for
-# by its name there), a service that was installed, the board of a demo that was killed, and a user's choice of a profile.
+# by its name there), a service that was installed, the board of a demo that was killed, and the profile that a user
+# chose.
 UNLINKING = {
     "shards/cli/usual.py",
     "shards/bell.py",

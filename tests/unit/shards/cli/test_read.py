@@ -105,7 +105,7 @@ def test_list(shell: Shell) -> None:
         assert [task["id"] for task in shell.json("ls", *flags)] == found, flags
     assert "TENANT" in shell.says("list")
     assert shell.says("list", "--assignee", "nobody-such").startswith("No such tasks on the board default in /")
-    assert "NAME list --mine" in shell.refuses(2, "list", "--mine", profile=None)
+    assert "kanban --profile NAME list" in shell.refuses(2, "list", "--mine", profile=None)
     shell.refuses(2, "list", "--sort", "luck")
 
 
