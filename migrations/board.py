@@ -146,6 +146,6 @@ def m003_order(db: Database) -> None:
 
 
 @migrations()
-def m003_supervision(db: Database) -> None:
+def m004_supervision(db: Database) -> None:
     # Of an open run that is supervised: how long nobody may have given a sign before it ends.
     db.execute("ALTER TABLE merge_tasks ADD COLUMN grace_s INTEGER")

@@ -221,6 +221,8 @@ class Board:
     def workers(self, task_id: str | None = None) -> list[Worker]:
         """The processes that were started for the task's runs, newest first; without a task, those of open runs, one
         for each."""
+        if self._number("PRAGMA user_version") < sqlite.BOARD.schema:
+            return []  # no pass of this program was made yet, and what wrote the board before noted no host
         if task_id is not None:
             sql = f"{_WORKERS} WHERE e.task_id = ? AND e.kind = 'spawned' ORDER BY e.id DESC"
             return self._all(Worker, sql, (task_id,))
