@@ -116,7 +116,7 @@ def test_a_file_that_is_overwritten_in_place(home, paths, task_id, daemon, asser
 def test_a_lost_ledger_is_made_again(home, paths, task_id, daemon, wake, assert_clean, damage: str) -> None:
     _lose(paths.ledger, damage)
     wake()
-    _said(daemon, "made again from board and shards, with 1 entries")
+    _said(daemon, "made again from board and shards, with 1 entry")
     _goes_on(home, task_id)
     assert_clean()
 
