@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -41,7 +40,6 @@ from kanban_shards.errors import (
 from kanban_shards.paths import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
 from kanban_shards.shard import Attempt, DeliveryKey, OwnChange, Shard, Written
-from kanban_shards.storage import files, sqlite
 from kanban_shards.storage.locks import FileLock, is_mine
 
 # While waiting for a verdict: how soon to look again although the bell did not ring.
@@ -49,8 +47,6 @@ FIRST_LOOK_S = 0.002
 LONGEST_LOOK_S = 0.1
 # Without a daemon: how often changes that nobody waits for are merged.
 SWEEP_EVERY_S = 1.0
-# Two passes of one process with no more than this between them are in a row.
-IN_A_ROW_S = 10.0
 # How long closing waits for somebody else's pass, which may have begun before the last change was written.
 CLOSING_S = 2.0
 
@@ -98,8 +94,6 @@ class Writer:
         self._is_served = False
         self._is_closed = False
         self._bells: list[Bell] = []
-        self._ledger: sqlite3.Connection | None = None
-        self._ledger_identity: files.Identity | None = None
         self._guard = threading.Lock()
         self._held_up_by: FileBusy | None = None
         self._last_pass = float("-inf")
@@ -273,7 +267,6 @@ class Writer:
                     self._shard.close()
                 with self._passing:  # another thread's pass keeps the coordinator's lock to its end
                     self._coordinator_lock.close()
-                    self._close_ledger()
             self.board.close()
             self._ringer.close()
             with self._guard:
@@ -447,7 +440,6 @@ class Writer:
                 if self._passing.acquire(blocking=False) and inline_merge.pass_if_free(
                     self.paths, self._coordinator_lock
                 ):
-                    self._keep_ledger_open()
                     self._last_pass = time.monotonic()
                     self._ringer.ring_next(self.paths.folder)
                     return True
@@ -456,22 +448,6 @@ class Writer:
                     self._passing.release()
         self._ring()
         return False
-
-    def _keep_ledger_open(self) -> None:
-        """From the second of two passes in a row on, for reading: whoever closes a database last copies its WAL into
-        it, which takes longer than a pass, and would be done after each one."""
-        found = files.identity(self.paths.ledger)
-        if self._ledger is not None and self._ledger_identity != found:
-            self._close_ledger()
-        if self._ledger is None and time.monotonic() - self._last_pass < IN_A_ROW_S:
-            with contextlib.suppress(KanbanError):  # a pass needs it not
-                self._ledger = sqlite.open_reader(self.paths.ledger, sqlite.LEDGER)
-                self._ledger_identity = found
-
-    def _close_ledger(self) -> None:
-        if self._ledger is not None:
-            self._ledger.close()
-        self._ledger = None
 
     def _ring(self) -> bool:
         """Tell the daemon that something is new; returns whether one has its bell out."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sqlite3
-import sys
 import threading
-from contextlib import closing, suppress
+from contextlib import closing
 
 import pytest
 
@@ -22,8 +19,6 @@ from kanban_shards.errors import GivenUp, Quarantined
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import is_taken
 from kanban_shards.writer import Writer
-
-LINUX = sys.platform == "linux"
 
 
 @pytest.fixture(autouse=True)
@@ -202,38 +197,3 @@ def test_the_verdict_on_the_same_seq_of_another_shard_is_not_ones_own(home: str,
         with pytest.raises(Quarantined, match=f"Change {written} of amy is safely written, and is not merged"):
             mine.wait_for_verdict(written)
         assert [comment.body for comment in mine.board.comments(task_id)] == ["the other's"]
-
-
-def test_passes_in_a_row_leave_the_ledgers_wal_alone(home: str, paths: BoardPaths) -> None:
-    """Copying it into the ledger takes longer than a pass, and whoever closes the ledger last does that. A gateway that
-    is closed has nothing open."""
-    wal = paths.ledger.with_name(f"{paths.ledger.name}-wal")
-    with Gateway("amy", home=home) as amy:
-        task_id = amy.make("a task").task_id
-        assert not wal.exists()
-        for _ in range(3):
-            amy.edit(task_id, priority=1)
-        assert wal.stat().st_size > 0
-    with Board(paths) as board:
-        assert board.position() == 4
-    assert str(paths.ledger) not in open_files()
-
-
-def open_files() -> set[str]:
-    """What this process has open, where the system tells."""
-    found = set()
-    for each in os.listdir("/proc/self/fd") if LINUX else ():
-        with suppress(FileNotFoundError):  # the one that lists
-            found.add(os.readlink(f"/proc/self/fd/{each}"))
-    return found
-
-
-def test_a_ledger_that_was_replaced_is_let_go_of(home: str, paths: BoardPaths) -> None:
-    with Writer("amy", home=home) as amy:
-        for _ in range(3):
-            amy.merge_now()
-        kept = amy._ledger
-        assert kept is not None
-        os.replace(shutil.copy(paths.ledger, paths.folder / "copy"), paths.ledger)
-        amy.merge_now()
-        assert amy._ledger is not kept
