@@ -108,7 +108,7 @@ class FileLedger:
     def base(self) -> Point:
         with connections.explained(self.path):
             row = self._connection.execute("SELECT position, digest FROM base").fetchone()
-        if row is None:
+        if row is None or tuple(map(type, row)) != (int, str):  # a STRICT table is no promise
             raise Damaged(path=self.path, problem="it does not say where it begins")
         return Point(*row)
 

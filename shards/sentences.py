@@ -257,6 +257,7 @@ _SENTENCES: dict[str, Callable[[Facts], str]] = {
     "attachment_removed": _removed,
     "block_loop_detected": _block_loop,
     "blocked": _blocked,
+    "claim_extended": lambda facts: "its claim was extended, for its worker lives" + facts.because("reason"),
     "claimed": _claimed,
     "commented": _commented,
     "completed": _completed,

@@ -192,7 +192,7 @@ def _watched(at: Callable[[str], None]) -> Iterator[None]:
         if not database:  # a scratch database, which nobody else sees
             return true_connect(database, *given, **how)
         at("open")
-        connection = true_connect(database, *given, **how, factory=Connection)
+        connection = true_connect(database, *given, **{**how, "factory": Connection})
         connection.set_trace_callback(at)
         return connection
 

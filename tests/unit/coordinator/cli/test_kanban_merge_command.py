@@ -38,7 +38,7 @@ def test_once(home: str, paths: BoardPaths, kanban_merge) -> None:
     lock.close()
     assert "merged 2 changes: amy 2" in kanban_merge("--once").stdout
     again = kanban_merge("--json", "--once")
-    assert json.loads(again.stdout) == {"merged": {}, "refused": [], "left": [], "daemon": None}
+    assert json.loads(again.stdout) == {"merged": {}, "refused": [], "refused_beyond": 0, "left": [], "daemon": None}
 
 
 def test_a_look_sees_every_shards_present_head(
