@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kanban_shards import Board, Gateway, coordinator, wording
@@ -89,7 +89,7 @@ def test_sentences(kind: str, payload: dict | None, said: str) -> None:
     assert told(kind, payload) == said
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])  # the first text reads tables of Unicode
 @given(
     st.sampled_from([*_SENTENCES, "unheard_of", "\x1b[2J"]), st.none() | st.dictionaries(st.sampled_from(NAMES), values)
 )
