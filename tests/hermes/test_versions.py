@@ -18,7 +18,7 @@ from kanban_shards.errors import HermesNotKnown
 from kanban_shards.hermes import versions
 from kanban_shards.paths import BoardPaths
 
-pytestmark = pytest.mark.hermes
+pytestmark = [pytest.mark.hermes, pytest.mark.long]
 
 
 class User:
