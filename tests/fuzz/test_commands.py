@@ -20,7 +20,9 @@ from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.paths import BoardPaths
 
 # These stay until they are stopped, or take long by nature.
-STAYING = {"daemon", "watch", "tail", "demo"}
+STAYING = {"daemon", "watch", "tail", "demo", "web", "mcp"}
+# These change what is not below the home: the installation of a Hermes, the configuration of the user.
+ELSEWHERE = {"hermes", "profile"}
 CODES = {0, 1, 2, 3, 4, 5, 6}
 
 
@@ -28,6 +30,8 @@ def _verbs(group: click.Group, before: tuple[str, ...] = ()) -> Iterator[tuple[t
     with click.Context(group) as context:
         for name in group.list_commands(context):
             command = group.get_command(context, name)
+            if name in ELSEWHERE:
+                continue
             if isinstance(command, click.Group):
                 yield from _verbs(command, (*before, name))
             elif name not in STAYING:
