@@ -21,8 +21,9 @@ from kanban_shards.paths import BoardPaths
 
 # These stay until they are stopped, or take long by nature.
 STAYING = {"daemon", "watch", "tail", "demo", "web", "mcp"}
-# These change what is not below the home: the installation of a Hermes, the configuration of the user.
-ELSEWHERE = {"hermes", "profile"}
+# These change what is not below the home (the installation of a Hermes, the configuration of the user), or leave no
+# board there to be held against its ledger.
+ELSEWHERE = {"hermes", "profile", "restore-legacy"}
 CODES = {0, 1, 2, 3, 4, 5, 6}
 
 
