@@ -333,6 +333,17 @@ class Board:
         sql = "SELECT id FROM tasks WHERE idempotency_key = ? AND status != 'archived' ORDER BY created_at DESC LIMIT 1"
         return next(iter(self._column(sql, (idempotency_key,))), None)
 
+    def own_verdict(self, profile: str, seq: int) -> tuple[Verdict, tuple[int, str]] | None:
+        """``verdict``, and how far the profile's shard was merged in the same state of the board: seq and digest. So a
+        writer sees whether the verdict is on a change of its own shard (Shard.was_merged)."""
+        sql = (
+            "SELECT v.*, w.seq AS merged_seq, w.digest AS merged_digest FROM merge_verdicts v "
+            "JOIN merge_watermarks w USING (profile) WHERE v.profile = ? AND v.seq = ?"
+        )
+        for row in self._rows(sql, (profile, seq)):
+            return Verdict.from_row(row), (row["merged_seq"], row["merged_digest"])
+        return None
+
     def refusals(self, *, profile: str | None = None, after: int = 0, limit: int = 100) -> list[RefusedChange]:
         """The newest refused changes, ``limit`` at most, with a ledger position above ``after``, newest first: those of
         ``profile``, None for all."""

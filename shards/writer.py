@@ -418,20 +418,20 @@ class Writer:
         return self._verdict(seq) if passed else None
 
     def _verdict(self, seq: int) -> Verdict | None:
+        """The verdict on this shard's change; where a profile has two shards, the same seq is another change in the
+        other one. Then there is no verdict on this one, and its shard is quarantined."""
         try:
-            verdict = self.board.verdict(self.profile, seq)
+            found = self.board.own_verdict(self.profile, seq)
         except BoardMissing:
             return None
-        if verdict is None or not self._is_on_mine():
+        if found is None:
+            return None
+        verdict, merged = found
+        self._check_open()
+        if not self._shard.was_merged(merged):
             return None
         self._merged_to = max(self._merged_to, seq)
         return verdict
-
-    def _is_on_mine(self) -> bool:
-        """Whether the verdicts that the board shows are on the changes of this shard: where a profile has two, the same
-        seq is another change in the other one. Then there is no verdict on this one, and its shard is quarantined."""
-        view = self._view()
-        return self._shard.was_merged((view.merged_seq, view.merged_digest))
 
     def _pass_or_ring(self) -> bool:
         """Make a pass, or ask the coordinator for one. Returns whether it was made here."""

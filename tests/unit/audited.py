@@ -182,6 +182,7 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
         "another board": lambda: Board.open(home=home).close(),
     }
     given = {"task": (a,), "run": (1,), "event": (1,), "attachment": (1,), "view": (a, "amy"), "verdict": ("amy", 1)}
+    given["own_verdict"] = ("amy", 1)
     given |= {
         "has_ready": ("amy",),
         "undelivered": ("amy",),
