@@ -61,7 +61,7 @@ def add_notify_sub(
         unadopted=deliverer is None,
         from_start=True,
     )
-    key = DeliveryKey(task_id, platform, chat_id, thread_id or "", letter_id=0)
+    key = _key(task_id, platform, chat_id, thread_id)
     row = conn.glance(_SUBSCRIPTION, key[:4])
     if row is None:
         write_soon(conn.paths, task_id, change)
@@ -89,7 +89,7 @@ def claim_unseen_events_for_sub(
     kinds: Iterable[str] | None = None,
 ) -> tuple[int, int, list[UpstreamEvent]]:
     """The cursor, where it will be, and the events in between, leased to this process; none if another has them."""
-    key = DeliveryKey(task_id, platform, chat_id, thread_id or "", letter_id=0)
+    key = _key(task_id, platform, chat_id, thread_id)
     deliverer = _deliverer(conn, key)
     if deliverer is None:
         return 0, 0, []
@@ -117,12 +117,12 @@ def advance_notify_cursor(
     new_cursor: int,
 ) -> None:
     """The chat was told up to ``new_cursor``."""
-    key = DeliveryKey(task_id, platform, chat_id, thread_id or "", letter_id=0)
+    key = _key(task_id, platform, chat_id, thread_id)
     deliverer = _deliverer(conn, key)
     if deliverer is None or new_cursor < 1:
         return
     writer = writer_of(conn.paths, deliverer)
-    change = Delivered(platform=platform, chat_id=chat_id, thread_id=thread_id or "", upto=int(new_cursor))
+    change = Delivered(platform=platform, chat_id=chat_id, thread_id=key.thread_id, upto=int(new_cursor))
     seq = write_soon(conn.paths, task_id, change, deliverer)
     told = replace(writer.attempt(key), acknowledged=int(new_cursor), acknowledged_seq=seq, leased_until_ms=0)
     writer.save_attempt(key, replace(told, attempts=0, next_try_ms=0))
@@ -140,7 +140,7 @@ def rewind_notify_cursor(
     old_cursor: int,
 ) -> bool:
     """The chat could not be told; the next tick may try. Whether it was this process's to tell."""
-    key = DeliveryKey(task_id, platform, chat_id, thread_id or "", letter_id=0)
+    key = _key(task_id, platform, chat_id, thread_id)
     deliverer = _deliverer(conn, key)
     if deliverer is None:
         return False
@@ -163,13 +163,13 @@ def remove_notify_sub(
 ) -> bool:
     """Whether the chat was subscribed. A watcher removes one, too, that it could not reach three times: then what the
     chat missed is kept as a dead letter, and the subscription stays."""
-    key = DeliveryKey(task_id, platform, chat_id, thread_id or "", letter_id=0)
+    key = _key(task_id, platform, chat_id, thread_id)
     row = conn.execute(_SUBSCRIPTION, key[:4]).fetchone()
     if row is None:
         return False
     if asked_by_gateway() and row["notifier_profile"] and _gave_up(conn, key, row):
         return True
-    write_soon(conn.paths, task_id, Unsubscribe(platform=platform, chat_id=chat_id, thread_id=thread_id or ""))
+    write_soon(conn.paths, task_id, Unsubscribe(platform=platform, chat_id=chat_id, thread_id=key.thread_id))
     return True
 
 
@@ -179,6 +179,11 @@ def asked_by_gateway() -> bool:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OURS):
         frame = frame.f_back
     return str(frame.f_globals.get("__name__", "")).startswith(_GATEWAY)
+
+
+def _key(task_id: str, platform: str, chat_id: str, thread_id: str | None) -> DeliveryKey:
+    """What is delivered to the chat, which Hermes names without a thread by None or by an empty text."""
+    return DeliveryKey(task_id, platform, chat_id, thread_id or "", letter_id=0)
 
 
 def _deliverer(conn: BoardConnection, key: DeliveryKey) -> str | None:

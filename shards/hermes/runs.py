@@ -12,7 +12,7 @@ from kanban_shards.hermes.identity import can_name_a_profile, write_soon, writer
 from kanban_shards.hermes.supervising import GRACE_S, end_worker, is_free_of_workers
 from kanban_shards.hermes.tick import current_tick
 from kanban_shards.hermes.upstream import Hermes, UpstreamTask
-from kanban_shards.hermes.verbs import applies
+from kanban_shards.hermes.verbs import applies, named_run
 from kanban_shards.records import Run, Task
 from kanban_shards.writer import Writer
 
@@ -87,7 +87,7 @@ def heartbeat_worker(
     writer = writer_of(conn.paths)
     task = writer.board.task(task_id)
     run = open_run(writer, task_id)
-    if task is None or run is None or (expected_run_id is not None and run.id != int(expected_run_id)):
+    if task is None or run is None or named_run(expected_run_id) not in (None, run.id):
         return False
     if writer.profile not in (run.profile, task.run_claimer):
         return False
@@ -137,7 +137,7 @@ def block_task(
     """Whether the task was running or ready. Raises ValueError for another kind than Hermes's."""
     if kind is not None and kind not in hermes.now.VALID_BLOCK_KINDS:
         raise ValueError(f"block kind must be one of {sorted(hermes.now.VALID_BLOCK_KINDS)} or None")
-    run_id = None if expected_run_id is None else int(expected_run_id)
+    run_id = named_run(expected_run_id)
     hold_s = HOLD_S if kind == "dependency" else None
     change = Block(run_id=run_id, reason=reason, block=kind, hold_s=hold_s)
     verdict = applies(writer_of(conn.paths), task_id, change)
@@ -163,7 +163,7 @@ def schedule_task(
     expected_run_id: int | None = None,
 ) -> bool:
     """Whether the task may wait for a time where it stands."""
-    run_id = None if expected_run_id is None else int(expected_run_id)
+    run_id = named_run(expected_run_id)
     return applies(writer_of(conn.paths), task_id, Schedule(run_id=run_id, reason=reason)) is not None
 
 

@@ -1,4 +1,5 @@
-"""What Hermes answers with False: a change that was refused, or is of no task."""
+"""What all verbs of Hermes share: a change that was refused, or is of no task, is answered with False; and how it names
+a run."""
 
 from __future__ import annotations
 
@@ -14,3 +15,8 @@ def applies(writer: Writer, task_id: str, change: Body) -> Verdict | None:
         return writer.ask(task_id, change)
     except (Refused, UnknownTask, InvalidTaskId):
         return None
+
+
+def named_run(expected_run_id: int | str | None) -> int | None:
+    """The run that a worker says it is, which Hermes takes from the environment, so that it may be digits."""
+    return None if expected_run_id is None else int(expected_run_id)
