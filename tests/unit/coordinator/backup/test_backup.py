@@ -35,6 +35,7 @@ from kanban_shards.errors import BoardMissing
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock
+from tests.dying import DYING
 from tests.legacy import write_legacy
 from tests.untyped import write_untyped
 
@@ -287,16 +288,8 @@ def _killing(verb: str, steps: tuple[str, ...]) -> str:
     """A program that does ``verb`` and dies at the how manieth of ``steps`` its second argument says."""
     return f"""
 import os, sys
-step, done = int(sys.argv[2]), 0
-def die_at(name):
-    true = getattr(os, name)
-    def step_or_die(*given, **named):
-        global done
-        done += 1
-        if done == step:
-            os._exit(9)
-        return true(*given, **named)
-    setattr(os, name, step_or_die)
+step = int(sys.argv[2])
+{DYING}
 from kanban_shards.coordinator.cli.main import main
 for name in {steps}:
     die_at(name)

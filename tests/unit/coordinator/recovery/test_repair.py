@@ -23,6 +23,7 @@ from kanban_shards.errors import FileMissing, InvalidName, NewerSchema, ShardBeh
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock
+from tests.dying import DYING
 
 
 @pytest.fixture
@@ -240,22 +241,13 @@ def test_a_first_change_that_was_rewritten_makes_no_ledger(paths: BoardPaths, lo
         repair_ledger(paths, lock)
 
 
-DIE = """
+DIE = f"""
 import os, sys
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
 from kanban_shards.paths import BoardPaths
 paths, step = BoardPaths.find(home=sys.argv[1]), int(sys.argv[3])
-done = 0
-def die_at(name):
-    true = getattr(os, name)
-    def step_or_die(*given, **named):
-        global done
-        done += 1
-        if done == step:
-            os._exit(9)
-        return true(*given, **named)
-    setattr(os, name, step_or_die)
+{DYING}
 lock = locks.take(paths, locks.COMMAND, 5)
 for name in ("link", "rename", "replace", "unlink", "fsync"):
     die_at(name)

@@ -17,46 +17,12 @@ from kanban_shards import Board, Gateway
 from kanban_shards.cli.main import VERBS, main
 from kanban_shards.deliveries import PAUSES_S
 from kanban_shards.records import TASK_JSON_KEYS
+from tests.docs.test_hermes_table import VERBS as HERMES_VERBS
 from tests.unit.verbs import MISSING, Shell
 
-# `hermes kanban`'s verbs on tasks, runs, links, comments, files, chats and plans, with their flags.
-HERMES = {
-    "create": "--body --assignee --parent --workspace --branch --project --tenant --priority --triage "
-    "--idempotency-key --max-runtime --created-by --skill --max-retries --goal --goal-max-turns --initial-status "
-    "--json",
-    "swarm": "--worker --verifier --synthesizer --tenant --priority --created-by --idempotency-key --json",
-    "list": "--mine --assignee --status --tenant --session --archived --sort --workflow-template-id --step-key --json",
-    "ls": "--json",
-    "show": "--state-type --state-name --json",
-    "assign": "",
-    "reclaim": "--reason",
-    "reassign": "--reclaim --reason",
-    "link": "",
-    "unlink": "",
-    "claim": "--ttl",
-    "comment": "--author --max-len",
-    "attach": "--content-type --name --author",
-    "attachments": "--json",
-    "attach-rm": "",
-    "complete": "--result --summary --metadata",
-    "edit": "--result --summary --metadata",
-    "block": "--ids --kind",
-    "schedule": "--ids",
-    "unblock": "--reason",
-    "promote": "--ids --force --dry-run --json",
-    "archive": "--rm",
-    "tail": "--interval",
-    "watch": "--assignee --tenant --kinds --interval",
-    "dispatch": "--dry-run --max --failure-limit --json",
-    "daemon": "",
-    "notify-subscribe": "--platform --chat-id --thread-id --user-id --notifier-profile",
-    "notify-list": "--json",
-    "notify-unsubscribe": "--platform --chat-id --thread-id",
-    "runs": "--state-type --state-name --json",
-    "heartbeat": "--note",
-    "specify": "--all --tenant --author --json",
-    "decompose": "--all --tenant --author --json",
-}
+# `hermes kanban`'s verbs with their flags, but for those of the old ``daemon``, which is another one's here.
+HERMES = {verb: flags for verbs, flags in HERMES_VERBS.items() for verb in verbs.split(", ") if " " not in verb}
+HERMES["daemon"] = ""
 OURS = ("review", "release", "fail", "spawned", "reopen", "limits", "notify-dead", "notify-resend")
 
 
