@@ -265,6 +265,12 @@ class Board:
         sql = f"SELECT * FROM task_events WHERE {' AND '.join(conditions)} ORDER BY id LIMIT ?"
         return self._all(Event, sql, (*given, limit))
 
+    def events_of(self, task_id: str, after: int = 0) -> Iterator[Event]:
+        """Every event of the task with an id above ``after``, oldest first, read a page at a time."""
+        while page := self.events(after=after, task_id=task_id):
+            yield from page
+            after = page[-1].id
+
     def last_event_id(self) -> int:
         """The id of the newest event; 0 if there is none."""
         return self._number("SELECT coalesce(max(id), 0) FROM task_events")

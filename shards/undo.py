@@ -147,19 +147,21 @@ def _unlink(case: _Case) -> str:
 
 def _wait(case: _Case) -> str:
     """Of ``block`` and ``schedule``."""
-    _require_before(case, ("todo", "ready"), "ended it, and a run does not go on; `kanban unblock` lets the task go on")
+    _require_before(
+        case, ("todo", "ready"), "ended with it, and a run does not go on; `kanban unblock` lets the task go on"
+    )
     case.gateway.unblock(case.task())
     return "goes on"
 
 
 def _promote(case: _Case) -> str:
-    _require_before(case, ("todo",), "ended it")
+    _require_before(case, ("todo",), "ended with it")
     case.gateway.reopen(case.task(), "todo")
     return "todo again, until what it waits for is done"
 
 
 def _archive(case: _Case) -> str:
-    _require_before(case, _BEFORE_WORK, "ended it; `kanban reopen` takes the task up again")
+    _require_before(case, _BEFORE_WORK, "ended with it; `kanban reopen` takes the task up again")
     case.gateway.reopen(case.task(), "triage" if case.before and case.before.status == "triage" else "todo")
     return "out of the archive"
 
@@ -173,7 +175,9 @@ def _reopen(case: _Case) -> str:
 
 def _finish(case: _Case) -> str:
     """Of ``complete`` and ``review``."""
-    _require_before(case, ("ready",), "ended it, and a run does not go on; `kanban reopen` takes the task up again")
+    _require_before(
+        case, ("ready",), "ended with it, and a run does not go on; `kanban reopen` takes the task up again"
+    )
     case.gateway.reopen(case.task(), "ready")
     return "ready again"
 
@@ -210,7 +214,7 @@ def _require_before(case: _Case, statuses: tuple[str, ...], otherwise: str) -> N
     """Raise NotUndone unless the task had one of ``statuses`` before."""
     before = case.before
     if before is not None and before.current_run_id is not None:
-        raise case.refuse(f"run {before.current_run_id} {otherwise}".replace("ended it", "ended with it", 1))
+        raise case.refuse(f"run {before.current_run_id} {otherwise}")
     if before is None or before.status not in statuses:
         was = "gone" if before is None else before.status
         raise case.refuse(

@@ -10,18 +10,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from kanban_shards.coordinator.errors import NoHermes, NoHermesThere
 from kanban_shards.errors import StorageError
 from kanban_shards.hermes import versions
 from kanban_shards.paths import expanded
-from kanban_shards.storage.filesystems import open_plain
+from kanban_shards.storage.filesystems import beginning_of
 
 OLDEST_PYTHON = (3, 11)
 # Far more than a module of Hermes has; a launcher is much shorter.
@@ -37,9 +39,6 @@ _BY_ENV = re.compile(r"#! */usr/bin/env +(python[\d.]*)")
 _BY_SHELL = re.compile(r"^'''exec' +(['\"]?)(/[^\n]*?/python[\d.]*)\1 ", re.MULTILINE)
 # What the installer of Hermes puts on the PATH.
 _BY_LAUNCHER = re.compile(r"^ *exec +(['\"]?)(/[^\n$`]*?/(?:hermes|python[\d.]*))\1 ", re.MULTILINE)
-
-# In an address.
-_ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True)
@@ -75,14 +74,14 @@ class HermesEnvironment:
     @property
     def bringing_us(self) -> str:
         """The command that installs there what is installed here."""
-        what = _quoted(_requirement())
+        what = shlex.quote(_requirement())
         if (self.prefix / "uv-receipt.toml").exists():
             return f"uv tool install hermes-agent --with {what}"
         if self.prefix.parent.name == "venvs" and self.prefix.parent.parent.name == "pipx":
             return f"pipx inject {self.prefix.name} {what}"
         if (self.site / "pip").is_dir():
-            return f"{_quoted(str(self.python))} -m pip install {what}"
-        return f"uv pip install --python {_quoted(str(self.python))} {what}"
+            return f"{shlex.quote(str(self.python))} -m pip install {what}"
+        return f"uv pip install --python {shlex.quote(str(self.python))} {what}"
 
     def check(self, *, thorough: bool = True) -> None:
         """Raise HermesNotKnown or HermesDiffers unless this is a Hermes that can be bridged, and StorageError if it
@@ -143,7 +142,7 @@ def interpreter_of(script: Path) -> Path | None:
     """
     for _ in range(_LONGEST_CHAIN):
         try:
-            text = _text(script.resolve(), _LAUNCHER_BYTES)
+            text = beginning_of(script.resolve(), _LAUNCHER_BYTES)
         except (StorageError, OSError, RuntimeError):
             return None
         if found := _SHEBANG.match(text):
@@ -195,7 +194,7 @@ def _package_in(site: Path) -> Path | None:
 def _checkout(installed: Path) -> Path | None:
     """The folder that was installed as it lies there (``pip install -e``)."""
     try:
-        said = json.loads(_text(installed / "direct_url.json", _LAUNCHER_BYTES))
+        said = json.loads(beginning_of(installed / "direct_url.json", _LAUNCHER_BYTES))
         return _folder_of(said["url"])
     except (StorageError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -205,8 +204,7 @@ def _folder_of(url: object) -> Path | None:
     """The folder that a ``file:`` address names."""
     if not isinstance(url, str) or not url.startswith("file:///"):
         return None
-    path = url.removeprefix("file://").encode()
-    return Path(os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), path)))
+    return Path(os.fsdecode(unquote_to_bytes(url.removeprefix("file://"))))
 
 
 def _requirement() -> str:
@@ -220,15 +218,5 @@ def _requirement() -> str:
     return f"kanban-shards=={ours.version}"
 
 
-def _quoted(word: str) -> str:
-    return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else "'" + word.replace("'", "'\"'\"'") + "'"
-
-
 def _source(path: Path) -> str:
-    return _text(path, SOURCE_BYTES)
-
-
-def _text(path: Path, longest: int) -> str:
-    """The beginning of a regular file. Raises StorageError, OSError."""
-    with open(open_plain(path, os.O_RDONLY), "rb") as file:
-        return file.read(longest).decode(errors="replace")
+    return beginning_of(path, SOURCE_BYTES)

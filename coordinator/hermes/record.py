@@ -27,8 +27,9 @@ def known(home: Path, others: Iterable[HermesEnvironment] = ()) -> list[HermesEn
 
 def gone(home: Path) -> list[Path]:
     """The interpreters whose Hermes was installed for ``home``, and that have none any more."""
-    there = {each.python for each in existing(recorded(home))}
-    return [python for python in recorded(home) if python not in there]
+    pythons = recorded(home)
+    there = {each.python for each in existing(pythons)}
+    return [python for python in pythons if python not in there]
 
 
 def recorded(home: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kanban_shards.coordinator.errors import CannotBridge
 from kanban_shards.errors import StorageError
-from kanban_shards.storage.filesystems import FOR_ALL, open_plain
+from kanban_shards.storage.filesystems import FOR_ALL, beginning_of
 from kanban_shards.storage.folders import Folder
 
 STEM = "kanban-shards-hermes"
@@ -96,8 +96,7 @@ def _remove_half_written(folder: Folder) -> None:
 def _content(path: Path) -> str | None:
     """None unless it is a regular file, which Python would read."""
     try:
-        with open(open_plain(path, os.O_RDONLY), "rb") as file:
-            return file.read(4096).decode(errors="replace")
+        return beginning_of(path, 4096)
     except (OSError, StorageError):
         return None
 

@@ -90,11 +90,6 @@ NEVER = (
 )
 
 
-def patched_names() -> frozenset[str]:
-    """Every name that ``patch`` replaces where Hermes has it."""
-    return frozenset((*OF_BOARDS, *OF_ONE_BOARD, *NEVER))
-
-
 def patch(module: ModuleType) -> None:
     """Have ``module``, which is Hermes's ``kanban_db``, write by verbs from now on."""
     released = SimpleNamespace(**vars(module))

@@ -7,7 +7,7 @@ connection, or to the one that is named, and never to somebody else's by chance.
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time
@@ -20,7 +20,7 @@ from kanban_shards.mcp import inputs, outputs
 from kanban_shards.mcp.held_runs import HeldRuns
 from kanban_shards.paths import profile_meant
 from kanban_shards.queries import TaskQuery
-from kanban_shards.records import Event, Run, Task, Verdict
+from kanban_shards.records import Run, Task, Verdict
 from kanban_shards.workspaces import make_workspace
 
 # Of parents, children, runs and comments, the newest so many are shown.
@@ -91,7 +91,7 @@ def show(desk: Desk, given: inputs.Show) -> outputs.TaskShown:
         "children": children,
         "runs": (runs := board.runs(task.id)),
         "comments": (comments := board.comments(task.id)),
-        "events": (events := list(_events(desk, task.id))),
+        "events": (events := list(desk.gateway.board.events_of(task.id))),
         "files": (files := board.attachments(task.id)),
     }
     return outputs.TaskShown(
@@ -283,13 +283,6 @@ def _page(desk: Desk, tool: str, query: TaskQuery, limit: int, after: str | None
         raise WrongArguments(tool=tool, problems=problem) from error
     further = None if found.after is None else urlsafe_b64encode(found.after.encode()).decode()
     return outputs.TaskList(tasks=[outputs.TaskLine.of(task) for task in found.tasks], after=further)
-
-
-def _events(desk: Desk, task_id: str) -> Iterator[Event]:
-    cursor = 0
-    while found := desk.gateway.board.events(after=cursor, task_id=task_id):
-        yield from found
-        cursor = found[-1].id
 
 
 def _task(desk: Desk, task_id: str) -> Task:

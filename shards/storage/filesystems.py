@@ -105,6 +105,13 @@ def open_plain(path: Path, flags: int, dir_fd: int | None = None) -> int:
     return descriptor
 
 
+def beginning_of(path: Path, longest: int) -> str:
+    """The first ``longest`` bytes of a regular file, as text; what is none is shown as such. Raises what ``open_plain``
+    raises."""
+    with open(open_plain(path, os.O_RDONLY), "rb") as file:
+        return file.read(longest).decode(errors="replace")
+
+
 def make_folder(folder: Path) -> None:
     """Make ``folder`` and those above it that are missing, each like the one it lies in and durable. Raises OSError."""
     for new in reversed(list(takewhile(_may_be_new, (folder, *folder.parents)))):

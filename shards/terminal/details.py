@@ -48,7 +48,7 @@ def read(board: Board, task_id: str) -> Details:
         task = board.task(task_id)
         parents, children = board.parents(task_id), board.children(task_id)
         comments, runs, files = board.comments(task_id), board.runs(task_id), board.attachments(task_id)
-        events = list(_events(board, task_id))
+        events = list(board.events_of(task_id))
     if task is None:
         raise UnknownTask(task_id=task_id, board=board.paths)
     lists: dict[str, Sequence[object]] = {
@@ -73,13 +73,6 @@ def read(board: Board, task_id: str) -> Details:
 def drawn(details: Details, now_s: float) -> Text:
     """The details in lines, at the time ``now_s`` (seconds since 1970)."""
     return Text("\n").join(_lines(details, now_s))
-
-
-def _events(board: Board, task_id: str) -> Iterator[Event]:
-    cursor = 0
-    while found := board.events(after=cursor, task_id=task_id):
-        yield from found
-        cursor = found[-1].id
 
 
 def _lines(details: Details, now_s: float) -> Iterator[Text]:

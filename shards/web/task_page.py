@@ -12,7 +12,7 @@ from kanban_shards.board import Board
 from kanban_shards.diagnostics import Diagnostic, diagnose
 from kanban_shards.errors import KanbanError, UnknownTask
 from kanban_shards.past import PastBoard, TaskHistory
-from kanban_shards.records import Event, Task
+from kanban_shards.records import Task
 from kanban_shards.sentences import sentence
 from kanban_shards.web import looks
 
@@ -63,10 +63,8 @@ def gather(board: Board, task_id: str, query: Sequence[tuple[str, str]] = ()) ->
 
 def told(board: Board, task_id: str, after: int = 0) -> list[Told]:
     """The events of the task with an id above ``after``, in words, oldest first."""
-    found: list[Event] = []
-    while page := board.events(after=found[-1].id if found else after, task_id=task_id):
-        found += page
-    return [Told(event.id, event.kind, sentence(event), event.created_at) for event in found]
+    events = board.events_of(task_id, after)
+    return [Told(event.id, event.kind, sentence(event), event.created_at) for event in events]
 
 
 def _diagnostics(board: Board, task_id: str) -> list[Diagnostic]:

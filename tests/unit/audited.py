@@ -193,9 +193,10 @@ def calls(home: Path, gateway: Gateway, board: Board) -> dict[str, Callable[[], 
         "ids_beginning_with": (a[:6], 3),
     }
     given |= dict.fromkeys(("parents", "children", "comments", "runs", "attachments"), (a,))
-    asked = {"page", "each", "count_by_status", "completed_by"}
+    asked = {"page", "each", "count_by_status", "completed_by", "events_of"}
     for name in public(Board) - {"open", "close", "reading", "bell", "follow"} - asked:
         verbs[f"Board.{name}"] = lambda name=name: getattr(board, name)(*given.get(name, ()))
+    verbs["Board.events_of"] = lambda: list(board.events_of(a))
     verbs["Board.page"] = lambda: board.page(TaskQuery(), limit=1)
     verbs["Board.each"] = lambda: list(board.each(TaskQuery()))
     verbs["Board.count_by_status"] = lambda: board.count_by_status(TaskQuery())

@@ -158,7 +158,7 @@ def show(
     _check_state(state_type, state_name)
     board = session.board(past)
     task = board.known_task(task_id)
-    runs, events, comments = board.runs(task_id), list(_so_far(board, task_id)), board.comments(task_id)
+    runs, events, comments = board.runs(task_id), list(board.events_of(task_id)), board.comments(task_id)
     parents, children, files = board.parents(task_id), board.children(task_id), board.attachments(task_id)
     summary = next((run.summary for run in reversed(runs) if run.summary), None)
     runs = _chosen(runs, state_type, state_name)
@@ -247,7 +247,7 @@ def tail(session: Session, task_id: str, interval_s: float, as_json: bool) -> No
     board.known_task(task_id)
     with _bell(board, interval_s) as bell:
         newest = board.last_event_id()
-        for event in _so_far(board, task_id):
+        for event in board.events_of(task_id):
             _print_event(event, as_json)
             newest = max(newest, event.id)
         for event in board.follow(bell, newest):
@@ -319,14 +319,6 @@ def _bell(board: Board, interval_s: float) -> Iterator[Any]:
         pass
     finally:
         bell.close()
-
-
-def _so_far(board: Board, task_id: str) -> Iterator[Event]:
-    """Every event of the task that is merged, oldest first."""
-    cursor = 0
-    while events := board.events(after=cursor, task_id=task_id):
-        yield from events
-        cursor = events[-1].id
 
 
 def _check_state(state_type: str | None, state_name: str | None) -> None:
