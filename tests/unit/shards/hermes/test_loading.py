@@ -178,13 +178,13 @@ print(*sorted(name for name in {*sys.modules} - before if "kanban" in name or "h
 
 
 def test_a_python_starts_less_than_a_millisecond_later() -> None:
-    """The quickest of several, because others keep this machine busy."""
+    """Of CPU, and the quickest of several, because others keep this machine busy."""
     code = """
 import time
-began = time.perf_counter()
+began = time.process_time()
 import kanban_shards.hermes.startup
 kanban_shards.hermes.startup.start()
-print(time.perf_counter() - began)
+print(time.process_time() - began)
 """
     took = [float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(12)]
     assert min(took) < 0.001
