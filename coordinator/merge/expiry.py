@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis
-from kanban_shards.changes.fields import Body
+from kanban_shards.changes.codec import KIND_OF, Change, chain, decode_body, encode_body, genesis
+from kanban_shards.changes.fields import Body, run_id_of
 from kanban_shards.changes.kinds import Claim, Due, Expire, Supervise
 from kanban_shards.coordinator.merge.clock import DRIFT_MS, Clock
 from kanban_shards.coordinator.merge.collector import Collected, Collector
@@ -66,11 +66,16 @@ def _expired(
         if change.kind != CLAIM  # the one thing that says nothing of the run that is open
     }
     seen_alive = {
-        change.task_id for changes in collected.changes.values() for change in changes if change.kind == SUPERVISE
+        (change.task_id, run_id_of(decode_body(change.kind, change.body)))
+        for changes in collected.changes.values()
+        for change in changes
+        if change.kind == SUPERVISE
     }
     for task_id, run_id, run_profile, run_claimer, silent_s, stamped_s in [*board.running_out(now_ms // 1000), *ahead]:
         profiles = {run_profile, run_claimer}
-        if profiles & unread or task_id in seen_alive or any((profile, task_id) in named for profile in profiles):
+        if profiles & unread or any((profile, task_id) in named for profile in profiles):
+            continue
+        if (task_id, run_id) in seen_alive and _is_supervised(board, task_id):
             continue
         if any(board.watermark(profile)[0] and not collector.is_there(profile) for profile in profiles):
             continue  # the shard is lost, and with it the heartbeats
@@ -80,6 +85,11 @@ def _expired(
             continue  # a shard was not read
         if _is_over(clock, run_id, [*read_ms, stamped_s * 1000], silent_s * 1000, now_ms):
             yield task_id, Expire(run_id=run_id, last_sign_ms=max(read_ms))
+
+
+def _is_supervised(board: BoardState, task_id: str) -> bool:
+    task = board.task(task_id)
+    return task is not None and task["grace_s"] is not None
 
 
 def _is_over(clock: Clock, run_id: int, signs_ms: list[int], silent_ms: int, now_ms: int) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway, Refused
-from kanban_shards.changes.kinds import Spawned
+from kanban_shards.changes.kinds import Spawned, Supervise
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import WorkerAlive
 from kanban_shards.paths import BoardPaths
@@ -283,3 +283,16 @@ def _is_alive(pid: int) -> bool:
     except OSError:
         return False
     return state not in ("Z", "X")
+
+
+@pytest.mark.parametrize("grace_s", [None, 120])
+def test_a_sign_for_another_run_keeps_none_open(home, later, grace_s: int | None) -> None:
+    """A sign counts for the run that it names, and only if that is supervised; whatever its author says."""
+    with Gateway("ann", home=home) as ann, Gateway("eve", home=home) as eve:
+        task_id = ann.create("a task")
+        run = ann.claim(task_id, lease_s=LEASE_S, grace_s=grace_s)
+        later(10 * LEASE_S)
+        eve._writer.write(task_id, Supervise(run_id=run.id if grace_s is None else run.id + 1))
+        ann.merge_now()
+        eve.sync()
+        assert ann.board.task(task_id).status == "ready"
