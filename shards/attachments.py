@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from kanban_shards.errors import AttachmentTooLarge, StorageError, cannot_write
 from kanban_shards.paths import BoardPaths
+from kanban_shards.storage import files
 from kanban_shards.storage.filesystems import GROUP_READS
 from kanban_shards.storage.folders import Folder, free_name, make_below, open_below
 
@@ -45,6 +46,8 @@ def store(paths: BoardPaths, task_id: str, file: str | os.PathLike[str], name: s
     source = Path(file)
     filename = name or source.name
     try:
+        if files.is_open_here(source):  # law 1: reading it and closing it again would give up the locks on it
+            raise StorageError(path=source, problem="it is a file of a board that is open here, which a backup copies")
         found = source.stat()
         if not stat.S_ISREG(found.st_mode):  # a device or a pipe may have no end
             raise StorageError(path=source, problem="it is not a regular file")

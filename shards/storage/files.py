@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 
 from kanban_shards.errors import AlreadyThere, DiskFull, LawBroken, StillWritten, cannot_open, is_full
@@ -58,7 +57,7 @@ def copy_bytes(source: Path, folder: Path, name: str) -> str:
     digest = hashlib.sha256()
     for suffix in ("", "-journal", "-wal"):
         original, copy = beside(source, suffix), beside(folder / name, suffix)
-        if _open_here(original):
+        if is_open_here(original):
             raise LawBroken(f"{original} is open in this process; closing a copy would drop its locks")
         before = stamp(original)
         if before is None:
@@ -186,15 +185,13 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _open_here(path: Path) -> bool:
+def is_open_here(path: Path) -> bool:
     """Whether a descriptor of this process is open on the file at ``path``."""
-    wanted = identity(path)
-    for number in os.listdir("/dev/fd"):
-        with suppress(OSError):  # the descriptor of this very listing is closed by now
-            found = os.fstat(int(number))
-            if wanted == (found.st_dev, found.st_ino):
-                return True
-    return False
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return next(journals.open_here(found), None) is not None
 
 
 def name_aside(path: Path, lock: FileLock) -> Path:

@@ -127,14 +127,14 @@ def _end_of(journal: str, found: os.stat_result) -> bytes:
     """
     strange = StrangeJournal(path=journal.removesuffix(SUFFIX), problem="is another file, which this process has open")
     try:
-        for descriptor in _open_here(found):
+        for descriptor in open_here(found):
             with suppress(OSError):  # closed at this moment, or not for reading
                 head, end = _head_and_end(descriptor, found)
                 if os.path.samestat(os.fstat(descriptor), found):
                     if head == _DATABASE:  # SQLite would open and close it, as it does a journal
                         raise strange
                     return end
-        if any(_open_here(found)):
+        if any(open_here(found)):
             raise strange
         descriptor = open_as_found(Path(journal), found)
     except OSError as error:
@@ -150,7 +150,7 @@ def _head_and_end(descriptor: int, found: os.stat_result) -> tuple[bytes, bytes]
     return os.pread(descriptor, len(_DATABASE), 0), os.pread(descriptor, found.st_size - begin, begin)
 
 
-def _open_here(wanted: os.stat_result) -> Iterator[int]:
+def open_here(wanted: os.stat_result) -> Iterator[int]:
     """The descriptors of this process that are open on the file ``wanted``."""
     for number in map(int, os.listdir("/dev/fd")):
         with suppress(OSError):  # the descriptor of this very listing is closed by now

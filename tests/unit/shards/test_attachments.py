@@ -11,6 +11,7 @@ from kanban_shards import Gateway, attachments
 from kanban_shards.changes.kinds import Attach
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import AttachmentTooLarge, Refused, StorageError, UnknownTask
+from kanban_shards.paths import BoardPaths
 from tests.ids import new_task_id
 
 
@@ -312,3 +313,16 @@ def test_a_file_that_lies_elsewhere_is_not_stored(gateway: Gateway, paths, file:
     place.joinpath("large").unlink()
     with pytest.raises(UnknownTask):
         gateway.attach_stored(new_task_id(), place / "link")
+
+
+@pytest.mark.parametrize("name", ["kanban.db", "linked"])
+def test_a_file_of_an_open_board_is_not_read_raw(home: str, paths: BoardPaths, name: str) -> None:
+    """Law 1: closing it would give up this process's locks on it."""
+    with Gateway("amy", home=home) as amy:
+        task_id = amy.create("a task")
+        amy.sync()
+        assert amy.board.task(task_id)
+        os.link(paths.board, paths.folder / "linked")
+        with pytest.raises(StorageError, match="of a board that is open here"):
+            amy.attach(task_id, paths.folder / name)
+        assert amy.board.attachments(task_id) == []
