@@ -58,6 +58,17 @@ def began(pid: int, processes: Path = Path("/proc")) -> str | None:
         return None
 
 
+def is_above(pid: int, processes: Path = Path("/proc")) -> bool:
+    """Whether ``pid`` is this process, or one of those that it was started by, as far as the system tells."""
+    above = os.getpid()
+    while above > 1 and above != pid:
+        try:
+            above = int((processes / str(above) / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+        except (OSError, IndexError, ValueError):
+            return pid == os.getppid()
+    return above == pid
+
+
 def _began_by_ps(pid: int) -> str | None:
     """Where there is no /proc, as on macOS."""
     try:

@@ -19,7 +19,7 @@ from kanban_shards.changes.kinds import Fail, Outcome
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import writer_of
 from kanban_shards.hermes.runs import open_run
-from kanban_shards.hermes.supervising import SILENT_S, defer, end_worker, in_whose_name, is_alive, lives_on, open_runs
+from kanban_shards.hermes.supervising import SILENT_S, defer, end_worker, is_alive, lives_on, open_runs, say_ended
 from kanban_shards.hermes.tick import ticking
 from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.hermes.verbs import applies
@@ -72,7 +72,7 @@ def detect_stale_running(
             **ended,
         }
         change = _fail(run, "stale", f"{heard} after {elapsed_s}s running", facts)
-        if applies(in_whose_name(conn, run), run.task_id, change):
+        if say_ended(conn, run, change):
             stale.append(run.task_id)
     return stale
 
@@ -91,7 +91,7 @@ def detect_crashed_workers(hermes: Hermes, conn: BoardConnection) -> list[str]:
     limited: list[str] = []
     for each in ended:
         change = _counted(hermes, conn, each, alike)
-        verdict = applies(in_whose_name(conn, each.run), each.run.task_id, change)
+        verdict = say_ended(conn, each.run, change)
         if verdict is None:
             continue  # it said something itself, at the last moment
         (limited if each.outcome == "rate_limited" else crashed).append(each.run.task_id)
@@ -116,7 +116,7 @@ def enforce_max_runtime(hermes: Hermes, conn: BoardConnection, *, signal_fn: Sig
         killed = is_alive(hermes, conn, run) and _end(hermes, run.worker_pid, signal_fn or os.kill)
         facts = {"pid": run.worker_pid, "elapsed_seconds": elapsed_s, "limit_seconds": limit_s, "sigkill": killed}
         change = _fail(run, "timed_out", f"elapsed {elapsed_s}s > limit {limit_s}s", facts)
-        if applies(in_whose_name(conn, run), run.task_id, change):
+        if say_ended(conn, run, change):
             timed_out.append(run.task_id)
     return timed_out
 

@@ -12,12 +12,15 @@ import time
 from typing import Any
 
 from kanban_shards import supervision
+from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Note, Reclaim, Supervise
+from kanban_shards.errors import StorageError
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import write_soon, writer_of
 from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.hermes.verbs import applies
-from kanban_shards.records import Run, Worker
+from kanban_shards.processes import is_above
+from kanban_shards.records import Run, Verdict, Worker
 from kanban_shards.writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -61,6 +64,11 @@ def is_alive(hermes: Hermes, conn: BoardConnection, run: Run) -> bool:
 def end_worker(hermes: Hermes, conn: BoardConnection, run: Run, signal_fn: Any = None) -> dict[str, Any]:
     """End the run's worker, if it is a process of this host; returns what Hermes tells of that."""
     pid = run.worker_pid if is_alive(hermes, conn, run) else None
+    if pid is not None and is_above(pid):
+        _log.warning(
+            "kanban: run %d of %s calls process %d its worker, which is this one's own", run.id, run.task_id, pid
+        )
+        pid = None
     return {
         **hermes.now._terminate_reclaimed_worker(pid, run.claim_lock, signal_fn=signal_fn),
         "prev_pid": run.worker_pid,
@@ -91,6 +99,14 @@ def is_free_of_workers(hermes: Hermes, conn: BoardConnection, task_id: str) -> b
                 worker.run_id,
             )
             return False
+        if is_above(worker.pid):
+            _log.warning(
+                "kanban: run %d of %s called process %d its worker, which is this one's own",
+                worker.run_id,
+                task_id,
+                worker.pid,
+            )
+            continue
         ended = hermes.now._terminate_reclaimed_worker(worker.pid, hermes.now._claimer_id(), signal_fn=None)
         if not ended["terminated"]:
             return False
@@ -106,6 +122,16 @@ def in_whose_name(conn: BoardConnection, run: Run) -> Writer:
     if claimer is None or writer.profile in (claimer, run.profile):
         return writer
     return writer_of(conn.paths, claimer)
+
+
+def say_ended(conn: BoardConnection, run: Run, change: Body) -> Verdict | None:
+    """The verdict on how the run ended; None if it was over already, or this user may not write in the name of whoever
+    has it. That one's own dispatcher says it then, and the others of this tick are seen to all the same."""
+    try:
+        return applies(in_whose_name(conn, run), run.task_id, change)
+    except StorageError as error:
+        _log.warning("kanban: how run %d of %s ended cannot be said here: %s", run.id, run.task_id, error)
+        return None
 
 
 def _look_after(hermes: Hermes, conn: BoardConnection, run: Run, signal_fn: Any) -> None:
@@ -128,7 +154,10 @@ def _look_after(hermes: Hermes, conn: BoardConnection, run: Run, signal_fn: Any)
 def _extend(conn: BoardConnection, run: Run) -> None:
     """The lease begins anew; of a run that no dispatcher claimed, by a heartbeat of whoever may send one."""
     if applies(writer_of(conn.paths), run.task_id, Supervise(run_id=run.id)) is None:
-        in_whose_name(conn, run).heartbeat(run.id)
+        try:
+            in_whose_name(conn, run).heartbeat(run.id)
+        except StorageError as error:  # another user's run, which that one's dispatcher looks after
+            _log.warning("kanban: run %d of %s cannot be kept alive from here: %s", run.id, run.task_id, error)
 
 
 def _worker_of(conn: BoardConnection, run: Run) -> Worker | None:
