@@ -43,7 +43,8 @@ class _Key(NamedTuple):
 _writers: dict[_Key, Writer] = {}
 _guard = threading.Lock()
 # Boards and writers with changes that nobody waited for.
-_unsettled: set[tuple[Path, Writer]] = set()
+_unsettled: dict[tuple[Path, Writer], int] = {}
+_settling = threading.Lock()
 
 
 def profile_now() -> str:
@@ -102,24 +103,32 @@ def write_soon(paths: BoardPaths, task_id: str, change: Body, profile: str | Non
     after that shows it. ``profile``: as in ``writer_of``. Raises UnknownTask, InvalidChange, TooLarge, StorageError."""
     writer = _kept(paths, profile)
     seq = writer.write(task_id, change)
-    _unsettled.add((paths.folder, writer))
+    with _settling:
+        _unsettled[paths.folder, writer] = seq
     return seq
 
 
 def create_soon(paths: BoardPaths, task_id: str, change: Create) -> None:
     """As ``write_soon``, of the task that ``change`` makes."""
     writer = _kept(paths, None)
-    writer.write_unseen(task_id, change)
-    _unsettled.add((paths.folder, writer))
+    seq = writer.write_unseen(task_id, change)
+    with _settling:
+        _unsettled[paths.folder, writer] = seq
 
 
 def settle(paths: BoardPaths) -> None:
     """Have merged what this process wrote to the board without waiting. Where that is not possible now, the board is
     read as it is: what was written is durable, and whoever needs a verdict is told."""
-    for each in [each for each in _unsettled if each[0] == paths.folder] if _unsettled else ():
-        _unsettled.discard(each)
+    if not _unsettled:
+        return
+    with _settling:
+        found = [(key, seq) for key, seq in _unsettled.items() if key[0] == paths.folder]
+    for key, seq in found:
         with suppress(Undecided, GatewayClosed):
-            each[1].sync()
+            key[1].sync()
+        with _settling:
+            if _unsettled.get(key) == seq:  # else another thread wrote meanwhile
+                del _unsettled[key]
 
 
 def close_writers(folder: Path | None = None) -> None:

@@ -68,3 +68,14 @@ def test_which_board_a_file_is_of(paths: BoardPaths) -> None:
     assert identity.board_at(named.board) == named
     with pytest.raises(StorageError):
         identity.board_at(paths.folder / "other.db")
+
+
+def test_what_is_written_while_it_is_settled_stays_to_be_settled(paths: BoardPaths) -> None:
+    class Written:
+        def sync(self) -> None:
+            identity._unsettled[paths.folder, self] = 2  # another thread
+
+    writer = Written()
+    identity._unsettled[paths.folder, writer] = 1
+    identity.settle(paths)
+    assert identity._unsettled.pop((paths.folder, writer)) == 2
