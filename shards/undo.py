@@ -205,6 +205,9 @@ def _attach(case: _Case) -> str:
 
 
 def _limits(case: _Case) -> str:
+    now = case.gateway.board.settings()
+    if again := [name.replace("_", "-") for name, value in case.change.body.items() if now.get(name) != value]:
+        raise case.refuse(f"{', '.join(again)} was set again since; `kanban limits` shows and sets them")
     was: Any = {name: case.past.settings().get(name) for name in case.change.body}
     case.gateway.set_limits(**was)
     return ", ".join(f"{name.replace('_', '-')} {value or 'none'}" for name, value in was.items()) + " again"

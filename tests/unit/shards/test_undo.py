@@ -145,3 +145,12 @@ def test_as_a_command(shell: Shell) -> None:
     shell.says("block", task_id, "for a reason", "--kind", "needs_input")
     assert "Undone: block" in shell.says("undo", task_id[:14])
     assert shell.status(task_id) == "ready"
+
+
+def test_limits_that_somebody_set_again_are_left(amy: Gateway, take_back: Undo, home: str) -> None:
+    amy.set_limits(max_in_progress=2)
+    with Gateway("bob", home=home) as bob:
+        bob.set_limits(max_in_progress=9)
+    with pytest.raises(NotUndone, match="max-in-progress was set again since"):
+        take_back()
+    assert amy.board.settings() == {"max_in_progress": 9}
