@@ -232,7 +232,7 @@ def _with_files(paths: BoardPaths, kept: KeptFiles, done: Imported, task_id: str
                 done.files["missing"].append(str(path))
         except LeftOut as left:
             done.left_out[str(path)] = left.why
-        except (AttachmentTooLarge, StorageError, OSError):
+        except (AttachmentTooLarge, StorageError, OSError, ValueError):  # a NUL, which no path has
             done.files["missing"].append(str(path))
         rows.append(row)
     return msgspec.structs.replace(body, task_attachments=tuple(rows))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -22,6 +23,8 @@ Stamps = tuple[tuple[int, int, int] | None, ...]
 GRAIN_S = 0.05
 # How often a copy is begun anew, because somebody wrote meanwhile.
 ATTEMPTS = 5
+# Of this process: a copy that another thread makes would be taken for a connection (files.copy_bytes).
+_COPYING = threading.Lock()
 _NO_SHARED_MEMORY = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
@@ -41,7 +44,8 @@ def copy(path: Path, folder: Path) -> Stamps:
         if age_s < GRAIN_S:
             time.sleep(min(GRAIN_S, GRAIN_S - age_s))
         try:
-            files.copy_bytes(path, folder, path.name)
+            with _COPYING:
+                files.copy_bytes(path, folder, path.name)
         except StillWritten:
             pass
         else:
