@@ -23,11 +23,12 @@ from kanban_shards.records import STATUSES
 from kanban_shards.web import deeds, health_page, task_page, then
 from kanban_shards.web import graph as graph_page
 from kanban_shards.web.site import Site, shown_name
-from kanban_shards.web.wire import Answer, Ask, FileAt
+from kanban_shards.web.wire import BODY_BYTES, Answer, Ask, FileAt
 
 Page = Callable[[Site, Ask], Answer]
 
 _NOT_FOUND = (UnknownTask, UnknownBoard, UnknownAttachment, InvalidTaskId, InvalidName)
+IN_A_TERMINAL = "`kanban show` prints them."
 REPORT = "Please report it, with what the command printed."
 log = logging.getLogger("kanban.web")
 
@@ -35,7 +36,12 @@ log = logging.getLogger("kanban.web")
 def answer(site: Site, ask: Ask) -> Answer:
     """The page that is asked for; a page that says what is wrong, where that is how it ends."""
     try:
-        return PAGES[ask.page](site, ask)
+        made = PAGES[ask.page](site, ask)
+        if len(made.body.encode()) > BODY_BYTES:
+            return _sentence(
+                site, ask, 413, "This is too much for a page", "Its texts are too long for it", IN_A_TERMINAL
+            )
+        return made
     except KanbanError as error:
         if isinstance(error, StorageError):
             site.let_go(ask.board)

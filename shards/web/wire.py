@@ -12,6 +12,8 @@ import msgspec
 
 # Of a message: a page with a thousand cards has less than a tenth.
 LONGEST_BYTES = 64 * 1024 * 1024
+# Of a page in one; the rest of its message is short.
+BODY_BYTES = LONGEST_BYTES - 64 * 1024
 LENGTH = struct.Struct(">I")
 
 

@@ -277,3 +277,18 @@ def _words(address: str) -> list[tuple[str, str]]:
     from urllib.parse import parse_qsl
 
     return parse_qsl(unescape(address).removeprefix("?"))
+
+
+def test_a_page_that_is_too_long_for_its_message_is_a_sentence(
+    get, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The HTTP process would take the reader for one that went wrong, and end it with all its pages."""
+    task_id = gateway.create("Much said")
+    gateway.comment(task_id, "'" * 20_000)  # each becomes five characters
+    gateway.sync()
+    assert get("task", name=task_id).status == 200
+    monkeypatch.setattr("kanban_shards.web.pages.BODY_BYTES", 100_000)
+    found = get("task", name=task_id)
+    assert found.status == 413
+    assert "too long for it" in found.body and "kanban show" in found.body
+    assert len(found.body) < 20_000
