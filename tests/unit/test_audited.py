@@ -25,6 +25,7 @@ FORBIDDEN_MODULES = {
 }  # fmt: skip
 # What is no crime there: setfsuid; how an address is spelled; the side of the page that speaks HTTP and opens no board.
 KNOWN = {
+    "coordinator/hermes/interpreters.py": {"urllib.parse"},
     "shards/storage/owners.py": {"ctypes"},
     "shards/filters.py": {"urllib.parse"},
     "shards/web/then.py": {"urllib.parse"},

@@ -67,7 +67,7 @@ def test_a_create_that_waits_tells_its_id(shell: Shell, paths: BoardPaths, troub
 def test_a_board_that_fails_behind_the_write_is_no_trouble_of_the_write(gateway: Gateway, monkeypatch) -> None:
     """The verdict cannot be read, or whether the shard still holds the change: the change is written all the same."""
     trouble = Damaged(path=gateway.paths.board, problem="malformed")
-    for owner, name in ((gateway.board, "verdict"), (gateway._writer._shard, "still_holds")):
+    for owner, name in ((gateway.board, "own_verdict"), (gateway._writer._shard, "still_holds")):
         with monkeypatch.context() as patched, pytest.raises(Undecided, match="malformed") as undecided:
             patched.setattr(owner, name, _raising(trouble))
             gateway.make("a task")
