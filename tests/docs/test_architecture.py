@@ -13,7 +13,7 @@ SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
 PATHS = {path.relative_to(ROOT).as_posix() for path in MODULES}
 FILE = re.compile(r"\b(?:shards|coordinator|migrations|tests|benchmarks)/[\w/]+\.py\b")
 NO_IDEA_OF_ITS_OWN = ("__init__.py", "__main__.py")
-LONGEST_PAGE = 240
+LONGEST_PAGE = 256
 
 
 def test_every_module_is_on_the_page_and_nothing_else() -> None:

@@ -14,6 +14,7 @@ import pytest
 from kanban_shards.cli.session import EXIT_CODES
 from kanban_shards.coordinator.merge import collector, shard_reader
 from kanban_shards.coordinator.rules.refusal import REASONS
+from kanban_shards.coordinator.shared import errors as shared_errors
 from kanban_shards.errors import KanbanError
 from tests.docs import commands
 from tests.docs.test_readme import COMMANDS, check_words
@@ -78,6 +79,7 @@ def test_every_command_and_option_that_is_named_exists() -> None:
 def classes() -> dict[str, type[KanbanError]]:
     """Every error of this project but the one that all others are, by name."""
     commands.page()  # loads every verb, and with it the errors that only one verb knows
+    assert issubclass(shared_errors.FarError, KanbanError)
 
     def below(base: type[KanbanError]) -> Iterator[type[KanbanError]]:
         for each in base.__subclasses__():

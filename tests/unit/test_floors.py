@@ -21,6 +21,7 @@ FLOORS = (
     ("processes",),
     ("filelocks",),
     ("ledger",),
+    ("shared",),
     ("state",),
     ("rules",),
     ("merge",),

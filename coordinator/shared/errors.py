@@ -1,0 +1,84 @@
+"""What can go wrong with a ledger in a service; see shards/errors.py.
+
+``path`` is the name of the service in all of them: what cannot be used is not a file of this machine.
+"""
+
+from __future__ import annotations
+
+from kanban_shards.errors import StorageError, UsageError
+
+# --- 2: the call itself is wrong -------------------------------------------------------------------------------
+
+
+class ServerUnknown(UsageError):
+    template = (
+        "{name} names no service of libpq ({problem}); describe the server in ~/.pg_service.conf, with its password in "
+        "~/.pgpass, and name that section."
+    )
+    name: str
+    problem: str
+
+
+# --- 3: a service ----------------------------------------------------------------------------------------------
+
+
+class FarError(StorageError):
+    template = "The shared ledger in {path} cannot be used: {problem}."
+
+
+class Unreachable(FarError):
+    template = (
+        "The shared ledger in {path} has not answered since {since} ({problem}); what is written stays here and is "
+        "merged when it answers again, and `kanban-merge doctor` says more."
+    )
+    # When it failed first since it last answered: for people, and in milliseconds since 1970.
+    since: str
+    since_ms: int
+
+
+class FarBusy(FarError):
+    template = (
+        "Another host keeps the shared ledger in {path} for itself, so nothing was appended; the next pass tries "
+        "again. If this comes again and again, look for a session there that stays in a transaction."
+    )
+
+
+class NoSharedLedger(FarError):
+    template = (
+        "There is no shared ledger of the board {board} in {path}; nothing was merged. If its tables were dropped, "
+        "`kanban-merge share --again` fills it again from this host, which has everything."
+    )
+    board: str
+
+
+class AnotherLedger(FarError):
+    template = (
+        "{path} has another ledger for the board {board} ({found}) than the one that this host shares ({expected}); "
+        "nothing was merged. Find out who began it; `kanban-merge unshare` makes this a board of this host alone."
+    )
+    board: str
+    found: str
+    expected: str
+
+
+class OtherRules(FarError):
+    template = (
+        "The shared ledger in {path} is decided by rules {theirs}, and this host has rules {mine}; nothing was "
+        "appended. Run one version of kanban-shards on all hosts; what was written meanwhile is merged then."
+    )
+    theirs: int
+    mine: int
+
+
+class FarSchemaNewer(FarError):
+    template = (
+        "The tables in {path} were made by a newer version of this program (schema {found}, known up to {known}); "
+        "update kanban-shards on this host. Nothing was changed there."
+    )
+    found: int
+    known: int
+
+
+class ServerRefused(FarError):
+    template = "{path} cannot hold a shared ledger: {problem}; {cure}. Nothing was written there."
+    cure: str
