@@ -244,6 +244,13 @@ class InvalidName(UsageError):
     what: str
 
 
+class NoServiceName(UsageError):
+    template = (
+        "That is not the name of a libpq service (1 to 64 letters, digits, '.', '_' and '-'): write host, dbname and "
+        "user into a section of ~/.pg_service.conf and the password into ~/.pgpass, and say the section's name."
+    )
+
+
 class InvalidTaskId(UsageError):
     template = "{task_id!r} is not a task id: those look like t_ and at least eight hexadecimal digits."
     task_id: str
@@ -603,6 +610,15 @@ class ShardOfAnother(StorageError):
     )
     found: object
     profile: str
+
+
+class SharingStrange(StorageError):
+    template = (
+        "{path} does not say where this board is shared ({problem}), so nothing is merged. Put the file back as it "
+        "was, or remove it and repeat `kanban-merge share SERVICE`."
+    )
+    path: Path
+    problem: str
 
 
 class ReaderGone(StorageError):

@@ -215,6 +215,11 @@ class BoardPaths:
         return self.folder / "kanban-coordinator.sock"
 
     @cached_property
+    def shared(self) -> Path:
+        """The file that says that other hosts share the board, and where; there is none for a board that is not."""
+        return self.folder / "shared.json"
+
+    @cached_property
     def upkeep_lock(self) -> Path:
         """The lock of whoever copies, puts back or shortens the board's files as a whole."""
         return self.folder / "kanban-upkeep.lock"
