@@ -220,6 +220,11 @@ class BoardPaths:
         return self.folder / "shared.json"
 
     @cached_property
+    def heard(self) -> Path:
+        """What this host last heard of the others, on a board that is shared."""
+        return self.folder / "kanban-heard.json"
+
+    @cached_property
     def upkeep_lock(self) -> Path:
         """The lock of whoever copies, puts back or shortens the board's files as a whole."""
         return self.folder / "kanban-upkeep.lock"

@@ -1,0 +1,94 @@
+"""Heard: what this host last heard of the ledger that it shares with others, in a small file beside the board.
+
+Only the process that makes passes asks the service. Whoever shows a board wants to say when that was answered last,
+and how far each host is; so it is noted here, every few seconds. Nothing is decided by it, so it is not worth a sync,
+and whatever else lies there counts as nothing heard.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+import msgspec
+
+from kanban_shards.errors import KanbanError
+from kanban_shards.paths import BoardPaths
+from kanban_shards.storage.filesystems import GROUP_READS
+from kanban_shards.storage.folders import Folder, free_name, read_small
+
+# How old the file gets at most while the service answers; whoever notes something sooner need not.
+NOTED_EVERY_S = 10.0
+# What is older was not answered lately: a daemon was stopped, or the service is silent.
+SILENT_S = 30.0
+_LATEST_MS = 253_370_764_800_000
+_MOST_HOSTS = 1_000
+
+
+class HostHeard(msgspec.Struct, frozen=True):
+    """How far a host is, as it says itself. ``program``: the version of this program that it runs. ``position``: up to
+    where its board shows the ledger. ``ago_ms``: how long before ``Heard.at_ms`` it said so, by the service's clock.
+    ``differs``: whether it decided something otherwise than this host."""
+
+    host: str
+    program: str
+    rules: int
+    position: int
+    ago_ms: int
+    differs: bool = False
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """``at_ms``: when the service answered last, by this host's clock, milliseconds since 1970. ``end``: the ledger's
+    last position then. ``hosts``: those that share the board, this one too, by name."""
+
+    at_ms: int
+    end: int
+    hosts: list[HostHeard]
+
+    def silent_s(self, now_s: float) -> float:
+        """For how long the service has not answered, in seconds."""
+        return max(0.0, now_s - self.at_ms / 1_000)
+
+
+def read_heard(paths: BoardPaths) -> Heard | None:
+    """What was noted last; None if nothing was, or nothing that ``note_heard`` writes."""
+    with suppress(KanbanError, msgspec.MsgspecError, RecursionError):
+        heard = msgspec.json.decode(read_small(paths.folder, paths.heard) or "", type=Heard)
+        numbers = [heard.at_ms, heard.end, *(number for each in heard.hosts for number in _numbers(each))]
+        if len(heard.hosts) <= _MOST_HOSTS and all(0 <= number <= _LATEST_MS for number in numbers):
+            return heard
+    return None
+
+
+def note_heard(paths: BoardPaths, end: int, hosts: Iterable[HostHeard] | None = None) -> None:
+    """Note that the service answered just now, and that its ledger ends at ``end``. ``hosts``: None leaves those that
+    were noted, and nothing is written then if something was noted NOTED_EVERY_S ago. Raises nothing."""
+    former = read_heard(paths)
+    now_ms = time.time_ns() // 1_000_000
+    if hosts is None:
+        if former is not None and 0 <= now_ms - former.at_ms < NOTED_EVERY_S * 1_000:
+            return
+        hosts = former.hosts if former else ()
+    said = msgspec.json.encode(Heard(now_ms, end, list(hosts)))
+    fresh = free_name(paths.heard.name)
+    with suppress(OSError), Folder.given(paths.folder) as folder:
+        try:
+            with open(folder.new_file(fresh, folder.mode_for(GROUP_READS)), "wb") as file:
+                file.write(said)
+            os.rename(fresh, paths.heard.name, src_dir_fd=folder.descriptor, dst_dir_fd=folder.descriptor)
+        except BaseException:
+            folder.remove(fresh)
+            raise
+
+
+def forget_heard(paths: BoardPaths) -> None:
+    """Remove what was noted: the board is not shared any more. Raises nothing."""
+    with suppress(OSError), Folder.given(paths.folder) as folder:
+        folder.remove(paths.heard.name)
+
+
+def _numbers(host: HostHeard) -> tuple[int, ...]:
+    return host.rules, host.position, host.ago_ms
