@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kanban_shards.errors import FileBusy, InvalidName, StorageError
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage import connections, leases, sqlite
 from kanban_shards.storage.locks import FileLock
 
 # How long SQLite waits for what a stranger has locked in a shard.
@@ -34,7 +34,7 @@ def _holds_more(paths: BoardPaths, profile: str, path: Path, merged: int) -> boo
         with closing(FileLock(paths.shard_lock(profile))) as lock:
             if not lock.try_acquire():
                 return False
-            with sqlite.held_open(path, lock), closing(sqlite.open_reader(path, sqlite.SHARD, WAITED_MS)) as shard:
+            with leases.held_open(path, lock), closing(sqlite.open_reader(path, sqlite.SHARD, WAITED_MS)) as shard:
                 (head,) = shard.execute("SELECT max(seq) FROM changes").fetchone()
     except (FileBusy, InvalidName):
         return False

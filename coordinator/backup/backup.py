@@ -37,7 +37,7 @@ from kanban_shards.coordinator.recovery.verify import Discrepancy, verify
 from kanban_shards.errors import FileBusy, InvalidName, KanbanError, StorageError, cannot_write
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import Attachment
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, copies, files, sqlite
 from kanban_shards.storage.filesystems import FOR_ITS_USER, GROUP_READS
 from kanban_shards.storage.folders import Folder, make_below, open_below
 from kanban_shards.storage.locks import FileLock
@@ -195,12 +195,12 @@ def _copy_databases(paths: BoardPaths, copy: BoardPaths) -> list[str]:
     ):
         if role is not sqlite.SNAPSHOT or path.exists():
             with closing(sqlite.open_reader(path, role)) as source:
-                sqlite.write_copy(source, target, role)
+                copies.write_copy(source, target, role)
     problems = []
     for profile, path in paths.shards():
         try:
             with locked_shard(paths, profile) as source:
-                sqlite.write_copy(source, copy.shard(profile), sqlite.SHARD)
+                copies.write_copy(source, copy.shard(profile), sqlite.SHARD)
         except (StorageError, InvalidName) as error:
             files.discard(copy.folder / path.name)
             problems.append(str(error))

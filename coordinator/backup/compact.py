@@ -23,7 +23,7 @@ from kanban_shards.coordinator.merge.snapshots import Start, read_start, start_o
 from kanban_shards.coordinator.recovery.verify import Verification, compare_with_replay
 from kanban_shards.errors import FileBusy, InvalidName, StorageError
 from kanban_shards.paths import BoardPaths, check_profile
-from kanban_shards.storage import connections, files, owners, sqlite
+from kanban_shards.storage import connections, copies, files, owners, sqlite
 from kanban_shards.storage.locks import FileLock
 from kanban_shards.storage.space import require_room
 
@@ -107,7 +107,7 @@ def _snapshot_at(
             with connections.explained(sqlite.SCRATCH):
                 start = read_start(scratch)
             if not dry_run:
-                sqlite.write_copy(scratch, making, sqlite.SNAPSHOT)
+                copies.write_copy(scratch, making, sqlite.SNAPSHOT)
                 with connections.explained(paths.board):
                     compare_with_replay(found, board, ledger, scratch, progress)
                 for finding in found.findings:

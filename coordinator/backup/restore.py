@@ -38,7 +38,7 @@ from kanban_shards.coordinator.recovery.repair import is_sound_snapshot, repair_
 from kanban_shards.coordinator.recovery.verify import Discrepancy, verify
 from kanban_shards.errors import Damaged, InvalidName, StorageError
 from kanban_shards.paths import BoardPaths, check_profile
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, copies, files, sqlite
 from kanban_shards.storage.locks import FileLock
 
 STAYED = "stayed"
@@ -178,7 +178,7 @@ def _restore_board(paths: BoardPaths, copy: BoardPaths, lock: FileLock, done: Re
     apart = _Apart(paths.folder, paths.slug)
     try:
         with closing(sqlite.open_reader(copy.board, sqlite.BOARD)) as reader:
-            sqlite.write_copy(reader, apart.board, sqlite.BOARD)
+            copies.write_copy(reader, apart.board, sqlite.BOARD)
         _go_on(apart, lock, done)
         _put_into(apart.board, sqlite.BOARD, paths.board, lock, done)
     finally:
@@ -249,7 +249,7 @@ def _reaches(path: Path, profile: str, mark: Watermark, lock: FileLock) -> tuple
 
 def _put(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done: Restored) -> None:
     with closing(sqlite.open_reader(source, role)) as reader:
-        aside = sqlite.put_copy(reader, path, role, lock)
+        aside = copies.put_copy(reader, path, role, lock)
     if aside is not None:
         done.set_aside.append(aside)
 
@@ -259,7 +259,7 @@ def _put_into(source: Path, role: sqlite.Role, path: Path, lock: FileLock, done:
     if path.exists():
         with stop_at_damage():
             with closing(sqlite.open_reader(source, role)) as reader:
-                done.set_aside.append(sqlite.overwrite(reader, path, role, lock))
+                done.set_aside.append(copies.overwrite(reader, path, role, lock))
             return
     _put(source, role, path, lock, done)
 

@@ -35,7 +35,7 @@ from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.coordinator.merge.replay import ProgressCallback
 from kanban_shards.errors import BoardMissing, Damaged, StorageError, cannot_write
 from kanban_shards.paths import COORDINATOR, DEFAULT_BOARD, BoardPaths, printable_name
-from kanban_shards.storage import connections, files, numbered, owners, sqlite
+from kanban_shards.storage import connections, copies, files, numbered, owners, sqlite
 from kanban_shards.storage.filesystems import sync_folder
 from kanban_shards.storage.folders import Folder, make_below, open_below
 
@@ -98,7 +98,7 @@ def restore_legacy(paths: BoardPaths, *, original: bool = False, trust_closed: b
 
 def is_legacy(path: Path) -> bool:
     """Whether the file is none of this program's boards. Raises the StorageErrors of one that cannot be read."""
-    with closing(sqlite.open_foreign(path)) as connection, connections.explained(path):
+    with closing(copies.open_foreign(path)) as connection, connections.explained(path):
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     return bool(application_id != sqlite.BOARD.application_id)
 

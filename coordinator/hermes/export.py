@@ -20,7 +20,7 @@ from kanban_shards.coordinator.state.session import COUNTED
 from kanban_shards.errors import AlreadyThere, CannotOpen
 from kanban_shards.migrations.board import HERMES_TABLES
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, copies, files, sqlite
 from kanban_shards.storage.filesystems import GROUP_READS
 from kanban_shards.storage.folders import Folder, free_name
 
@@ -68,7 +68,7 @@ def export(paths: BoardPaths, target: Path, format: str = HERMES) -> Exported:
 
 
 def _write_board(board: sqlite3.Connection, making: Path) -> tuple[dict[str, int], str]:
-    made = sqlite.make_foreign(making)
+    made = copies.make_foreign(making)
     with closing(made), connections.explained(making):
         with connections.transaction(made):
             for statement in stock_schema(_later_in_use(board)):

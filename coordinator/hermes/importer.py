@@ -35,7 +35,7 @@ from kanban_shards.coordinator.processes import can_tell, file_holders, processe
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import AttachmentTooLarge, LawBroken, StillWritten, StorageError
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, copies, files, sqlite
 
 # Changes that go into the ledger together; a task that has more goes in as a whole all the same.
 BATCH_CHANGES = 1_000
@@ -114,7 +114,7 @@ def read_original(source: Path, may_change: bool) -> Iterator[tuple[Salvage, Leg
     with tempfile.TemporaryDirectory(prefix="kanban-import-") as folder:
         before = stamp(source)
         saved = _sound_copy(source, Path(folder), may_change)
-        with closing(sqlite.open_foreign(saved.copy)) as connection, connections.explained(saved.copy):
+        with closing(copies.open_foreign(saved.copy)) as connection, connections.explained(saved.copy):
             if not is_legacy(connection):
                 raise NotLegacy(path=source, problem="it lacks Hermes's tables, or is a board of this program")
             legacy = read(connection)
@@ -130,7 +130,7 @@ def _sound_copy(source: Path, folder: Path, may_change: bool) -> Salvage:
         if not may_change:
             raise
     copy = folder / source.name
-    sqlite.copy_foreign(source, copy)
+    copies.copy_foreign(source, copy)
     return Salvage(source, copy, notes=["it is being written, so SQLite copied it as it stood"])
 
 

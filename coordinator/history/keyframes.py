@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from kanban_shards.errors import KanbanError
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, copies, files, sqlite
 from kanban_shards.storage.space import has_room
 
 # Of all boards of the user together; what was used longest ago goes first.
@@ -73,7 +73,7 @@ class Keyframes:
                     and kept.execute("SELECT position, digest FROM merge_state").fetchone() == keyframe[:2]
                 )
                 if is_sound:
-                    sqlite.copy_over(kept, scratch)
+                    copies.copy_over(kept, scratch)
         except (KanbanError, *connections.FAULTS):
             is_sound = False
         if is_sound:
@@ -91,7 +91,7 @@ class Keyframes:
         made = self._folder / f"{_stem(position, digest)}-{secrets.token_hex(4)}{_MAKING}"
         try:
             self._forget_oldest(KEPT_BYTES - size_bytes)
-            sqlite.write_copy(scratch, made, sqlite.SNAPSHOT)
+            copies.write_copy(scratch, made, sqlite.SNAPSHOT)
             made.replace(self._folder / f"{_stem(position, digest)}{_SUFFIX}")
         except (KanbanError, OSError, sqlite3.Error):
             _remove(made)

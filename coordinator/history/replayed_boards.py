@@ -25,7 +25,7 @@ from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import Damaged
 from kanban_shards.past import History, PastBoard, Span, TaskHistory
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, copies, files, sqlite
 
 # Boards that a process keeps for the next look; each is a temporary file without a name, gone with the process.
 BOARDS_KEPT = 4
@@ -183,7 +183,7 @@ class ReplayedHistory(History):
             start = read_start(snapshot)
             is_in = _is_in(ledger, start.position, start.digest)
             if is_in and start.position <= position:
-                sqlite.copy_to_scratch(snapshot, scratch, sqlite.BOARD)
+                copies.copy_to_scratch(snapshot, scratch, sqlite.BOARD)
             elif is_in and base:
                 raise HistoryGone(asked=f"position {position}", first=start.position)
             elif base:

@@ -30,7 +30,7 @@ from kanban_shards.coordinator.merge.shard_reader import (
 )
 from kanban_shards.errors import DiskFull, FileBusy, FileMissing, InvalidName, KanbanError, StorageError, TooManyFiles
 from kanban_shards.paths import BoardPaths, check_profile, printable_name
-from kanban_shards.storage import connections, files, owners, sqlite
+from kanban_shards.storage import connections, files, leases, owners, sqlite
 from kanban_shards.storage.locks import FileLock
 
 Read = TypeVar("Read")
@@ -130,7 +130,7 @@ class _OpenShard:
 
     def read(self, read: Callable[[sqlite3.Connection], Read]) -> Read:
         """``read`` the shard in one snapshot, under its lock; a killed writer's journal is rolled back first."""
-        with sqlite.held_open(self.path, self.lock):
+        with leases.held_open(self.path, self.lock):
             try:
                 return self._read_once(read)
             except StorageError as error:

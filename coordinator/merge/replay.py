@@ -15,7 +15,7 @@ from kanban_shards.coordinator.rules.decide import Decision, decide
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import StorageError
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, copies, files, sqlite
 from kanban_shards.storage.locks import FileLock
 
 # Entries applied in one transaction of the board while catching up: short enough to be stopped between two.
@@ -116,7 +116,7 @@ def make_board(paths: BoardPaths, lock: FileLock, progress: ProgressCallback = l
         ):
             files.discard(making)
             with closing(sqlite.open_writer(making, sqlite.BOARD, lock)) as board, connections.explained(making):
-                sqlite.copy_over(scratch, board)
+                copies.copy_over(scratch, board)
         return files.put_in_place(making, paths.board, lock)
     finally:
         files.discard(making)

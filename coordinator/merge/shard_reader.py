@@ -23,7 +23,7 @@ from kanban_shards.errors import (
     StorageError,
 )
 from kanban_shards.paths import BoardPaths, is_task_id
-from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage import connections, leases, sqlite
 from kanban_shards.storage.locks import FileLock
 
 # Of all shards in one pass, in equal shares; the rest comes in the next pass, so that no shard delays the others.
@@ -218,7 +218,7 @@ def opened_shard(path: Path, lock: FileLock) -> Iterator[sqlite3.Connection]:
     """The shard for reading, once a killed writer's journal is rolled back. ``lock``: the shard's, held; so what is
     locked in the file itself is no business of this program's, and is waited for no longer than a read by one takes.
     Raises StrangeJournal if that is not to be done, CannotOpen if another user has to do it."""
-    with sqlite.held_open(path, lock):
+    with leases.held_open(path, lock):
         try:
             shard = sqlite.open_reader(path, sqlite.SHARD, FOREIGN_WAIT_MS)
         except StorageError as error:

@@ -11,7 +11,7 @@ from kanban_shards.coordinator.errors import BeyondRepair, SnapshotMissing, Snap
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.errors import Damaged
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, copies, files, sqlite
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def start_of(paths: BoardPaths, ledger: FileLedger, onto: sqlite3.Connection | N
             has_board = not files.is_empty(paths.board)
             raise SnapshotStrange(path=paths.snapshot, shown=start.position, has_board=has_board)
         if onto is not None:
-            sqlite.copy_to_scratch(snapshot, onto, sqlite.BOARD)
+            copies.copy_to_scratch(snapshot, onto, sqlite.BOARD)
     return start
 
 

@@ -13,7 +13,7 @@ from kanban_shards.coordinator.merge.snapshots import read_start
 from kanban_shards.coordinator.recovery.lineage import stop_at_damage
 from kanban_shards.errors import Damaged
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, copies, files, sqlite
 from kanban_shards.storage.locks import FileLock
 
 # Tasks by their ids, each with its title.
@@ -71,15 +71,15 @@ def replace_board(paths: BoardPaths, made: sqlite3.Connection, lock: FileLock) -
     """Put what ``made`` shows in the place of the board, inside its file if that can be opened; returns where the
     former one lies, if it was there and another. ``lock``: the coordinator's, held. Raises ForeignFile, DiskFull."""
     if files.is_empty(paths.board):
-        return sqlite.put_copy(made, paths.board, sqlite.BOARD, lock)
+        return copies.put_copy(made, paths.board, sqlite.BOARD, lock)
     with suppress(Damaged):
         with closing(sqlite.open_writer(paths.board, sqlite.BOARD, lock)) as board:
             if _is_same(board, made):
                 with connections.explained(paths.board):
-                    sqlite.copy_over(made, board)  # its indexes may be damaged all the same
+                    copies.copy_over(made, board)  # its indexes may be damaged all the same
                 return None
-        return sqlite.overwrite(made, paths.board, sqlite.BOARD, lock)
-    return sqlite.put_copy(made, paths.board, sqlite.BOARD, lock)
+        return copies.overwrite(made, paths.board, sqlite.BOARD, lock)
+    return copies.put_copy(made, paths.board, sqlite.BOARD, lock)
 
 
 def tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from kanban_shards.coordinator.merge.snapshots import read_start, sound_snapshot
 from kanban_shards.coordinator.recovery.former import Tasks, check_not_ahead, lacking, replace_board, tasks_in
 from kanban_shards.errors import Damaged
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import files, sqlite
+from kanban_shards.storage import copies, files, sqlite
 from kanban_shards.storage.locks import FileLock
 
 
@@ -90,7 +90,7 @@ def _begin_again(paths: BoardPaths, lock: FileLock) -> int:
     if paths.snapshot.exists():
         with sound_snapshot(paths) as snapshot:
             start = read_start(snapshot)
-            sqlite.put_copy(snapshot, paths.board, sqlite.BOARD, lock)
+            copies.put_copy(snapshot, paths.board, sqlite.BOARD, lock)
         files.discard(paths.ledger)
         with closing(FileLedger(paths.ledger, lock)) as ledger:
             ledger.begin_behind(start.position, start.digest)

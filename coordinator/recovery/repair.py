@@ -39,7 +39,7 @@ from kanban_shards.coordinator.recovery.lineage import (
 )
 from kanban_shards.errors import BoardLost, Damaged, NotAFile, StrangeJournal
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, files, owners, sqlite
+from kanban_shards.storage import connections, copies, files, owners, sqlite
 from kanban_shards.storage.locks import FileLock
 
 _ORDER = (
@@ -150,7 +150,7 @@ def _snapshot_of_board(paths: BoardPaths, lock: FileLock) -> Repaired:
         if problem != "ok":
             raise Damaged(path=paths.board, problem=problem)
         position = read_start(board).position
-        return Repaired(paths.snapshot, position, sqlite.put_copy(board, paths.snapshot, sqlite.SNAPSHOT, lock))
+        return Repaired(paths.snapshot, position, copies.put_copy(board, paths.snapshot, sqlite.SNAPSHOT, lock))
 
 
 def is_sound_snapshot(paths: BoardPaths, ledger: FileLedger) -> bool:

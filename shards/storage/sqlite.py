@@ -16,7 +16,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +26,6 @@ from kanban_shards.errors import (
     BoardLost,
     BoardMissing,
     CannotOpen,
-    FileBusy,
     FileMissing,
     ForeignFile,
     HistoryLost,
@@ -44,13 +43,7 @@ from kanban_shards.errors import (
 from kanban_shards.storage import connections, journals, owners, unwritable
 from kanban_shards.storage.files import (
     SIDECARS,
-    beside,
-    discard,
-    discard_sidecars,
-    forget_oldest,
     is_empty,
-    name_aside,
-    put_in_place,
 )
 from kanban_shards.storage.filesystems import (
     FOR_ITS_USER,
@@ -59,10 +52,8 @@ from kanban_shards.storage.filesystems import (
     chmod_itself,
     file_mode,
     not_shared,
-    sync_folder,
 )
 from kanban_shards.storage.locks import FileLock
-from kanban_shards.storage.space import require_room_for
 
 # Longest string or blob that is read from a file: a change is at most 1 MiB, a task with its texts a few of them.
 LONGEST_VALUE_BYTES = 16 * 1024 * 1024
@@ -118,8 +109,8 @@ def open_writer(path: Path, role: Role, lock: FileLock, wait_ms: int = connectio
     with connections.explained(path, waited_ms=wait_ms), owners.acting_for(path):
         if role.journal == "wal":
             _check_place(path, role, lock, wait_ms)
-        is_new = _make_empty(path)
-        connection = _connect(path, "rwc", role, wait_ms)
+        is_new = make_empty(path)
+        connection = open_raw(path, "rwc", role, wait_ms)
         try:
             if is_new:
                 chmod_itself(path, file_mode(path.parent, role.group))
@@ -127,7 +118,7 @@ def open_writer(path: Path, role: Role, lock: FileLock, wait_ms: int = connectio
                 schema = _check_identity(connection, path, role)
                 _set_journal(connection, path, role)
             if schema < role.schema:
-                _migrate(connection, role)
+                bring_up_to_date(connection, role)
         except BaseException:
             connection.close()
             raise
@@ -146,7 +137,7 @@ def open_reader(
     if not path.exists():
         raise _missing(path, role)
     with connections.explained(path, waited_ms=wait_ms):
-        connection = _connect(path, "ro", wait_ms=wait_ms, factory=factory)
+        connection = open_raw(path, "ro", wait_ms=wait_ms, factory=factory)
         try:
             connection.execute("PRAGMA query_only=ON")
             if _check_identity(connection, path, role) == 0:
@@ -180,7 +171,7 @@ def _open_copy(path: Path, role: Role) -> sqlite3.Connection:
     try:
         with TemporaryDirectory(prefix="kanban-read-", dir=SCRATCH) as folder:
             stamps = unwritable.copy(path, Path(folder))
-            connection = cast(CopyConnection, _connect(Path(folder) / path.name, "rw", factory=CopyConnection))
+            connection = cast(CopyConnection, open_raw(Path(folder) / path.name, "rw", factory=CopyConnection))
             try:
                 connection.execute("PRAGMA journal_mode=truncate")  # brings the WAL in: what is open needs no name
                 connection.execute("PRAGMA query_only=ON")
@@ -231,81 +222,6 @@ def check_journal(
     return journals.check(path, of_one_user, known)
 
 
-@contextmanager
-def held_open(path: Path, lock: FileLock) -> Iterator[None]:
-    """Keep the shard at ``path`` and its journal open inside the block, in which SQLite opens and reads them.
-
-    Whoever opens a file on which its owner has a lease waits for 45 s, and nobody can take a lease that excludes
-    readers on a file that is open. The one exception to law 1: under the shard's ``lock``, held, no connection of this
-    process is inside a read or a write of it, so closing these descriptors takes no lock away. Raises FileBusy if there
-    is a lease now, CannotOpen, NotAFile.
-    """
-    lock.require(f"{path} is held open")
-    check_plain(path, SHARD)
-    with ExitStack() as opened:
-        for each in (path, beside(path, journals.SUFFIX)):
-            try:
-                opened.callback(os.close, journals.open_as_found(each, _found_apart(each)))
-            except BlockingIOError as error:
-                raise FileBusy(path=each, lock=each, waited_s=0.0) from error
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise cannot_open(each, error) from error
-        yield
-
-
-def _found_apart(path: Path) -> os.stat_result:
-    """What the file at ``path`` is, which is no second name of the board or its ledger: those have connections of this
-    process inside, under another lock. Raises NotAFile, CannotOpen, OSError."""
-    found = os.lstat(path)
-    if not stat.S_ISREG(found.st_mode):
-        raise NotAFile(path=path)
-    if found.st_nlink != 1:
-        for other in (path.with_name("kanban.db"), path.with_name("kanban-ledger.db")):
-            if other.exists() and os.path.samestat(found, other.stat()):
-                raise CannotOpen(path=path, problem=f"it is a second name of {other.name}")
-    return found
-
-
-def open_foreign(path: Path) -> sqlite3.Connection:
-    """Open a database that is not one of ours for reading only, whatever is in it. Raises FileMissing, NotAFile,
-    CannotOpen."""
-    if not path.exists():
-        raise FileMissing(path=path, role="database")
-    if not path.is_file():
-        raise NotAFile(path=path)
-    with connections.explained(path):
-        connection = _connect(path, "ro")
-        try:
-            connection.execute("PRAGMA query_only=ON")
-            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        except BaseException:
-            connection.close()
-            raise
-    return connection
-
-
-def copy_foreign(source: Path, target: Path) -> None:
-    """Copy a database that is not one of ours, WAL and all, into the new file ``target``, which nobody else knows.
-    Raises what ``open_foreign`` raises, and DiskFull of ``target``."""
-    with closing(open_foreign(source)) as original, connections.explained(source, target):
-        require_room_for(original, target.parent)
-        _make_empty(target)
-        with closing(_connect(target, "rwc")) as copy:
-            original.backup(copy)
-
-
-def make_foreign(path: Path) -> sqlite3.Connection:
-    """A new database that is not one of ours, for a name that nobody else knows yet. Close it to make it durable."""
-    _make_new(path)
-    with connections.explained(path):
-        connection = _connect(path, "rwc")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA journal_mode=WAL")
-    return connection
-
-
 def roll_back_hot_journal(path: Path, role: Role, lock: FileLock, wait_ms: int = connections.BUSY_MS) -> None:
     """Undo the transaction that a killed writer left half done in ``path``. ``lock``: the file's lock, held.
     ``wait_ms``: as in ``open_writer``.
@@ -314,7 +230,7 @@ def roll_back_hot_journal(path: Path, role: Role, lock: FileLock, wait_ms: int =
     """
     lock.require(f"{path} is opened for writing")
     with connections.explained(path, waited_ms=wait_ms), owners.acting_for(path):
-        connection = _connect(path, "rw", role, wait_ms)
+        connection = open_raw(path, "rw", role, wait_ms)
         try:
             with _keeping_journal(connection, role), connections.one_state(connection):
                 connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -333,99 +249,14 @@ def open_scratch(role: Role | None = None) -> sqlite3.Connection:
         try:
             connection.execute("PRAGMA synchronous=OFF")
             if role is not None:
-                _migrate(connection, role)
+                bring_up_to_date(connection, role)
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-def open_private(path: Path) -> sqlite3.Connection:
-    """Open a copy that this process made and nobody else knows of, of whatever origin, for reading and writing; make
-    it if it is missing. Such a copy needs no lock, and no durability: it is made again if the process dies."""
-    _make_empty(path)
-    connection = _connect(path, "rwc")
-    try:
-        connection.execute("PRAGMA synchronous=OFF")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def copy_over(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
-    """Replace the whole content of ``target`` by that of ``source`` in one transaction of SQLite's own."""
-    source.backup(target)
-
-
-def copy_to_scratch(source: sqlite3.Connection, scratch: sqlite3.Connection, role: Role) -> None:
-    """Replace the whole content of ``scratch`` by that of ``source``, a file of ``role`` that may be of an older
-    version, and bring its schema up to date."""
-    copy_over(source, scratch)
-    if connections.schema_of(scratch) < role.schema:
-        _migrate(scratch, role)
-
-
-def write_copy(source: sqlite3.Connection, path: Path, role: Role) -> None:
-    """Make the new file ``path``, of ``role``, of what ``source`` shows now: durable, and readable with nothing beside
-    it, by those who may read such a file in that folder.
-
-    The copy shows one state, however long it takes to make. A source in WAL mode may be written meanwhile; of one with
-    a rollback journal the caller holds the lock. Nobody else knows ``path`` yet. Raises the StorageErrors of ``path``,
-    FileHollow, and NoRoom.
-    """
-    discard(path)
-    with connections.explained(path):
-        require_room_for(source, path.parent)
-        _make_new(path)
-        target = _connect(path, "rwc")
-        try:
-            chmod_itself(path, file_mode(path.parent, role.group))
-            target.execute("PRAGMA synchronous=FULL")
-            source.backup(target)
-            target.execute("PRAGMA journal_mode=truncate")  # a copy of a WAL database is one, too
-        finally:
-            target.close()
-    discard_sidecars(path)  # an emptied journal
-    sync_folder(path.parent)
-
-
-def put_copy(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock) -> Path | None:
-    """Put a copy of what ``source`` shows now in the place of what lies at ``path``, if anything does; returns where
-    that lies then. ``lock``: the lock of ``path``, held. Raises what ``write_copy`` raises."""
-    making = path.with_name(f"{path.name}.making")
-    try:
-        write_copy(source, making, role)
-        if role in (BOARD, LEDGER):  # in its place, a kill in the middle would leave a journal that a WAL never has
-            open_writer(making, role, lock).close()
-        return put_in_place(making, path, lock, with_journal=role.journal == "persist")
-    finally:
-        discard(making)
-
-
-def overwrite(source: sqlite3.Connection, path: Path, role: Role, lock: FileLock) -> Path:
-    """Replace the content of ``path`` by that of ``source`` in one transaction of SQLite's own, for whoever has the
-    file open to see; returns where a copy of the former content lies.
-
-    ``lock``: the file's lock, held. Raises what ``open_writer`` raises, and FileBusy if a foreign program is writing.
-    """
-    aside = name_aside(path, lock)
-    with connections.explained(path):
-        require_room_for(source, path.parent)
-        target = open_writer(path, role, lock)
-        try:
-            write_copy(target, aside, role)
-            source.backup(target)
-        except BaseException:
-            discard(aside)  # half a copy, or one of what is still in place
-            raise
-        finally:
-            target.close()
-    forget_oldest(path)
-    return aside
-
-
-def _connect(
+def open_raw(
     path: Path,
     mode: str,
     role: Role | None = None,
@@ -470,7 +301,7 @@ def _keeping_journal(connection: sqlite3.Connection, role: Role) -> Iterator[Non
     connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # lets go of the file
 
 
-def _make_empty(path: Path) -> bool:
+def make_empty(path: Path) -> bool:
     """Make an empty file, which is an empty database, for its user alone; what SQLite puts beside it gets the same
     permissions. ``mknod`` makes it without opening it (law 1); where only root may call that, SQLite makes the file,
     for a moment with the umask's permissions. Returns whether there was none before."""
@@ -485,12 +316,6 @@ def _make_empty(path: Path) -> bool:
         except OSError as error:
             raise cannot_open(path, error) from error
     return True
-
-
-def _make_new(path: Path) -> None:
-    """``_make_empty`` for a name that is free, unless somebody put a link there meanwhile. Raises NotAFile."""
-    if not _make_empty(path):
-        raise NotAFile(path=path)
 
 
 def _check_place(path: Path, role: Role, lock: FileLock, wait_ms: int) -> None:
@@ -521,7 +346,7 @@ def _with_a_journal(path: Path, role: Role) -> StorageError:
 
 
 def _check_unwritten(path: Path, role: Role, wait_ms: int) -> None:
-    connection = _connect(path, "ro", wait_ms=wait_ms)
+    connection = open_raw(path, "ro", wait_ms=wait_ms)
     try:
         _check_identity(connection, path, role)
     finally:
@@ -585,7 +410,8 @@ def _missing(path: Path, role: Role) -> FileMissing:
     return LedgerMissing(path=path) if role is LEDGER else FileMissing(path=path, role=role.name)
 
 
-def _migrate(connection: sqlite3.Connection, role: Role) -> None:
+def bring_up_to_date(connection: sqlite3.Connection, role: Role) -> None:
+    """Give a file of ``role`` its newest schema: all steps that it lacks, or none."""
     from kanban_shards.migrations import migrate  # imports sqlite-utils, 0.1 s that only a new or old file should cost
 
     with connections.transaction(connection):  # all or nothing: a kill leaves no half-made file behind

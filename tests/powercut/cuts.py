@@ -23,7 +23,7 @@ from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
 from kanban_shards.errors import KanbanError
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage import connections, copies
 from kanban_shards.storage.locks import FileLock
 from tests.powercut.disk import EVERYTHING, NOTHING, STYLES, Disk, Image
 from tests.powercut.recording import Step
@@ -172,7 +172,7 @@ def _problems_of_what_was_kept(home: Path, kept: dict[str, str]) -> Iterator[str
         if given.board.exists() and is_legacy(given.board):
             yield f"{given.board} was adopted, and is Hermes's again"
     elif "given" in kept and given.board.exists():
-        with closing(sqlite.open_foreign(given.board)) as board, connections.explained(given.board):
+        with closing(copies.open_foreign(given.board)) as board, connections.explained(given.board):
             if board.execute("SELECT title FROM tasks").fetchall() != [("kept",)]:
                 yield f"{given.board} was given back, and does not hold the task"
 

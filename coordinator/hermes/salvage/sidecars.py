@@ -11,7 +11,7 @@ from pathlib import Path
 from kanban_shards import wording
 from kanban_shards.coordinator.hermes.salvage.report import Salvage
 from kanban_shards.coordinator.hermes.salvage.wal import Replayed, replay
-from kanban_shards.storage import connections, files, journals, sqlite
+from kanban_shards.storage import connections, copies, files, journals
 
 JOURNAL, WAL = "-journal", "-wal"
 LEFT_OUT = {
@@ -76,7 +76,7 @@ def _roll_back(private: Path, report: Salvage) -> None:
     if wal.exists():
         wal.rename(aside)  # SQLite would replay it, and not say how
     try:
-        connection = sqlite.open_private(private)
+        connection = copies.open_private(private)
         try:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             report.notes.append("a journal lay beside it; what it says was half done was undone")

@@ -31,7 +31,7 @@ from kanban_shards.coordinator.hermes.salvage.trees import VisitedPages
 from kanban_shards.coordinator.processes import can_tell, file_holders, processes_of
 from kanban_shards.errors import Damaged, FileMissing, LawBroken, StillWritten, StorageError, cannot_open
 from kanban_shards.migrations.board import HERMES_TABLES
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, copies, files, sqlite
 
 # How many findings of SQLite's integrity check are kept: it can make one for each row.
 FINDINGS_KEPT = 20
@@ -182,7 +182,7 @@ def _mended(copy: Path, form: Form, report: Salvage) -> None:
 
 def _reindexed(copy: Path, form: Form, report: Salvage) -> None:
     report.notes += mend(copy, form)
-    connection = sqlite.open_private(copy)
+    connection = copies.open_private(copy)
     try:
         connection.execute("REINDEX")
     finally:
@@ -311,7 +311,7 @@ def _strange(path: Path) -> bool:
 
 def _open(path: Path) -> sqlite3.Connection:
     """Open a private copy whose texts may be none; those come as the nearest ones."""
-    connection = sqlite.open_private(path)
+    connection = copies.open_private(path)
     connection.text_factory = as_text
     return connection
 

@@ -20,7 +20,7 @@ from kanban_shards.coordinator.hermes.salvage.report import Replaced, Salvage, T
 from kanban_shards.coordinator.hermes.salvage.schema import SEQUENCE, read_schema
 from kanban_shards.coordinator.hermes.salvage.trees import Gaps, TableTree, VisitedPages
 from kanban_shards.migrations.board import HERMES_INDEXES, HERMES_TABLES
-from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage import connections, copies, sqlite
 
 # How likely a copy of a row is the newest one, by where it lies.
 MISPLACED, UNREACHED, GIVEN_BACK, REPLACED = range(4)
@@ -34,7 +34,7 @@ def save_tables(private: Path, former: Path, form: Form, target: Path, report: S
     ``former``: the pages that a WAL replaced, if there was one. Returns whether the tables were sound, so that no row
     is missing: only what lies beside them was not.
     """
-    connection, scratch = sqlite.open_private(target), sqlite.open_scratch()
+    connection, scratch = copies.open_private(target), sqlite.open_scratch()
     try:
         with Pages(private, form) as pages, connections.transaction(connection):
             return _Tables(pages, former, connection, scratch, report).save()

@@ -15,7 +15,7 @@ from kanban_shards import Board, Gateway, queries
 from kanban_shards.paths import BoardPaths
 from kanban_shards.queries import SORTS, TaskQuery
 from kanban_shards.records import STATUSES, Task
-from kanban_shards.storage import sqlite
+from kanban_shards.storage import copies, sqlite
 
 PLAIN = {
     "tenant": "acme", "session_id": "s1", "workflow_template_id": "w", "current_step_key": "k", "assignee": "bob",
@@ -52,7 +52,7 @@ def board(paths: BoardPaths) -> Iterator[Board]:
         made.executemany("INSERT INTO task_links VALUES (?, ?)", [(ids[0], each) for each in ids[1:20]])
         made.execute("UPDATE merge_state SET writing = 0")
         paths.folder.mkdir(exist_ok=True)
-        sqlite.write_copy(made, paths.board, sqlite.BOARD)
+        copies.write_copy(made, paths.board, sqlite.BOARD)
     with Board(paths) as opened:
         yield opened
 
@@ -176,7 +176,7 @@ def test_the_usual_order_costs_what_it_shows(board: Board, tmp_path: Path, statu
 def _larger(board: Board, times: int) -> sqlite3.Connection:
     made = sqlite.open_scratch()
     with board.reading() as connection:
-        sqlite.copy_over(connection, made)
+        copies.copy_over(connection, made)
     made.execute("UPDATE merge_state SET writing = 1")
     columns = [row[1] for row in made.execute("PRAGMA table_info(tasks)") if row[1] != "id"]
     for number in range(1, times):

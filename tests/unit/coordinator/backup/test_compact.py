@@ -29,7 +29,7 @@ from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shar
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import ShardBehind
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import files, sqlite
+from kanban_shards.storage import copies, files, sqlite
 from kanban_shards.storage.locks import FileLock
 from tests.untyped import write_untyped
 
@@ -224,7 +224,7 @@ def test_a_lost_snapshot_drops_nothing_young(paths: BoardPaths, task: str, compa
 def test_a_board_older_than_the_snapshot(paths: BoardPaths, home: str, task: str) -> None:
     """It cannot catch up, and is not overwritten unasked; a rebuild makes it again."""
     with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board:
-        sqlite.write_copy(board, paths.folder / "older.db", sqlite.BOARD)
+        copies.write_copy(board, paths.folder / "older.db", sqlite.BOARD)
     with Gateway("bob", home=home) as bob:
         bob.comment(task, "since")
         bob.sync()
@@ -240,7 +240,7 @@ def test_a_board_older_than_the_snapshot(paths: BoardPaths, home: str, task: str
 def test_an_older_copy_of_a_shard(paths: BoardPaths, home: str, task: str) -> None:
     """It ends before what was dropped of the newer one: noticed as without compaction."""
     with closing(sqlite.open_reader(paths.shard("bob"), sqlite.SHARD)) as shard:
-        sqlite.write_copy(shard, paths.folder / "older.db", sqlite.SHARD)
+        copies.write_copy(shard, paths.folder / "older.db", sqlite.SHARD)
     with Gateway("bob", home=home) as bob:
         bob.comment(task, "since")
         bob.sync()
@@ -376,7 +376,7 @@ import os, sys
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.backup import compact as compacting
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards.storage import connections, files, sqlite
+from kanban_shards.storage import connections, copies, files
 from kanban_shards.paths import BoardPaths
 step, done = int(sys.argv[2]), 0
 def die_around(owner, name):
@@ -391,7 +391,7 @@ def die_around(owner, name):
             result = act()
         return result
     setattr(owner, name, step_or_die)
-for owner, name in ((sqlite, "write_copy"), (files, "replace"), (connections, "shrink"), (os, "replace"),
+for owner, name in ((copies, "write_copy"), (files, "replace"), (connections, "shrink"), (os, "replace"),
                     (os, "unlink"), (FileLedger, "drop"), (compacting, "_drop_changes")):
     die_around(owner, name)
 paths = BoardPaths.find(home=sys.argv[1])

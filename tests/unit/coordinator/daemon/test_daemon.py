@@ -147,7 +147,7 @@ def test_a_folder_that_is_moved_while_a_file_is_opened_is_let_go(home, paths, sa
     create_board(paths.folder, "moved")
     moved = BoardPaths.of(paths.folder, "moved")
     daemon = HomeDaemon(paths.folder)
-    true_connect = sqlite._connect
+    true_connect = sqlite.open_raw
 
     def connect(path: Path, *how: object, **more: object) -> sqlite3.Connection:
         connection = true_connect(path, *how, **more)
@@ -155,7 +155,7 @@ def test_a_folder_that_is_moved_while_a_file_is_opened_is_let_go(home, paths, sa
             moved.folder.rename(paths.folder / "elsewhere")
         return connection
 
-    monkeypatch.setattr(sqlite, "_connect", connect)
+    monkeypatch.setattr(sqlite, "open_raw", connect)
     _run_until_let_go(daemon, monkeypatch)
     about = [line for line in said() if str(moved.folder) in line]
     whose = f"the shards of {moved.folder}"

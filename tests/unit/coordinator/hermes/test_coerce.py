@@ -260,7 +260,7 @@ def test_a_text_of_a_mebibyte_comes_whole() -> None:
 def test_columns_and_tables_that_are_not_known(tmp_path: Path) -> None:
     source = tmp_path / "old.db"
     write_legacy(source, {"tasks": [task(A), task(B)]})
-    with closing(sqlite._connect(source, "rw")) as connection:
+    with closing(sqlite.open_raw(source, "rw")) as connection:
         connection.execute("ALTER TABLE tasks ADD COLUMN mood TEXT")
         connection.execute("UPDATE tasks SET mood = 'well' WHERE id = ?", (A,))
         connection.execute("CREATE TABLE extras (x)")

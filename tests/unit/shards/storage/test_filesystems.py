@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards.errors import NoSharedMemory, NotAFile, StorageError
-from kanban_shards.storage import filesystems, sqlite
+from kanban_shards.storage import copies, filesystems, sqlite
 from kanban_shards.storage.filesystems import make_folder, not_shared
 from kanban_shards.storage.folders import write_whole
 from kanban_shards.storage.locks import FileLock
@@ -99,8 +99,8 @@ def test_a_copy_is_not_made_through_a_link(tmp_path: Path, monkeypatch: pytest.M
     """Also if the link is put there right behind the look."""
     mine = tmp_path / "mine"
     mine.touch()
-    monkeypatch.setattr(sqlite, "discard", lambda path: path.symlink_to(mine))
+    monkeypatch.setattr(copies, "discard", lambda path: path.symlink_to(mine))
     with closing(sqlite3.connect(":memory:")) as source, pytest.raises(NotAFile):
         source.execute("CREATE TABLE t (x)")
-        sqlite.write_copy(source, tmp_path / "copy.db", sqlite.BOARD)
+        copies.write_copy(source, tmp_path / "copy.db", sqlite.BOARD)
     assert mine.stat().st_size == 0

@@ -19,7 +19,7 @@ from kanban_shards.coordinator.recovery.rebuild import rebuild
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import DiskFull
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import files, sqlite
+from kanban_shards.storage import copies, files, sqlite
 from kanban_shards.storage.locks import FileLock
 from tests.legacy import write_legacy
 
@@ -38,7 +38,7 @@ def lock(home: str, paths: BoardPaths) -> Iterator[FileLock]:
 
 @pytest.fixture(params=["at once", "soon"])
 def _full(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened, migrated = sqlite.open_scratch, sqlite._migrate
+    opened, migrated = sqlite.open_scratch, sqlite.bring_up_to_date
 
     def fills_up(connection: sqlite3.Connection, role: sqlite.Role) -> None:
         connection.execute("PRAGMA max_page_count=1")
@@ -50,7 +50,7 @@ def _full(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         return connection
 
     if request.param == "at once":
-        monkeypatch.setattr(sqlite, "_migrate", fills_up)
+        monkeypatch.setattr(sqlite, "bring_up_to_date", fills_up)
     else:
         monkeypatch.setattr(sqlite, "open_scratch", is_small)
 
@@ -79,26 +79,26 @@ def test_a_rebuild_and_a_compaction(lock: FileLock, paths: BoardPaths, _full: No
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device is always full here")
 def test_an_import_and_a_salvage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk of the original has room, and is not the one that is named."""
-    original, copies = tmp_path / "kanban.db", tmp_path / "copies"
+    original, made = tmp_path / "kanban.db", tmp_path / "copies"
     write_legacy(original, {"tasks": []})
-    copies.mkdir()
+    made.mkdir()
     opened = Path.open
 
     def opened_on_a_full_disk(path: Path, mode: str = "r", **how):
         return opened(Path("/dev/full"), "wb", buffering=0) if mode == "xb" else opened(path, mode, **how)
 
     monkeypatch.setattr(Path, "open", opened_on_a_full_disk)
-    with pytest.raises(DiskFull, match=str(copies)):
-        salvage(original, copies)
-    monkeypatch.setattr(tempfile, "tempdir", str(copies))
-    with pytest.raises(DiskFull, match=str(copies)):
+    with pytest.raises(DiskFull, match=str(made)):
+        salvage(original, made)
+    monkeypatch.setattr(tempfile, "tempdir", str(made))
+    with pytest.raises(DiskFull, match=str(made)):
         import_board(original, BoardPaths(tmp_path / "here"))
 
 
 def test_a_copy_of_a_board_that_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original, copy = tmp_path / "kanban.db", tmp_path / "copy.db"
     write_legacy(original, {"tasks": []})
-    connect = sqlite._connect
+    connect = sqlite.open_raw
 
     def connected_on_a_full_disk(path: Path, mode: str) -> sqlite3.Connection:
         connection = connect(path, mode)
@@ -106,6 +106,6 @@ def test_a_copy_of_a_board_that_is_being_written(tmp_path: Path, monkeypatch: py
             connection.execute("PRAGMA max_page_count=1")
         return connection
 
-    monkeypatch.setattr(sqlite, "_connect", connected_on_a_full_disk)
+    monkeypatch.setattr(sqlite, "open_raw", connected_on_a_full_disk)
     with pytest.raises(DiskFull, match=str(copy)):
-        sqlite.copy_foreign(original, copy)
+        copies.copy_foreign(original, copy)

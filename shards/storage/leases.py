@@ -1,0 +1,51 @@
+"""A shard is held open while it is read, so that no lease of its owner makes the reader wait."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from kanban_shards.errors import CannotOpen, FileBusy, NotAFile, cannot_open
+from kanban_shards.storage import journals, sqlite
+from kanban_shards.storage.files import beside
+from kanban_shards.storage.locks import FileLock
+
+
+@contextmanager
+def held_open(path: Path, lock: FileLock) -> Iterator[None]:
+    """Keep the shard at ``path`` and its journal open inside the block, in which SQLite opens and reads them.
+
+    Whoever opens a file on which its owner has a lease waits for 45 s, and nobody can take a lease that excludes
+    readers on a file that is open. The one exception to law 1: under the shard's ``lock``, held, no connection of this
+    process is inside a read or a write of it, so closing these descriptors takes no lock away. Raises FileBusy if there
+    is a lease now, CannotOpen, NotAFile.
+    """
+    lock.require(f"{path} is held open")
+    sqlite.check_plain(path, sqlite.SHARD)
+    with ExitStack() as opened:
+        for each in (path, beside(path, journals.SUFFIX)):
+            try:
+                opened.callback(os.close, journals.open_as_found(each, _found_apart(each)))
+            except BlockingIOError as error:
+                raise FileBusy(path=each, lock=each, waited_s=0.0) from error
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise cannot_open(each, error) from error
+        yield
+
+
+def _found_apart(path: Path) -> os.stat_result:
+    """What the file at ``path`` is, which is no second name of the board or its ledger: those have connections of this
+    process inside, under another lock. Raises NotAFile, CannotOpen, OSError."""
+    found = os.lstat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise NotAFile(path=path)
+    if found.st_nlink != 1:
+        for other in (path.with_name("kanban.db"), path.with_name("kanban-ledger.db")):
+            if other.exists() and os.path.samestat(found, other.stat()):
+                raise CannotOpen(path=path, problem=f"it is a second name of {other.name}")
+    return found
