@@ -279,8 +279,7 @@ def watch(
 ) -> None:
     """Show events as they are merged, until interrupted.
 
-    Sleeps until something is merged; nothing is polled, and it costs nothing while nothing happens. --json prints
-    one object per line.
+    Sleeps until something is merged. --json prints one object per line.
     """
     board = session.board()
     wanted = listed(kinds)
