@@ -130,13 +130,8 @@ def m001_tables(db: Database) -> None:
 
 @migrations()
 def m002_keep_out(db: Database) -> None:
-    # Law 5. Other connections never see writing = 1, because the coordinator's transaction puts it back to 0.
     for table in [*HERMES_TABLES, *MERGE_TABLES.keys() - {"merge_state"}]:
-        for verb in ("INSERT", "UPDATE", "DELETE"):
-            db.execute(
-                f"CREATE TRIGGER keep_out_{table}_{verb.lower()} BEFORE {verb} ON {table} "
-                f"WHEN (SELECT writing FROM merge_state) = 0 BEGIN SELECT RAISE(ABORT, '{KEEP_OUT}'); END"
-            )
+        _keep_out(db, table)
 
 
 @migrations()
@@ -149,3 +144,20 @@ def m003_order(db: Database) -> None:
 def m004_supervision(db: Database) -> None:
     # Of an open run that is supervised: how long nobody may have given a sign before it ends.
     db.execute("ALTER TABLE merge_tasks ADD COLUMN grace_s INTEGER")
+
+
+@migrations()
+def m005_homes(db: Database) -> None:
+    # Of a board that several hosts share: on which host each profile lives, its shard there, and since which entry.
+    columns = "profile TEXT PRIMARY KEY, shard TEXT NOT NULL, host TEXT NOT NULL, position INTEGER NOT NULL"
+    db.execute(f"CREATE TABLE merge_homes ({columns}) WITHOUT ROWID")
+    _keep_out(db, "merge_homes")
+
+
+def _keep_out(db: Database, table: str) -> None:
+    """Law 5. Other connections never see writing = 1, because the coordinator's transaction puts it back to 0."""
+    for verb in ("INSERT", "UPDATE", "DELETE"):
+        db.execute(
+            f"CREATE TRIGGER keep_out_{table}_{verb.lower()} BEFORE {verb} ON {table} "
+            f"WHEN (SELECT writing FROM merge_state) = 0 BEGIN SELECT RAISE(ABORT, '{KEEP_OUT}'); END"
+        )

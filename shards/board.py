@@ -27,6 +27,7 @@ from kanban_shards.records import (
     Comment,
     DeadLetter,
     Event,
+    ProfileHome,
     Record,
     RefusedChange,
     Run,
@@ -47,6 +48,9 @@ _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 EVENTS_LIMIT = 1_000
 # Tasks read at a time by who reads them one after the other.
 PAGE = 100
+# Since which schema a board, which the next pass brings up to date, has what a read asks for (migrations/board.py).
+_WITH_WORKERS = 2
+_WITH_HOMES = 3
 # How long a follower sleeps although nobody rang: what a lost bell costs.
 LOST_BELL_S = 1.0
 
@@ -221,7 +225,7 @@ class Board:
     def workers(self, task_id: str | None = None) -> list[Worker]:
         """The processes that were started for the task's runs, newest first; without a task, those of open runs, one
         for each."""
-        if self._number("PRAGMA user_version") < sqlite.BOARD.schema:
+        if self._schema() < _WITH_WORKERS:
             return []  # no pass of this program was made yet, and what wrote the board before noted no host
         if task_id is not None:
             sql = f"{_WORKERS} WHERE e.task_id = ? AND e.kind = 'spawned' ORDER BY e.id DESC"
@@ -382,6 +386,19 @@ class Board:
         rows = self._rows("SELECT profile, seq, digest FROM merge_watermarks", ())
         return {profile: (seq, digest) for profile, seq, digest in rows}
 
+    def homes(self) -> dict[str, ProfileHome]:
+        """Where each profile lives, on a board that several hosts share; empty for one that was never shared."""
+        if self._schema() < _WITH_HOMES:
+            return {}
+        found = self._all(ProfileHome, "SELECT * FROM merge_homes ORDER BY profile", ())
+        return {home.profile: home for home in found}
+
+    def home_of(self, profile: str) -> ProfileHome | None:
+        """Where the profile lives, on a board that several hosts share; None if no host has said so."""
+        if self._schema() < _WITH_HOMES:
+            return None
+        return self._one(ProfileHome, "SELECT * FROM merge_homes WHERE profile = ?", (profile,))
+
     def position(self) -> int:
         """How many entries of the ledger the board shows."""
         return self._number("SELECT position FROM merge_state")
@@ -492,6 +509,9 @@ class Board:
 
     def _column(self, sql: str, given: _Given) -> list[Any]:
         return [row[0] for row in self._rows(sql, given)]
+
+    def _schema(self) -> int:
+        return self._number("PRAGMA user_version")
 
     def _number(self, sql: str) -> int:
         (number,) = self._column(sql, ())

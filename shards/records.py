@@ -287,6 +287,17 @@ class Verdict(Record):
 
 
 @dataclass(frozen=True)
+class ProfileHome(Record):
+    """Where a profile lives, on a board that several hosts share: what it writes on ``host`` is merged, in the shard
+    ``shard``, since the ledger's entry at ``position``."""
+
+    profile: str
+    shard: str
+    host: str
+    position: int
+
+
+@dataclass(frozen=True)
 class RefusedChange(Record):
     """A refused change, whole, with its verdict. ``body`` and ``seen`` are what its author wrote, at ``written_ms`` by
     its own clock; ``at_ms``: when it was refused, by the coordinator's. Both in milliseconds since 1970."""

@@ -148,7 +148,8 @@ def capacity(evidence: Evidence) -> None:
 
 def grace(evidence: Evidence) -> None:
     """A supervised run ends for want of signs only when the ledger has none for its grace: no claim, no progress, no
-    word of a dispatcher that saw its worker. While a clock was set back, its time is no measure."""
+    word of a dispatcher that saw its worker, none of a host that heard it. While a clock was set back, its time is no
+    measure."""
     signs: dict[int, tuple[int, int]] = {}
     for shown in evidence.shown():
         if not shown.applied:
@@ -157,8 +158,9 @@ def grace(evidence: Evidence) -> None:
         if shown.kind in CLAIMS and "grace_s" in shown.body:
             silent_s = max(shown.body["grace_s"], shown.body.get("lease_s", LEASE_S))
             signs[shown.answer["run_id"]] = silent_s, at_s
-        elif shown.kind in ("progress", "supervise") and run_id in signs:
-            signs[run_id] = signs[run_id][0], max(at_s, signs[run_id][1])
+        elif shown.kind in ("progress", "supervise", "alive") and run_id in signs:
+            sign_s = (shown.entry.at_ms - shown.body.get("age_ms", 0)) // 1000
+            signs[run_id] = signs[run_id][0], max(sign_s, signs[run_id][1])
         elif shown.kind == "expire" and run_id in signs:
             silent_s, last_s = signs[run_id]
             assert not last_s <= at_s < last_s + silent_s, f"{shown}: ended {at_s - last_s} s after a sign"

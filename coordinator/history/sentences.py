@@ -9,6 +9,7 @@ import msgspec
 
 from kanban_shards import wording
 from kanban_shards.changes.fields import Body
+from kanban_shards.changes.homes import Alive
 from kanban_shards.changes.imported import ROWS, ImportRows
 from kanban_shards.changes.kinds import (
     AddComment,
@@ -85,6 +86,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "due": ("wake it, whose time had come", "woke it, whose time had come"),
     "import_task": ("import it", "imported it"),
     "import_rows": ("import", "imported"),
+    "alive": ("renew", "renewed"),
 }
 # A text within a sentence.
 LONGEST_TEXT = 120
@@ -178,6 +180,12 @@ def _reason(body: Reclaim | Release | Unblock | Promote, answer: Facts) -> str:
     return run + _said(body.reason)
 
 
+def _expire(body: Expire, answer: Facts) -> str:
+    if body.unheard_s is not None:
+        return f" run {body.run_id}, which no host renewed for {wording.age(body.unheard_s)}"
+    return f" run {body.run_id}, whose lease ran out"
+
+
 # What else is said of a change. The functions of one kind have its body as their first parameter.
 DETAILS: dict[type[Body], Callable[[Any, Facts], str]] = {
     Create: _create,
@@ -210,6 +218,7 @@ DETAILS: dict[type[Body], Callable[[Any, Facts], str]] = {
     Adopt: _chat,
     Delivered: _delivered,
     Resend: lambda body, answer: f" dead letter {body.letter_id} to be sent again",
-    Expire: lambda body, answer: f" run {body.run_id}, whose lease ran out",
+    Expire: _expire,
+    Alive: lambda body, answer: f" run {body.run_id}, which gave a sign {wording.age(body.age_ms / 1000)} before",
     ImportRows: _rows,
 }

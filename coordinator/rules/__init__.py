@@ -17,6 +17,7 @@ from kanban_shards.coordinator.rules import (
     comments,
     deliveries,
     failures,
+    homes,
     imports,
     links,
     outcomes,
@@ -45,6 +46,7 @@ RULES: dict[str, TaskRule] = {
     "release": runs.release,
     "reclaim": runs.reclaim,
     "expire": runs.expire,
+    "alive": runs.alive,
     "fail": failures.fail,
     "complete": outcomes.complete,
     "review": outcomes.review,
@@ -79,4 +81,5 @@ TASKLESS_RULES: dict[str, TasklessRule] = {
     "gc": archive.gc,
     "import": imports.begin,
     "import_task": imports.bring_task,
+    "home": homes.settle,
 }

@@ -24,6 +24,7 @@ REASONS = frozenset(
         "duplicate",  # a live task has this idempotency key
         "taken_id",  # a task with this id exists
         "cycle",
+        "second_home",  # the profile lives on another host
         "unreadable",  # no kind that this program knows, or no such body
     }
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kanban_shards.changes.homes import Alive
 from kanban_shards.changes.kinds import Claim, ClaimNext, Expire, Progress, Reclaim, Release, Spawned
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules.capacity import check_capacity
@@ -72,6 +73,21 @@ def progress(board: BoardState, entry: Entry, body: Progress, task: TaskState) -
     board.add_event(task.id, "heartbeat", None if body.note is None else {"note": body.note}, body.run_id)
 
 
+def alive(board: BoardState, entry: Entry, body: Alive, task: TaskState) -> dict[str, Any]:
+    """A host read a sign of life that no other host reads: the lease counts from then, if it did not from later."""
+    if task["current_run_id"] != body.run_id:
+        raise Refusal("late", f"run {body.run_id} of {task.id} is over", status=task["status"], owner=task["owner"])
+    sign_s = max(0, entry.at_ms - body.age_ms) // 1000
+    renewed = {
+        "last_heartbeat_at": max(sign_s, task["last_heartbeat_at"] or 0),
+        "claim_expires": max(sign_s + task["lease_s"], task["claim_expires"]),
+    }
+    for column, value in renewed.items():
+        task[column] = value
+    board.update_run(body.run_id, renewed)
+    return {"claim_expires": task["claim_expires"]}
+
+
 def release(board: BoardState, entry: Entry, body: Release, task: TaskState) -> dict[str, Any]:
     """The worker gives the task back without a result: ready, or todo while a parent is open."""
     give_back(board, task, {"manual": True, "reason": body.reason, "by": entry.change.profile}, body.reason)
@@ -93,7 +109,9 @@ def reclaim(board: BoardState, entry: Entry, body: Reclaim, task: TaskState) -> 
 def expire(board: BoardState, entry: Entry, body: Expire, task: TaskState) -> None:
     """The lease ran out without a heartbeat: the task is ready again, or todo while a parent is open."""
     error = f"no sign of life for {task['lease_s']} s"
-    if task["grace_s"] is not None:
+    if body.unheard_s is not None:
+        error = f"no host that hears its worker renewed it for {body.unheard_s} s"
+    elif task["grace_s"] is not None:
         silent_s = max(task["lease_s"], task["grace_s"])
         error = f"no sign of the worker, nor of a dispatcher that sees it, for {silent_s} s"
     give_back(board, task, {"reason": error, "last_heartbeat_at": body.last_sign_ms // 1000}, error)

@@ -11,6 +11,7 @@ from typing import Any
 
 from kanban_shards.coordinator.ledger import Entry, Point
 from kanban_shards.coordinator.state.chats import ChatRows
+from kanban_shards.coordinator.state.homes import HomeRows
 from kanban_shards.coordinator.state.imports import ImportedRows
 from kanban_shards.coordinator.state.links import LinkRows
 from kanban_shards.coordinator.state.runs import RunRows
@@ -24,7 +25,7 @@ __all__ = ["BoardState", "TaskState"]
 WORTH_UNGUARDING = 300
 
 
-class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows):
+class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows, HomeRows):
     """The board inside the coordinator's transaction. ``now_s`` is the present entry's time."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:

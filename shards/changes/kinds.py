@@ -32,6 +32,7 @@ from kanban_shards.changes.fields import (
     Text,
     Title,
 )
+from kanban_shards.changes.homes import Alive, Home
 from kanban_shards.changes.imported import Import, ImportRows, ImportTask
 from kanban_shards.errors import InvalidChange
 
@@ -447,9 +448,11 @@ class Gc(Body, frozen=True):
 
 
 class Expire(RunBound, frozen=True):
-    """The run's lease ran out without a heartbeat. Written by the coordinator alone."""
+    """The run's lease ran out without a heartbeat. ``unheard_s``: for so long no host that reads its signs of life
+    renewed it, and the one that ends it is none of them; None if it read them. Written by the coordinator alone."""
 
     last_sign_ms: Count
+    unheard_s: Seconds | None = None
 
 
 class Due(Body, frozen=True):
@@ -500,7 +503,9 @@ KINDS: dict[str, type[Body]] = {
     "import": Import,
     "import_task": ImportTask,
     "import_rows": ImportRows,
+    "home": Home,
+    "alive": Alive,
 }
-COORDINATOR_KINDS = frozenset({"expire", "due", "import", "import_task", "import_rows"})
+COORDINATOR_KINDS = frozenset({"expire", "due", "import", "import_task", "import_rows", "home", "alive"})
 # These name no task: the coordinator chooses one, or the whole board is meant.
-TASKLESS_KINDS = frozenset({"claim_next", "settings", "gc", "import"})
+TASKLESS_KINDS = frozenset({"claim_next", "settings", "gc", "import", "home"})

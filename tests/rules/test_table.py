@@ -14,6 +14,7 @@ import pytest
 from kanban_shards.changes import kinds
 from kanban_shards.changes.codec import KIND_OF
 from kanban_shards.changes.fields import Body
+from kanban_shards.changes.homes import Alive, Home
 from kanban_shards.changes.imported import SubscriptionRow, TaskRow
 from kanban_shards.coordinator.rules import RULES, TASKLESS_RULES
 from kanban_shards.coordinator.rules.refusal import REASONS
@@ -82,6 +83,8 @@ due              -         -             ready     -         -         -        
 import           .         .             .         .         .         .         .         .         .
 import_task      taken_id  taken_id      taken_id  taken_id  taken_id  taken_id  taken_id  taken_id  taken_id
 import_rows      .         .             .         .         .         .         .         .         .
+home             .         .             .         .         .         .         .         .         .
+alive            late      late          late      late      .         late      late      late      late
 """
 SHORT = {"-": "wrong_status", "no_task": "nothing_ready", "no_chat": "no_subscription"}
 
@@ -147,6 +150,8 @@ CHANGES: dict[str, Callable[[Game, str, int], Body]] = {
     "import_rows": lambda game, parent, run: kinds.ImportRows(
         kanban_notify_subs=(SubscriptionRow(platform="telegram", chat_id="43", created_at=1),)
     ),
+    "home": lambda game, parent, run: Home(profile=f"p{game.id()}", shard="0" * 32, host="laptop"),
+    "alive": lambda game, parent, run: Alive(run_id=run, age_ms=1_000),
 }
 
 

@@ -44,7 +44,7 @@ def test_histories_have_everything_in_them(tmp_path: Path) -> None:
         verdicts += outcome.verdicts
         damages += outcome.damages
         kills += outcome.kills
-    assert kinds.keys() == KINDS.keys()
+    assert kinds.keys() == KINDS.keys() - {"home", "alive"}  # no other host shares these boards
     common = {"applied", "stale", "late", "wrong_status", "not_your_run", "not_your_chat", "gone", "at_capacity"}
     assert not common - verdicts.keys()
     assert kills > 5

@@ -133,6 +133,7 @@ def test_a_board_and_a_snapshot_of_before_are_brought_up_to_date(paths: BoardPat
     with Board(paths) as board:
         assert len(board.page(TaskQuery(), limit=2).tasks) == 2  # before anybody brought it up to date
         assert board.workers() == board.workers(board.tasks()[0].id) == []
+        assert (board.homes(), board.home_of("amy")) == ({}, None)
     with Gateway("amy", home=home) as amy:
         amy.create("one more")
         amy.sync()
@@ -149,6 +150,7 @@ def _as_first_made(path: Path) -> None:
     """The file as the first schema of a board had it."""
     with closing(sqlite3.connect(path)) as file, file:
         file.execute("DROP INDEX merge_order")
+        file.execute("DROP TABLE merge_homes")
         file.execute("ALTER TABLE merge_tasks DROP COLUMN grace_s")
         file.execute("DELETE FROM _sqlite_migrations WHERE name NOT IN ('m001_tables', 'm002_keep_out')")
         file.execute("PRAGMA user_version=1")

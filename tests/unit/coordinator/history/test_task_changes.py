@@ -114,9 +114,15 @@ def test_each_kind_is_a_sentence(kind: str) -> None:
 
 
 def test_every_kind_that_is_about_a_task_has_words() -> None:
-    assert KINDS.keys() - VERBS.keys() == {"settings", "gc", "import"}
+    assert KINDS.keys() - VERBS.keys() == {"settings", "gc", "import", "home"}
     assert sentence(COORDINATOR, "expire", KINDS["expire"](run_id=3, last_sign_ms=1), {}, None, {}) == (
         "the coordinator ended run 3, whose lease ran out"
+    )
+    assert sentence(COORDINATOR, "expire", KINDS["expire"](run_id=3, last_sign_ms=1, unheard_s=120), {}, None, {}) == (
+        "the coordinator ended run 3, which no host renewed for 2 min"
+    )
+    assert sentence(COORDINATOR, "alive", KINDS["alive"](run_id=3, age_ms=90_000), {}, None, {}) == (
+        "the coordinator renewed run 3, which gave a sign 1 min 30 s before"
     )
 
 
