@@ -38,9 +38,14 @@ _SHARD_FILE = re.compile(r"kanban\.(?P<name>.+)\.db", re.DOTALL)
 
 def check_profile(name: str) -> str:
     """Return ``name`` if it can name a profile. Raises InvalidName."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not is_profile(name):
         raise InvalidName(name=name, what="profile")
     return name
+
+
+def is_profile(name: object) -> bool:
+    """Whether ``name`` can name a profile."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def profile_meant(name: str) -> str:

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from kanban_shards.board import Board
-from kanban_shards.changes.codec import Change
+from kanban_shards.changes.codec import LATEST_SEQ, Change
 from kanban_shards.coordinator.backup.backup import put_attachments_back, shard_findings
 from kanban_shards.coordinator.backup.manifest import Backup
 from kanban_shards.coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
@@ -24,7 +24,6 @@ from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.replay import ProgressCallback
 from kanban_shards.coordinator.merge.shard_reader import (
-    LATEST_MS,
     SHARD_LOCK_WAIT_S,
     Quarantine,
     base_of,
@@ -241,7 +240,7 @@ def _reaches(path: Path, profile: str, mark: Watermark, lock: FileLock) -> tuple
     why: str | None = "it cannot be read"
     with stop_at_damage(), opened_shard(path, lock) as shard, connections.explained(path):
         # What others' changes it has seen is judged when they are merged.
-        why = read_all(shard, profile, lambda other: mark if other == profile else (LATEST_MS, ""), rest)
+        why = read_all(shard, profile, lambda other: mark if other == profile else (LATEST_SEQ, ""), rest)
         if why is None and connections.integrity(shard, path) != "ok":
             why = "its pages are damaged"
     return mark[0] + len(rest), why is None

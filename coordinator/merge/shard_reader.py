@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kanban_shards.changes import vectors
-from kanban_shards.changes.codec import Change, decode_body, is_beginning
+from kanban_shards.changes.codec import LATEST_MS, Change, decode_body, is_beginning
 from kanban_shards.changes.fields import LIMIT_BYTES, TEXT_LIMIT
 from kanban_shards.changes.identities import makes_only_its_own
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS
@@ -31,7 +31,6 @@ CHANGES_PER_PASS = 5_000
 LEAST_SHARE = 50
 BYTES_PER_PASS = 32 * 1024 * 1024
 LEAST_BYTES = 64 * 1024
-LATEST_MS = 2**53
 
 _READ = "SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?"
 _TYPES = (int, str, str, str, str, int, str)

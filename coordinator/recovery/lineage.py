@@ -18,11 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from kanban_shards.changes.codec import Change
+from kanban_shards.changes.codec import LATEST_SEQ, Change
 from kanban_shards.coordinator.errors import AnotherBoard
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.shard_reader import (
-    LATEST_MS,
     Quarantine,
     base_of,
     locked_shard,
@@ -244,7 +243,7 @@ def _digests(paths: BoardPaths, profile: str) -> _Digests | None:
     changes: list[Change] = []
     with suppress(InvalidName, Quarantine), stop_at_damage(), locked_shard(paths, check_profile(profile)) as shard:
         base = base_of(shard)
-        why = read_all(shard, profile, lambda other: base if other == profile else (LATEST_MS, ""), changes)
+        why = read_all(shard, profile, lambda other: base if other == profile else (LATEST_SEQ, ""), changes)
         if why is None and connections.integrity(shard, paths.shard(profile)) == "ok":
             digests = dict([base, *((change.seq, change.digest) for change in changes)])
             return _Digests(shard_id_of(shard, profile), digests)

@@ -30,6 +30,10 @@ from kanban_shards.coordinator.rules import (
 )
 from kanban_shards.coordinator.state.board_state import BoardState, TaskState
 
+# Which rules these are. Hosts that share a ledger have one number: whatever is decided otherwise than before, or could
+# not be read before, raises it (tests/rules/test_version.py).
+VERSION = 1
+
 Answer = dict[str, Any] | None
 TaskRule = Callable[[BoardState, Entry, Any, TaskState], Answer]
 TasklessRule = Callable[[BoardState, Entry, Any], tuple[TaskState | None, Answer]]

@@ -12,13 +12,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from kanban_shards.changes import vectors
-from kanban_shards.changes.codec import decode_body
 from kanban_shards.changes.fields import DECIDING, Body, run_id_of
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules import RULES, TASKLESS_RULES, Answer
+from kanban_shards.coordinator.rules.reading import read_body, read_seen
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.state.board_state import BoardState, TaskState
-from kanban_shards.errors import InvalidChange
 from kanban_shards.paths import COORDINATOR
 
 # What a worker may have to say; kept where a person finds it when it comes too late.
@@ -44,7 +43,7 @@ def decide(board: BoardState, entry: Entry) -> Decision:
     board.begin_entry(entry)
     body: Body | None = None
     try:
-        body = _body(entry)
+        body = read_body(entry)
         decision = Decision(entry, answer=_apply(board, entry, body))
     except Refusal as refusal:
         board.undo_entry()
@@ -54,26 +53,6 @@ def decide(board: BoardState, entry: Entry) -> Decision:
     verdict = "applied" if decision.applied else "refused"
     board.end_entry(entry, verdict, decision.reason, decision.sentence, decision.answer)
     return decision
-
-
-def _body(entry: Entry) -> Body:
-    try:
-        return decode_body(entry.change.kind, entry.change.body)
-    except InvalidChange as error:
-        raise _unreadable(entry) from error
-
-
-def _seen(entry: Entry) -> vectors.Vector:
-    try:
-        return vectors.decode(entry.change.seen)
-    except ValueError as error:
-        raise _unreadable(entry) from error
-
-
-def _unreadable(entry: Entry) -> Refusal:
-    """An entry that nobody can read is refused by all alike, and stops nobody. So the sentence is this program's own,
-    and not that of a library, which may say it otherwise in another version."""
-    return Refusal("unreadable", f"change {entry.change.seq} of {entry.change.profile} cannot be read")
 
 
 def _apply(board: BoardState, entry: Entry, body: Body) -> Answer:
@@ -110,7 +89,7 @@ def _check_may_decide(entry: Entry, body: Body, task: TaskState) -> None:
         task["owner"],
         COORDINATOR,
     ):  # whose changes say what they rely on: rules check it
-        missed = vectors.unseen(_seen(entry), task.vector)
+        missed = vectors.unseen(read_seen(entry), task.vector)
         if missed:
             raise Refusal("stale", _stale_sentence(task, missed), missed=missed, **_standing(task))
 

@@ -16,7 +16,9 @@ from kanban_shards.errors import InvalidChange, TooLarge
 
 KIND_OF = {body: kind for kind, body in KINDS.items()}
 
+# Beyond these a number is none that a change may hold.
 LATEST_SEQ = 2**53
+LATEST_MS = 2**53
 # The fields that hold whatever an object of JSON may hold.
 _OPEN_OBJECTS = ("metadata", "facts")
 

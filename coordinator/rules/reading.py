@@ -1,0 +1,49 @@
+"""Reading: what an entry says, or the refusal of one that nobody can read.
+
+A pass lets none into the ledger; another host may have, or a newer program. It is refused by all alike, and stops
+nobody.
+"""
+
+from __future__ import annotations
+
+from kanban_shards.changes import vectors
+from kanban_shards.changes.codec import LATEST_MS, Change, decode_body
+from kanban_shards.changes.fields import Body
+from kanban_shards.changes.kinds import COORDINATOR_KINDS, TASKLESS_KINDS
+from kanban_shards.coordinator.ledger import Entry
+from kanban_shards.coordinator.rules.refusal import Refusal
+from kanban_shards.errors import InvalidChange
+from kanban_shards.paths import COORDINATOR, is_profile, is_task_id
+
+
+def read_body(entry: Entry) -> Body:
+    """What the entry's change says. Raises Refusal, also for one whose author, task or time can be none."""
+    change = entry.change
+    try:
+        body = decode_body(change.kind, change.body)
+    except InvalidChange as error:
+        raise _unreadable(change) from error
+    if not _is_possible(change):
+        raise _unreadable(change)
+    return body
+
+
+def read_seen(entry: Entry) -> vectors.Vector:
+    """What the entry's author had seen. Raises Refusal."""
+    try:
+        return vectors.decode(entry.change.seen)
+    except ValueError as error:
+        raise _unreadable(entry.change) from error
+
+
+def _is_possible(change: Change) -> bool:
+    return (
+        (change.profile == COORDINATOR if change.kind in COORDINATOR_KINDS else is_profile(change.profile))
+        and (change.task_id == "" if change.kind in TASKLESS_KINDS else is_task_id(change.task_id))
+        and 0 <= change.written_ms <= LATEST_MS
+    )
+
+
+def _unreadable(change: Change) -> Refusal:
+    """The sentence is this program's own, and not that of a library, which may say it otherwise in another version."""
+    return Refusal("unreadable", f"change {change.seq} of {change.profile} cannot be read")
