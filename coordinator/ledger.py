@@ -41,6 +41,18 @@ class Entry(NamedTuple):
     at_ms: int
     digest: str
 
+    @property
+    def point(self) -> Point:
+        """Where it is."""
+        return Point(self.position, self.digest)
+
+    def continues(self, behind: Point) -> bool:
+        """Whether it is whole, and the one after ``behind``."""
+        position, digest = behind
+        return self.position == position + 1 and self.digest == entry_digest(
+            digest, self.position, self.change, self.at_ms
+        )
+
 
 class Ledger(Protocol):
     """What the coordinator needs of a ledger."""
@@ -76,31 +88,31 @@ class FileLedger:
         )
 
     def append(self, changes: Sequence[Change], at_ms: int, behind: Point) -> list[Entry]:
+        entries = continued(changes, at_ms, behind)
+        self.store(entries, behind)
+        return entries
+
+    def store(self, entries: Sequence[Entry], behind: Point) -> None:
+        """Keep entries that continue ``behind``, durably, all of them or none. Raises as ``append`` does."""
         with connections.explained(self.path), connections.transaction(self._connection):
             head = self.head()
             if head != behind:
                 raise Overtaken(path=self.path, held=head.position, behind=behind.position)
-            position, digest = head
-            entries = []
-            for position, change in enumerate(changes, position + 1):  # noqa: B020
-                digest = entry_digest(digest, position, change, at_ms)
-                entries.append(Entry(position, change, at_ms, digest))
             rows = [(each.position, *each.change, each.at_ms, each.digest) for each in entries]
             self._connection.executemany(_INSERT, rows)
-        return entries
 
     def after(self, position: int) -> Iterator[Entry]:
-        digest = self.digest_at(position)
+        end = Point(position, self.digest_at(position))
         while True:
             with connections.explained(self.path):
                 page = self._connection.execute(
-                    f"SELECT {_COLUMNS} FROM entries WHERE position > ? ORDER BY position LIMIT ?", (position, _PAGE)
+                    f"SELECT {_COLUMNS} FROM entries WHERE position > ? ORDER BY position LIMIT ?",
+                    (end.position, _PAGE),
                 ).fetchall()
             for entry in map(_entry, page):
-                digest = entry_digest(digest, position + 1, entry.change, entry.at_ms)
-                if entry.position != position + 1 or entry.digest != digest:
-                    raise Damaged(path=self.path, problem=f"its chain breaks at position {position + 1}")
-                position = entry.position
+                if not entry.continues(end):
+                    raise Damaged(path=self.path, problem=f"its chain breaks at position {end.position + 1}")
+                end = entry.point
                 yield entry
             if len(page) < _PAGE:
                 return
@@ -155,6 +167,12 @@ class FileLedger:
         with connections.explained(self.path):
             return [_entry(row) for row in self._connection.execute(sql, given)]
 
+    def dots(self, after: int, upto: int) -> list[tuple[str, int]]:
+        """Whose change each entry behind ``after`` is, up to ``upto``, and which of theirs."""
+        sql = "SELECT profile, seq FROM entries WHERE position > ? AND position <= ? ORDER BY position"
+        with connections.explained(self.path):
+            return self._connection.execute(sql, (after, upto)).fetchall()
+
     def first_since(self, at_ms: int) -> int:
         """The first position that was appended at or after ``at_ms``; the one after the last if none was."""
         with connections.explained(self.path):
@@ -201,6 +219,16 @@ class FileLedger:
     def close(self) -> None:
         """Close the file; a writer still holds the lock then."""
         self._connection.close()
+
+
+def continued(changes: Sequence[Change], at_ms: int, behind: Point) -> list[Entry]:
+    """``changes`` as the entries after ``behind``, stamped ``at_ms`` (milliseconds since 1970)."""
+    position, digest = behind
+    entries = []
+    for position, change in enumerate(changes, position + 1):  # noqa: B020
+        digest = entry_digest(digest, position, change, at_ms)
+        entries.append(Entry(position, change, at_ms, digest))
+    return entries
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kanban_shards.bell import Ringer
 from kanban_shards.changes.codec import Change
 from kanban_shards.changes.fields import Body
-from kanban_shards.coordinator.errors import FileReplaced, LedgerBehind
+from kanban_shards.coordinator.errors import FileReplaced, LedgerBehind, Overtaken
 from kanban_shards.coordinator.filelocks import naming_holders
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.budget import leave_what_costs_too_much, weight
@@ -40,6 +41,13 @@ from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 
+if TYPE_CHECKING:
+    from kanban_shards.coordinator.merge.other_hosts import OtherHosts
+    from kanban_shards.coordinator.shared.far import Far
+
+# What the coordinator says by itself: task ids and bodies; and the same at a time.
+Own = list[tuple[str, Body]]
+OwnAt = Callable[[int], Own]
 # How long the coordinator waits for what somebody else has locked in board or ledger: readers lock out a writer only
 # while they recover the WAL of one that was killed.
 FOREIGN_LOCK_MS = 250
@@ -80,23 +88,32 @@ class Coordinator:
     that is missing from its ledger; ``made_board`` says whether it did.
 
     ``lock`` is held by the caller until after ``close``. ``progress`` is told while catching up, and may raise to
-    stop it. Raises the StorageErrors of files that cannot be used, and LedgerBehind if the ledger lacks what the
+    stop it. ``far``: of a board that several hosts share, the way to the others; without one, a way of its own is
+    opened. Raises the StorageErrors of files that cannot be used, and LedgerBehind if the ledger lacks what the
     board shows.
     """
 
     def __init__(
-        self, paths: BoardPaths, lock: FileLock, progress: ProgressCallback = lambda done, total: None
+        self,
+        paths: BoardPaths,
+        lock: FileLock,
+        progress: ProgressCallback = lambda done, total: None,
+        far: Far | None = None,
     ) -> None:
         self.paths = paths
         self._lock = lock
-        _set_aside_if_replaced(paths, lock)
-        self.made_board = _make_board_if_lost(paths, lock, progress)
-        self._collector = Collector(paths)
-        self._clock = Clock()
-        self._most: int | None = None
-        found = {path: files.identity(path) for path in (paths.board, paths.ledger)}
         with ExitStack() as opened:
+            self._hosts = _other_hosts(paths, lock, far)
+            if self._hosts is not None:
+                opened.callback(self._hosts.close)
+                self._hosts.fetch_if_lost(progress)
+            _set_aside_if_replaced(paths, lock)
+            self.made_board = _make_board_if_lost(paths, lock, progress)
+            self._collector = Collector(paths)
             opened.callback(self._collector.close)
+            self._clock = Clock()
+            self._most: int | None = None
+            found = {path: files.identity(path) for path in (paths.board, paths.ledger)}
             with self._explained():
                 self._connection = sqlite.open_writer(paths.board, sqlite.BOARD, lock, FOREIGN_LOCK_MS)
                 opened.callback(self._connection.close)
@@ -105,16 +122,18 @@ class Coordinator:
                     raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
                 self._ledger = FileLedger(paths.ledger, lock, FOREIGN_LOCK_MS)
                 opened.callback(self._ledger.close)
+                if self._hosts is not None:
+                    self._hosts.open(self._ledger)
                 self._opened = _unless_replaced(found)
                 note_board(lock, (os.stat(paths.board).st_ino, None, None))
-                caught_up = catch_up(self._board, self._ledger, progress=progress)
+                caught_up = self._catch_up_at_first(progress)
             self._data_version = self._read_data_version()
             self._ringer = Ringer()  # law 6: files are opened before sockets exist
             opened.callback(self._ringer.close)
             if caught_up:  # of a coordinator that was killed before it could ring
                 self._ringer.ring_decided(paths.folder, ())
                 self._ringer.ring_next(paths.folder)
-            self._files = opened.pop_all()
+            self._ledgers = opened.pop_all()
 
     def make_pass(self, patient: bool = True) -> Report:
         """One pass over everything that is there now. ``patient``: whether shards that are busy are waited for
@@ -122,34 +141,76 @@ class Coordinator:
         self._check_still_there()
         with self._explained():
             self.catch_up()
+            self._follow_others()
             collected = self._collector.collect(self._board.watermark, patient, self._most)
             more = leave_what_costs_too_much(collected, self._board)
-            at_ms = self._clock.now_ms()
+            at_ms = self._now_ms()
             over = expired(self._board, self._collector, collected, at_ms, self._clock)
             is_due = due(self._board, at_ms)
             report = Report(skipped=collected.skipped, more=collected.more, busy=collected.busy)
             rounds = Rounds(
                 collected.changes, lambda change: weight(change, self._board, more), self._board.position()[0]
             )
-            self._decide([*own_changes(self._board, over, at_ms), *rounds.next()], at_ms, report)
+            self._decide(
+                over,
+                rounds.next(),
+                at_ms,
+                report,
+                lambda now_ms: expired(self._board, self._collector, collected, now_ms, self._clock),
+            )
             while not rounds.is_over:
-                self._decide(rounds.next(), at_ms, report)
-            self._decide(list(own_changes(self._board, is_due, at_ms)), at_ms, report)
+                self._decide([], rounds.next(), at_ms, report)
+            self._decide(is_due, [], at_ms, report, lambda now_ms: due(self._board, now_ms))
             # What no round takes was read in vain, and checked.
             self._most = MORE_THAN_LAST * max(LEAST_SHARE, len(report.decisions)) if rounds.are_left else None
             report.more |= rounds.are_left or AT_ONCE in (len(over), len(is_due))
         return report
 
-    def _decide(self, changes: list[Change], at_ms: int, report: Report) -> None:
-        """Append ``changes``, decide them and ring; nothing if there are none."""
-        if changes:
-            self._check_still_there()  # collecting takes a while, and a process may be stopped for any time
-            report.decisions += self._append_and_decide(changes, at_ms)
-            self._ringer.ring_decided(self.paths.folder, {change.profile for change in changes})
+    def _decide(
+        self, own: Own, changes: list[Change], at_ms: int, report: Report, anew: OwnAt = lambda now_ms: []
+    ) -> None:
+        """Append what the coordinator says by itself, and ``changes``, decide them and ring; nothing if there is
+        nothing. ``anew``: its own again, at another time, where another host was first."""
+        for portion in [changes] if self._hosts is None else self._hosts.portions(self._board, changes):
+            decisions = self._append_and_decide(own, portion, at_ms, anew)
+            if decisions:
+                report.decisions += decisions
+                self._ringer.ring_decided(self.paths.folder, {each.entry.change.profile for each in decisions})
+            own, anew = [], lambda now_ms: []
 
-    def _append_and_decide(self, changes: list[Change], at_ms: int) -> list[Decision]:
-        """The changes were collected, ordered and chained by what the board shows, so they continue just that."""
-        return replay(self._board, self._ledger.append(changes, at_ms, behind=self._board.position()))
+    def _append_and_decide(self, own: Own, changes: list[Change], at_ms: int, anew: OwnAt) -> list[Decision]:
+        """The changes were collected, ordered and chained by what the board shows, so they continue just that. Where
+        another host was first, they are put behind what it said."""
+        hosts = self._hosts
+        while whole := [*own_changes(self._board, own, at_ms), *changes]:
+            self._check_still_there()  # collecting takes a while, and a process may be stopped for any time
+            behind = self._board.position()
+            if hosts is None:
+                return replay(self._board, self._ledger.append(whole, at_ms, behind))
+            try:
+                return replay(self._board, hosts.append(whole, at_ms, behind))
+            except Overtaken:
+                self._show(hosts.take_turn())
+                at_ms = self._now_ms()
+                own, changes = anew(at_ms), hosts.still_next(self._board, changes)
+        if hosts is not None:
+            self._show(hosts.give_up_turn())
+        return []
+
+    def _follow_others(self) -> None:
+        """Fetch, show and ring what other hosts appended, if there may be something."""
+        if self._hosts is not None:
+            self._show(self._hosts.pull_if_due(self._board))
+
+    def _show(self, whose: set[str]) -> None:
+        """Show what was fetched, changes of ``whose`` profiles, and ring those who wait for it."""
+        if self.catch_up():
+            self._ringer.ring_decided(self.paths.folder, whose)
+
+    def _now_ms(self) -> int:
+        """What the next entries are stamped with."""
+        now_ms = self._clock.now_ms()
+        return now_ms if self._hosts is None else self._hosts.now_ms()
 
     def make_passes(self, told: Callable[[Report], object] = lambda report: None) -> Passes:
         """Passes until nothing more is there. A change that had seen what the same pass merged first is quarantined in
@@ -167,14 +228,19 @@ class Coordinator:
 
     def write(self, bodies: Iterable[tuple[str, Body]]) -> list[Decision]:
         """Append changes of the coordinator's own, ``(task_id, body)`` each, at once or not at all, and decide them."""
+        own = list(bodies)
         self._check_still_there()
-        at_ms = self._clock.now_ms()
         with self._explained():
             self.catch_up()
-            changes = list(own_changes(self._board, bodies, at_ms))
-            decisions = self._append_and_decide(changes, at_ms)
+            self._follow_others()
+            decisions = self._append_and_decide(own, [], self._now_ms(), lambda now_ms: own)
             self._ringer.ring_decided(self.paths.folder, ())
         return decisions
+
+    @property
+    def troubles(self) -> set[str]:
+        """What is wrong with other hosts, as this one sees it."""
+        return set() if self._hosts is None else self._hosts.troubles
 
     @property
     def board(self) -> BoardState:
@@ -185,6 +251,15 @@ class Coordinator:
         """Apply what the ledger holds and the board lacks; returns how many entries that were."""
         return catch_up(self._board, self._ledger)
 
+    def _catch_up_at_first(self, progress: ProgressCallback) -> int:
+        try:
+            return catch_up(self._board, self._ledger, progress=progress)
+        except LedgerBehind:
+            if self._hosts is None:
+                raise
+            self._hosts.pull(progress)  # the file is an older copy
+            return catch_up(self._board, self._ledger, progress=progress)
+
     def foreign_commit(self) -> bool:
         """Whether somebody else committed to the board since the last call (law 5)."""
         before, self._data_version = self._data_version, self._read_data_version()
@@ -192,7 +267,7 @@ class Coordinator:
 
     def close(self) -> None:
         """Close the files; the caller still holds the lock."""
-        self._files.close()
+        self._ledgers.close()
         if (left := files.stamp(self.paths.board)) is not None and self._lock.held:
             note_board(self._lock, left)
 
@@ -227,6 +302,15 @@ class Coordinator:
         with self._explained():
             (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         return int(version)
+
+
+def _other_hosts(paths: BoardPaths, lock: FileLock, far: Far | None) -> OtherHosts | None:
+    """What it takes to work with other hosts; None for a board that is not shared, for which nothing is loaded."""
+    if not paths.shared.exists():
+        return None
+    from kanban_shards.coordinator.merge.other_hosts import OtherHosts
+
+    return OtherHosts.of(paths, lock, far)
 
 
 def _set_aside_if_replaced(paths: BoardPaths, lock: FileLock) -> None:

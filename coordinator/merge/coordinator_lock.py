@@ -38,8 +38,10 @@ LATEST_MS = 253_370_764_800_000
 
 # Inode, bytes and time in ns of a file; of one that is open the inode alone.
 Stamp = tuple[int, int | None, int | None]
-# Where the note says what of the board's file.
+# What the note says besides of the board, whoever holds the lock: how its file was left, and what keeps this host from
+# the ledger that it shares with others (coordinator/merge/outage.py).
 _BOARD = "board"
+OUTAGE = "outage"
 
 
 @dataclass(frozen=True)
@@ -115,19 +117,21 @@ def write_note(lock: FileLock, role: str) -> Holder:
     """Write into the lock file who holds it now. ``lock`` is held by the caller."""
     now_ms = time.time_ns() // 1_000_000
     holder = Holder(os.getpid(), socket.gethostname(), role, now_ms, running_system(), pid_space())
-    lock.write_note(json.dumps({**asdict(holder), _BOARD: _note_in(lock).get(_BOARD)}))
+    found = note_in(lock)
+    said = {**asdict(holder), _BOARD: found.get(_BOARD)}
+    lock.write_note(json.dumps({**said, OUTAGE: found[OUTAGE]} if OUTAGE in found else said))
     return holder
 
 
 def note_board(lock: FileLock, board: Stamp) -> None:
     """Write into the lock file how its holder leaves the board's file, or, while it is open, which file that is; for
     the next holder."""
-    lock.write_note(json.dumps({**_note_in(lock), _BOARD: board}))
+    lock.write_note(json.dumps({**note_in(lock), _BOARD: board}))
 
 
 def board_left(lock: FileLock) -> Stamp | None:
     """What the last holder noted of the board's file; None if nothing, or nothing that ``note_board`` writes."""
-    found = _note_in(lock).get(_BOARD)
+    found = note_in(lock).get(_BOARD)
     if not isinstance(found, list) or len(found) != 3 or not isinstance(found[0], int):
         return None
     inode, size, at_ns = found
@@ -207,7 +211,8 @@ def holding(paths: BoardPaths, role: str) -> Iterator[FileLock]:
 def _holder_in(note: str) -> Holder | None:
     """Whom the note names; None if it is none that ``write_note`` writes."""
     said = _parsed(note)
-    said.pop(_BOARD, None)
+    for besides in (_BOARD, OUTAGE):
+        said.pop(besides, None)
     try:
         found = Holder(**said)
     except TypeError:
@@ -215,7 +220,8 @@ def _holder_in(note: str) -> Holder | None:
     return found if _is_possible(found) else None
 
 
-def _note_in(lock: FileLock) -> dict[str, Any]:
+def note_in(lock: FileLock) -> dict[str, Any]:
+    """What the note says, whoever wrote it: nothing in it is checked. Empty if it is none."""
     return _parsed(lock.read_note())
 
 

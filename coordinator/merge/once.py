@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from kanban_shards.coordinator.merge.collector import LOST_SHARD, MISSING, Colle
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Passes, Report
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON
 from kanban_shards.errors import Undecided
+from kanban_shards.inline_merge import CUT_OFF_S, why_cut_off, why_undecided
 from kanban_shards.paths import COORDINATOR, BoardPaths
 
 ASK_DAEMON_S = 30.0
@@ -137,6 +139,12 @@ def _missing(paths: BoardPaths, board: Board) -> Iterator[Skipped]:
 
 
 def _wait_for(paths: BoardPaths, board: Board, heads: dict[str, int]) -> None:
+    began_s, began_ms = time.monotonic(), time.time_ns() // 1_000_000
+
+    def is_over(_: tenacity.RetryCallState) -> bool:
+        waited_s = time.monotonic() - began_s
+        return waited_s >= ASK_DAEMON_S or (waited_s >= CUT_OFF_S and bool(why_cut_off(paths, began_ms)))
+
     def reached() -> bool:
         now = board.watermarks()
         done = all(now.get(profile, (0, ""))[0] >= seq for profile, seq in heads.items())
@@ -153,7 +161,7 @@ def _wait_for(paths: BoardPaths, board: Board, heads: dict[str, int]) -> None:
     bell, ringer = board.bell(), Ringer()
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda done: not done),
-        stop=tenacity.stop_after_delay(ASK_DAEMON_S),
+        stop=is_over,
         wait=tenacity.wait_fixed(LOOK_EVERY_S),
         before_sleep=ring,
         sleep=listen,
@@ -162,9 +170,9 @@ def _wait_for(paths: BoardPaths, board: Board, heads: dict[str, int]) -> None:
         attempts(reached)
     except tenacity.RetryError as error:
         profile, seq = next(iter(heads.items()))
-        found = locks.holder(paths)
-        why = found.why() if found else "no coordinator took it"
-        raise Undecided(profile=profile, seq=seq, waited_s=ASK_DAEMON_S, why=why) from error
+        why = why_cut_off(paths, began_ms) or why_undecided(paths)
+        waited_s = round(time.monotonic() - began_s, 1)
+        raise Undecided(profile=profile, seq=seq, waited_s=waited_s, why=why) from error
     finally:
         bell.close()
         ringer.close()

@@ -37,6 +37,7 @@ from kanban_shards.coordinator.recovery.lineage import (
     merged_of,
     stop_at_damage,
 )
+from kanban_shards.coordinator.rules import VERSION
 from kanban_shards.errors import BoardLost, Damaged, NotAFile, StrangeJournal
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, copies, files, owners, sqlite
@@ -72,14 +73,14 @@ class Repaired:
 
 def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
     """Make the ledger again from the board, which keeps the order, and the shards, which keep the changes; from where
-    the snapshot stands, if there is one.
+    the snapshot stands, if there is one. On a board that several hosts share, it is fetched from where they agree.
 
     ``lock``: the coordinator's, held. Raises NothingToRepair if the ledger is as the board needs it, LedgerBeyondRepair
     if a shard lacks a change that was merged, BeyondRepair if the board is as damaged as the ledger, NoneOfThree if
-    there is none, and the StorageErrors of a board that cannot be read.
+    there is none, the StorageErrors of a board that cannot be read, and FarError where the hosts cannot be reached.
     """
     try:
-        return _ledger_made_again(paths, lock)
+        return _ledger_fetched_again(paths, lock) if paths.shared.exists() else _ledger_made_again(paths, lock)
     except Damaged as error:
         if error.path != paths.board or files.is_empty(paths.ledger) or _is_whole(paths.ledger):
             raise
@@ -221,6 +222,24 @@ def _ledger_made_again(paths: BoardPaths, lock: FileLock) -> Repaired:
     finally:
         board.close()
         files.discard(making)
+
+
+def _ledger_fetched_again(paths: BoardPaths, lock: FileLock) -> Repaired:
+    from kanban_shards.coordinator.shared.copies import fetch_copy
+    from kanban_shards.coordinator.shared.opening import open_far
+    from kanban_shards.sharing import read_sharing
+
+    if not files.is_empty(paths.board):
+        with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board, connections.explained(paths.board):
+            if _is_sound(paths.ledger, *board.execute("SELECT position, digest FROM merge_state").fetchone()):
+                raise NothingToRepair(path=paths.ledger)
+    sharing = read_sharing(paths)
+    if sharing is None:  # until a moment ago
+        return _ledger_made_again(paths, lock)
+    with closing(open_far(sharing, VERSION)) as far:
+        aside = fetch_copy(paths, lock, far, sharing, VERSION)
+    with closing(FileLedger(paths.ledger)) as ledger:
+        return Repaired(paths.ledger, ledger.head().position, aside)
 
 
 def _is_whole(path: Path) -> bool:

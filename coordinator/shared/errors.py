@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from kanban_shards import wording
 from kanban_shards.errors import StorageError, UsageError
 
 # --- 2: the call itself is wrong -------------------------------------------------------------------------------
@@ -68,6 +69,49 @@ class OtherRules(FarError):
     )
     theirs: int
     mine: int
+
+
+class Parted(FarError):
+    template = (
+        "The shared ledger in {path} holds another entry {position} than this host does, so nothing is merged: "
+        "`kanban-merge share --again` takes the ledger's history ({its_verdicts} may change, and {its_changes} of this "
+        "host are decided anew); or put the ledger back that has entry {position} of this host."
+    )
+    # The first at which they differ, as far as this host can tell.
+    position: int
+    # What this host alone has from there on: entries, and those of them that were written here.
+    verdicts: int
+    changes: int
+    its_verdicts: str
+    its_changes: str
+
+    def __init__(self, *, path: object, position: int, verdicts: int, changes: int) -> None:
+        super().__init__(
+            path=path,
+            position=position,
+            verdicts=verdicts,
+            changes=changes,
+            its_verdicts=wording.many(verdicts, "verdict"),
+            its_changes=wording.many(changes, "change"),
+        )
+
+
+class FarBroken(FarError):
+    template = (
+        "The shared ledger in {path} breaks its chain at entry {position}: somebody changed what is in its tables, so "
+        "nothing from there on is merged. Put the tables back as they were, from a backup of that server."
+    )
+    position: int
+
+
+class TailGone(FarError):
+    template = (
+        "The shared ledger in {path} ends at entry {held}, and has lost what came after it; this host dropped its own "
+        "copy up to {base} in a compaction, so nothing is merged. Start the daemon of a host that was not compacted, "
+        "and it puts back what is lost."
+    )
+    held: int
+    base: int
 
 
 class FarSchemaNewer(FarError):

@@ -23,6 +23,7 @@ __all__ = ["BoardState", "TaskState"]
 
 # A trigger costs as much for each row as the row itself; taking all of them down and up, as much as so many entries.
 WORTH_UNGUARDING = 300
+_VERDICTS = "SELECT profile, seq, position, at_ms, verdict, reason, sentence, answer FROM merge_verdicts"
 
 
 class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows, HomeRows):
@@ -41,6 +42,17 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows, HomeRows):
         """How far the profile's shard is merged, and its digest there; ``(0, "")`` if not at all."""
         row = self._execute("SELECT seq, digest FROM merge_watermarks WHERE profile = ?", (profile,)).fetchone()
         return row or (0, "")
+
+    def verdict(self, profile: str, seq: int) -> tuple[Any, ...]:
+        """The row of the verdict on the profile's change ``seq``, which there is."""
+        row: tuple[Any, ...] = self._execute(f"{_VERDICTS} WHERE profile = ? AND seq = ?", (profile, seq)).fetchone()
+        return row
+
+    def verdicts_behind(self, profile: str, seq: int, most: int) -> list[tuple[Any, ...]]:
+        """The rows of ``most`` verdicts behind that one, by profile and seq."""
+        return self._execute(
+            f"{_VERDICTS} WHERE (profile, seq) > (?, ?) ORDER BY profile, seq LIMIT ?", (profile, seq, most)
+        ).fetchall()
 
     def open(self, entries: int = 1) -> None:
         """Begin a transaction that may write so many ``entries`` (migrations/board.py, ``keep_out``)."""

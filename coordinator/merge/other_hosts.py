@@ -1,0 +1,166 @@
+"""The other hosts of a shared board, as a coordinator deals with them: what they appended is fetched before a pass says
+anything, and what keeps this host from them is noted for those who wait.
+
+Nothing here is loaded for a board that is not shared.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Self
+
+from kanban_shards.changes.codec import Change
+from kanban_shards.coordinator import rules
+from kanban_shards.coordinator.ledger import Entry, FileLedger, Point
+from kanban_shards.coordinator.merge import outage
+from kanban_shards.coordinator.merge.outage import Outage
+from kanban_shards.coordinator.merge.replay import ProgressCallback
+from kanban_shards.coordinator.merge.verdict_digest import VerdictDigest
+from kanban_shards.coordinator.shared.copies import fetch_copy
+from kanban_shards.coordinator.shared.errors import FarError
+from kanban_shards.coordinator.shared.far import Far, Standing
+from kanban_shards.coordinator.shared.ledger import SharedLedger, portions
+from kanban_shards.coordinator.shared.opening import open_far
+from kanban_shards.coordinator.shared.standings import as_heard
+from kanban_shards.coordinator.state.board_state import BoardState
+from kanban_shards.errors import InvalidName
+from kanban_shards.heard import NOTED_EVERY_S, note_heard
+from kanban_shards.paths import BoardPaths
+from kanban_shards.sharing import Sharing, read_sharing
+from kanban_shards.storage import files
+from kanban_shards.storage.locks import FileLock
+
+DIFFERS = (
+    "host {host} decided one of the entries up to {position} otherwise than this host; run `kanban-merge verify` on "
+    "both, and the same version of kanban-shards"
+)
+
+
+class OtherHosts:
+    """What a coordinator has of them. ``lock``: the coordinator's, held. ``sharing``: which ledger it is. ``far``: the
+    way to the service, of a coordinator that stays; without one, a way of its own is opened."""
+
+    def __init__(self, paths: BoardPaths, lock: FileLock, sharing: Sharing, far: Far | None) -> None:
+        self._paths = paths
+        self._lock = lock
+        self._sharing = sharing
+        self._stays = far is not None
+        self._far = far or open_far(sharing, rules.VERSION)
+        self._outage = Outage.read(lock)
+        self._digest: VerdictDigest | None = None
+        self._meet_at_s = 0.0
+        self.troubles: set[str] = set()
+
+    @classmethod
+    def of(cls, paths: BoardPaths, lock: FileLock, far: Far | None) -> Self | None:
+        """None for a board that is not shared. Raises SharingStrange."""
+        sharing = read_sharing(paths)
+        return None if sharing is None else cls(paths, lock, sharing, far)
+
+    def fetch_if_lost(self, progress: ProgressCallback) -> None:
+        """Make this host's copy of the ledger again if it is gone. Raises FarError, Stopped by way of ``progress``."""
+        if files.is_empty(self._paths.ledger):
+            with self._noting():
+                fetch_copy(self._paths, self._lock, self._far, self._sharing, rules.VERSION, progress)
+
+    def open(self, copy: FileLedger) -> None:
+        """From here, ``copy`` is this host's, open for writing."""
+        self._copy = copy
+        self._ledger = SharedLedger(copy, self._far, self._sharing, rules.VERSION, self._is_own)
+
+    def now_ms(self) -> int:
+        """What the next entry is stamped with, milliseconds since 1970."""
+        return self._ledger.now_ms()
+
+    def pull(self, progress: ProgressCallback = lambda done, total: None) -> set[str]:
+        """Fetch what others appended; returns whose changes those are. Raises FarError."""
+        with self._noting():
+            return self._ledger.pull(progress)
+
+    def pull_if_due(self, board: BoardState) -> set[str]:
+        """``pull``, if there may be something; and say now and then how far this host is. Raises FarError."""
+        if not self._ledger.is_time_to_pull():
+            return set()
+        with self._noting():
+            whose = self._ledger.pull()
+            self._meet(board)
+        return whose
+
+    def append(self, changes: Sequence[Change], at_ms: int, behind: Point) -> list[Entry]:
+        """As of SharedLedger."""
+        with self._noting():
+            return self._ledger.append(changes, at_ms, behind)
+
+    def take_turn(self) -> set[str]:
+        """As of SharedLedger."""
+        with self._noting():
+            return self._ledger.take_turn()
+
+    def give_up_turn(self) -> set[str]:
+        """For who took it and has nothing to append any more; a ``pull``."""
+        return self.pull() if self._ledger.has_turn else set()
+
+    def portions(self, board: BoardState, changes: Sequence[Change]) -> Iterator[list[Change]]:
+        """``changes`` as they are sent, one portion at least, which may be empty; without those that came to the ledger
+        by another way meanwhile."""
+        left = self.still_next(board, changes)
+        yield from portions(left, lambda change: change.body) if left else [[]]
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """While the service is asked: what keeps this host from it is noted beside the lock, and that it is over."""
+        try:
+            yield
+        except FarError as error:
+            self._outage = Outage.of(error, self._outage)
+            outage.note(self._lock, self._outage)
+            raise
+        if self._outage is not None:
+            self._outage = None
+            outage.note(self._lock, None)
+
+    def _meet(self, board: BoardState) -> None:
+        """Say how far this host is, if it is time, and note how far all are, and who decided otherwise. Raises
+        FarError."""
+        end = self._copy.head().position
+        if not self._stays or time.monotonic() < self._meet_at_s:
+            note_heard(self._paths, end)
+            return
+        self._digest = self._digest or VerdictDigest(board, self._copy)
+        position = self._digest.read_on()
+        if position is None:  # most of a large board is to be read first
+            return
+        self._meet_at_s = time.monotonic() + NOTED_EVERY_S
+        mine = Standing(
+            self._sharing.host, version("kanban-shards"), rules.VERSION, position, self._digest.at(position) or ""
+        )
+        standings = self._far.meet(mine)
+        differing = self._digest.differing(standings)
+        self.troubles = {DIFFERS.format(host=host, position=position) for host, position in differing.items()}
+        note_heard(self._paths, end, as_heard(standings, differing))
+
+    def close(self) -> None:
+        """Let go of the service, if this coordinator alone asked it."""
+        if not self._stays:
+            self._far.close()
+
+    def _is_own(self, profile: str) -> bool:
+        try:
+            return self._paths.shard(profile).exists()
+        except InvalidName:
+            return False
+
+    def still_next(self, board: BoardState, changes: Sequence[Change]) -> list[Change]:
+        """Those of ``changes``, of any profiles, that continue what the board shows of their profiles. The others are
+        in the ledger: an append that was taken for failed had been made after all."""
+        reached: dict[str, tuple[int, str]] = {}
+        left = []
+        for change in changes:
+            seq, digest = reached.get(change.profile) or board.watermark(change.profile)
+            if change.seq == seq + 1 and (not seq or change.continues(digest)):
+                reached[change.profile] = change.seq, change.digest
+                left.append(change)
+        return left

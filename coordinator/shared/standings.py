@@ -1,0 +1,17 @@
+"""Standings: how far each host is, as it is noted here for who looks at the board."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from kanban_shards.coordinator.shared.far import Standing
+from kanban_shards.heard import HostHeard
+
+
+def as_heard(standings: Sequence[Standing], differing: Collection[str] = ()) -> list[HostHeard]:
+    """``standings``, just heard, as they are noted. ``differing``: the hosts that decided something otherwise."""
+    newest_ms = max((each.seen_ms for each in standings), default=0)  # by the service's clock, as all of them are
+    return [
+        HostHeard(each.host, each.program, each.rules, each.position, newest_ms - each.seen_ms, each.host in differing)
+        for each in standings
+    ]

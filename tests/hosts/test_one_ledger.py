@@ -1,0 +1,435 @@
+"""Several hosts on one ledger, pass by pass: one order, one winner, one clock, and a tail that is put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kanban_shards.changes.codec import Change
+from kanban_shards.changes.kinds import AddComment, Claim, Complete, Create
+from kanban_shards.coordinator.ledger import continued
+from kanban_shards.coordinator.merge import clock as merge_clock
+from kanban_shards.coordinator.shared.errors import (
+    AnotherLedger,
+    FarBroken,
+    NoSharedLedger,
+    OtherRules,
+    Parted,
+    TailGone,
+    Unreachable,
+)
+from kanban_shards.paths import COORDINATOR
+from kanban_shards.storage import files
+from tests.far.fake import Service
+from tests.hosts.hosts import LEDGER_ID, Host, assert_alike, hosts
+from tests.ids import new_task_id
+
+TASK, OTHER = new_task_id(), new_task_id()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[tuple[Service, Host, Host]]:
+    with hosts(tmp_path, "one", "two") as (service, (one, other)):
+        yield service, one, other
+
+
+def a_task(host: Host, profile: str = "ann", task_id: str = TASK) -> None:
+    host.write(profile, task_id, Create(title="shared"))
+    host.make_pass()
+
+
+def test_what_one_host_writes_the_other_shows(world) -> None:
+    _, one, other = world
+    a_task(one)
+    assert other.make_pass().decisions == []
+    assert other.board.task(TASK).title == "shared"
+    assert_alike(one, other)
+
+
+def test_the_bell_wakes_who_has_just_looked(world) -> None:
+    """A pass asks the service only if there may be something: that rang, or a second went by."""
+    _, one, other = world
+    other.make_pass()
+    trips = other.far.link.trips
+    other.make_pass()
+    assert other.far.link.trips == trips
+    a_task(one)
+    other.make_pass()
+    assert other.far.link.trips > trips and other.board.task(TASK)
+
+
+def test_one_winner(world) -> None:
+    """Each has seen the task ready, and claims it before it hears of the other."""
+    _, one, other = world
+    for number in range(20):
+        task_id = new_task_id()
+        a_task(one, task_id=task_id)
+        other.make_pass()
+        claims = {one: one.write("ann", task_id, Claim()), other: other.write("bob", task_id, Claim())}
+        first, second = (one, other) if number % 2 else (other, one)
+        first.make_pass()
+        second.make_pass()  # which was overtaken, and hears of it by that
+        first.make_pass()
+        profiles = {one: "ann", other: "bob"}
+        for look in (one, other):
+            said = {host: look.verdict(profiles[host], seq) for host, seq in claims.items()}
+            assert said == {first: "applied", second: "stale"}
+    assert_alike(one, other)
+
+
+def test_whoever_was_overtaken_goes_behind_in_the_same_pass(world) -> None:
+    """The bell is silent, so neither knows of the other before it appends."""
+    _, one, other = world
+    for host in (one, other):
+        host.make_pass()
+        host.far.link.deaf = True
+    one.write("ann", TASK, Create(title="of one"))
+    other.write("bob", OTHER, Create(title="of the other"))
+    one.make_pass()
+    report = other.make_pass()
+    assert [each.applied for each in report.decisions] == [True]
+    assert [entry.change.profile for entry in other.entries()] == ["ann", "bob"]
+    one.follow()
+    assert_alike(one, other)
+
+
+def test_coordinators_share_what_comes_of_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three hosts see that one task is due; one entry says so."""
+    with hosts(tmp_path, "one", "two", "three") as (service, there):
+        one, *_ = there
+        a_task(one)
+        due_s = service.now_ms() // 1_000 + 60
+        from kanban_shards.changes.kinds import Schedule
+
+        one.write("ann", TASK, Schedule(due_s=due_s))
+        for host in there:
+            host.follow()
+            host.far.link.deaf = True
+        service.now_ms.now_ms += 120_000
+        for host in there:
+            host.follow()
+        for host in there:
+            host.follow()
+        kinds = [entry.change.kind for entry in one.entries() if entry.change.profile == COORDINATOR]
+        assert kinds == ["due"]
+        assert_alike(*there)
+
+
+def test_two_coordinators_write_into_one_chain_of_their_own(world) -> None:
+    """``@coordinator`` is every host's; what the overtaken one says by itself is worked out anew."""
+    service, one, other = world
+    from kanban_shards.changes.kinds import Schedule
+
+    for host, profile, task_id in ((one, "ann", TASK), (other, "bob", OTHER)):
+        a_task(host, profile, task_id)
+        host.write(profile, task_id, Schedule(due_s=service.now_ms() // 1_000 + 60))
+        host.make_pass()
+    for host in (one, other):
+        host.follow()
+        host.far.link.deaf = True
+    service.now_ms.now_ms += 120_000
+    # Each knows the time by an answer that came before the other's entries.
+    for host in (one, other):
+        host.far.read(0)
+        host.coordinator._hosts._ledger._clock.heard(service.now_ms(), merge_clock._steady_ms())
+    one.make_pass()
+    other.make_pass()
+    one.follow()
+    assert {one.board.task(each).status for each in (TASK, OTHER)} == {"ready"}
+    own = [entry.change.seq for entry in one.entries() if entry.change.profile == COORDINATOR]
+    assert own == [1, 2]
+    assert_alike(one, other)
+
+
+@pytest.mark.parametrize("wrong_ms", [-600_000, 600_000])
+def test_one_clock(world, monkeypatch: pytest.MonkeyPatch, wrong_ms: int) -> None:
+    """A host's own clock, ten minutes wrong and then set back an hour, stamps nothing."""
+    service, one, other = world
+    true = merge_clock.time
+    for step, off_ms in enumerate((wrong_ms, wrong_ms - 3_600_000, 0)):
+        clock = SimpleNamespace(
+            time_ns=lambda off=off_ms: true.time_ns() + off * 1_000_000, monotonic_ns=true.monotonic_ns
+        )
+        monkeypatch.setattr(merge_clock, "time", clock)
+        a_task(one, "ann", new_task_id())
+        service.now_ms.now_ms += 5_000 if step < 1 else -5_000  # the service's clock may be set back, too
+        a_task(other, "bob", new_task_id())
+    one.follow()
+    times = [entry.at_ms for entry in one.entries()]
+    assert times == sorted(times)
+    assert all(abs(at_ms - service.now_ms()) < 60_000 for at_ms in times)
+    assert_alike(one, other)
+
+
+def test_a_lost_tail_is_put_back(world) -> None:
+    """A failover or an old dump takes the tail; the first host that has it gives it back, byte for byte."""
+    service, one, other = world
+    for _ in range(6):
+        a_task(one, task_id=new_task_id())
+    other.make_pass()
+    whole = list(service.ledgers["default"].entries)
+    service.lose_tail(5)
+    other.follow()
+    assert service.ledgers["default"].entries == whole
+    one.follow()
+    assert_alike(one, other)
+
+
+def test_all_of_it_is_put_back_and_whoever_writes_first_comes_after_it(world) -> None:
+    service, one, other = world
+    a_task(one)
+    other.make_pass()
+    other.far.link.deaf = True
+    service.lose_tail(1)
+    other.write("bob", OTHER, Create(title="behind it"))
+    other.make_pass()  # its append names an entry that is not there
+    assert [entry.change.profile for entry in service.ledgers["default"].entries] == ["ann", "bob"]
+    one.follow()
+    assert_alike(one, other)
+
+
+def test_a_ledger_that_was_dropped_is_begun_again_and_filled(world) -> None:
+    service, one, other = world
+    a_task(one)
+    service.drop()
+    with pytest.raises(NoSharedLedger):
+        one.follow()
+    one.far.begin(LEDGER_ID)
+    one.follow()
+    other.make_pass()
+    assert_alike(one, other)
+
+
+def test_a_tail_that_was_compacted_away_is_left_to_another_host(world) -> None:
+    service, one, other = world
+    for _ in range(3):
+        a_task(one, task_id=new_task_id())
+    other.make_pass()
+    one.coordinator._ledger.drop(3)
+    service.lose_tail(2)
+    with pytest.raises(TailGone, match=r"ends at entry 1.*dropped its own copy up to 3"):
+        one.follow()
+    other.follow()
+    one.follow()
+    assert_alike_from(one, other, 3)
+
+
+def assert_alike_from(one: Host, other: Host, position: int) -> None:
+    assert one.tables() == other.tables()
+    assert list(one.coordinator._ledger.after(position)) == list(other.coordinator._ledger.after(position))
+
+
+def part(service: Service, one: Host, other: Host) -> None:
+    """The service loses two entries while their host is away, and another host goes on from there."""
+    for _ in range(4):
+        a_task(one, task_id=new_task_id())
+    other.follow()
+    other.stop()
+    for _ in range(2):
+        a_task(one, task_id=new_task_id())
+    service.lose_tail(2)
+    a_task(other, "bob", OTHER)
+
+
+def test_a_split_is_not_followed(world) -> None:
+    """What a host has shown it shows still; a person decides."""
+    service, one, other = world
+    part(service, one, other)
+    before = one.tables()
+    for _ in range(2):
+        with pytest.raises(Parted) as parted:
+            one.follow()
+        assert "holds another entry 5 than this host does" in str(parted.value)
+        assert "2 verdicts may change, and 2 changes of this host are decided anew" in str(parted.value)
+    assert one.tables() == before
+    one.write("ann", TASK, AddComment(text="written all the same"))
+
+
+def test_another_ledger_of_that_name_is_not_followed(world) -> None:
+    service, one, _ = world
+    a_task(one)
+    service.drop()
+    service.far("three", "f" * 32).begin("f" * 32)
+    before = one.tables()
+    with pytest.raises(AnotherLedger):
+        one.follow()
+    assert one.tables() == before
+
+
+def test_an_append_whose_answer_was_lost_is_found_again(world) -> None:
+    """A commit in doubt: the changes are in the ledger, and are not appended a second time."""
+    _, one, other = world
+    one.make_pass()
+    seq = one.write("ann", TASK, Create(title="in doubt"))
+    one.far.link.lose_answers = 1
+    with pytest.raises(Unreachable):
+        one.make_pass()
+    assert one.verdict("ann", seq) is None
+    one.make_pass()
+    other.make_pass()
+    assert one.verdict("ann", seq) == "applied"
+    assert len(one.entries()) == 1
+    assert_alike(one, other)
+
+
+def test_an_append_that_arrives_after_it_was_given_up(world) -> None:
+    """The service commits it behind the host's back, between its look and its second try."""
+    service, one, other = world
+    one.make_pass()
+    one.write("ann", TASK, Create(title="late"))
+    one.far.link.lose_requests = 1
+    with pytest.raises(Unreachable):
+        one.make_pass()
+    (change,) = one.coordinator._collector.collect(one.coordinator.board.watermark).changes["ann"]
+    true_read = one.far.read
+
+    def read(position: int):
+        page = true_read(position)
+        if not service.ledgers["default"].entries:
+            service.ledgers["default"].entries += continued([change], service.now_ms(), page.end)
+        return page
+
+    one.far.read = read  # type: ignore[method-assign]
+    one.make_pass()
+    other.make_pass()
+    assert one.verdict("ann", 1) == "applied"
+    assert len(one.entries()) == 1
+    assert_alike(one, other)
+
+
+def test_a_host_killed_between_the_service_and_its_copy(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, one, other = world
+    from kanban_shards.coordinator.ledger import FileLedger
+
+    one.make_pass()
+    seq = one.write("ann", TASK, Create(title="in the service alone"))
+    with monkeypatch.context() as killing, pytest.raises(KeyboardInterrupt):
+        killing.setattr(FileLedger, "store", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        one.make_pass()
+    one.stop()
+    one.make_pass()
+    other.make_pass()
+    assert one.verdict("ann", seq) == "applied"
+    assert_alike(one, other)
+
+
+def test_a_new_host_fetches_everything(tmp_path: Path) -> None:
+    with hosts(tmp_path, "one", "two") as (_, (one, other)):
+        for _ in range(30):
+            one.write("ann", new_task_id(), Create(title="before"))
+        one.make_pass()
+        other.write("bob", OTHER, Create(title="its first"))
+        other.make_pass()
+        assert other.verdict("bob", 1) == "applied"
+        one.follow()
+        assert_alike(one, other)
+
+
+def test_a_lost_copy_is_fetched_again(world) -> None:
+    _, one, other = world
+    a_task(one)
+    other.make_pass()
+    other.stop()
+    files.set_aside(other.paths.ledger, _held(other))
+    other.stop()
+    a_task(one, task_id=OTHER)
+    other.make_pass()
+    assert_alike(one, other)
+
+
+def test_an_older_copy_catches_up(world, tmp_path: Path) -> None:
+    """Somebody put an older copy of the ledger back: the service has what it lacks."""
+    _, one, other = world
+    a_task(one)
+    other.make_pass()
+    other.stop()
+    older = other.paths.ledger.read_bytes()
+    a_task(one, task_id=OTHER)
+    other.make_pass()
+    other.stop()
+    other.paths.ledger.write_bytes(older)
+    other.make_pass()
+    assert_alike(one, other)
+
+
+def test_board_and_copy_lost_come_back(world) -> None:
+    _, one, other = world
+    a_task(one)
+    other.make_pass()
+    other.stop()
+    for path in (other.paths.ledger, other.paths.board):
+        files.set_aside(path, _held(other))
+    other.stop()
+    other.make_pass()
+    assert_alike(one, other)
+
+
+def _held(host: Host):
+    assert host.lock.held or host.lock.try_acquire()
+    return host.lock
+
+
+def test_a_broken_chain_stops_before_it(world) -> None:
+    """Somebody with rights on the tables rewrote an entry."""
+    service, one, other = world
+    a_task(one)
+    a_task(one, task_id=OTHER)
+    entry = service.ledgers["default"].entries[1]
+    service.ledgers["default"].entries[1] = entry._replace(at_ms=entry.at_ms + 1)
+    with pytest.raises(FarBroken, match="at entry 2"):
+        other.make_pass()
+
+
+@pytest.mark.parametrize("theirs", [0, 2])
+def test_an_older_host_appends_nothing_and_is_read(world, theirs: int) -> None:
+    """The two hosts have other rules. What was written waits; readers see the board as it was."""
+    service, one, other = world
+    a_task(one)
+    other.make_pass()
+    service.ledgers["default"].rules = theirs
+    seq = other.write("bob", OTHER, Create(title="waits"))
+    with pytest.raises(OtherRules):
+        other.follow()
+    assert other.verdict("bob", seq) is None
+    assert other.board.task(TASK)
+    service.ledgers["default"].rules = 1
+    other.follow()
+    assert other.verdict("bob", seq) == "applied"
+
+
+POISON = {
+    "no such kind": {"kind": "telepathy"},
+    "no body": {"body": "no JSON"},
+    "too deep": {"body": "[" * 100_000},
+    "no sight": {"kind": "edit", "body": '{"title":"x"}', "seen": "[]"},
+    "no profile": {"profile": "../../etc/passwd"},
+    "no task": {"task_id": "; DROP TABLE tasks"},
+    "an own kind of the coordinator": {"kind": "expire", "body": '{"run_id":1}'},
+    "a name that only looks like the coordinator's": {"profile": "@coordinator "},
+    "a time without a year": {"written_ms": 2**62},
+    "before all time": {"written_ms": -(2**62)},
+}
+
+
+@pytest.mark.parametrize("what", POISON)
+def test_poison(world, what: str) -> None:
+    """Another host's entry that nobody can read is refused by all alike, and stops nobody."""
+    service, one, other = world
+    a_task(one)
+    claim = one.write("ann", TASK, Claim())
+    one.make_pass()
+    ledger = service.ledgers["default"]
+    usual = {"profile": "eve", "seq": 1, "task_id": TASK, "kind": "comment", "body": '{"text":"hello"}', "seen": "{}"}
+    change = Change(**{**usual, "written_ms": service.now_ms(), "digest": "any", **POISON[what]})
+    ledger.entries += continued([change], service.now_ms(), ledger.end)
+    for host in (one, other):
+        host.follow()
+        assert host.verdict(change.profile, 1) == "unreadable"
+    one.write("ann", TASK, Complete(run_id=1))
+    one.make_pass()
+    other.follow()
+    assert other.board.task(TASK).status == "done" and claim
+    assert_alike(one, other)
