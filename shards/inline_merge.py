@@ -17,6 +17,9 @@ from kanban_shards.past import History
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
 
+# How soon a call is told that the other hosts of a shared board cannot be reached.
+CUT_OFF_S = 1.5
+
 
 def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
     """Make passes for at most half a second, unless somebody else holds the coordinator's ``lock``.
@@ -67,6 +70,20 @@ def why_undecided(paths: BoardPaths) -> str:
 
     found = holder(paths)
     return found.why() if found else "no coordinator took it"
+
+
+def why_cut_off(paths: BoardPaths, since_ms: int) -> str | None:
+    """Why nothing that was written since is decided, as a part of a sentence, if it is known: the board is shared, and
+    its coordinator has asked the others in vain since ``since_ms`` (milliseconds since 1970)."""
+    if not paths.shared.exists():
+        return None
+    from kanban_shards.coordinator.merge.outage import outage_of
+    from kanban_shards.sharing import read_sharing
+
+    outage, sharing = outage_of(paths), read_sharing(paths)
+    if outage is None or sharing is None or outage.tried_ms < since_ms:
+        return None
+    return outage.why(sharing.service)
 
 
 def why_quarantined(

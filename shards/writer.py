@@ -47,6 +47,8 @@ FIRST_LOOK_S = 0.002
 LONGEST_LOOK_S = 0.1
 # Without a daemon: how often changes that nobody waits for are merged.
 SWEEP_EVERY_S = 1.0
+# While the other hosts of a shared board cannot be reached, what nobody waits for is left alone for so long.
+CUT_OFF_AGAIN_S = 10.0
 # How long closing waits for somebody else's pass, which may have begun before the last change was written.
 CLOSING_S = 2.0
 
@@ -328,19 +330,33 @@ class Writer:
         return None
 
     def _wait(self, seq: int, bell: Bell, until_s: float, task_id: str = "") -> Verdict:
+        began_s, began_ms = time.monotonic(), time.time_ns() // 1_000_000
+        cut_off: str | None = None
+
         def sleep(longest_s: float) -> None:
             bell.wait(longest_s)
+
+        def is_over(_: tenacity.RetryCallState) -> bool:
+            nonlocal cut_off
+            if time.monotonic() - began_s >= inline_merge.CUT_OFF_S:
+                cut_off = inline_merge.why_cut_off(self.paths, began_ms)
+            return cut_off is not None or time.monotonic() >= until_s
 
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(tenacity.TryAgain),
             wait=self._until_next_look,
-            stop=lambda _: time.monotonic() >= until_s,
+            stop=is_over,
             sleep=sleep,
         )
         try:
             return attempts(self._look_for_verdict, seq)
         except tenacity.RetryError as error:
             self._background.soon()
+            if cut_off is not None:
+                waited_s = round(time.monotonic() - began_s, 1)
+                raise Undecided(
+                    seq=seq, profile=self.profile, waited_s=waited_s, why=cut_off, task_id=task_id
+                ) from error
             if quarantine := self._quarantine():
                 raise Quarantined(
                     seq=seq, profile=self.profile, waited_s=self.patience_s, why=quarantine, task_id=task_id
@@ -375,7 +391,8 @@ class Writer:
             raise GatewayClosed(profile=self.profile)
 
     def _sweep(self) -> None:
-        if time.monotonic() - self._last_pass > SWEEP_EVERY_S:
+        is_shared = self.paths.shared.exists()  # then no write waits for what a network takes
+        if not is_shared and time.monotonic() - self._last_pass > SWEEP_EVERY_S:
             with contextlib.suppress(KanbanError):  # the change is durable; whoever needs a verdict is told
                 self._pass_or_ring()
 
@@ -384,12 +401,17 @@ class Writer:
         return self._written_to <= self._merged_to or self.board.view("", self.profile).merged_seq >= self._written_to
 
     def _merge_what_is_left(self) -> bool:
+        if inline_merge.why_cut_off(self.paths, time.time_ns() // 1_000_000 - int(1000 * CUT_OFF_AGAIN_S)):
+            return False
         with contextlib.suppress(KanbanError):  # it is written; whoever needs a verdict is told what is the matter
             return self._is_merged() or (self._pass_or_ring() and self._is_merged())
         return False
 
     def _merge_before_closing(self) -> None:
         if self._is_merged() or self._ring():
+            return
+        if self.paths.shared.exists():  # a network is not waited for twice
+            self._merge_what_is_left()
             return
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda done: not done),

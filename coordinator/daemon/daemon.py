@@ -20,6 +20,7 @@ from pathlib import Path
 from kanban_shards import wording
 from kanban_shards.boards import boards
 from kanban_shards.coordinator.backup.schedule import BackupSchedule
+from kanban_shards.coordinator.daemon.apart import BoardApart
 from kanban_shards.coordinator.daemon.served_board import ServedBoard, Stopped
 from kanban_shards.coordinator.daemon.supervisor import Supervisor
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON
@@ -60,7 +61,7 @@ class Daemon:
         self._backup_every_s = backup_every_s
         self._supervisor = supervisor or Supervisor()
         self._stopping = False
-        self._served: dict[Path, ServedBoard] = {}
+        self._served: dict[Path, ServedBoard | BoardApart] = {}
 
     def run(self) -> None:
         """Serve. Returns when asked to stop, within a pass. Raises, before it serves, CoordinatorRunning for another
@@ -88,7 +89,7 @@ class Daemon:
 
     def _begin(self, bells: selectors.BaseSelector) -> None:
         """Refuse to start where this daemon would do nothing for as long as it runs."""
-        (board,) = self._boards(bells)
+        board = self._served[self.paths.folder] = self._made_here(self.paths, bells)
         try:
             board.open()
         except CoordinatorRunning as running:
@@ -101,7 +102,7 @@ class Daemon:
 
     def _serve(self, bells: selectors.BaseSelector) -> None:
         ready, next_sweep = False, 0.0
-        awake: list[ServedBoard] = []
+        awake: list[ServedBoard | BoardApart] = []
         while not self._stopping:
             if time.monotonic() >= next_sweep:
                 awake = self._boards(bells)
@@ -126,23 +127,33 @@ class Daemon:
         if any(board.works for board in self._served.values()):
             self._supervisor.alive()
         serving = sum(board.is_open for board in self._served.values())
-        troubled = sum(bool(board.troubles) for board in self._served.values())
+        troubled = sum(board.is_troubled for board in self._served.values())
         self._supervisor.status(
             f"merges {serving} of {wording.many(len(self._served), 'board')}; {troubled} to be looked at"
         )
 
-    def _boards(self, bells: selectors.BaseSelector) -> list[ServedBoard]:
-        """The boards that are to be served now; those that no longer are, are let go."""
+    def _boards(self, bells: selectors.BaseSelector) -> list[ServedBoard | BoardApart]:
+        """The boards that are to be served now; those that no longer are, or no longer so, are let go."""
         there = {paths.folder: paths for paths in self._wanted()}
-        for folder in self._served.keys() - there.keys():
-            self._served.pop(folder).release()
+        for folder, board in [*self._served.items()]:
+            if folder not in there or not self._serves_rightly(board, there[folder]):
+                self._served.pop(folder).release()
         for folder, paths in there.items():
             if folder not in self._served:
-                backups = BackupSchedule(paths, self._backup_every_s) if self._backup_every_s else None
-                self._served[folder] = ServedBoard(
-                    paths, self._where(paths), self._unless_stopping, bells, self.lock_wait_s, self._stands_by, backups
-                )
+                self._served[folder] = self._made(paths, bells)
         return [self._served[folder] for folder in there]
+
+    def _made(self, paths: BoardPaths, bells: selectors.BaseSelector) -> ServedBoard | BoardApart:
+        return self._made_here(paths, bells)
+
+    def _made_here(self, paths: BoardPaths, bells: selectors.BaseSelector) -> ServedBoard:
+        backups = BackupSchedule(paths, self._backup_every_s) if self._backup_every_s else None
+        return ServedBoard(
+            paths, self._where(paths), self._unless_stopping, bells, self.lock_wait_s, self._stands_by, backups
+        )
+
+    def _serves_rightly(self, board: ServedBoard | BoardApart, paths: BoardPaths) -> bool:
+        return True
 
     def _wanted(self) -> list[BoardPaths]:
         return [self.paths]
@@ -185,6 +196,15 @@ class HomeDaemon(Daemon):
 
     def _where(self, paths: BoardPaths) -> str:
         return f"board {paths.slug}: "
+
+    def _made(self, paths: BoardPaths, bells: selectors.BaseSelector) -> ServedBoard | BoardApart:
+        """A shared board is served apart: the service that its hosts share may be silent."""
+        if not paths.shared.exists():
+            return self._made_here(paths, bells)
+        return BoardApart(lambda its_bells: self._made_here(paths, its_bells), SWEEP_S)
+
+    def _serves_rightly(self, board: ServedBoard | BoardApart, paths: BoardPaths) -> bool:
+        return isinstance(board, BoardApart) == paths.shared.exists()
 
 
 def _allow_many_files() -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kanban_shards.bell import Bell
 from kanban_shards.coordinator.backup.schedule import BackupSchedule
@@ -27,6 +28,9 @@ from kanban_shards.coordinator.merge.replay import ProgressCallback
 from kanban_shards.errors import CoordinatorRunning, Damaged, FileBusy, KanbanError, StorageError, TooManyFiles
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock, descriptors_left
+
+if TYPE_CHECKING:
+    from kanban_shards.coordinator.daemon.link import Link
 
 log = logging.getLogger("kanban-merge")
 
@@ -116,6 +120,13 @@ class ServedBoard:
         self._busy_pause_s = BUSY_AGAIN_S
         self._said_so = False
         self._elsewhere_since_ms: int | None = FREE
+        self._link: Link | None = None
+        self._known: set[str] = set()
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether something is wrong with it."""
+        return bool(self.troubles)
 
     @property
     def is_open(self) -> bool:
@@ -130,6 +141,7 @@ class ServedBoard:
         self._elsewhere_since_ms = FREE
         with ExitStack() as undo:
             undo.callback(release, self.paths, lock)
+            self._reach_others()
             coordinator = self._open_files(lock)
             undo.callback(coordinator.close)
             self._open = _OpenBoard(lock, coordinator, self._hung_bell())
@@ -147,6 +159,8 @@ class ServedBoard:
                 self._take_bell_down(self._open.bell)
                 self._open.bell = self._hung_bell()
             if self._open is not None:
+                if self._link is not None:
+                    self._link.heed()
                 self._look_from_outside(self._open)
 
     def make_pass(self) -> float | None:
@@ -168,6 +182,12 @@ class ServedBoard:
 
     def close(self) -> None:
         """Close the files, and let the next coordinator in."""
+        self._close_files()
+        self._lose_others()
+
+    def _close_files(self) -> None:
+        if self._link is not None:
+            self._link.mute()
         if self._backups is not None:
             self._backups.close()
         board, self._open = self._open, None
@@ -192,7 +212,8 @@ class ServedBoard:
         troubles = {f"shard of {it.profile}: {it.why}" for it in report.skipped if it.state == QUARANTINED or it.stuck}
         if self._backups is not None:
             troubles |= self._backups.run_if_due()
-        self.troubles.are(troubles | self._hindered | _trouble_with(board.bell))
+        self._known = troubles | board.coordinator.troubles
+        self.troubles.are(self._known | self._hindered | _trouble_with(board.bell))
         pause_s = self._busy_pause_s
         self._busy_pause_s = 2 * pause_s if report.busy else BUSY_AGAIN_S
         if report.more:
@@ -215,7 +236,7 @@ class ServedBoard:
             board.coordinator = self._open_files(board.lock)
         except BaseException as error:
             moved = lost_place(board.lock) if isinstance(error, KanbanError | OSError) else None
-            self.close()
+            self._close_files()
             if moved:
                 raise moved from error
             raise
@@ -226,11 +247,13 @@ class ServedBoard:
         self._healer.heal(broken, lock, self._progress)
 
     def _open_files(self, lock: FileLock) -> Coordinator:
-        if self._was_served and not self.paths.board.exists() and not self.paths.ledger.exists():
+        are_gone = not self.paths.board.exists() and not self.paths.ledger.exists()
+        if self._was_served and are_gone and self._link is None:
             raise BoardAndLedgerGone(board=self.paths.board, ledger=self.paths.ledger)
         while True:
             try:
-                coordinator = Coordinator(self.paths, lock, self._progress)
+                far = self._link.far if self._link is not None else None
+                coordinator = Coordinator(self.paths, lock, self._progress, far)
                 break
             except (Damaged, LedgerBehind) as error:
                 self._healer.heal(error, lock, self._progress)
@@ -238,6 +261,24 @@ class ServedBoard:
             log.warning("%s%s was missing, and is made again from its ledger", self._where, self.paths.board)
         self._was_served = True
         return coordinator
+
+    def _reach_others(self) -> None:
+        """Have a way to the hosts that share the board, if it is shared. Raises SharingStrange."""
+        if not self.paths.shared.exists():
+            self._lose_others()
+            return
+        from kanban_shards.coordinator.daemon.link import Link
+        from kanban_shards.sharing import read_sharing
+
+        sharing = read_sharing(self.paths)
+        if sharing is not None and (self._link is None or self._link.sharing != sharing):
+            self._lose_others()
+            self._link = Link(sharing, self._bells, self)
+
+    def _lose_others(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
 
     def _hung_bell(self) -> Bell:
         bell = Bell(self.paths.coordinator_bell)
@@ -272,7 +313,11 @@ class ServedBoard:
         except TooManyFiles:
             self._wait(self._too_many_files())
         except KanbanError as error:
-            self._give_up(error)
+            outage = self._link.outage(error) if self._link is not None else None
+            if outage is None:
+                self._give_up(error)
+            else:
+                self._wait_for_others(outage)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 path, problem = error.filename or self.paths.folder, (error.strerror or str(error)).lower()
@@ -281,7 +326,7 @@ class ServedBoard:
                 self._wait(self._too_many_files())
         except Exception as error:
             self.works = False
-            self.close()
+            self._close_files()
             self.troubles.are({f"{error!r} is a fault of this program; it is tried again"}, fault=error)
 
     def _leave_to(self, error: CoordinatorRunning) -> None:
@@ -296,8 +341,16 @@ class ServedBoard:
     def _wait(self, error: KanbanError) -> None:
         """Until it is over by itself; the board stays this process's, if it was."""
         if not self.is_open:
-            self.close()
+            self._close_files()
+        elif self._link is not None:
+            self._link.mute()
         self.troubles.are({str(error)})
+
+    def _wait_for_others(self, outage: str) -> None:
+        """Until they can be reached; the board stays this process's, and what is wrong with it besides is as it was."""
+        if not self.is_open:
+            self._close_files()
+        self.troubles.are({outage} | (self._known | self._hindered if self.is_open else set()))
 
     def _too_many_files(self) -> TooManyFiles:
         """One sentence, whichever file it was."""
@@ -309,7 +362,7 @@ class ServedBoard:
         if moved:
             self._no_longer(moved)
         else:
-            self.close()
+            self._close_files()
             self.troubles.are({str(error)})
 
     def _no_longer(self, error: NotCoordinator) -> None:
