@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
+
 from kanban_shards import wording
 from kanban_shards.errors import StorageError, UsageError
 
@@ -126,3 +129,10 @@ class FarSchemaNewer(FarError):
 class ServerRefused(FarError):
     template = "{path} cannot hold a shared ledger: {problem}; {cure}. Nothing was written there."
     cure: str
+
+
+def unreachable(server: str, problem: str, since_s: float | None = None) -> Unreachable:
+    """That ``server`` does not answer. ``since_s``: since when, in seconds since 1970; None for now."""
+    since_s = time.time() if since_s is None else since_s
+    since = datetime.fromtimestamp(since_s).astimezone().isoformat(" ", "seconds")
+    return Unreachable(path=server, problem=problem, since=since, since_ms=round(since_s * 1_000))

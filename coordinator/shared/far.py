@@ -16,8 +16,29 @@ from kanban_shards.errors import LawBroken
 # What a page holds at most; whoever gets as many entries, or is short of ``end``, asks for what is behind them.
 PAGE_ENTRIES = 1_000
 PAGE_BYTES = 8 << 20
+# What a host appends at once, of bodies, unless one entry has more. So a slow link carries it, and others get between.
+APPEND_BYTES = 1 << 20
+# What the slowest link carries that is still waited for.
+_BYTES_PER_S = 128 << 10
 # For how long others wait for the host that has its turn.
 TURN_MS = 2_000
+
+
+class Address(NamedTuple):
+    """Where a board's shared ledger is, and as whom a host comes there. No secret is in it.
+
+    ``service``: the name that libpq's service file knows the server by. ``board``: what the ledger is called there.
+    ``host``: this host's name. ``rules``: the version of the rules that this host decides by. ``ledger_id``: the ledger
+    that this host knows; "" as long as it knows none, and may not append. ``trusts_network``: whether somebody said
+    that no third party can read or change what goes over it, so that TLS need not be checked.
+    """
+
+    service: str
+    board: str
+    host: str
+    rules: int
+    ledger_id: str = ""
+    trusts_network: bool = False
 
 
 class Page(NamedTuple):
@@ -56,13 +77,12 @@ class Standing(NamedTuple):
 
 
 class Far(Protocol):
-    """A board's ledger in a service. Opened for one board, for one host, for one ledger's id (or none, by who does not
-    know it yet), and with the version of the rules that this host decides by.
+    """A board's ledger in a service, at one Address.
 
-    Each call is one round trip, as a rule, and ends within two seconds. Each raises ``Unreachable`` if the service did
-    not answer, ``NoSharedLedger`` if it has none of this board, ``ServerRefused`` if it is one that may lose what it
-    acknowledged. All are ``FarError``. None of them has done anything then but ``append``, of which only ``read``
-    tells what became of it.
+    Each call is one round trip, as a rule, and ends within two seconds (but see ``append`` and ``begin``). Each raises
+    ``Unreachable`` if the service did not answer, ``NoSharedLedger`` if it has none of this board, ``ServerRefused`` if
+    it is one that may lose what it acknowledged; all of these are ``FarError``. Nothing was done then, but by an
+    ``append``, which may be in doubt.
     """
 
     @property
@@ -77,11 +97,12 @@ class Far(Protocol):
 
     def append(self, entries: Sequence[Entry], behind: Point) -> None:
         """Append all of them or none, durable on return. ``entries``: at least one, the first at ``behind.position +
-        1``. Raises FarError if it has a change of that profile and seq already.
+        1``, and no more than APPEND_BYTES of bodies. Takes a second longer for each 128 KiB, if the link is slow.
 
         Raises Overtaken unless ``behind`` is its end, AnotherLedger or OtherRules unless it is the ledger, and has the
-        rules, that this host knows; FarBusy if another host has its turn for too long. Nothing was appended then. After
-        Unreachable it is in doubt: the entries may be there, and ``read`` tells, once it answers.
+        rules, of this host's Address; FarBusy if another host has its turn for too long; FarError if it has a change
+        of that profile and seq already. Nothing was appended then. After Unreachable it is in doubt: perhaps they are
+        there, or will be. The next ``turn`` tells; and an append of the same again is overtaken by it.
         """
         ...
 
@@ -103,8 +124,8 @@ class Far(Protocol):
 
     def begin(self, ledger_id: str) -> None:
         """Begin this board's ledger, empty, with this id and this host's rules. Makes what the service needs for it
-        (tables). Nothing happens if there is one with this id already. Raises AnotherLedger if there is one with
-        another id."""
+        (tables), for which it may take ten seconds. Nothing happens if there is one with this id already. Raises
+        AnotherLedger if there is one with another id."""
         ...
 
     def raise_rules(self) -> None:
@@ -125,3 +146,8 @@ def check_continue(entries: Sequence[Entry], behind: Point) -> None:
     """Raise LawBroken unless there are entries, and their positions go on from ``behind`` without a gap."""
     if not entries or [each.position - behind.position for each in entries] != [*range(1, len(entries) + 1)]:
         raise LawBroken(f"entries were to be appended that do not continue position {behind.position}")
+
+
+def size_s(entries: Sequence[Entry]) -> float:
+    """How many seconds more than another request an append of ``entries`` may take, for their size."""
+    return sum(len(each.change.body) for each in entries) / _BYTES_PER_S

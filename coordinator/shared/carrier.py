@@ -1,0 +1,292 @@
+"""The carrier: ``Far`` by way of a child process that alone opens the network (carrying.py).
+
+So no process that has a database open speaks to a server, and none of them loads what would. Each request has its
+deadline. A child that misses one is killed, and another is begun after a pause, which grows as long as the outage does;
+meanwhile every request fails at once, with the same reason and the time since when.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from kanban_shards.coordinator.ledger import Entry, Point
+from kanban_shards.coordinator.shared import frames
+from kanban_shards.coordinator.shared.errors import Unreachable, unreachable
+from kanban_shards.coordinator.shared.far import PAGE_BYTES, Address, Page, Standing, check_continue, size_s
+from kanban_shards.errors import KanbanError
+
+# -P: no module of the folder where the parent was started is taken for ours.
+COMMAND = (sys.executable, "-P", "-m", "kanban_shards.coordinator.shared.carrying")
+# What a child may take to begin, an answer, and the session before the first one.
+BEGINNING_S = 10.0
+DEADLINE_S = 2.0
+# What a child may take to be there; after that it is waiting for a server that says nothing.
+ARRIVING_S = 5.0
+MAKING_S = 10.0
+# Between two children.
+PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+# Of a page: what is asked for first, and what is never asked for less of.
+FIRST_PAGE_BYTES, LEAST_PAGE_BYTES = 512 << 10, 16 << 10
+
+_Said = TypeVar("_Said", bound=frames.Answer)
+
+
+class Carrier:
+    """See ``Far``. For one thread at a time, and not for a fork of this process."""
+
+    def __init__(self, address: Address) -> None:
+        self.server = address.service
+        self._address = address
+        self._bell, self._rope = os.pipe()
+        os.set_blocking(self._bell, False)
+        self._child: _Child | None = None
+        self._outage: _Outage | None = None
+        self._portion = _Portion()
+
+    def read(self, position: int) -> Page:
+        self._silence()
+        return self._page(frames.Read(position, self._portion.size_bytes))
+
+    def turn(self, position: int) -> Page:
+        self._silence()
+        return self._page(frames.Turn(position, self._portion.size_bytes))
+
+    def append(self, entries: Sequence[Entry], behind: Point) -> None:
+        check_continue(entries, behind)
+        self._ask(frames.Append(list(entries), behind), frames.Done, DEADLINE_S + size_s(entries))
+
+    def bell(self) -> int:
+        return self._bell
+
+    def meet(self, mine: Standing | None) -> list[Standing]:
+        return self._ask(frames.Meet(mine), frames.Met).hosts
+
+    def begin(self, ledger_id: str) -> None:
+        self._ask(frames.Begin(ledger_id), frames.Done, MAKING_S)
+        self._address = self._address._replace(ledger_id=ledger_id)
+
+    def raise_rules(self) -> None:
+        self._ask(frames.RaiseRules(), frames.Done)
+
+    def leave(self) -> None:
+        self._ask(frames.Leave(), frames.Done)
+
+    def close(self) -> None:
+        self._end_child()
+        if self._bell != -1:
+            os.close(self._bell)
+            os.close(self._rope)
+            self._bell = self._rope = -1
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process; None as long as there is none."""
+        return None if self._child is None else self._child.pid
+
+    # --- how -----------------------------------------------------------------------------------------------------
+
+    def _page(self, request: frames.Read | frames.Turn) -> Page:
+        """A page, of a size that this link carries in time."""
+        began = time.monotonic()
+        try:
+            page = self._ask(request, frames.Paged, self._portion.deadline_s).page
+        except Unreachable:
+            if time.monotonic() - began >= self._portion.deadline_s:
+                self._portion.shrink()
+            raise
+        self._portion.grow(time.monotonic() - began)
+        return page
+
+    def _ask(self, request: frames.Request, kind: type[_Said], seconds: float = DEADLINE_S) -> _Said:
+        child = self._arrived()
+        try:
+            answer = child.ask(request, time.monotonic() + seconds)
+        except TimeoutError:
+            raise self._fail(unreachable(self.server, f"no answer within {seconds:g} seconds")) from None
+        except (OSError, EOFError):
+            raise self._fail(unreachable(self.server, "the connection was lost")) from None
+        if isinstance(answer, frames.Failed):
+            if answer.ends:
+                raise self._fail(answer.error())
+            self._outage = None
+            raise answer.error()
+        self._outage = None
+        if not isinstance(answer, kind):
+            raise self._fail(unreachable(self.server, "it was answered with something else"))
+        return answer
+
+    def _arrived(self) -> _Child:
+        """A child that can be asked. Waits for it, but not while there is an outage: then the bell tells when it is
+        there. Raises why there is none."""
+        if self._child is not None and self._child.is_there and not self._child.is_over():
+            return self._child
+        if self._child is None or self._child.is_there:
+            self._end_child()
+            if self._outage is not None:
+                self._outage.check()
+            self._child = _Child(self._address, self._rope)
+        self._await(self._child)
+        return self._child
+
+    def _await(self, child: _Child) -> None:
+        """Wait for the child to be there. Raises why it is not."""
+        until = 0.0 if self._outage else time.monotonic() + BEGINNING_S
+        while not child.is_there:
+            try:
+                said = child.hear(until)
+            except TimeoutError:
+                late = unreachable(self.server, f"no session with it within {child.age_s:.0f} seconds")
+                if child.age_s >= ARRIVING_S:
+                    raise self._fail(late) from None
+                self._outage = self._outage or _Outage(late)
+                raise self._outage.error() from None
+            except (OSError, EOFError):
+                raise self._fail(unreachable(self.server, "the process that speaks to it ended")) from None
+            if isinstance(said, frames.Going):
+                self.server = said.server
+                until = 0.0 if self._outage else time.monotonic() + DEADLINE_S
+            elif isinstance(said, frames.Failed):
+                raise self._fail(said.error())
+
+    def _fail(self, error: KanbanError) -> KanbanError:
+        """What to raise of ``error``, which ends the child."""
+        self._end_child()
+        if self._outage is None:
+            self._outage = _Outage(error)
+        else:
+            self._outage.goes_on(error)
+        self._outage.pause()
+        return self._outage.error()
+
+    def _end_child(self) -> None:
+        if self._child is not None:
+            self._child.end()
+            self._child = None
+
+    def _silence(self) -> None:
+        """Before something is read: what rings from now on is heard again."""
+        with suppress(BlockingIOError):
+            while os.read(self._bell, 4_096):
+                pass
+
+
+class _Child:
+    """One child process, begun now. ``rope``: what it rings the bell with."""
+
+    def __init__(self, address: Address, rope: int) -> None:
+        self._wire, theirs = socket.socketpair()
+        self._began = time.monotonic()
+        self.is_there = False
+        with theirs:
+            self._process = subprocess.Popen(
+                [*COMMAND, str(theirs.fileno()), str(rope)],
+                stdin=subprocess.PIPE,  # ends with this process, however it ends
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), rope),
+            )
+        with suppress(OSError):  # it ended already, which shows when it is heard
+            frames.send(self._wire, frames.Go(address))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def age_s(self) -> float:
+        """For how many seconds there has been this child."""
+        return time.monotonic() - self._began
+
+    def ask(self, request: frames.Request, until: float) -> frames.Answer:
+        """Its answer. Raises TimeoutError, and OSError or EOFError if it ended."""
+        frames.send(self._wire, request, until)
+        answer = frames.receive(self._wire, frames.FROM_CHILD, until)
+        if isinstance(answer, frames.Going | frames.There):
+            raise EOFError
+        return answer
+
+    def hear(self, until: float) -> frames.FromChild:
+        """What it says before it can be asked. Raises as ``ask`` does."""
+        if not self._is_readable(max(0, until - time.monotonic())):
+            raise TimeoutError
+        said = frames.receive(self._wire, frames.FROM_CHILD, time.monotonic() + DEADLINE_S)
+        self.is_there = isinstance(said, frames.There)
+        return said
+
+    def is_over(self) -> bool:
+        """Whether it ended, or ends, by itself: nothing else is said unasked."""
+        return self._is_readable(0)
+
+    def end(self) -> None:
+        """Kill it."""
+        self._wire.close()
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def _is_readable(self, seconds: float) -> bool:
+        poll = select.poll()  # a descriptor of a process that has many files open may be too large for ``select``
+        poll.register(self._wire, select.POLLIN)
+        return bool(poll.poll(seconds * 1_000))
+
+
+class _Outage:
+    """Why nothing is answered, and since when; how long to wait until it is tried again."""
+
+    def __init__(self, error: KanbanError) -> None:
+        self._since_s = time.time()
+        self._error = error
+        self._pause_s = PAUSE_S
+        self._until = 0.0
+
+    def goes_on(self, error: KanbanError) -> None:
+        """It failed again, with ``error``."""
+        self._error = error
+
+    def pause(self) -> None:
+        """Begin a pause, twice as long as the one before."""
+        self._until = time.monotonic() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def check(self) -> None:
+        """Raise what is the matter, if it is to be left alone for now."""
+        if time.monotonic() < self._until:
+            raise self.error()
+
+    def error(self) -> KanbanError:
+        """What is the matter."""
+        if isinstance(self._error, Unreachable):
+            return unreachable(str(self._error.path), self._error.problem, self._since_s)
+        return type(self._error)(**self._error.facts)
+
+
+class _Portion:
+    """How large a page is asked for, and how long it may take: as much as a slow link carries, and more of a fast one.
+
+    The smallest page is one entry, whatever its size; for that one it waits longer and longer.
+    """
+
+    def __init__(self) -> None:
+        self.size_bytes, self.deadline_s = FIRST_PAGE_BYTES, DEADLINE_S
+
+    def grow(self, took_s: float) -> None:
+        """A page came, after so long."""
+        self.deadline_s = DEADLINE_S
+        if took_s < DEADLINE_S / 4:
+            self.size_bytes = min(2 * self.size_bytes, PAGE_BYTES)
+
+    def shrink(self) -> None:
+        """None came in time."""
+        if self.size_bytes > LEAST_PAGE_BYTES:
+            self.size_bytes = max(self.size_bytes // 4, LEAST_PAGE_BYTES)
+        else:
+            self.deadline_s = min(2 * self.deadline_s, 16 * DEADLINE_S)

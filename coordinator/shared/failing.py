@@ -1,0 +1,36 @@
+"""What PostgreSQL and libpq say went wrong, as errors of this program: one sentence for one cause, however often it is
+said."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import errors
+
+from kanban_shards.coordinator.shared.errors import FarBusy, FarError, ServerRefused, unreachable
+
+_LONGEST = 200
+
+
+def failed(error: psycopg.Error, server: str) -> FarError:
+    """What ``error`` means to a host. ``server``: its name in sentences."""
+    if isinstance(error, errors.LockNotAvailable):
+        return FarBusy(path=server)
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        cure = "name the primary, or set target_session_attrs=primary for the service"
+        return ServerRefused(path=server, problem="it is a standby, or takes no writes", cure=cure)
+    if isinstance(error, errors.QueryCanceled):
+        return unreachable(server, "it took longer than two seconds")
+    if isinstance(error, psycopg.OperationalError):
+        return unreachable(server, _in_words(error))
+    return FarError(path=server, problem=_in_words(error))
+
+
+def _in_words(error: psycopg.Error) -> str:
+    """The first sentence of the server, without a full stop."""
+    said = error.diag.message_primary or str(error).strip() or type(error).__name__
+    return (
+        said.splitlines()[0]
+        .removeprefix("connection is bad: ")
+        .removeprefix("connection failed: ")
+        .rstrip(".")[:_LONGEST]
+    )
