@@ -137,7 +137,6 @@ class FakeFar:
         self._arrive()
         self._bell.silence()
         page = self._page(position)
-        self._end_turn()
         self._return()
         return page
 
@@ -146,7 +145,6 @@ class FakeFar:
         self._arrive(self.link.lose_requests)
         ledger = self._ledger()
         self._check_nobody_has_its_turn(ledger)
-        self._end_turn()
         if ledger.ledger_id != self._ledger_id:
             raise AnotherLedger(path=self.server, board=self._board, found=ledger.ledger_id, expected=self._ledger_id)
         if ledger.rules != self._rules:
@@ -165,7 +163,7 @@ class FakeFar:
         self._return()
 
     def turn(self, position: int) -> Page:
-        self._arrive()
+        self._arrive(keeps_turn=True)
         ledger = self._ledger()
         self._check_nobody_has_its_turn(ledger)
         self._bell.silence()
@@ -220,8 +218,8 @@ class FakeFar:
 
     # --- how -----------------------------------------------------------------------------------------------------
 
-    def _arrive(self, lose: int = 0) -> None:
-        """The request is at the service, or this raises."""
+    def _arrive(self, lose: int = 0, keeps_turn: bool = False) -> None:
+        """The request is at the service, and ends this host's turn; or this raises."""
         self.link.trips += 1
         if self.link.cut:
             self._fail("the connection was refused")
@@ -233,6 +231,8 @@ class FakeFar:
             self._fail("the connection was lost")
         if self._service.refused:
             raise ServerRefused(path=self.server, problem=self._service.refused, cure="name another server")
+        if not keeps_turn:
+            self._end_turn()
 
     def _return(self) -> None:
         """The answer is here."""

