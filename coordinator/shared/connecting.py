@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 
 import psycopg
 from psycopg import pq
@@ -17,12 +16,12 @@ from kanban_shards.coordinator.shared.errors import FarSchemaNewer, ServerRefuse
 from kanban_shards.coordinator.shared.failing import failed
 from kanban_shards.coordinator.shared.far import Address
 from kanban_shards.migrations.far import VERSIONS
+from kanban_shards.sharing import check_service
 
 # Seconds that a connection may take to be made, and that a server may leave what was sent without an answer from its
 # system. libpq takes no less.
 _CONNECT_S = 2
 _DEAD_S = 2
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 _CHECK = (
     "SELECT pg_is_in_recovery(), current_setting('fsync'), current_setting('full_page_writes'), "
     "current_setting('server_encoding'), pg_backend_pid(), to_regclass('kanban_schema') IS NOT NULL"
@@ -31,16 +30,13 @@ CHANNEL = "kanban_ledger"
 
 
 class Server:
-    """What libpq's files say of the service in ``address``. Raises ServerUnknown for a name that can be none, and
+    """What libpq's files say of the service in ``address``. Raises NoServiceName for what can be no name, and
     ServerRefused if they ask for a connection that anybody could listen to or answer."""
 
     def __init__(self, address: Address) -> None:
-        name = address.service
-        if not _NAME.fullmatch(name):
-            problem = "it is an address, or holds a password, and neither is kept here"
-            raise ServerUnknown(name="What was given", problem=problem)
-        self._said = _said_of(name)
-        self.address, self.name = address, self._in_words(name)
+        self.address = address
+        self._said = _said_of(check_service(address.service))
+        self.name = self._in_words(address.service)
         self._sslmode = self._checked_sslmode()
 
     def session(self) -> psycopg.Connection:
@@ -61,7 +57,7 @@ class Server:
             )
         except psycopg.Error as error:
             if "service" in str(error) and "not found" in str(error):
-                raise ServerUnknown(name=repr(self.address.service), problem="there is no such section") from None
+                raise ServerUnknown(name=self.address.service) from None
             raise failed(error, self.name) from None
         try:
             self._check(session)

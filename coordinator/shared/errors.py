@@ -16,11 +16,10 @@ from kanban_shards.errors import StorageError, UsageError
 
 class ServerUnknown(UsageError):
     template = (
-        "{name} names no service of libpq ({problem}); describe the server in ~/.pg_service.conf, with its password in "
-        "~/.pgpass, and name that section."
+        "No service {name!r} is known to libpq; describe the server in a section of that name in ~/.pg_service.conf, "
+        "and keep its password in ~/.pgpass."
     )
     name: str
-    problem: str
 
 
 # --- 3: a service ----------------------------------------------------------------------------------------------

@@ -16,8 +16,6 @@ from kanban_shards.errors import LawBroken
 # What a page holds at most; whoever gets as many entries, or is short of ``end``, asks for what is behind them.
 PAGE_ENTRIES = 1_000
 PAGE_BYTES = 8 << 20
-# What a host appends at once, of bodies, unless one entry has more. So a slow link carries it, and others get between.
-APPEND_BYTES = 1 << 20
 # What the slowest link carries that is still waited for.
 _BYTES_PER_S = 128 << 10
 # For how long others wait for the host that has its turn.
@@ -97,7 +95,7 @@ class Far(Protocol):
 
     def append(self, entries: Sequence[Entry], behind: Point) -> None:
         """Append all of them or none, durable on return. ``entries``: at least one, the first at ``behind.position +
-        1``, and no more than APPEND_BYTES of bodies. Takes a second longer for each 128 KiB, if the link is slow.
+        1``. Takes a second longer for each 128 KiB, if the link is slow.
 
         Raises Overtaken unless ``behind`` is its end, AnotherLedger or OtherRules unless it is the ledger, and has the
         rules, of this host's Address; FarBusy if another host has its turn for too long; FarError if it has a change

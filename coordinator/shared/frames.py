@@ -17,7 +17,7 @@ from kanban_shards.coordinator import errors as coordinator_errors
 from kanban_shards.coordinator.ledger import Entry, Point
 from kanban_shards.coordinator.shared import errors as shared_errors
 from kanban_shards.coordinator.shared.far import Address, Page, Standing
-from kanban_shards.errors import ExtraMissing, KanbanError
+from kanban_shards.errors import ExtraMissing, KanbanError, NoServiceName
 
 # Of a message. An append of a whole pass has less than half.
 LONGEST_BYTES = 128 << 20
@@ -29,6 +29,7 @@ _TOLD: tuple[type[KanbanError], ...] = (
     *shared_errors.FarError.__subclasses__(),
     coordinator_errors.Overtaken,
     ExtraMissing,
+    NoServiceName,
 )
 _KINDS = {each.__name__: each for each in _TOLD}
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from kanban_shards.coordinator.shared.errors import FarError
-from kanban_shards.coordinator.shared.far import Far
+from kanban_shards.coordinator.shared.carrier import Carrier
+from kanban_shards.coordinator.shared.far import Address, Far
 from kanban_shards.sharing import Sharing
 
 
 def open_far(sharing: Sharing, rules: int) -> Far:
-    """The ledger that ``sharing`` names, for a host that decides by that version of the rules."""
-    raise FarError(path=sharing.service, problem=f"this version, with rules {rules}, has no way there yet")
+    """The ledger that ``sharing`` names, for a host that decides by that version of the rules. Nothing is asked yet."""
+    return Carrier(
+        Address(
+            service=sharing.service,
+            board=sharing.board,
+            host=sharing.host,
+            rules=rules,
+            ledger_id=sharing.ledger_id,
+            trusts_network=sharing.trust_network,
+        )
+    )
