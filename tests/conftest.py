@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards.paths import BoardPaths
-from tests.far.fixtures import new_server, postgres, postgres_programs, service  # noqa: F401
+from tests.far.fixtures import new_server, postgres, postgres_programs, service, short_folder  # noqa: F401
 
 # The tests run in the tree, where the folders of the product could be imported by their own names, and a second time.
 for folder in ("shards", "coordinator", "migrations"):

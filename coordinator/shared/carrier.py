@@ -20,21 +20,17 @@ from typing import TypeVar
 from kanban_shards.coordinator.ledger import Entry, Point
 from kanban_shards.coordinator.shared import frames
 from kanban_shards.coordinator.shared.errors import Unreachable, unreachable
-from kanban_shards.coordinator.shared.far import PAGE_BYTES, Address, Page, Standing, check_continue, size_s
+from kanban_shards.coordinator.shared.far import Address, Page, Standing, check_continue, size_s
+from kanban_shards.coordinator.shared.patience import DEADLINE_S, Outage, Portion
 from kanban_shards.errors import KanbanError
 
 # -P: no module of the folder where the parent was started is taken for ours.
 COMMAND = (sys.executable, "-P", "-m", "kanban_shards.coordinator.shared.carrying")
-# What a child may take to begin, an answer, and the session before the first one.
+# What a child may take to begin, before it goes to the server.
 BEGINNING_S = 10.0
-DEADLINE_S = 2.0
 # What a child may take to be there; after that it is waiting for a server that says nothing.
 ARRIVING_S = 5.0
 MAKING_S = 10.0
-# Between two children.
-PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
-# Of a page: what is asked for first, and what is never asked for less of.
-FIRST_PAGE_BYTES, LEAST_PAGE_BYTES = 512 << 10, 16 << 10
 
 _Said = TypeVar("_Said", bound=frames.Answer)
 
@@ -47,9 +43,9 @@ class Carrier:
         self._address = address
         self._bell, self._rope = os.pipe()
         os.set_blocking(self._bell, False)
-        self._child: _Child | None = None
-        self._outage: _Outage | None = None
-        self._portion = _Portion()
+        self._child: Child | None = None
+        self._outage: Outage | None = None
+        self._portion = Portion()
 
     def read(self, position: int) -> Page:
         self._silence()
@@ -123,7 +119,7 @@ class Carrier:
             raise self._fail(unreachable(self.server, "it was answered with something else"))
         return answer
 
-    def _arrived(self) -> _Child:
+    def _arrived(self) -> Child:
         """A child that can be asked. Waits for it, but not while there is an outage: then the bell tells when it is
         there. Raises why there is none."""
         if self._child is not None and self._child.is_there and not self._child.is_over():
@@ -132,11 +128,11 @@ class Carrier:
             self._end_child()
             if self._outage is not None:
                 self._outage.check()
-            self._child = _Child(self._address, self._rope)
+            self._child = Child(self._address, self._rope)
         self._await(self._child)
         return self._child
 
-    def _await(self, child: _Child) -> None:
+    def _await(self, child: Child) -> None:
         """Wait for the child to be there. Raises why it is not."""
         until = 0.0 if self._outage else time.monotonic() + BEGINNING_S
         while not child.is_there:
@@ -146,7 +142,7 @@ class Carrier:
                 late = unreachable(self.server, f"no session with it within {child.age_s:.0f} seconds")
                 if child.age_s >= ARRIVING_S:
                     raise self._fail(late) from None
-                self._outage = self._outage or _Outage(late)
+                self._outage = self._outage or Outage(late)
                 raise self._outage.error() from None
             except (OSError, EOFError):
                 raise self._fail(unreachable(self.server, "the process that speaks to it ended")) from None
@@ -160,7 +156,7 @@ class Carrier:
         """What to raise of ``error``, which ends the child."""
         self._end_child()
         if self._outage is None:
-            self._outage = _Outage(error)
+            self._outage = Outage(error)
         else:
             self._outage.goes_on(error)
         self._outage.pause()
@@ -178,7 +174,7 @@ class Carrier:
                 pass
 
 
-class _Child:
+class Child:
     """One child process, begun now. ``rope``: what it rings the bell with."""
 
     def __init__(self, address: Address, rope: int) -> None:
@@ -237,56 +233,3 @@ class _Child:
         poll = select.poll()  # a descriptor of a process that has many files open may be too large for ``select``
         poll.register(self._wire, select.POLLIN)
         return bool(poll.poll(seconds * 1_000))
-
-
-class _Outage:
-    """Why nothing is answered, and since when; how long to wait until it is tried again."""
-
-    def __init__(self, error: KanbanError) -> None:
-        self._since_s = time.time()
-        self._error = error
-        self._pause_s = PAUSE_S
-        self._until = 0.0
-
-    def goes_on(self, error: KanbanError) -> None:
-        """It failed again, with ``error``."""
-        self._error = error
-
-    def pause(self) -> None:
-        """Begin a pause, twice as long as the one before."""
-        self._until = time.monotonic() + self._pause_s
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-
-    def check(self) -> None:
-        """Raise what is the matter, if it is to be left alone for now."""
-        if time.monotonic() < self._until:
-            raise self.error()
-
-    def error(self) -> KanbanError:
-        """What is the matter."""
-        if isinstance(self._error, Unreachable):
-            return unreachable(str(self._error.path), self._error.problem, self._since_s)
-        return type(self._error)(**self._error.facts)
-
-
-class _Portion:
-    """How large a page is asked for, and how long it may take: as much as a slow link carries, and more of a fast one.
-
-    The smallest page is one entry, whatever its size; for that one it waits longer and longer.
-    """
-
-    def __init__(self) -> None:
-        self.size_bytes, self.deadline_s = FIRST_PAGE_BYTES, DEADLINE_S
-
-    def grow(self, took_s: float) -> None:
-        """A page came, after so long."""
-        self.deadline_s = DEADLINE_S
-        if took_s < DEADLINE_S / 4:
-            self.size_bytes = min(2 * self.size_bytes, PAGE_BYTES)
-
-    def shrink(self) -> None:
-        """None came in time."""
-        if self.size_bytes > LEAST_PAGE_BYTES:
-            self.size_bytes = max(self.size_bytes // 4, LEAST_PAGE_BYTES)
-        else:
-            self.deadline_s = min(2 * self.deadline_s, 16 * DEADLINE_S)

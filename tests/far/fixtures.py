@@ -58,16 +58,21 @@ def new_server(postgres_programs: Path) -> Iterator[Callable[[], Server]]:
 
 
 @pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path has room for a socket's name."""
+    with _short_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
 def service(postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A service of libpq that names an empty database of the session's server, for this process and its children."""
-    return serve(postgres, tmp_path, monkeypatch, postgres.database())
+    return serve(tmp_path, monkeypatch, host=str(postgres.folder), dbname=postgres.database())
 
 
-def serve(
-    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch, database: str = "postgres", **more: str
-) -> str:
-    """Have a service of libpq name ``database`` of ``server``, with ``more`` of its settings; its name."""
-    settings = {"host": str(server.folder), "user": "postgres", "dbname": database, **more}
+def serve(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: str) -> str:
+    """Have a service of libpq say these ``settings`` of its server, in a file in ``folder``; its name."""
+    settings = {"user": "postgres", "dbname": "postgres", **settings}
     file = folder / "pg_service.conf"
     file.write_text("".join(["[kanban]\n", *(f"{name}={value}\n" for name, value in settings.items())]))
     monkeypatch.setenv("PGSERVICEFILE", str(file))
