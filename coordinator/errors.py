@@ -40,6 +40,14 @@ class OldPython(KanbanError):
     python: Path
 
 
+class StaysShared(KanbanError):
+    template = (
+        "{board} is shared with other hosts, and Hermes's own board belongs to one; `kanban-merge unshare` makes it "
+        "one of this host alone, with everything. Nothing was changed."
+    )
+    board: object
+
+
 class NotInstalledThere(KanbanError):
     template = (
         "kanban-shards is not installed where Hermes is ({site}); run `{command}`, then repeat this. "

@@ -60,7 +60,8 @@ class Standing:
     """How a board stands now, for those who show it.
 
     ``coordinator``: who merges, as a phrase. ``position``: how many entries of the ledger the board shows.
-    ``refused``: how many changes were refused in a day. ``dead_letters``: notifications that nobody could deliver.
+    ``shared``: with other hosts, how, and when those were heard last, as a phrase; empty if it is not. ``refused``: how
+    many changes were refused in a day. ``dead_letters``: notifications that nobody could deliver.
     ``size_bytes``: of all files of the board. ``backups``: the oldest first. ``findings``: all that is to be said.
     """
 
@@ -73,6 +74,7 @@ class Standing:
     shards: list[ShardStanding]
     backups: list[BackupStanding]
     findings: list[Finding]
+    shared: str = ""
 
     @property
     def waiting(self) -> int:

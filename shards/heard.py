@@ -14,8 +14,10 @@ from contextlib import suppress
 
 import msgspec
 
-from kanban_shards.errors import KanbanError
+from kanban_shards import wording
+from kanban_shards.errors import KanbanError, SharingStrange
 from kanban_shards.paths import BoardPaths
+from kanban_shards.sharing import read_sharing
 from kanban_shards.storage.filesystems import GROUP_READS
 from kanban_shards.storage.folders import Folder, free_name, read_small
 
@@ -61,6 +63,20 @@ def read_heard(paths: BoardPaths) -> Heard | None:
         if len(heard.hosts) <= _MOST_HOSTS and all(0 <= number <= _LATEST_MS for number in numbers):
             return heard
     return None
+
+
+def silence(paths: BoardPaths, now_s: float) -> str:
+    """Since when the service of a shared board has been silent, as a phrase for who looks at the board: what other
+    hosts did since is not on it. Empty for a board that is not shared, or was heard lately. ``now_s``: seconds since
+    1970. Raises nothing."""
+    with suppress(SharingStrange):
+        if (sharing := read_sharing(paths)) is not None:
+            heard = read_heard(paths)
+            if heard is None:
+                return f"shared over {sharing.service}, which was not heard yet"
+            if heard.silent_s(now_s) > SILENT_S:
+                return f"shared over {sharing.service}, last heard {wording.ago(heard.at_ms // 1_000, now_s)}"
+    return ""
 
 
 def note_heard(paths: BoardPaths, end: int, hosts: Iterable[HostHeard] | None = None) -> None:

@@ -25,6 +25,9 @@ VERBS = {
     "backups": "kanban_shards.coordinator.cli.backup",
     "restore": "kanban_shards.coordinator.cli.backup",
     "compact": "kanban_shards.coordinator.cli.backup",
+    "share": "kanban_shards.coordinator.cli.sharing",
+    "unshare": "kanban_shards.coordinator.cli.sharing",
+    "move": "kanban_shards.coordinator.cli.sharing",
     "hermes": "kanban_shards.coordinator.cli.bridge",
     "import": "kanban_shards.coordinator.cli.hermes:bring",
     "adopt": "kanban_shards.coordinator.cli.hermes",
@@ -39,7 +42,8 @@ TITLES = {
     "status": "Looking",
     "verify": "Checking and mending",
     "backup": "Keeping",
-    "import": "In from Hermes, and out again",
+    "share": "Several hosts",
+    "hermes": "In from Hermes, and out again",
     "demo": "Seeing it work",
 }
 

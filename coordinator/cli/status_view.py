@@ -15,7 +15,7 @@ from kanban_shards.bell import Bell
 from kanban_shards.board import LOST_BELL_S
 from kanban_shards.cli import text
 from kanban_shards.coordinator.health.problems import problems
-from kanban_shards.coordinator.health.read import HEALTHY, Health, ShardHealth, read_health
+from kanban_shards.coordinator.health.read import AWAY, HEALTHY, Health, ShardHealth, read_health
 from kanban_shards.errors import KanbanError
 from kanban_shards.health import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.paths import BoardPaths
@@ -59,6 +59,7 @@ def value_of(health: Health) -> dict[str, Any]:
             for shard in health.shards
         ],
         "hermes": [each.as_dict() for each in health.bridges],
+        **({} if health.shared is None else {"shared": health.shared.as_dict()}),
         "problems": [vars(problem) for problem in problems(health)],
     }
 
@@ -165,6 +166,9 @@ def _without_time(seen: Seen) -> Any:
     value = value_of(seen)
     passing = {"lag_s", "rate_per_minute"}
     value["shards"] = [{key: each[key] for key in each.keys() - passing} for each in value["shards"]]
+    if "shared" in value:
+        value["shared"]["last_heard_ms"] = None
+        value["shared"]["hosts"] = [{**each, "seen_ms": None} for each in value["shared"]["hosts"]]
     value["problems"] = [(each["check"], each["level"]) for each in value["problems"]]
     return value
 
@@ -197,9 +201,23 @@ def _lines(health: Health) -> list[tuple[str, str]]:
         ("ledger", ledger),
         ("coordinator", wording.printable(str(health.coordinator or nobody))),
         ("open runs", str(health.open_runs)),
+        *_shared_lines(health),
         *(("hermes", wording.printable(f"{each.version} in {each.environment.prefix}, {each.state}"))
           for each in health.bridges),
     ]  # fmt: skip
+
+
+def _shared_lines(health: Health) -> Iterator[tuple[str, str]]:
+    """Where the board is shared, and how far each host is."""
+    shared = health.shared
+    if shared is None:
+        return
+    yield "shared", wording.printable(shared.in_words(health.at_ms))
+    for each in shared.heard.hosts if shared.heard else ():
+        is_here = shared.sharing is not None and each.host == shared.sharing.host
+        said = "this host" if is_here else f"seen {wording.age(each.ago_ms / 1_000)} before this host"
+        merged = wording.many(each.position, "entry")
+        yield "host", wording.printable(f"{each.host}, {merged} decided, {each.program}, {said}")
 
 
 def _cells(shard: ShardHealth) -> tuple[str, ...]:
@@ -237,7 +255,7 @@ def _drawn(health: Health, width: int) -> RenderableType:
         most = width // 3 if header == "PROFILE" else None
         table.add_column(header, justify=side, no_wrap=True, max_width=most)
     for shard in health.shards:
-        color = "green" if shard.state == HEALTHY else "red"
+        color = {HEALTHY: "green", AWAY: "cyan"}.get(shard.state, "red")
         cells: dict[str, str] = dict(zip(HEADERS, map(wording.printable, _cells(shard)), strict=True))
         table.add_row(*(Text(cells[name], style=color if name == "STATE" else "") for name in shown))
     troubles = [(shard.profile, _cells(shard)[-1]) for shard in health.shards]

@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from kanban_shards.boards import boards
 from kanban_shards.coordinator.errors import NoService, NotOurService, ServiceNeedsUser, UnknownUser
 from kanban_shards.errors import StorageError
 from kanban_shards.paths import BoardPaths, expanded
@@ -47,7 +48,7 @@ TimeoutStopSec={stop_s}
 LimitNOFILE={open_files}
 UMask=0077
 NoNewPrivileges=yes
-RestrictAddressFamilies=AF_UNIX
+RestrictAddressFamilies={families}
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
@@ -56,6 +57,8 @@ SystemCallArchitectures=native
 [Install]
 WantedBy={wanted_by}
 """
+# What else the child of a shared board's daemon opens: the way to the server, and which ways there are.
+_NETWORK = ("AF_INET", "AF_INET6", "AF_NETLINK")
 # These need a mount namespace, which a user's own systemd may not make on every system.
 _FOR_A_SYSTEM_UNIT = """\
 User={user}
@@ -63,8 +66,7 @@ ProtectSystem=strict
 ReadWritePaths={home}
 PrivateTmp=yes
 PrivateDevices=yes
-PrivateNetwork=yes
-ProtectControlGroups=yes
+{network}ProtectControlGroups=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 """
@@ -91,6 +93,12 @@ class Service:
         if self.home != expanded("~/.hermes"):
             words.append(hashlib.blake2b(os.fsencode(self.home), digest_size=4).hexdigest())
         return "-".join(words)
+
+    @property
+    def opens_network(self) -> bool:
+        """Whether other hosts share a board of it, so that its daemon has a child that asks a server."""
+        served = boards(self.home) if self.board is None else [BoardPaths.of(self.home, self.board)]
+        return any(os.path.lexists(paths.shared) for paths in served)
 
     @property
     def is_launchd(self) -> bool:
@@ -177,7 +185,8 @@ class Service:
         return ["systemctl", *([] if self.user else ["--user"]), *words]
 
     def _unit(self) -> str:
-        more = _FOR_A_SYSTEM_UNIT.format(user=self.user, home=quoted(str(self.home))) if self.user else ""
+        network = "" if self.opens_network else "PrivateNetwork=yes\n"
+        system = {"user": self.user, "home": quoted(str(self.home)), "network": network}
         return _UNIT.format(
             mark=SIGNATURE,
             home=quoted(str(self.home)).strip('"'),
@@ -185,7 +194,8 @@ class Service:
             watchdog_s=WATCHDOG_S,
             stop_s=STOP_S,
             open_files=OPEN_FILES,
-            more=more,
+            families=" ".join(("AF_UNIX", *(_NETWORK if self.opens_network else ()))),
+            more=_FOR_A_SYSTEM_UNIT.format(**system) if self.user else "",
             wanted_by="multi-user.target" if self.user else "default.target",
         )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kanban_shards.board import Board
+from kanban_shards.coordinator.health.hosts import SharedHealth
 from kanban_shards.coordinator.health.problems import problems
 from kanban_shards.coordinator.health.read import (
     ELSEWHERE,
@@ -46,6 +47,11 @@ FIGURES = {
     "undelivered_chats": ("Chats that were not told something yet.", ("profile",)),
     "file_bytes": ("Bytes on the disk, by what they are of.", ("file",)),
     "set_aside_bytes": ("Bytes of damaged files that were set aside.", ()),
+    "shared_heard_seconds": ("When the ledger that several hosts share answered last, in seconds since 1970.", ()),
+    "shared_outage": ("1 if something keeps this host from the ledger that it shares.", ()),
+    "host_position": ("Entries of the shared ledger that a host has decided.", ("host",)),
+    "host_silent_seconds": ("For how long a host had not been heard when this one was last.", ("host",)),
+    "host_differs": ("1 if a host decided something otherwise than this one.", ("host",)),
     "problems": ("What is wrong now and needs a person, as in `kanban-merge doctor`.", ("level",)),
     "looked_at_seconds": ("When this was written, in seconds since 1970.", ()),
 }
@@ -124,11 +130,22 @@ class Metrics:
             self._set(paths, "shard_waiting", shard.waiting, shard.profile)
             self._set(paths, "shard_lag_seconds", shard.lag_s, shard.profile)
             self._set(paths, "shard_quarantined", shard.state == QUARANTINED, shard.profile)
+        if health.shared is not None:
+            self._of_hosts(paths, health.shared)
         for reason, count in health.refused.items():
             self._set(paths, "refused_last_day", count, reason)
         levels = [problem.level for problem in problems(health)]
         for level in (WARNING, FAULT):
             self._set(paths, "problems", levels.count(level), level)
+
+    def _of_hosts(self, paths: BoardPaths, shared: SharedHealth) -> None:
+        self._set(paths, "shared_outage", shared.outage is not None)
+        if shared.heard is not None:
+            self._set(paths, "shared_heard_seconds", shared.heard.at_ms / 1_000)
+            for each in shared.heard.hosts:
+                self._set(paths, "host_position", each.position, each.host)
+                self._set(paths, "host_silent_seconds", each.ago_ms / 1_000, each.host)
+                self._set(paths, "host_differs", each.differs, each.host)
 
     def _set(self, paths: BoardPaths, name: str, value: float, *labels: str) -> None:
         self._gauges[name].labels(paths.slug, *labels).set(value)

@@ -16,11 +16,16 @@ from kanban_shards.coordinator.merge.collector import BUSY, LOST_SHARD, MISSING,
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, STRANGER
 from kanban_shards.errors import NotAFile
 from kanban_shards.health import FAULT, NOTE, OK, WARNING, Finding
+from kanban_shards.heard import SILENT_S, HostHeard
 
 # A daemon merges within a second; what waits longer than this is held up by something.
 LAG_S = 60.0
 # A pass that is no daemon's takes milliseconds, and a first replay minutes at most.
 PASS_S = 600.0
+# What keeps a host from the shared ledger and ends by itself.
+PASSING = ("unreachable", "busy")
+# A host says how far it is every few seconds.
+QUIET_S = 60.0
 # Clocks of one machine do not go back further than this by themselves.
 CLOCK_S = 2.0
 
@@ -177,6 +182,52 @@ def of_bridges(found: Iterable[Bridge]) -> Iterator[Finding]:
         yield Finding("hermes", OK, "No Hermes is known to open this home.")
 
 
+def hosts(health: Health) -> Iterator[Finding]:
+    """Whether the ledger that several hosts share can be asked, and how those are; nothing of a board of one host."""
+    shared, now_s = health.shared, health.at_ms / 1_000
+    if shared is None:
+        return
+    if shared.sharing is None:
+        yield Finding("hosts", FAULT, str(shared.trouble))
+        return
+    service, heard = shared.sharing.service, shared.heard
+    said = f"The shared ledger in {service}: {shared.heard_in_words(health.at_ms)}"
+    stays = "what is written stays here, and is merged when it answers again"
+    if shared.outage is not None and shared.outage.cause not in PASSING:
+        yield Finding("hosts", FAULT, f"Nothing is merged: {shared.outage.why(service)}.")
+    elif shared.outage is not None:
+        level = WARNING if now_s - shared.outage.since_ms / 1_000 > LAG_S else NOTE
+        yield Finding("hosts", level, f"{said}; {shared.outage.why(service)}; {stays}.")
+    elif heard is None or heard.silent_s(now_s) > SILENT_S:
+        if health.coordinator is None:
+            yield Finding("hosts", NOTE, f"{said}; nobody stays here to ask it, `kanban-merge daemon` does.")
+        else:
+            yield Finding("hosts", WARNING, f"{said}, beside a coordinator that notes no answer; its log says why.")
+    else:
+        yield Finding("hosts", OK, f"{said}; {wording.many(len(heard.hosts), 'host')} there.")
+    for each in heard.hosts if heard else ():
+        yield from _of_host(shared.sharing.host, each)
+
+
+def _of_host(here: str, each: HostHeard) -> Iterator[Finding]:
+    """What is to be said of another host, or of this one as the others see it."""
+    name = f"The host {each.host}"
+    if each.differs:
+        yield Finding(
+            "hosts",
+            FAULT,
+            f"{name} decided one of the entries up to {each.position} otherwise than this one; run `kanban-merge "
+            "verify` on both, and the same version of kanban-shards.",
+        )
+    if each.host != here and each.ago_ms > QUIET_S * 1_000:
+        yield Finding(
+            "hosts",
+            NOTE,
+            f"{name} was heard {wording.age(each.ago_ms / 1_000)} before this one, at entry {each.position}; if it "
+            "does not come back, `kanban-merge move PROFILE` takes over a profile that lives there.",
+        )
+
+
 CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
     coordinator,
     ledger,
@@ -186,6 +237,7 @@ CHECKS: tuple[Callable[[Health], Iterator[Finding]], ...] = (
     refusals,
     clock,
     hermes,
+    hosts,
 )
 
 

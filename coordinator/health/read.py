@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kanban_shards.board import Board
+from kanban_shards.coordinator.health.hosts import SharedHealth, read_shared
 from kanban_shards.coordinator.health.strangers import Stranger, strangers
 from kanban_shards.coordinator.hermes.bridges import Bridge, bridges
 from kanban_shards.coordinator.merge.collector import MISSING, QUARANTINED, Collected, Skipped, look
@@ -31,6 +32,8 @@ from kanban_shards.storage import connections, files, sqlite
 HEALTHY = "ok"
 # This user may not take the shard's lock, so only what the file says of itself is known.
 UNCHECKED = "unchecked"
+# The profile lives on another host.
+AWAY = "elsewhere"
 
 # What can be seen of the process that holds the coordinator's lock.
 WORKING = "working"
@@ -76,9 +79,9 @@ _UNDELIVERED = (
 class ShardHealth:
     """A shard. ``head``: its last change, None if it cannot be read; ``waiting``: changes that are not merged yet.
 
-    ``state``: HEALTHY, MISSING, UNCHECKED, or the collector's BUSY or QUARANTINED with ``why``. ``lag_s``: the age of
-    the oldest change that waits, 0 if none does. ``rate_per_minute``: changes merged lately. ``last_problem``: why it
-    is quarantined, else its last refusal of LATELY_S.
+    ``state``: HEALTHY, MISSING, UNCHECKED, AWAY, or the collector's BUSY or QUARANTINED with ``why``. ``lag_s``: the
+    age of the oldest change that waits, 0 if none does. ``rate_per_minute``: changes merged lately. ``last_problem``:
+    why it is quarantined, where it lives, else its last refusal of LATELY_S.
     """
 
     profile: str
@@ -119,6 +122,7 @@ class Health:
     another host), None if there is no coordinator; ``coordinator_unknown``: why it cannot be told who holds the lock.
     ``bridges``: the Hermes that open the home.
     ``refused``: how many changes were refused in LATELY_S, by reason. ``strangers``: who hinders the coordinator.
+    ``shared``: how several hosts share the board; None if they do not.
     """
 
     paths: BoardPaths
@@ -137,6 +141,7 @@ class Health:
     refused: dict[str, int]
     strangers: list[Stranger] = field(default_factory=list)
     bridges: list[Bridge] = field(default_factory=list)
+    shared: SharedHealth | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,7 @@ def read_health(paths: BoardPaths) -> Health:
         held = {skipped.profile for skipped in collected.skipped if skipped.stuck}
         peeks = _peek_all(paths, before, overdue, held)
         position, watermarks, open_runs = board.position(), board.watermarks(), board.open_runs()
+        shared = read_shared(paths, board)
     ledger = _read_ledger(paths, now_ms)  # after the board: read before, it would lack what was merged meanwhile
     unknown, held_by, state = None, None, None
     try:
@@ -193,10 +199,11 @@ def read_health(paths: BoardPaths) -> Health:
         open_runs=open_runs,
         past_lease=list(_past_lease(overdue, peeks, now_ms)),
         stamped_ahead=list(_stamped_ahead(ahead, overdue, peeks, now_ms)),
-        shards=_shards(paths, watermarks, collected, peeks, ledger.rates, last_refusals, now_ms),
+        shards=_shards(paths, watermarks, collected, peeks, ledger.rates, last_refusals, now_ms, shared),
         refused=dict(Counter(row["reason"] for row in refused)),
         strangers=strangers(paths, held_by.pid if held_by is not None and held_by.shares_pids() else None),
         bridges=bridges(paths.home),
+        shared=shared,
     )
 
 
@@ -370,19 +377,21 @@ def _shards(
     rates: dict[str, float],
     last_refusals: dict[str, str],
     now_ms: int,
+    shared: SharedHealth | None,
 ) -> list[ShardHealth]:
     skipped = {each.profile: each for each in collected.skipped}
     found = []
     for profile in sorted(peeks.keys() | {name for name in watermarks if not name.startswith("@")}):
         merged, peek = watermarks.get(profile, (0, ""))[0], peeks.get(profile, _Peek())
-        state, why = _state(paths, profile, skipped.get(profile), profile in peeks)
+        away = shared.lives_elsewhere(profile) if shared and profile not in peeks else None
+        state, why = (AWAY, f"on {away}") if away else _state(paths, profile, skipped.get(profile), profile in peeks)
         head = merged + len(collected.changes.get(profile, ())) if peek.head is None else peek.head
         waiting = max(0, head - merged)
         lag_s = max(0, now_ms - (peek.waits_since_ms or now_ms)) / 1_000 if waiting else 0.0
         if state == HEALTHY:  # merged while this looked, or dropped since it was merged; the collector has read it
             head = max(head, merged)
-        known_head = head if state == HEALTHY or peek.head is not None else None
-        problem = why if state == QUARANTINED else last_refusals.get(profile)
+        known_head = head if state in (HEALTHY, AWAY) or peek.head is not None else None
+        problem = why if state in (QUARANTINED, AWAY) else last_refusals.get(profile)
         rate = round(rates.get(profile, 0.0), 1)
         found.append(ShardHealth(profile, known_head, merged, waiting, lag_s, rate, state, why, problem))
     return found

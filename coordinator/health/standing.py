@@ -50,6 +50,7 @@ def standing(paths: BoardPaths) -> Standing:
             for backup in backups_in(store_of(paths, None))
         ],
         findings=[*findings(health), *deliveries(paths)],
+        shared="" if health.shared is None else health.shared.in_words(health.at_ms),
     )
 
 

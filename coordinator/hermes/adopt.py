@@ -22,6 +22,7 @@ from kanban_shards.coordinator.errors import (
     NotLegacy,
     NotMerged,
     OthersThere,
+    StaysShared,
     WrittenMeanwhile,
 )
 from kanban_shards.coordinator.hermes.export import export
@@ -35,6 +36,7 @@ from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.coordinator.merge.replay import ProgressCallback
 from kanban_shards.errors import BoardMissing, Damaged, StorageError, cannot_write
 from kanban_shards.paths import COORDINATOR, DEFAULT_BOARD, BoardPaths, printable_name
+from kanban_shards.sharing import read_sharing
 from kanban_shards.storage import connections, copies, files, numbered, owners, sqlite
 from kanban_shards.storage.filesystems import sync_folder
 from kanban_shards.storage.folders import Folder, make_below, open_below
@@ -143,6 +145,8 @@ def _require(paths: BoardPaths) -> None:
     paths.require_board()
     if not paths.board.exists():
         raise BoardMissing(path=paths.board)
+    if read_sharing(paths) is not None:
+        raise StaysShared(board=paths)
 
 
 # --- adopting ------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from kanban_shards.errors import KanbanError
 from kanban_shards.filters import MORE as MORE_CARDS
 from kanban_shards.filters import MOST, SHOWN, Filters
 from kanban_shards.follower import Follower
+from kanban_shards.heard import silence
 from kanban_shards.records import STATUSES
 from kanban_shards.terminal import typed
 from kanban_shards.terminal.column_list import MORE, ColumnList
@@ -160,6 +161,8 @@ class BoardScreen(Screen[None]):
         told.append("  " + wording.many(sum(picture.counts.values()), "task"))
         if picture.needing:
             told.append(f"  {picture.needing} need a person", style="red")
+        if silent := silence(self._board.paths, time.time()):
+            told.append("  " + silent, style="yellow")
         if self._wanted.narrow:
             told.append("  " + wording.printable(typed.written(self._wanted)), style="yellow")
         return told

@@ -27,7 +27,7 @@ FLOORS = (
     ("merge",),
     ("recovery", "history"),
     ("backup", "hermes"),
-    ("health",),
+    ("health", "hosts"),
     ("daemon",),
     ("demo",),
     ("cli",),

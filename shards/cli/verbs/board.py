@@ -16,6 +16,7 @@ from kanban_shards.cli.session import Session, complete_profiles, json_option, p
 from kanban_shards.errors import ExtraMissing
 from kanban_shards.filters import NOBODY as NONE
 from kanban_shards.filters import Filters
+from kanban_shards.heard import silence
 from kanban_shards.moments import Past
 from kanban_shards.past import PastBoard
 from kanban_shards.records import STATUSES, Status
@@ -86,6 +87,8 @@ def _print(session: Session, filters: Filters, past: Past | None, as_json: bool)
     now_s = shown.at_ms / 1000 if isinstance(shown, PastBoard) and shown.at_ms else time.time()
     width = shutil.get_terminal_size().columns
     text.print_drawn(drawn(picture, width, now_s), width)
+    if past is None and (silent := silence(shown.paths, now_s)):
+        text.say(silent, fg="yellow")
 
 
 def _as_json(picture: Picture) -> dict[str, object]:

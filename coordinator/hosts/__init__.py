@@ -1,0 +1,1 @@
+"""Taking part in a ledger that several hosts share, and leaving it."""
