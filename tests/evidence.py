@@ -122,7 +122,7 @@ class Evidence:
             tables = board_tables(paths)
         shards, bases = {}, {}
         for profile, _ in paths.shards():
-            shards[profile], bases[profile] = _shard(paths, profile)
+            shards[profile], bases[profile] = shard_rows(paths, profile)
         return cls(paths, entries, tables, shards, bases)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
@@ -284,7 +284,7 @@ def dump(connection) -> dict[str, list[dict[str, Any]]]:
     return tables
 
 
-def _shard(paths: BoardPaths, profile: str) -> tuple[list[tuple], tuple[int, str]]:
+def shard_rows(paths: BoardPaths, profile: str) -> tuple[list[tuple], tuple[int, str]]:
     """The rows of a shard, and the seq and digest that they continue, read under its lock."""
     lock = FileLock(paths.shard_lock(profile))
     lock.acquire(10)

