@@ -19,6 +19,8 @@ from kanban_shards.storage.locks import FileLock
 
 # How soon a call is told that the other hosts of a shared board cannot be reached.
 CUT_OFF_S = 1.5
+# Of many who need a verdict, one asks those hosts in vain, and the others believe it for so long.
+ASK_AGAIN_MS = 1_000
 
 
 def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
@@ -28,7 +30,7 @@ def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
     """
     from kanban_shards.coordinator.merge.inline import pass_if_free
 
-    return pass_if_free(paths, lock)
+    return pass_if_free(paths, lock, ASK_AGAIN_MS)
 
 
 def make_files(paths: BoardPaths) -> None:

@@ -339,7 +339,7 @@ class Writer:
         def is_over(_: tenacity.RetryCallState) -> bool:
             nonlocal cut_off
             if time.monotonic() - began_s >= inline_merge.CUT_OFF_S:
-                cut_off = inline_merge.why_cut_off(self.paths, began_ms)
+                cut_off = inline_merge.why_cut_off(self.paths, began_ms - inline_merge.ASK_AGAIN_MS)
             return cut_off is not None or time.monotonic() >= until_s
 
         attempts = tenacity.Retrying(

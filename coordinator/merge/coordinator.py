@@ -199,8 +199,9 @@ class Coordinator:
 
     def _follow_others(self) -> None:
         """Fetch, show and ring what other hosts appended, if there may be something."""
-        if self._hosts is not None:
-            self._show(self._hosts.pull_if_due(self._board))
+        if self._hosts is not None and self._hosts.is_time_to_pull():
+            self._show(self._hosts.pull())
+            self._hosts.meet(self._board)
 
     def _show(self, whose: set[str]) -> None:
         """Show what was fetched, changes of ``whose`` profiles, and ring those who wait for it."""

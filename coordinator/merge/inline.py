@@ -11,22 +11,21 @@ from kanban_shards.storage.locks import FileLock
 
 # For so long a gateway works for others before it looks for its own verdict.
 PASSES_S = 0.5
-# Of gateways that all need a verdict, one asks a silent service, and the others believe it for so long.
-ASK_AGAIN_MS = 1_000
 
 
-def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
+def pass_if_free(paths: BoardPaths, lock: FileLock, believed_ms: int) -> bool:
     """For a gateway: make a pass, unless somebody else is the coordinator now, or asked the other hosts of a shared
     board in vain a moment ago. Returns whether it was made. It is not a patient one: whoever writes a shard now sees to
     it that it is merged. If there is more than PASSES_S seconds of work, the rest is left to whoever makes the next
     pass.
 
-    ``lock``: the coordinator's lock as this gateway holds it open, not taken.
+    ``lock``: the coordinator's lock as this gateway holds it open, not taken. ``believed_ms``: for how many ms it
+    is believed that those hosts cannot be reached.
     """
     if not lock.try_acquire():
         return False
     try:
-        if paths.shared.exists() and _is_cut_off(lock):
+        if paths.shared.exists() and _is_cut_off(lock, believed_ms):
             return False
         write_note(lock, GATEWAY)
         until_s = time.monotonic() + PASSES_S
@@ -38,8 +37,8 @@ def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
     return True
 
 
-def _is_cut_off(lock: FileLock) -> bool:
+def _is_cut_off(lock: FileLock, believed_ms: int) -> bool:
     from kanban_shards.coordinator.merge.outage import Outage
 
     outage = Outage.read(lock)
-    return outage is not None and 0 <= time.time_ns() // 1_000_000 - outage.tried_ms < ASK_AGAIN_MS
+    return outage is not None and 0 <= time.time_ns() // 1_000_000 - outage.tried_ms < believed_ms

@@ -80,14 +80,9 @@ class OtherHosts:
         with self._noting():
             return self._ledger.pull(progress)
 
-    def pull_if_due(self, board: BoardState) -> set[str]:
-        """``pull``, if there may be something; and say now and then how far this host is. Raises FarError."""
-        if not self._ledger.is_time_to_pull():
-            return set()
-        with self._noting():
-            whose = self._ledger.pull()
-            self._meet(board)
-        return whose
+    def is_time_to_pull(self) -> bool:
+        """As of SharedLedger."""
+        return self._ledger.is_time_to_pull()
 
     def append(self, changes: Sequence[Change], at_ms: int, behind: Point) -> list[Entry]:
         """As of SharedLedger."""
@@ -122,7 +117,7 @@ class OtherHosts:
             self._outage = None
             outage.note(self._lock, None)
 
-    def _meet(self, board: BoardState) -> None:
+    def meet(self, board: BoardState) -> None:
         """Say how far this host is, if it is time, and note how far all are, and who decided otherwise. Raises
         FarError."""
         end = self._copy.head().position
@@ -137,7 +132,8 @@ class OtherHosts:
         mine = Standing(
             self._sharing.host, version("kanban-shards"), rules.VERSION, position, self._digest.at(position) or ""
         )
-        standings = self._far.meet(mine)
+        with self._noting():
+            standings = self._far.meet(mine)
         differing = self._digest.differing(standings)
         self.troubles = {DIFFERS.format(host=host, position=position) for host, position in differing.items()}
         note_heard(self._paths, end, as_heard(standings, differing))

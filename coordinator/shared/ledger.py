@@ -31,8 +31,8 @@ log = logging.getLogger("kanban-merge")
 
 # A bell that was lost costs at most this.
 PULL_EVERY_MS = 1_000
-# What is sent at once, in bytes of bodies: a slow link has to carry it before the service is taken for gone.
-SENT_BYTES = 256 * 1024
+# What is sent at once, in bytes of bodies: over a slow link, others shall get between.
+SENT_BYTES = 256 << 10
 
 Progress = Callable[[int, int], object]
 T = TypeVar("T")

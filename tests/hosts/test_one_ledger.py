@@ -9,9 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from kanban_shards.changes.codec import Change
-from kanban_shards.changes.kinds import AddComment, Claim, Complete, Create
-from kanban_shards.coordinator.ledger import continued
+from kanban_shards.changes.kinds import AddComment, Claim, Complete, Create, Schedule
+from kanban_shards.coordinator.ledger import FileLedger, continued
 from kanban_shards.coordinator.merge import clock as merge_clock
+from kanban_shards.coordinator.merge import verdict_digest
+from kanban_shards.coordinator.rules import TASKLESS_RULES
+from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.shared.errors import (
     AnotherLedger,
     FarBroken,
@@ -21,6 +24,7 @@ from kanban_shards.coordinator.shared.errors import (
     TailGone,
     Unreachable,
 )
+from kanban_shards.heard import read_heard
 from kanban_shards.paths import COORDINATOR
 from kanban_shards.storage import files
 from tests.far.fake import Service
@@ -102,8 +106,6 @@ def test_coordinators_share_what_comes_of_the_clock(tmp_path: Path, monkeypatch:
         one, *_ = there
         a_task(one)
         due_s = service.now_ms() // 1_000 + 60
-        from kanban_shards.changes.kinds import Schedule
-
         one.write("ann", TASK, Schedule(due_s=due_s))
         for host in there:
             host.follow()
@@ -121,8 +123,6 @@ def test_coordinators_share_what_comes_of_the_clock(tmp_path: Path, monkeypatch:
 def test_two_coordinators_write_into_one_chain_of_their_own(world) -> None:
     """``@coordinator`` is every host's; what the overtaken one says by itself is worked out anew."""
     service, one, other = world
-    from kanban_shards.changes.kinds import Schedule
-
     for host, profile, task_id in ((one, "ann", TASK), (other, "bob", OTHER)):
         a_task(host, profile, task_id)
         host.write(profile, task_id, Schedule(due_s=service.now_ms() // 1_000 + 60))
@@ -302,8 +302,6 @@ def test_an_append_that_arrives_after_it_was_given_up(world) -> None:
 
 def test_a_host_killed_between_the_service_and_its_copy(world, monkeypatch: pytest.MonkeyPatch) -> None:
     _, one, other = world
-    from kanban_shards.coordinator.ledger import FileLedger
-
     one.make_pass()
     seq = one.write("ann", TASK, Create(title="in the service alone"))
     with monkeypatch.context() as killing, pytest.raises(KeyboardInterrupt):
@@ -398,6 +396,54 @@ def test_an_older_host_appends_nothing_and_is_read(world, theirs: int) -> None:
     service.ledgers["default"].rules = 1
     other.follow()
     assert other.verdict("bob", seq) == "applied"
+
+
+def test_differing_rule(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hosts of one version that decide otherwise all the same are named, by both, wherever each of them is."""
+    _, one, other = world
+
+    def refuse(board, entry, body):
+        raise Refusal("taken_id", "another rule")
+
+    a_task(one)
+    other.make_pass()
+    one.write("ann", OTHER, Create(title="which only one of them takes"))
+    one.make_pass()
+    with monkeypatch.context() as patched:
+        patched.setitem(TASKLESS_RULES, "create", refuse)
+        other.follow()
+    one.write("ann", TASK, AddComment(text="one is further"))
+    one.make_pass()
+    for host in (one, other, one):
+        host.coordinator._hosts._meet_at_s = 0
+        host.follow()
+    assert [str(each) for each in one.coordinator.troubles] == [
+        "host two decided one of the entries up to 3 otherwise than this host; run `kanban-merge verify` on both, and "
+        "the same version of kanban-shards"
+    ]
+    assert {each.host: each.differs for each in read_heard(one.paths).hosts} == {"one": False, "two": True}
+
+
+def test_hosts_that_decide_alike_are_not_named(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the verdicts of a board are read in many pieces, by a coordinator that begins late."""
+    _, one, other = world
+    monkeypatch.setattr(verdict_digest, "AT_ONCE", 3)
+    for number in range(7):
+        a_task(one, task_id=new_task_id())
+        if number == 4:
+            other.make_pass()
+    for host in (one, other, one, other) * 3:
+        host.coordinator._hosts._meet_at_s = 0
+        host.follow()
+    assert one.coordinator.troubles == other.coordinator.troubles == set()
+    assert [each.position for each in read_heard(other.paths).hosts] == [7, 7]
+    one.stop()
+    a_task(one, task_id=new_task_id())
+    for host in (one, other) * 4:
+        host.coordinator._hosts._meet_at_s = 0
+        host.follow()
+    assert one.coordinator.troubles == other.coordinator.troubles == set()
+    assert [each.position for each in read_heard(other.paths).hosts] == [8, 8]
 
 
 POISON = {

@@ -9,6 +9,7 @@ import time
 import traceback
 from pathlib import Path
 
+from tests.simulation.hosts import Hosts
 from tests.simulation.simulator import STEPS, Simulation
 
 
@@ -20,16 +21,21 @@ def main() -> int:
     which.add_argument("--seeds", metavar="A-B", help="every seed from A to B")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--harmless", action="store_true", help="without damaged files, full disks and jumps of hours")
+    parser.add_argument("--hosts", action="store_true", help="several hosts that share the board")
     given = parser.parse_args()
     first, last = (given.seed, given.seed) if given.seeds is None else map(int, given.seeds.split("-"))
     started, entries, failed = time.monotonic(), 0, []
     for seed in range(first, last + 1):
         with tempfile.TemporaryDirectory() as folder:
             try:
-                entries += Simulation(Path(folder), seed, given.steps, not given.harmless).run().entries
+                if given.hosts:
+                    with Hosts(Path(folder), seed) as hosts:
+                        entries += hosts.run(given.steps)
+                else:
+                    entries += Simulation(Path(folder), seed, given.steps, not given.harmless).run().entries
             except Exception:
                 traceback.print_exc()
-                again = replay_command(seed, given.steps, not given.harmless)
+                again = replay_command(seed, given.steps, not given.harmless) + (" --hosts" if given.hosts else "")
                 print(f"seed {seed} failed; again: {again}", file=sys.stderr)
                 failed.append(seed)
     seconds = time.monotonic() - started

@@ -43,6 +43,7 @@ from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 from tests import invariants
 from tests.evidence import Dot, Evidence, Known
+from tests.far.fake import FakeFar
 from tests.invariants import Memory
 
 PROFILES = ("ann", "bob", "cyd")
@@ -397,8 +398,10 @@ def killed_at(point: str | None, at: int = 1) -> Iterator[None]:
         return replaced
 
     where = {
-        "before the ledger's commit": (FileLedger, "append", before),
-        "after the ledger's commit": (FileLedger, "append", after),
+        "before the service's commit": (FakeFar, "append", before),
+        "after the service's commit": (FakeFar, "append", after),
+        "before the ledger's commit": (FileLedger, "store", before),
+        "after the ledger's commit": (FileLedger, "store", after),
         "while deciding": (replaying, "decide", after),
         "before the board's commit": (BoardState, "commit", before),
         "after the board's commit": (BoardState, "commit", after),

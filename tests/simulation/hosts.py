@@ -1,0 +1,257 @@
+"""Several hosts of one board, in one process: a home each, with writers and a coordinator that is killed now and then,
+and a link that is cut, loses what it carries, or says nothing; the service loses its tail, and clocks are wrong."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from contextlib import ExitStack, closing
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
+
+from kanban_shards import shard as shard_file
+from kanban_shards.board import Board
+from kanban_shards.coordinator.merge import clock as merge_clock
+from kanban_shards.coordinator.merge import other_hosts
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.replay import replay
+from kanban_shards.coordinator.shared import clock as far_clock
+from kanban_shards.coordinator.shared.errors import FarError
+from kanban_shards.coordinator.state.board_state import BoardState
+from kanban_shards.paths import BoardPaths
+from kanban_shards.sharing import Sharing, write_sharing
+from kanban_shards.storage import files, sqlite
+from kanban_shards.storage.locks import FileLock
+from tests import invariants
+from tests.evidence import Dot, Evidence, Known, dump
+from tests.far.fake import Service
+from tests.invariants import Memory
+from tests.simulation.changes import Pool, any_kind, drawn
+from tests.simulation.world import CRASH_POINTS, START_MS, Killed, Writer, killed_at, no_fsync
+
+LEDGER_ID = "0123456789abcdef0123456789abcdef"
+HOSTS = (("one", ("ann", "bob")), ("two", ("cyd",)), ("three", ("dan",)))
+POINTS = ("before the service's commit", "after the service's commit", *CRASH_POINTS)
+FORWARD_MS = (1, 50, 1_500, 61_000, 1_000_000)
+STEPS = {
+    "write": 50,
+    "make_pass": 45,
+    "time": 10,
+    "link": 10,
+    "mend": 8,
+    "restart": 4,
+    "clock": 2,
+    "tail": 2,
+    "lose": 2,
+}
+
+
+class Host:
+    """One of them. It is what a Writer takes for its world."""
+
+    def __init__(self, world: Hosts, folder: Path, name: str, profiles: tuple[str, ...]) -> None:
+        folder.mkdir()
+        self.name = name
+        self.paths = BoardPaths(folder)
+        self.known = world.known
+        self.memory = Memory()
+        self.clock_off_ms = 0
+        write_sharing(self.paths, Sharing(service="fake", board="default", ledger_id=LEDGER_ID, host=name))
+        self.far = world.service.far(name, LEDGER_ID)
+        self.board = Board(self.paths)
+        self.lock = FileLock(self.paths.coordinator_lock)
+        self.coordinator: Coordinator | None = None
+        self.writers = [Writer(self, profile) for profile in profiles for _ in range(2)]  # type: ignore[arg-type]
+
+    def position(self) -> int:
+        """How many entries its board shows."""
+        return self.board.position() if self.paths.board.exists() else 0
+
+    def make_pass(self) -> None:
+        """A pass of the coordinator that stays, which is opened when there is none. Raises FarError."""
+        if self.coordinator is None:
+            assert self.lock.held or self.lock.try_acquire()
+            self.coordinator = Coordinator(self.paths, self.lock, far=self.far)
+        self.coordinator.make_pass()
+
+    def stop(self) -> None:
+        """The coordinator ends, or is killed where it stands."""
+        coordinator, self.coordinator = self.coordinator, None
+        if coordinator is not None:
+            coordinator.close()
+        self.lock.close()
+
+    def mend(self) -> None:
+        """Its link is whole."""
+        link = self.far.link
+        link.cut = link.silent = link.deaf = False
+        link.lose_requests = link.lose_answers = 0
+
+
+class Hosts:
+    """The history of ``seed`` in ``folder``. Use it as a context; afterwards nothing of it is open."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._chance = random.Random(seed)
+        self.now_ms = START_MS
+        self.service = Service(lambda: self.now_ms)
+        self.known: dict[Dot, Known] = {}
+        self.acknowledged: dict[Dot, str] = {}
+        self.remembered: dict[Dot, tuple] = {}
+        self.had: Counter[str] = Counter()
+        self._acting: Host | None = None
+        there = HOSTS[: self._chance.choice((2, 3))]
+        self.hosts = [Host(self, folder / name, name, profiles) for name, profiles in there]
+        self.hosts[0].far.begin(LEDGER_ID)
+        self._pool = Pool(tuple(profile for _, profiles in there for profile in profiles))
+        self._patches = ExitStack()
+
+    def __enter__(self) -> Hosts:
+        enter = self._patches.enter_context
+        steady = SimpleNamespace(monotonic_ns=lambda: self.now_ms * 1_000_000, time_ns=self._host_time_ns)
+        enter(patch.object(merge_clock, "time", steady))
+        enter(patch.object(far_clock, "time", steady))
+        enter(patch.object(shard_file, "time", steady))
+        drawn_hex = SimpleNamespace(token_hex=lambda size: f"{self._chance.getrandbits(size * 8):0{size * 2}x}")
+        enter(patch.object(shard_file, "secrets", drawn_hex))
+        enter(patch.object(other_hosts, "note_heard", lambda *_: None))
+        enter(no_fsync())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for host in self.hosts:
+            host.stop()
+            for writer in host.writers:
+                writer.end()
+            host.board.close()
+            host.far.close()
+        self._patches.close()
+
+    def run(self, steps: int) -> int:
+        """Let it happen, with every invariant checked after each step; then all links are mended, and all are alike.
+        Returns how many entries there are."""
+        names, weights = list(STEPS), list(STEPS.values())
+        for _ in range(steps):
+            host = self._acting = self._chance.choice(self.hosts)
+            getattr(self, f"_{self._chance.choices(names, weights)[0]}")(host)
+            self._check(host)
+        return self._come_to_rest()
+
+    # --- what may happen -----------------------------------------------------------------------------------------
+
+    def _write(self, host: Host) -> None:
+        for _ in range(self._chance.choice((1, 2, 5))):
+            writer = self._chance.choice(host.writers)
+            seq = writer.write(*drawn(any_kind(self._chance), self._pool, self._chance), self._chance.random() < 0.7)
+            self.acknowledged[writer.profile, seq] = ""
+
+    def _make_pass(self, host: Host) -> None:
+        crash = self._chance.choice(POINTS) if self._chance.random() < 0.2 else None
+        self.now_ms += 1
+        try:
+            with killed_at(crash, self._chance.randrange(1, 4)):
+                host.make_pass()
+        except Killed:
+            self.had["kill"] += 1
+            host.stop()
+        except FarError as error:
+            self.had[type(error).__name__] += 1
+
+    def _time(self, host: Host) -> None:
+        self.now_ms += self._chance.choice(FORWARD_MS)
+
+    def _clock(self, host: Host) -> None:
+        """A host's own clock is wrong from here on."""
+        host.clock_off_ms = self._chance.choice((-3_600_000, -600_000, 0, 600_000))
+
+    def _link(self, host: Host) -> None:
+        what = self._chance.choice(("cut", "silent", "deaf", "lose_requests", "lose_answers"))
+        setattr(host.far.link, what, 1 if what.startswith("lose") else True)
+
+    def _mend(self, host: Host) -> None:
+        host.mend()
+
+    def _restart(self, host: Host) -> None:
+        host.stop()
+
+    def _tail(self, host: Host) -> None:
+        """A failover takes the tail; before anybody appends, one that has all of it looks."""
+        held = {each: (each.coordinator._ledger.head().position if each.coordinator else 0) for each in self.hosts}
+        furthest = max(self.hosts, key=lambda each: held[each])
+        lost = self.service.lose_tail(min(3, len(self.service.ledgers["default"].entries)))
+        if held[furthest] == (lost[-1].position if lost else 0) and lost:
+            self.had["tail"] += 1
+            furthest.mend()
+            assert furthest.coordinator is not None
+            furthest.coordinator._hosts._ledger._in_doubt = True
+            self._acting = furthest
+            furthest.make_pass()
+        else:  # nobody can be sure of it now
+            self.service.ledgers["default"].entries += lost
+
+    def _lose(self, host: Host) -> None:
+        """The copy, the board or both are gone."""
+        host.stop()
+        for path in self._chance.choice(
+            ((host.paths.ledger,), (host.paths.board,), (host.paths.ledger, host.paths.board))
+        ):
+            if path.exists():
+                assert host.lock.held or host.lock.try_acquire()
+                files.set_aside(path, host.lock)
+        host.lock.close()
+
+    # --- what must hold ------------------------------------------------------------------------------------------
+
+    def _check(self, host: Host) -> None:
+        evidence = Evidence.read(host.paths)
+        for other in self.hosts:
+            if other is not host:
+                found = Evidence.read(other.paths)
+                evidence.shards |= found.shards
+                evidence.bases |= found.bases
+        for profile, rows in evidence.shards.items():
+            for row in rows:
+                if self.acknowledged.get((profile, row[0])) == "":
+                    self.acknowledged[profile, row[0]] = row[6]
+        if evidence.tables and host.paths.ledger.exists():  # else it was lost just now
+            invariants.check(evidence, self.known, host.memory)
+            self._pool.learn(evidence)
+        invariants.no_lost_change(evidence, self.acknowledged, self.remembered)
+        shared = self.service.ledgers["default"].entries
+        assert evidence.entries == shared[: len(evidence.entries)], f"{host.name} has another history than the service"
+        times = [entry.at_ms for entry in shared]
+        assert times == sorted(times), "time goes back in the ledger"
+
+    def _come_to_rest(self) -> int:
+        for host in self.hosts:
+            host.mend()
+        for _ in range(3):
+            for host in self.hosts:
+                self._acting = host
+                self.now_ms += 2_000
+                host.make_pass()
+                host.coordinator.make_passes()
+        for host in self.hosts:
+            self._acting = host
+            self.now_ms += 2_000
+            host.coordinator._hosts._ledger._in_doubt = True
+            host.coordinator.catch_up()
+            host.coordinator._follow_others()
+        first, *others = [Evidence.read(host.paths) for host in self.hosts]
+        for other in others:
+            assert other.entries == first.entries
+            assert other.tables == first.tables
+        told = {dot for dot in first.verdicts}
+        missing = self.acknowledged.keys() - told
+        assert not missing, f"no verdict on {sorted(missing)[:5]}"
+        with closing(sqlite.open_scratch(sqlite.BOARD)) as scratch:
+            if first.entries:
+                replay(BoardState(scratch), first.entries)
+            assert dump(scratch) == first.tables
+        self.had["entries"] = len(first.entries)
+        return len(first.entries)
+
+    def _host_time_ns(self) -> int:
+        off_ms = self._acting.clock_off_ms if self._acting else 0
+        return (self.now_ms + off_ms) * 1_000_000
