@@ -204,6 +204,15 @@ class FileLedger:
         with connections.explained(self.path):
             sqlite.check_schema(self._connection, self.path, sqlite.LEDGER)
 
+    def checkpoint_late(self) -> None:
+        """Leave it to ``checkpoint`` to keep the WAL short."""
+        connections.checkpoint_late(self._connection)
+
+    def checkpoint(self) -> None:
+        """Bring the WAL into the file, as far as nobody reads what is before it."""
+        with connections.explained(self.path):
+            connections.checkpoint(self._connection)
+
     def integrity(self) -> str:
         """SQLite's own ``integrity_check``: ``ok``, or what is wrong."""
         return connections.integrity(self._connection, self.path)

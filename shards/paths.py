@@ -216,8 +216,13 @@ class BoardPaths:
 
     @cached_property
     def coordinator_bell(self) -> Path:
-        """The socket that a daemon binds as its bell."""
+        """The socket that a coordinator which stays binds as its bell."""
         return self.folder / "kanban-coordinator.sock"
+
+    @cached_property
+    def next_coordinator_lock(self) -> Path:
+        """The lock of whoever is the next to take the coordinator's, and waits for it."""
+        return self.folder / "kanban-coordinator-next.lock"
 
     @cached_property
     def shared(self) -> Path:

@@ -19,12 +19,13 @@ from kanban_shards.changes.codec import Change
 from kanban_shards.changes.fields import Body
 from kanban_shards.coordinator.errors import FileReplaced, LedgerBehind, Overtaken
 from kanban_shards.coordinator.filelocks import naming_holders
-from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.coordinator.merge.budget import leave_what_costs_too_much, weight
 from kanban_shards.coordinator.merge.clock import Clock
 from kanban_shards.coordinator.merge.collector import Collector, Skipped
-from kanban_shards.coordinator.merge.coordinator_lock import board_left, lost_place, note_board
+from kanban_shards.coordinator.merge.coordinator_lock import lost_place
 from kanban_shards.coordinator.merge.expiry import AT_ONCE, due, expired, own_changes
+from kanban_shards.coordinator.merge.left_files import LeftFiles, set_aside_what_was_replaced
 from kanban_shards.coordinator.merge.replay import (
     ProgressCallback,
     catch_up,
@@ -107,7 +108,7 @@ class Coordinator:
             if self._hosts is not None:
                 opened.callback(self._hosts.close)
                 self._hosts.fetch_if_lost(progress)
-            _set_aside_if_replaced(paths, lock)
+            set_aside_what_was_replaced(paths, lock)
             self.made_board = _make_board_if_lost(paths, lock, progress)
             self._collector = Collector(paths)
             opened.callback(self._collector.close)
@@ -125,8 +126,9 @@ class Coordinator:
                 if self._hosts is not None:
                     self._hosts.open(self._ledger)
                 self._opened = _unless_replaced(found)
-                note_board(lock, (os.stat(paths.board).st_ino, None, None))
+                self._left = LeftFiles(paths, lock, self._connection, self._ledger)
                 caught_up = self._catch_up_at_first(progress)
+                self._left.note()
             self._data_version = self._read_data_version()
             self._ringer = Ringer()  # law 6: files are opened before sockets exist
             opened.callback(self._ringer.close)
@@ -186,9 +188,9 @@ class Coordinator:
             self._check_still_there()  # collecting takes a while, and a process may be stopped for any time
             behind = self._board.position()
             if hosts is None:
-                return replay(self._board, self._ledger.append(whole, at_ms, behind))
+                return self._replay(self._ledger.append(whole, at_ms, behind))
             try:
-                return replay(self._board, hosts.append(whole, at_ms, behind))
+                return self._replay(hosts.append(whole, at_ms, behind))
             except Overtaken:
                 self._show(hosts.take_turn())
                 at_ms = self._now_ms()
@@ -196,6 +198,11 @@ class Coordinator:
         if hosts is not None:
             self._show(hosts.give_up_turn())
         return []
+
+    def _replay(self, entries: list[Entry]) -> list[Decision]:
+        decisions = replay(self._board, entries)
+        self._left.wrote(len(entries), sum(len(entry.change.body) for entry in entries))
+        return decisions
 
     def _follow_others(self) -> None:
         """Fetch, show and ring what other hosts appended, if there may be something."""
@@ -250,7 +257,10 @@ class Coordinator:
 
     def catch_up(self) -> int:
         """Apply what the ledger holds and the board lacks; returns how many entries that were."""
-        return catch_up(self._board, self._ledger)
+        caught_up = catch_up(self._board, self._ledger)
+        if caught_up:
+            self._left.note()
+        return caught_up
 
     def _catch_up_at_first(self, progress: ProgressCallback) -> int:
         try:
@@ -268,9 +278,8 @@ class Coordinator:
 
     def close(self) -> None:
         """Close the files; the caller still holds the lock."""
-        self._ledgers.close()
-        if (left := files.stamp(self.paths.board)) is not None and self._lock.held:
-            note_board(self._lock, left)
+        with self._left.being_checkpointed():
+            self._ledgers.close()
 
     def __enter__(self) -> Coordinator:
         return self
@@ -312,18 +321,6 @@ def _other_hosts(paths: BoardPaths, lock: FileLock, far: Far | None) -> OtherHos
     from kanban_shards.coordinator.merge.other_hosts import OtherHosts
 
     return OtherHosts.of(paths, lock, far)
-
-
-def _set_aside_if_replaced(paths: BoardPaths, lock: FileLock) -> None:
-    """Set aside a board that another program has written or put in place, as a restore of Hermes does, beside a WAL
-    that is not its own. SQLite would put that WAL's pages into it, and a WAL of another file
-    cannot be told by itself. The ledger has what either of them has, and shards what came since."""
-    left, seen = board_left(lock), files.stamp(paths.board)
-    if left is None or seen is None or files.is_empty(files.beside(paths.board, "-wal")):
-        return
-    is_as_left = seen[0] == left[0] if left[1] is None else seen[1:] == left[1:]  # also of a home that was copied
-    if not is_as_left and not files.is_empty(paths.ledger):
-        files.set_aside(paths.board, lock)
 
 
 def _make_board_if_lost(paths: BoardPaths, lock: FileLock, progress: ProgressCallback) -> bool:

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from kanban_shards.bell import Ringer
 from kanban_shards.coordinator.errors import LockHeld, NotCoordinator
 from kanban_shards.coordinator.filelocks import flock_pids
 from kanban_shards.coordinator.processes import described, number_in_its_space
-from kanban_shards.errors import CoordinatorRunning, FileBusy
+from kanban_shards.errors import CoordinatorRunning, FileBusy, KanbanError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.processes import pid_space, process_state, running_system
 from kanban_shards.storage.locks import FileLock, is_taken
@@ -36,12 +36,11 @@ LONGEST_HOST = 255
 # The year 9999 begins, and no later time can be told.
 LATEST_MS = 253_370_764_800_000
 
-# Inode, bytes and time in ns of a file; of one that is open the inode alone.
-Stamp = tuple[int, int | None, int | None]
-# What the note says besides of the board, whoever holds the lock: how its file was left, and what keeps this host from
-# the ledger that it shares with others (coordinator/merge/outage.py).
-_BOARD = "board"
+# What the note says besides, whoever holds the lock: how board and ledger were left (coordinator/merge/left_files.py),
+# and what keeps this host from the ledger that it shares with others (coordinator/merge/outage.py).
+LEFT = ("board", "ledger")
 OUTAGE = "outage"
+KEPT = (*LEFT, OUTAGE)
 
 
 @dataclass(frozen=True)
@@ -118,24 +117,8 @@ def write_note(lock: FileLock, role: str) -> Holder:
     now_ms = time.time_ns() // 1_000_000
     holder = Holder(os.getpid(), socket.gethostname(), role, now_ms, running_system(), pid_space())
     found = note_in(lock)
-    said = {**asdict(holder), _BOARD: found.get(_BOARD)}
-    lock.write_note(json.dumps({**said, OUTAGE: found[OUTAGE]} if OUTAGE in found else said))
+    lock.write_note(json.dumps({**asdict(holder), **{name: found[name] for name in KEPT if name in found}}))
     return holder
-
-
-def note_board(lock: FileLock, board: Stamp) -> None:
-    """Write into the lock file how its holder leaves the board's file, or, while it is open, which file that is; for
-    the next holder."""
-    lock.write_note(json.dumps({**note_in(lock), _BOARD: board}))
-
-
-def board_left(lock: FileLock) -> Stamp | None:
-    """What the last holder noted of the board's file; None if nothing, or nothing that ``note_board`` writes."""
-    found = note_in(lock).get(_BOARD)
-    if not isinstance(found, list) or len(found) != 3 or not isinstance(found[0], int):
-        return None
-    inode, size, at_ns = found
-    return (inode, size, at_ns) if isinstance(size, int) and isinstance(at_ns, int) else (inode, None, None)
 
 
 def holder(paths: BoardPaths) -> Holder | None:
@@ -172,7 +155,8 @@ def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
     """
     lock = FileLock(paths.coordinator_lock)
     try:
-        lock.acquire(wait_s)
+        if not lock.try_acquire():
+            _acquire_in_line(paths, lock, wait_s)
     except FileBusy as error:
         lock.close()
         found = holder(paths)
@@ -184,6 +168,25 @@ def take(paths: BoardPaths, role: str, wait_s: float) -> FileLock:
         raise CoordinatorRunning(board=paths, holder=said, role=theirs, since_ms=since_ms) from error
     write_note(lock, role)
     return lock
+
+
+def _acquire_in_line(paths: BoardPaths, lock: FileLock, wait_s: float) -> None:
+    """Take the lock; while this waits, whoever merely stays coordinator between two passes is told to let go."""
+    until_s = time.monotonic() + wait_s
+    with ExitStack() as line:
+        if wait_s > 0:
+            with suppress(KanbanError):  # who cannot stand in line waits all the same
+                place = line.enter_context(closing(FileLock(paths.next_coordinator_lock)))
+                place.acquire(wait_s)
+                line.enter_context(closing(Ringer())).ring(paths.coordinator_bell)
+        lock.acquire(max(0.0, until_s - time.monotonic()))
+
+
+def is_asked_for(paths: BoardPaths) -> bool:
+    """Whether somebody stands in line for the lock. Reads only."""
+    with suppress(KanbanError):  # nobody can stand there
+        return is_taken(paths.next_coordinator_lock)
+    return False
 
 
 def lost_place(lock: FileLock) -> NotCoordinator | None:
@@ -211,7 +214,7 @@ def holding(paths: BoardPaths, role: str) -> Iterator[FileLock]:
 def _holder_in(note: str) -> Holder | None:
     """Whom the note names; None if it is none that ``write_note`` writes."""
     said = _parsed(note)
-    for besides in (_BOARD, OUTAGE):
+    for besides in KEPT:
         said.pop(besides, None)
     try:
         found = Holder(**said)

@@ -40,6 +40,8 @@ FILES_OF_A_DATABASE = 4
 _NOT_WRITTEN = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE)
 # By which SQLite makes shared memory longer.
 _SHM_STEP_BYTES = 32 * 1024
+# Of a WAL, where SQLite itself brings it into its file; without being told, it does so at a quarter of that.
+SAFETY_NET_PAGES = 4_000
 # A file is rewritten when more than one in so many of its pages is free.
 WORTH_SHRINKING = 10
 
@@ -175,6 +177,17 @@ def shrink(connection: sqlite3.Connection) -> None:
         connection.execute("VACUUM")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing in a file with a rollback journal
+
+
+def checkpoint_late(connection: sqlite3.Connection) -> None:
+    """Leave it to ``checkpoint`` to keep the WAL of an open file short; SQLite does it by itself where it became long
+    all the same."""
+    connection.execute(f"PRAGMA wal_autocheckpoint={SAFETY_NET_PAGES}")
+
+
+def checkpoint(connection: sqlite3.Connection) -> None:
+    """Bring the WAL of an open file into it, as far as nobody reads what is before it; waits for nobody."""
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
 def integrity(connection: sqlite3.Connection, path: Path) -> str:

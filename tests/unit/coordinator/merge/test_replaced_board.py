@@ -1,6 +1,8 @@
-"""A board that another program put in place of ours, as a restore of Hermes does, beside the WAL of the one before.
+"""A board or a ledger that another program put in place of ours, as a restore of Hermes does, beside the WAL of the one
+before.
 
-SQLite would put that WAL's pages into it. The next coordinator sets both aside, and makes the board of its ledger.
+SQLite would put that WAL's pages into it. The next coordinator sets aside a board with its WAL, and makes it of its
+ledger; of a ledger, it sets aside the WAL.
 """
 
 from __future__ import annotations
@@ -18,9 +20,14 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Board, Gateway
+from kanban_shards.changes.kinds import Settings
+from kanban_shards.coordinator.errors import FileReplaced
+from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator
-from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, board_left, holder, holding, note_board
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, holder, holding
+from kanban_shards.coordinator.merge.left_files import BOARD, LEDGER, left, note_left
 from kanban_shards.coordinator.recovery.verify import verify
+from kanban_shards.errors import Damaged
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock
@@ -84,11 +91,7 @@ def check(paths: BoardPaths, titles: list[str]) -> None:
 
 @pytest.mark.parametrize("way", ["renamed", "in place"])
 def test_an_older_board_catches_up(paths: BoardPaths, written: list[str], way: str) -> None:
-    if way == "renamed":
-        copy_of(paths).replace(paths.board)
-    else:
-        with open(copy_of(paths), "rb") as source, open(paths.board, "wb") as target:
-            shutil.copyfileobj(source, target)
+    put_back(copy_of(paths), paths.board, way)
     make_pass(paths)
     check(paths, written)
     assert len(aside(paths)) == 3, "the file with its WAL and its memory"
@@ -140,7 +143,8 @@ def test_a_coordinator_that_was_killed_left_the_same_file(paths: BoardPaths, wri
         "Coordinator(paths, lock).write([('', Settings(failure_limit=3))]); os._exit(9)\n"
     )
     assert subprocess.run([sys.executable, "-c", code, paths.folder]).returncode == 9
-    assert board_left(FileLock(paths.coordinator_lock)) == (os.stat(paths.board).st_ino, None, None)
+    lock = FileLock(paths.coordinator_lock)
+    assert [left(lock, name) for name in (BOARD, LEDGER)] == [files.stamp(paths.board), files.stamp(paths.ledger)]
     make_pass(paths)
     assert aside(paths) == []
     check(paths, written)
@@ -150,11 +154,11 @@ def test_a_note_tells_both_holder_and_board(paths: BoardPaths) -> None:
     paths.make_folder()
     with holding(paths, COMMAND) as lock:
         found = holder(paths)
-        note_board(lock, (1, 2, 3))
-        assert board_left(lock) == (1, 2, 3)
+        note_left(lock, {BOARD: (1, 2, 3), LEDGER: (4, None, None)})
+        assert (left(lock, BOARD), left(lock, LEDGER)) == ((1, 2, 3), (4, None, None))
         assert found is None or found == holder(paths)
     with holding(paths, COMMAND) as lock:
-        assert board_left(lock) == (1, 2, 3)
+        assert left(lock, BOARD) == (1, 2, 3)
 
 
 @pytest.mark.parametrize(
@@ -173,3 +177,90 @@ def test_a_note_that_is_none(paths: BoardPaths, written: list[str], note: str) -
     paths.coordinator_lock.write_text(note)
     make_pass(paths)
     assert aside(paths) == []
+
+
+# Makes passes as a daemon does, and is killed meanwhile.
+KILLED = """
+import os, sys
+from pathlib import Path
+from kanban_shards import Gateway
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
+from kanban_shards.paths import BoardPaths
+paths = BoardPaths(Path(sys.argv[1]))
+lock = take(paths, COMMAND, 1)
+gateway = Gateway("amy", home=paths.folder)
+for first in (0, 20):
+    coordinator = Coordinator(paths, lock)
+    for number in range(first, first + 20):
+        gateway.create(f"since {number}", body="b" * 3_000)
+        coordinator.make_passes()
+    if not first:
+        coordinator.close()  # with a checkpoint, so that the WAL has not all that is new
+os._exit(9)
+"""
+
+
+@pytest.fixture
+def killed(paths: BoardPaths) -> list[str]:
+    """The titles on a board whose coordinator was killed while its ledger had a WAL; ``copy.db`` and ``ledger.db`` are
+    older copies of board and ledger."""
+    with Gateway("amy", home=paths.folder) as gateway:
+        for number in range(20):
+            gateway.create(f"before {number}", body="b" * 3_000)
+    for file, copy in ((paths.board, copy_of(paths)), (paths.ledger, paths.folder / "ledger.db")):
+        subprocess.run([sys.executable, "-c", COPY, file, copy], check=True)
+    assert subprocess.run([sys.executable, "-c", KILLED, paths.folder]).returncode == 9
+    return [*(f"before {number}" for number in range(20)), *(f"since {number}" for number in range(40))]
+
+
+@pytest.mark.parametrize("way", ["renamed", "in place"])
+@pytest.mark.parametrize("with_board", [True, False])
+def test_an_older_ledger_is_not_read_through_the_wal_of_a_newer_one(
+    paths: BoardPaths, killed: list[str], way: str, with_board: bool
+) -> None:
+    put_back(paths.folder / "ledger.db", paths.ledger, way)
+    if with_board:
+        put_back(copy_of(paths), paths.board, way)
+    else:
+        files.discard(paths.board)
+    with closing(FileLedger(paths.ledger)) as mixed, pytest.raises(Damaged):
+        mixed.check_whole()
+    make_pass(paths)
+    check(paths, killed)
+    assert [path.suffix for path in paths.folder.glob("kanban-ledger.db.damaged-*-wal")], "it is kept"
+
+
+def test_a_ledger_that_is_whole_with_its_wal_keeps_it(paths: BoardPaths, killed: list[str]) -> None:
+    """Whatever its time says, as that of a copied home: it holds what nothing else does."""
+    os.utime(paths.ledger, (1, 1))
+    with closing(FileLedger(paths.ledger)) as ledger:
+        head = ledger.head()
+    make_pass(paths)
+    with closing(FileLedger(paths.ledger)) as ledger:
+        assert ledger.digest_at(head.position) == head.digest
+    check(paths, killed)
+    assert not list(paths.folder.glob("kanban-ledger.db.damaged-*"))
+
+
+def test_a_board_that_is_replaced_under_a_coordinator(paths: BoardPaths, written: list[str]) -> None:
+    """It leaves no note that the one there now is as it left it."""
+    with holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
+        coordinator.make_passes()
+        coordinator.write([("", Settings(failure_limit=3))])
+        reader = sqlite3.connect(f"file:{paths.board}?mode=ro", uri=True)  # keeps the WAL there
+        reader.execute("SELECT count(*) FROM tasks").fetchone()
+        copy_of(paths).replace(paths.board)
+        with pytest.raises(FileReplaced):
+            coordinator.make_pass()
+    make_pass(paths)
+    reader.close()
+    check(paths, written)
+
+
+def put_back(copy: Path, path: Path, way: str) -> None:
+    if way == "renamed":
+        copy.replace(path)
+    else:
+        with open(copy, "rb") as source, open(path, "wb") as target:
+            shutil.copyfileobj(source, target)
