@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from kanban_shards.board import Board
 from kanban_shards.errors import BoardMissing, CoordinatorRunning
@@ -21,6 +22,24 @@ from kanban_shards.storage.locks import FileLock
 CUT_OFF_S = 1.5
 # Of many who need a verdict, one asks those hosts in vain, and the others believe it for so long.
 ASK_AGAIN_MS = 1_000
+
+
+class Stay(Protocol):
+    """Coordinator for a moment, in a thread of its own: ``Stay`` of coordinator/merge/staying.py."""
+
+    def make_pass(self) -> bool:
+        """Have a pass made that begins now; False if this is the coordinator no longer."""
+
+    def end(self) -> None:
+        """Make a last pass, if need be, and let go."""
+
+
+def stay(paths: BoardPaths) -> Stay | None:
+    """Become the coordinator for a moment and make a pass; None if somebody else is, or wants to be. Raises the
+    StorageErrors of a ledger or a board that cannot be used."""
+    from kanban_shards.coordinator.merge.staying import stay
+
+    return stay(paths)
 
 
 def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:

@@ -37,10 +37,10 @@ from kanban_shards.errors import (
     Undecided,
     UnknownTask,
 )
+from kanban_shards.passing import Passing
 from kanban_shards.paths import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
 from kanban_shards.shard import Attempt, DeliveryKey, OwnChange, Shard, Written
-from kanban_shards.storage.locks import FileLock, is_mine
 
 # While waiting for a verdict: how soon to look again although the bell did not ring.
 FIRST_LOOK_S = 0.002
@@ -90,15 +90,13 @@ class Writer:
         self.looks = max(1, int(looks))
         self._has_lanes = lanes
         self._shard = Shard(self.paths, profile)
-        self._coordinator_lock = FileLock(self.paths.coordinator_lock)
-        self._passing = threading.RLock()
         self._ringer = Ringer()
+        self._passing = Passing(self.paths, self._ringer)
         self._is_served = False
         self._is_closed = False
         self._bells: list[Bell] = []
         self._guard = threading.Lock()
         self._held_up_by: FileBusy | None = None
-        self._last_pass = float("-inf")
         self._written_to = 0
         self._merged_to = 0
         self._settled_to = 0
@@ -250,6 +248,8 @@ class Writer:
         if self._settled_to < self._written_to:
             self._settled_to = self._written_to
             with self._written(self._written_to):
+                if not self._passing.is_interrupted:
+                    self._passing.end_row()
                 self._merge_before_closing()
 
     def close(self) -> None:
@@ -264,11 +264,10 @@ class Writer:
             with self._logged(f"What {self.profile} wrote is durable, and was not merged at closing"):
                 self.settle()
         finally:
-            if not is_mine(self._passing):  # else a signal's handler closes what it interrupts, locks and all
+            if not self._passing.is_interrupted:  # else a signal's handler closes what it interrupts, locks and all
                 with self._logged(f"The shard of {self.profile} was not closed"):
                     self._shard.close()
-                with self._passing:  # another thread's pass keeps the coordinator's lock to its end
-                    self._coordinator_lock.close()
+                self._passing.close()
             self.board.close()
             self._ringer.close()
             with self._guard:
@@ -327,6 +326,8 @@ class Writer:
             verdict = self._verdict(seq)
             if verdict is not None:
                 return verdict
+            if not self._ring():  # who rang is the coordinator no longer
+                return None
         return None
 
     def _wait(self, seq: int, bell: Bell, until_s: float, task_id: str = "") -> Verdict:
@@ -392,7 +393,7 @@ class Writer:
 
     def _sweep(self) -> None:
         is_shared = self.paths.shared.exists()  # then no write waits for what a network takes
-        if not is_shared and time.monotonic() - self._last_pass > SWEEP_EVERY_S:
+        if not is_shared and self._passing.silent_s > SWEEP_EVERY_S:
             with contextlib.suppress(KanbanError):  # the change is durable; whoever needs a verdict is told
                 self._pass_or_ring()
 
@@ -457,17 +458,8 @@ class Writer:
 
     def _pass_or_ring(self) -> bool:
         """Make a pass, or ask the coordinator for one. Returns whether it was made here."""
-        if not is_mine(self._passing):
-            try:
-                if self._passing.acquire(blocking=False) and inline_merge.pass_if_free(
-                    self.paths, self._coordinator_lock
-                ):
-                    self._last_pass = time.monotonic()
-                    self._ringer.ring_next(self.paths.folder)
-                    return True
-            finally:
-                if is_mine(self._passing):
-                    self._passing.release()
+        if self._passing.make():
+            return True
         self._ring()
         return False
 

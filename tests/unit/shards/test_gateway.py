@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import Board, Gateway, Refused, Undecided, shard, writer
+from kanban_shards import Board, Gateway, Refused, Undecided, passing, shard, writer
 from kanban_shards.changes.fields import TEXT_LIMIT
 from kanban_shards.coordinator.merge import collector
 from kanban_shards.errors import (
@@ -253,11 +253,14 @@ def test_a_claim_that_ends_a_lapsed_lease(home: str, monkeypatch: pytest.MonkeyP
         task_id = amy.create("a task")
         amy.claim(task_id, lease_s=1)
         shown = bob.board.task(task_id)
+        amy.settle()  # a coordinator that goes on sees the clock jump, and believes no time before that
         true_ns = time.time_ns
         monkeypatch.setattr(time, "time_ns", lambda: true_ns() + 60 * 10**9)
         with pytest.raises(Refused, match="@coordinator"):
             bob.claim(shown)
         amy.claim(task_id, lease_s=1)
+        amy.settle()
+        bob.settle()
         monkeypatch.setattr(time, "time_ns", lambda: true_ns() + 120 * 10**9)
         assert bob.claim(task_id).profile == "bob"
 
@@ -301,6 +304,7 @@ def test_an_idle_worker_on_a_full_board_asks_rarely(home: str) -> None:
         amy.set_limits(max_in_progress=1)
         run = amy.claim(amy.create("first"))
         amy.create("second")
+        amy.settle()
         assert [bob.claim_next() for _ in range(5)] == [None] * 5
         assert [refusal.reason for refusal in bob.board.refusals()] == ["at_capacity"]
         amy.complete(run)
@@ -338,6 +342,7 @@ def test_a_signal_that_closes_the_gateway_in_the_middle_of_its_own_pass(home, mo
         gateway.close()
         return taken(*how)
 
+    monkeypatch.setattr(passing, "IN_A_ROW_S", 0.0)  # a handler is called in the main thread alone
     monkeypatch.setattr(writer, "CLOSING_S", 0.1)
     monkeypatch.setattr(shard, "LOCK_WAIT_S", 0.1)
     task_id = gateway.create("a task")

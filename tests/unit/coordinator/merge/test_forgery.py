@@ -181,6 +181,8 @@ def forge(paths: BoardPaths) -> Forger:
         task_id = amy.create("amy's")
         amy.comment(task_id, "merged")
         amy.sync()
+        for gateway in (amy, bob):
+            gateway.settle()
         amy._writer._pass_or_ring = lambda: False  # nobody merges what follows
         amy.comment(task_id, "not merged yet")
     return Forger(paths, task_id)
