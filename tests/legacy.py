@@ -27,6 +27,8 @@ CREATED_S = 1_690_000_000
 def write_legacy(path: Path, tables: dict[str, list[dict[str, Any]]], version: str = "0.19") -> None:
     """Write a board as that version of Hermes would have it. What its tables have no column for is left out."""
     with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("BEGIN")
         for table, declared in HERMES_TABLES.items():
             if table == "task_attachments" and version < "0.15":
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -65,6 +66,13 @@ def board() -> Iterator[tuple[Path, list[str]]]:
             amy.archive(made[3])
             amy.link(made[4], made[5])
         yield Path(folder), made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Some words name a file to be made, and that is made where the command runs."""
+    with contextlib.chdir(tmp_path_factory.mktemp("elsewhere")):
+        yield
 
 
 @st.composite

@@ -1,4 +1,5 @@
-"""``as_user.py UID GID UMASK CODE``: Python ``CODE`` as another UNIX user, who is in the group ``GID`` and no other.
+"""``tests.processes.as_user UID GID UMASK CODE``: Python ``CODE`` as another UNIX user, for a process that stays; what
+ends is a call of ``tests.forks``.
 
 Everything is imported before root is given up, since Python itself may lie where that user cannot read.
 """
@@ -6,27 +7,14 @@ Everything is imported before root is given up, since Python itself may lie wher
 from __future__ import annotations
 
 import os
-import pkgutil
 import sys
-from importlib import import_module
 
-import kanban_shards.coordinator
-import kanban_shards.migrations
-
-
-def load_everything() -> None:
-    """Import all that the packages may ask for later."""
-    for package in (kanban_shards, kanban_shards.coordinator, kanban_shards.migrations):
-        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            if not module.name.endswith("__main__"):
-                import_module(module.name)
-    for name in ("tenacity", "sqlite_utils", "rich.progress", "rich.live", "rich.table"):
-        import_module(name)
-
+from tests.forks import load_everything
 
 if __name__ == "__main__":
     user, group, umask = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3], 8)
     load_everything()
+    os.chdir("/")
     os.umask(umask)
     os.setgroups([])
     os.setresgid(group, group, group)

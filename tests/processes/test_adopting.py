@@ -17,6 +17,7 @@ from kanban_shards.coordinator.hermes import adopt
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import DiskFull, StorageError
 from kanban_shards.paths import BoardPaths
+from tests import forks
 from tests.legacy import legacy_rows, rows_of, write_legacy
 from tests.unit.coordinator.hermes.test_importer import CRASH
 
@@ -40,14 +41,11 @@ STEPS = range(1, 12)
 
 
 def merge_killed(home: Path, step: int, *words: str) -> int:
-    argv = [sys.executable, "-c", KILLED, str(step), "--home", str(home), *words]
-    return subprocess.run(argv, capture_output=True, text=True).returncode
+    return forks.python("-c", KILLED, step, "--home", home, *words).returncode
 
 
 def merge(home: Path, *words: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "kanban_shards.coordinator", "--home", home, *words], capture_output=True, text=True
-    )
+    return forks.python("-m", "kanban_shards.coordinator", "--home", home, *words)
 
 
 @pytest.fixture

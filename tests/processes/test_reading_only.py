@@ -21,10 +21,10 @@ from kanban_shards import Board, Gateway
 from kanban_shards.errors import StillWritten
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files, unwritable
+from tests import forks
 
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
 MOUNT = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
-AS_USER = Path(__file__).with_name("as_user.py")
 NOBODY = 65_534
 
 Within = Callable[..., subprocess.CompletedProcess]
@@ -154,8 +154,7 @@ def test_in_another_users_folder(board: str, paths: BoardPaths) -> None:
     write = f"from kanban_shards.cli.main import main\nmain(['--home', {board!r}, '-p', 'eve', 'create', 'x'])"
 
     def as_nobody(code: str) -> subprocess.CompletedProcess:
-        argv = [sys.executable, AS_USER, str(NOBODY), str(NOBODY), "022", code]
-        return subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/")
+        return forks.python("-c", code, cwd="/", user=forks.User(NOBODY, NOBODY))
 
     done = as_nobody(read)
     assert done.stdout == "3\n", done

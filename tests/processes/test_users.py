@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from kanban_shards.paths import BoardPaths
+from tests import forks
 from tests.processes.conftest import merging
+from tests.tree import ROOT
 
-AS_USER = Path(__file__).with_name("as_user.py")
 GROUP, OPERATOR, BOB, CLEO, STRANGER = 5_000, 4_000, 4_001, 4_002, 4_003
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
@@ -102,7 +101,8 @@ def run() -> Run:
     """``run(user, code)``: what the code prints, as ``user``."""
 
     def begin(user: int, code: str, umask: str = "022", group: int = GROUP, ends: int = 0) -> str:
-        ended = subprocess.run(_argv(user, code, umask, group), capture_output=True, text=True, cwd="/")
+        who = forks.User(user, group, int(umask, 8))
+        ended = forks.python("-c", code, cwd="/", user=who)
         assert ended.returncode == ends, ended
         return ended.stdout + ended.stderr
 
@@ -130,7 +130,8 @@ def test_in_a_folder_of_the_operators_each_may_write_its_own_files_only(
         shard = f"from kanban_shards.shard import *; Shard(BoardPaths.find(home={home!r}), {profile!r})"
         run(user, f"{shard}.heartbeat(1, View())")
     os.chmod(home, 0o2750)
-    daemon = start(*_argv(OPERATOR, MERGE.format(home=home, verb="daemon"), "022", GROUP)[1:], cwd="/")
+    code = MERGE.format(home=home, verb="daemon")
+    daemon = start("-m", "tests.processes.as_user", OPERATOR, GROUP, "022", code, cwd=ROOT)
     merging(daemon)
     assert run(BOB, WORK.format(profile="bob", home=home)) == "done 1\n"
     assert run(CLEO, WORK.format(profile="cleo", home=home), umask="077") == "done 2\n"
@@ -212,10 +213,6 @@ def test_links_of_another_user_are_not_followed(home: str, paths: BoardPaths, ru
     run(BOB, FIGURES.format(path=f"{home}/figures"))
     assert {str(each): (each.lstat().st_mtime_ns, each.lstat().st_mode) for each in mine.rglob("*")} == before
     assert not Path(home, "kanban", "current").is_symlink()
-
-
-def _argv(user: int, code: str, umask: str, group: int) -> list[str]:
-    return [sys.executable, str(AS_USER), str(user), str(group), umask, code]
 
 
 def _assert_modes(paths: BoardPaths, board: int, shard: int) -> None:

@@ -22,7 +22,8 @@ import pytest
 from kanban_shards import Board, Gateway
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.paths import BoardPaths
-from tests.processes.test_users import AS_USER, GROUP
+from tests import forks
+from tests.processes.test_users import GROUP
 from tests.serving import address_of, served
 
 FILES = ("kanban.db", "kanban.db-wal", "kanban.db-shm", "kanban-ledger.db", "kanban.amy.db", "kanban.amy.db-journal")
@@ -161,12 +162,7 @@ def test_another_user_of_this_machine_is_not_let_in(start: Callable, tmp_path: P
             f"    connection.sendall({request.encode()!r})\n"
             "    while got := connection.recv(65_536): print(got.decode(), end='')\n"
         )
-        outputs = [
-            subprocess.run(
-                [sys.executable, AS_USER, str(user), str(GROUP), "022", code], capture_output=True, text=True
-            )
-            for user in (0, 4_002)
-        ]
+        outputs = [forks.python("-c", code, user=forks.User(user, GROUP)) for user in (0, 4_002)]
     assert outputs[0].stdout.startswith("HTTP/1.1 200 "), outputs[0]
     assert outputs[1].stdout.startswith("HTTP/1.1 403 "), outputs[1]
     assert "This page is for the user who started" in outputs[1].stdout

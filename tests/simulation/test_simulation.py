@@ -14,7 +14,7 @@ from tests.simulation.__main__ import replay_command
 from tests.simulation.damage import CUT, DELETED, FLIPPED, OLDER, TORN
 from tests.simulation.simulator import STEPS, Simulation
 
-SEEDS = range(200)
+SEEDS = range(100)
 # A quarter of a second of this machine's time for each; ``python -m tests.simulation --seeds 0-9999`` runs longer ones.
 STEPS_OF_A_SEED = 60
 # Histories ``(seed, steps, harm)`` that once failed, or that a mutation of the rule fails on; they are kept for ever.

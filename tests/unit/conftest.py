@@ -1,9 +1,8 @@
-"""The commands, as a shell runs them."""
+"""The commands, as a shell runs them: each call is a process (tests/forks.py)."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -13,6 +12,7 @@ import pytest
 
 from kanban_shards import Gateway
 from kanban_shards.storage.locks import FileLock
+from tests import forks
 from tests.unit.verbs import Shell
 
 Run = Callable[..., subprocess.CompletedProcess]
@@ -83,7 +83,6 @@ def failed() -> Callable[[subprocess.CompletedProcess, int], str]:
 
 def _command(module: str, usual_home: str) -> Run:
     def run(*words: object, home: object = usual_home, **how) -> subprocess.CompletedProcess:
-        argv = [sys.executable, "-m", module, "--home", home, *words]
-        return subprocess.run([str(word) for word in argv], capture_output=True, text=True, **how)
+        return forks.python("-m", module, "--home", home, *words, **how)
 
     return run

@@ -35,6 +35,7 @@ from kanban_shards.errors import BoardMissing
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock
+from tests import forks
 from tests.dying import DYING
 from tests.legacy import write_legacy
 from tests.untyped import write_untyped
@@ -302,11 +303,8 @@ def test_a_killed_backup_counts_as_nothing(paths: BoardPaths, store: Path, home:
     step, killed = 0, True
     while killed:
         step += 1
-        killed = subprocess.run(
-            [sys.executable, "-c", _killing('"backup", "--keep", "1"', ("mkdir", "rename", "rmdir")), home, str(step)],
-            check=False,
-            capture_output=True,
-        ).returncode == 9  # fmt: skip
+        code = _killing('"backup", "--keep", "1"', ("mkdir", "rename", "rmdir"))
+        killed = forks.python("-c", code, home, step).returncode == 9
         assert all(verify(each.paths("default")).clean for each in backups_in(store))
         make_backup(paths, store)
         limit_backups(paths, store, 1, None)
@@ -517,17 +515,8 @@ def test_a_killed_restore_is_repeated(paths: BoardPaths, store: Path, home: str,
         for path in (paths.ledger, paths.shard("amy")):
             files.discard(path)
             path.write_bytes(b"nonsense" * 1024)
-        ended = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                _killing(f'"restore", {str(made.folder)!r}', ("link", "rename", "replace")),
-                home,
-                str(step),
-            ],
-            check=False,
-            capture_output=True,
-        )
+        code = _killing(f'"restore", {str(made.folder)!r}', ("link", "rename", "replace"))
+        ended = forks.python("-c", code, home, step)
         killed = ended.returncode == 9
         assert killed or ended.returncode == 0, ended.stderr
         if killed:

@@ -31,6 +31,7 @@ from kanban_shards.errors import ShardBehind
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import copies, files, sqlite
 from kanban_shards.storage.locks import FileLock
+from tests import forks
 from tests.untyped import write_untyped
 
 NOTHING_IS_YOUNG = 2**53
@@ -404,7 +405,7 @@ def test_a_kill_at_any_step(paths: BoardPaths, home: str, task: str) -> None:
     step, killed, texts = 0, True, ["before 0", "before 1", "before 2"]
     while killed:
         step += 1
-        killed = subprocess.run([sys.executable, "-c", DIE, home, str(step)], check=False).returncode == 9
+        killed = forks.python("-c", DIE, home, step).returncode == 9
         assert verify(paths).clean
         with Gateway("bob", home=home) as bob:
             bob.comment(task, f"after {step}")

@@ -23,6 +23,7 @@ from kanban_shards.errors import FileMissing, InvalidName, NewerSchema, ShardBeh
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock
+from tests import forks
 from tests.dying import DYING
 
 
@@ -273,7 +274,7 @@ def test_a_kill_at_any_step(paths: BoardPaths, home: str, tasks: list[str], what
             path.unlink() if path.is_file() else None
         for path in good.iterdir():
             shutil.copyfile(path, paths.folder / path.name)
-        killed = subprocess.run([sys.executable, "-c", DIE, home, what, str(step)], check=False).returncode == 9
+        killed = forks.python("-c", DIE, home, what, step).returncode == 9
         try:
             held = _held(paths)
             repair_ledger(paths, held) if what == "ledger" else repair_shard(paths, held, what)
