@@ -69,6 +69,35 @@ def is_above(pid: int, processes: Path = Path("/proc")) -> bool:
     return above == pid
 
 
+def began_with(pid: int, name: str, processes: Path = Path("/proc")) -> str | None:
+    """The variable ``name`` of the environment with which the process began; None if it has none, or if this user may
+    not see that, as of a process that keeps secrets, or is another user's."""
+    try:
+        environment = (processes / str(pid) / "environ").read_bytes()
+    except OSError:
+        return None
+    beginning = os.fsencode(f"{name}=")
+    found = (each.removeprefix(beginning) for each in environment.split(b"\0") if each.startswith(beginning))
+    value = next(found, None)
+    return None if value is None else os.fsdecode(value)
+
+
+def shows_environments(processes: Path = Path("/proc")) -> bool:
+    """Whether the system tells with which environment a process began, as Linux does."""
+    return (processes / "self" / "environ").exists()
+
+
+def can_be_signaled(pid: int) -> bool:
+    """Whether this user may send signals to the process, or there is none of that number."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def _began_by_ps(pid: int) -> str | None:
     """Where there is no /proc, as on macOS."""
     try:

@@ -19,7 +19,16 @@ from kanban_shards.changes.kinds import Fail, Outcome
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import writer_of
 from kanban_shards.hermes.runs import open_run
-from kanban_shards.hermes.supervising import SILENT_S, defer, end_worker, is_alive, lives_on, open_runs, say_ended
+from kanban_shards.hermes.supervising import (
+    SILENT_S,
+    defer,
+    end_worker,
+    is_alive,
+    lives_on,
+    open_runs,
+    process_to_end,
+    say_ended,
+)
 from kanban_shards.hermes.tick import ticking
 from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.hermes.verbs import applies
@@ -113,7 +122,8 @@ def enforce_max_runtime(hermes: Hermes, conn: BoardConnection, *, signal_fn: Sig
         elapsed_s = int(time.time()) - run.started_at
         if limit_s is None or run.worker_pid is None or elapsed_s < limit_s:
             continue
-        killed = is_alive(hermes, conn, run) and _end(hermes, run.worker_pid, signal_fn or os.kill)
+        pid = process_to_end(hermes, conn, run)
+        killed = pid is not None and _end(hermes, pid, signal_fn or os.kill)
         facts = {"pid": run.worker_pid, "elapsed_seconds": elapsed_s, "limit_seconds": limit_s, "sigkill": killed}
         change = _fail(run, "timed_out", f"elapsed {elapsed_s}s > limit {limit_s}s", facts)
         if say_ended(conn, run, change):

@@ -19,38 +19,37 @@ from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import write_soon, writer_of
 from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.hermes.verbs import applies
-from kanban_shards.processes import is_above
+from kanban_shards.processes import began_with, can_be_signaled, is_above, shows_environments
 from kanban_shards.records import Run, Verdict, Worker
 from kanban_shards.writer import Writer
 
 _log = logging.getLogger(__name__)
+_OPEN_RUNS = "SELECT current_run_id FROM tasks WHERE status = 'running' AND current_run_id IS NOT NULL ORDER BY rowid"
 # A worker that is alive, and has said nothing for so long, is stuck: Hermes's own figure. Without a sign of dispatcher
 # and worker, a run is over after as long.
 SILENT_S = 3600
 GRACE_S = SILENT_S
 # A worker whose run has ended is given so long to end by itself.
 ENDING_S = 60
+# Hermes tells each worker that it starts its task by this variable.
+TASK_OF_A_WORKER = "HERMES_KANBAN_TASK"
 
 
 def release_stale_claims(hermes: Hermes, conn: BoardConnection, *, signal_fn: Any = None) -> int:
     """How many runs ended because nothing was heard of them. One whose worker lives on this host goes on, as long as
     that says something once an hour; else its worker is ended first."""
-    writer = writer_of(conn.paths)
-    before = {run.id for run in open_runs(hermes, conn, everywhere=True)}
-    for run in open_runs(hermes, conn):
-        if (run.claim_expires or 0) < time.time():
+    runs = open_runs(hermes, conn, everywhere=True)
+    for run in runs:
+        if _is_of_here(hermes, run) and (run.claim_expires or 0) < time.time():
             _look_after(hermes, conn, run, signal_fn)
-    writer.merge_now()
-    return len(before - {run.id for run in open_runs(hermes, conn, everywhere=True)})
+    writer_of(conn.paths).merge_now()
+    return len({run.id for run in runs}.difference(_ids_of_open_runs(conn)))
 
 
 def open_runs(hermes: Hermes, conn: BoardConnection, *, everywhere: bool = False) -> list[Run]:
     """The open runs whose workers this host can see, or those of every host, in Hermes's order."""
-    host = hermes.now._claimer_id().split(":", 1)[0]
-    board = writer_of(conn.paths).board
-    sql = "SELECT current_run_id FROM tasks WHERE status = 'running' ORDER BY rowid"
-    found = [board.run(row[0]) for row in conn.execute(sql).fetchall() if row[0] is not None]
-    return [run for run in found if run and (everywhere or (run.claim_lock or "").startswith(f"{host}:"))]
+    found = filter(None, map(writer_of(conn.paths).board.run, _ids_of_open_runs(conn)))
+    return [run for run in found if everywhere or _is_of_here(hermes, run)]
 
 
 def is_alive(hermes: Hermes, conn: BoardConnection, run: Run) -> bool:
@@ -63,16 +62,19 @@ def is_alive(hermes: Hermes, conn: BoardConnection, run: Run) -> bool:
 
 def end_worker(hermes: Hermes, conn: BoardConnection, run: Run, signal_fn: Any = None) -> dict[str, Any]:
     """End the run's worker, if it is a process of this host; returns what Hermes tells of that."""
-    pid = run.worker_pid if is_alive(hermes, conn, run) else None
-    if pid is not None and is_above(pid):
-        _log.warning(
-            "kanban: run %d of %s calls process %d its worker, which is this one's own", run.id, run.task_id, pid
-        )
-        pid = None
+    pid = process_to_end(hermes, conn, run)
     return {
         **hermes.now._terminate_reclaimed_worker(pid, run.claim_lock, signal_fn=signal_fn),
         "prev_pid": run.worker_pid,
     }
+
+
+def process_to_end(hermes: Hermes, conn: BoardConnection, run: Run) -> int | None:
+    """The process of the run's worker, if it lives on this host and may be ended."""
+    pid = run.worker_pid
+    if pid is None or not is_alive(hermes, conn, run) or not _may_end(pid, run.task_id, run.id):
+        return None
+    return pid
 
 
 def lives_on(ended: dict[str, Any]) -> bool:
@@ -99,14 +101,10 @@ def is_free_of_workers(hermes: Hermes, conn: BoardConnection, task_id: str) -> b
                 worker.run_id,
             )
             return False
-        if is_above(worker.pid):
-            _log.warning(
-                "kanban: run %d of %s called process %d its worker, which is this one's own",
-                worker.run_id,
-                task_id,
-                worker.pid,
-            )
-            continue
+        if not _may_end(worker.pid, task_id, worker.run_id):
+            if can_be_signaled(worker.pid):
+                continue  # it is no worker
+            return False  # another user's, whose dispatcher ends it
         ended = hermes.now._terminate_reclaimed_worker(worker.pid, hermes.now._claimer_id(), signal_fn=None)
         if not ended["terminated"]:
             return False
@@ -134,6 +132,15 @@ def say_ended(conn: BoardConnection, run: Run, change: Body) -> Verdict | None:
         return None
 
 
+def _may_end(pid: int, task_id: str, run_id: int) -> bool:
+    """Whether the process is what Hermes starts for the task. Which process a worker is, is said by whoever claimed,
+    which may be a profile that wants another process of this user to end."""
+    if not is_above(pid) and (not shows_environments() or began_with(pid, TASK_OF_A_WORKER) == task_id):
+        return True
+    _log.warning("kanban: run %d calls process %d its worker, which was not started for %s", run_id, pid, task_id)
+    return False
+
+
 def _look_after(hermes: Hermes, conn: BoardConnection, run: Run, signal_fn: Any) -> None:
     """What becomes of a run whose lease is over."""
     silent_s = time.time() - (run.last_heartbeat_at or time.time())
@@ -149,6 +156,15 @@ def _look_after(hermes: Hermes, conn: BoardConnection, run: Run, signal_fn: Any)
         return
     reason = f"stale_lock={run.claim_lock}"
     applies(writer_of(conn.paths), run.task_id, Reclaim(reason=reason, facts=ended))
+
+
+def _ids_of_open_runs(conn: BoardConnection) -> list[int]:
+    return [row["current_run_id"] for row in conn.execute(_OPEN_RUNS).fetchall()]
+
+
+def _is_of_here(hermes: Hermes, run: Run) -> bool:
+    """Whether the run was claimed on this host, as Hermes writes that into its lock."""
+    return (run.claim_lock or "").startswith(f"{hermes.now._claimer_id().split(':', 1)[0]}:")
 
 
 def _extend(conn: BoardConnection, run: Run) -> None:

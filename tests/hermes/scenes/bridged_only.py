@@ -307,15 +307,31 @@ with kb.connect_closing() as conn:
 # --- who ends a run ----------------------------------------------------------------------------------------------
 
 
-def dispatched(kb, conn, home, pid, ttl=1):
-    """A task that a tick of this profile's dispatcher claimed, and started as process ``pid``."""
+def dispatched(kb, conn, home, worker, ttl=1):
+    """A task that a tick of this profile's dispatcher claimed, and started: as the process of the number ``worker``, or
+    as ``worker`` starts one."""
     os.environ["HERMES_KANBAN_CRASH_GRACE_SECONDS"] = "0"
     (home / ".hermes/profiles/mafei").mkdir(parents=True, exist_ok=True)
     os.environ["HERMES_KANBAN_HOME"] = str(home / ".hermes")
     task_id = kb.create_task(conn, title="x", assignee="mafei")
-    kb.dispatch_once(conn, spawn_fn=lambda *_: pid, ttl_seconds=ttl)
+    kb.dispatch_once(conn, spawn_fn=worker if callable(worker) else lambda *_: worker, ttl_seconds=ttl)
     assert kb.get_task(conn, task_id).status == "running"
     return task_id
+
+
+def at_work(kb, conn, home):
+    """As ``dispatched``, with a process as Hermes starts it for that task; returns both."""
+    import subprocess
+
+    started = []
+
+    def start(task, *_):
+        environ = {**os.environ, "HERMES_KANBAN_TASK": task.id}
+        started.append(subprocess.Popen(["sleep", "60"], env=environ))
+        return started[0].pid
+
+    task_id = dispatched(kb, conn, home, start)
+    return task_id, started[0]
 
 
 def a_worker_in_one_long_call(kb, home):
@@ -371,12 +387,10 @@ def a_number_that_was_given_again(kb, home):
 
 def a_worker_whose_run_is_over(kb, home):
     """Lives on for a while: no second one is started beside it."""
-    import subprocess
 
-    worker = subprocess.Popen(["sleep", "60"])
     started = []
     with board(kb) as conn:
-        task_id = dispatched(kb, conn, home, worker.pid)
+        task_id, worker = at_work(kb, conn, home)
         from kanban_shards.changes.kinds import Reclaim
         from kanban_shards.hermes import identity, supervising
 
@@ -389,13 +403,38 @@ def a_worker_whose_run_is_over(kb, home):
         assert kb.get_task(conn, task_id).worker_pid == os.getpid()
 
 
-def a_worker_that_is_stuck(kb, home):
-    """Alive, and silent for longer than an hour: it is ended, and the task is ready again."""
+def a_process_that_is_no_worker(kb, home):
+    """Whoever claims says which process works: one that was not started for the task is not ended for that."""
     import subprocess
 
-    worker = subprocess.Popen(["sleep", "60"])
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        with board(kb) as conn:
+            from kanban_shards.hermes import supervising
+
+            supervising.ENDING_S, supervising.SILENT_S = 0, -1
+            task_id = dispatched(kb, conn, home, other.pid)
+            assert kb.reclaim_task(conn, task_id)
+            assert len(kb.dispatch_once(conn, spawn_fn=lambda *_: other.pid, ttl_seconds=1).spawned) == 1
+            time.sleep(2.1)
+            assert kb.release_stale_claims(conn) == 1
+            kb.dispatch_once(conn, spawn_fn=lambda *_: other.pid)
+            assert kb.archive_task(conn, task_id)
+            limited = kb.create_task(conn, title="y", assignee="mafei", max_runtime_seconds=1)
+            kb.dispatch_once(conn, spawn_fn=lambda *_: other.pid)
+            time.sleep(2.1)
+            assert kb.enforce_max_runtime(conn) == [limited]
+            assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def a_worker_that_is_stuck(kb, home):
+    """Alive, and silent for longer than an hour: it is ended, and the task is ready again."""
+
     with board(kb) as conn:
-        task_id = dispatched(kb, conn, home, worker.pid)
+        task_id, worker = at_work(kb, conn, home)
         assert kb.heartbeat_worker(conn, task_id) is True
         from kanban_shards.hermes import supervising
 

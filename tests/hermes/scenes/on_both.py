@@ -368,12 +368,17 @@ def scheduling(kb, home):
         assert kb.get_task(conn, task_id).status == "ready"
 
 
+def worker_of(task_id):
+    """A process as Hermes starts it for a task."""
+    return subprocess.Popen(["sleep", "60"], env={**os.environ, "HERMES_KANBAN_TASK": task_id})
+
+
 def reclaiming_ends_the_worker(kb, home):
-    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     with board(kb) as conn:
         task_id = kb.create_task(conn, title="a")
         assert not kb.reclaim_task(conn, task_id)
         kb.claim_task(conn, task_id)
+        worker = worker_of(task_id)
         kb._set_worker_pid(conn, task_id, worker.pid)
         assert kb.get_task(conn, task_id).worker_pid == worker.pid
         assert kb.reclaim_task(conn, task_id, reason="wrong")
@@ -493,7 +498,8 @@ def running(kb, conn, pid, **fields):
     os.environ["HERMES_KANBAN_CRASH_GRACE_SECONDS"] = "0"
     task_id = kb.create_task(conn, title="a", assignee="mafei", **fields)
     assert kb.claim_task(conn, task_id)
-    kb._set_worker_pid(conn, task_id, pid)
+    if pid is not None:
+        kb._set_worker_pid(conn, task_id, pid)
     return task_id
 
 
@@ -548,9 +554,10 @@ def a_rate_limit_counts_as_no_failure(kb, home):
 
 
 def a_run_that_takes_too_long(kb, home):
-    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     with board(kb) as conn:
-        task_id = running(kb, conn, worker.pid, max_runtime_seconds=1)
+        task_id = running(kb, conn, None, max_runtime_seconds=1)
+        worker = worker_of(task_id)
+        kb._set_worker_pid(conn, task_id, worker.pid)
         running(kb, conn, os.getpid(), max_runtime_seconds=3600)
         time.sleep(2.1)
         assert kb.enforce_max_runtime(conn) == [task_id]

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 
-from kanban_shards.processes import is_above
+import pytest
+
+from kanban_shards.processes import began_with, can_be_signaled, is_above, shows_environments
 
 
 def test_who_is_above_this_process() -> None:
@@ -16,3 +18,13 @@ def test_who_is_above_this_process() -> None:
         assert not is_above(child.pid)
         assert child.stdin
         child.stdin.close()
+
+
+@pytest.mark.skipif(not shows_environments(), reason="this system does not tell")
+def test_the_environment_that_a_process_began_with() -> None:
+    given = {"TASK": "t_1", "TASKS": "t_2", "OTHER": "TASK=t_3"}
+    with subprocess.Popen(["/bin/sleep", "60"], env=given) as child:
+        assert [began_with(child.pid, name) for name in ("TASK", "TASKS", "ASK", "T")] == ["t_1", "t_2", None, None]
+        child.kill()
+    assert began_with(child.pid, "TASK") is None
+    assert can_be_signaled(child.pid) and can_be_signaled(os.getpid())
