@@ -7,6 +7,7 @@ one is refused, and named. The file itself is open ``mode=ro`` with ``query_only
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -19,6 +20,17 @@ from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, sqlite
 
 _READS = frozenset({"SELECT", "WITH", "EXPLAIN", "VALUES"})
+_PRAGMA = re.compile(r"PRAGMA\s+(\w+)\s*(\([^()]*\))?[\s;]*", re.IGNORECASE)
+# Of the pragmas, those that answer and change nothing: with an argument or without, and without one alone.
+_DESCRIBES = frozenset({
+    "table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list",
+    "foreign_key_check", "database_list", "integrity_check", "quick_check",
+})  # fmt: skip
+_ASKS_FOR = frozenset({
+    "application_id", "busy_timeout", "cache_size", "cell_size_check", "data_version", "encoding", "foreign_keys",
+    "freelist_count", "journal_mode", "page_count", "page_size", "query_only", "schema_version", "secure_delete",
+    "synchronous", "user_version", "wal_autocheckpoint",
+})  # fmt: skip
 _OF_THE_FILE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 # Of a refused statement, so much is quoted.
 _QUOTED = 120
@@ -57,9 +69,7 @@ class BoardCursor(sqlite3.Cursor):
         board = cast(BoardConnection, self.connection)
         if not board.is_open:
             return super().execute(sql, parameters)
-        words = sql.split(None, 1)
-        first = words[0].upper() if words else ""
-        if first in _READS or (first == "PRAGMA" and "=" not in sql):
+        if _only_reads(sql):
             settle(board.paths)
             try:
                 return super().execute(sql, parameters)
@@ -156,6 +166,18 @@ def open_board(paths: BoardPaths, taker: Callable[[BoardConnection], Statements]
     opened.taker = taker
     opened.is_open = True
     return opened
+
+
+def _only_reads(sql: str) -> bool:
+    """Whether the statement is one that SQLite may execute as it is. The file is open for reading all the same."""
+    words = sql.split(None, 1)
+    if words and words[0].upper() in _READS:
+        return True
+    pragma = _PRAGMA.fullmatch(sql.strip())
+    if pragma is None:
+        return False
+    name = pragma[1].lower()
+    return name in _DESCRIBES or (name in _ASKS_FOR and pragma[2] is None)
 
 
 def _primary_code(error: sqlite3.Error) -> int | None:

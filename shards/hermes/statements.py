@@ -33,7 +33,12 @@ _MOVED = (
 _CHILD_MOVED = "UPDATE tasks SET status = 'todo' WHERE id = ? AND status = 'ready'"
 _TAKEN_UP = "UPDATE tasks SET assignee = ? WHERE id = ? AND (assignee IS NULL OR assignee = '')"
 _INSERTED = re.compile(r"INSERT (?:OR IGNORE )?INTO (\w+) \(([^()]*)\) VALUES \(([^()]*)\)")
-_BOUNDARY = re.compile(r"(BEGIN|COMMIT|END|ROLLBACK|PRAGMA)\b")
+_BOUNDARY = re.compile(r"(BEGIN|COMMIT|END|ROLLBACK)\b")
+# How Hermes wants its own file kept. This program keeps the board as it does.
+_KEEPING = re.compile(
+    r"PRAGMA (busy_timeout|cell_size_check|foreign_keys|journal_mode|secure_delete|synchronous|wal_autocheckpoint)"
+    r" ?= ?\w+"
+)
 _MOVES_TO: dict[str, ReopenedStatus] = {
     "todo": "todo",
     "triage": "triage",
@@ -90,7 +95,7 @@ class BoardStatements:
             return 0  # the move has sent the children back
         if sql == _TAKEN_UP:
             return self._assign(*parameters)
-        if _BOUNDARY.match(sql):
+        if _BOUNDARY.match(sql) or _KEEPING.fullmatch(sql):
             return -1
         raise refusal(sql)
 

@@ -108,6 +108,17 @@ def test_what_begins_and_ends_a_transaction_is_not_sqlites(conn: BoardConnection
     assert conn.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
 
+@pytest.mark.parametrize(
+    "sql",
+    ["PRAGMA query_only(0)", "PRAGMA query_only = 0", "PRAGMA writable_schema(1)", "PRAGMA wal_checkpoint(TRUNCATE)",
+     "PRAGMA journal_mode(DELETE)", "PRAGMA optimize", "PRAGMA main.user_version(7)", "PRAGMA",
+     "PRAGMA locking_mode=EXCLUSIVE"],
+)  # fmt: skip
+def test_a_pragma_that_is_not_known_is_refused(conn: BoardConnection, sql: str) -> None:
+    with pytest.raises(WriteRefused, match="PRAGMA"):
+        conn.execute(sql)
+
+
 def test_a_priority(conn: BoardConnection, task_id: str) -> None:
     with conn.statements.transaction():
         assert conn.execute(PRIORITY, (9, task_id)).rowcount == 1
