@@ -15,7 +15,7 @@ from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.cli.hermes import trust_option
 from kanban_shards.coordinator.daemon.units import service_of
 from kanban_shards.coordinator.hermes import installation, startfiles
-from kanban_shards.coordinator.hermes.bridges import ACTIVE, Bridge, bridges
+from kanban_shards.coordinator.hermes.bridges import ALONE, Bridge, bridges
 from kanban_shards.coordinator.hermes.installation import HERMES, NONE_YET, OURS, Done, HomeBoard
 from kanban_shards.coordinator.hermes.interpreters import HermesEnvironment, hermes_meant, hermes_of
 from kanban_shards.coordinator.hermes.record import gone
@@ -108,7 +108,8 @@ def uninstall(ctx: click.Context, python: Path | None, dry_run: bool, trust_clos
 def status(ctx: click.Context, python: Path | None, as_json: bool) -> None:
     """Show each Hermes that opens this home, whether it works on its boards, and what to do if not."""
     home = _home(ctx)
-    found = bridges(home, [hermes_of(python)] if python is not None else [], thorough=True)
+    has_ours = any(board.was == OURS for board in installation.look_at_boards(home))
+    found = bridges(home, [hermes_of(python)] if python is not None else [], thorough=True, has_ours=has_ours)
     lost = gone(home)
     if as_json:
         text.print_json({"home": str(home), "hermes": [each.as_dict() for each in found], "gone": [*map(str, lost)]})
@@ -216,9 +217,11 @@ def _show_status(home: Path, found: list[Bridge], lost: list[Path]) -> None:
     if not found:
         text.say("No Hermes is known to open it; `kanban-merge hermes install` names one.")
     for each in found:
-        text.say(f"{each}: {each.state}", fg="green" if each.state == ACTIVE and not each.unbridged else "red")
+        text.say(f"{each}: {each.state}", fg="red" if each.problem else "green")
         if each.problem:
             text.say(f"  {each.problem}")
+        elif each.state == ALONE:
+            text.say("  `kanban-merge hermes install` makes them boards of this program.")
     for python in lost:
         text.say(f"{python}: a Hermes that was installed for this home is not there any more")
 

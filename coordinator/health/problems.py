@@ -11,7 +11,7 @@ from kanban_shards import wording
 from kanban_shards.coordinator.errors import LedgerBehind
 from kanban_shards.coordinator.filelocks import who_has_flock
 from kanban_shards.coordinator.health.read import ELSEWHERE, GONE, STOPPED, UNCHECKED, Health, ShardHealth
-from kanban_shards.coordinator.hermes.bridges import Bridge
+from kanban_shards.coordinator.hermes.bridges import ALONE, Bridge
 from kanban_shards.coordinator.merge.collector import BUSY, LOST_SHARD, MISSING, QUARANTINED
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, STRANGER
 from kanban_shards.errors import NotAFile
@@ -176,6 +176,8 @@ def of_bridges(found: Iterable[Bridge]) -> Iterator[Finding]:
         is_one = True
         if each.problem:
             yield Finding("hermes", FAULT, each.problem)
+        elif each.state == ALONE:
+            yield Finding("hermes", OK, f"{each} works on boards of its own.")
         else:
             yield Finding("hermes", OK, f"{each} works on this board.")
     if not is_one:

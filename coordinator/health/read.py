@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from kanban_shards.board import Board
@@ -120,7 +121,6 @@ class Health:
     ``ledger_head``: None if there is no ledger, or none that can be read; then ``ledger_trouble`` says why.
     ``newest_ms``: the time of its last entry. ``coordinator_state``: WORKING, STOPPED, GONE, STRANGER or ELSEWHERE (on
     another host), None if there is no coordinator; ``coordinator_unknown``: why it cannot be told who holds the lock.
-    ``bridges``: the Hermes that open the home.
     ``refused``: how many changes were refused in LATELY_S, by reason. ``strangers``: who hinders the coordinator.
     ``shared``: how several hosts share the board; None if they do not.
     """
@@ -140,8 +140,12 @@ class Health:
     shards: list[ShardHealth]
     refused: dict[str, int]
     strangers: list[Stranger] = field(default_factory=list)
-    bridges: list[Bridge] = field(default_factory=list)
     shared: SharedHealth | None = None
+
+    @cached_property
+    def bridges(self) -> list[Bridge]:
+        """The Hermes that open the home, which takes a look at every process; so whoever wants figures does without."""
+        return bridges(self.paths.home)
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,6 @@ def read_health(paths: BoardPaths) -> Health:
         shards=_shards(paths, watermarks, collected, peeks, ledger.rates, last_refusals, now_ms, shared),
         refused=dict(Counter(row["reason"] for row in refused)),
         strangers=strangers(paths, held_by.pid if held_by is not None and held_by.shares_pids() else None),
-        bridges=bridges(paths.home),
         shared=shared,
     )
 

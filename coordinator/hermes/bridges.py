@@ -16,6 +16,8 @@ from kanban_shards.coordinator.hermes.running import unbridged
 from kanban_shards.errors import HermesDiffers, HermesNotKnown, StorageError
 from kanban_shards.paths import root_folder
 
+# It works on boards of its own, and none of the home is ours: nothing is to be bridged.
+ALONE = "on its own boards"
 # It loads the bridge, and works.
 ACTIVE = "active"
 # One or both of the start files are missing: it opens our board as if it were its own.
@@ -54,9 +56,14 @@ class Bridge:
         }
 
     @property
+    def works(self) -> bool:
+        """Whether it opens each board as what that is."""
+        return self.state in (ACTIVE, ALONE)
+
+    @property
     def problem(self) -> str:
         """What is wrong, as a sentence; empty if nothing is."""
-        if self.state == ACTIVE and not self.unbridged:
+        if self.works and not self.unbridged:
             return ""
         if self.unbridged:
             return (
@@ -68,21 +75,25 @@ class Bridge:
         return f"{self} opens this home and does not work on its boards ({self.state}): {self.cure}."
 
 
-def bridges(home: Path, others: Iterable[HermesEnvironment] = (), *, thorough: bool = False) -> list[Bridge]:
+def bridges(
+    home: Path, others: Iterable[HermesEnvironment] = (), *, thorough: bool = False, has_ours: bool = True
+) -> list[Bridge]:
     """The Hermes that open ``home``: those that were installed for it, and if it is this user's own, those that this
     user has; and ``others``. ``thorough``: look at each function of theirs, which takes a tenth of a second, and not
-    at the version alone."""
+    at the version alone. ``has_ours``: whether a board of the home is ours."""
     own = find(home) if home == root_folder() else ()
-    return [_bridge(each, thorough) for each in known(home, [*others, *own])]
+    return [_bridge(each, thorough, has_ours) for each in known(home, [*others, *own])]
 
 
-def _bridge(environment: HermesEnvironment, thorough: bool) -> Bridge:
+def _bridge(environment: HermesEnvironment, thorough: bool, has_ours: bool) -> Bridge:
     again = f"`kanban-merge hermes install --python {environment.python}`"
     files = startfiles.look(environment.site)
     try:
         version = environment.version
     except (StorageError, OSError) as error:
         return Bridge(environment, "of no version", STOPS, f"{environment.package} cannot be read: {error}")
+    if not startfiles.any_in(environment.site) and not has_ours:
+        return Bridge(environment, version, ALONE)
     if files == startfiles.MISSING:
         return Bridge(environment, version, FILES_MISSING, f"{again} bridges it")
     if not environment.has_us:

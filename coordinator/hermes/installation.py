@@ -32,6 +32,7 @@ from kanban_shards.coordinator.hermes.interpreters import OLDEST_PYTHON, HermesE
 from kanban_shards.coordinator.hermes.record import known, record
 from kanban_shards.coordinator.hermes.running import hermes_processes
 from kanban_shards.errors import KanbanError
+from kanban_shards.hermes import startup
 from kanban_shards.paths import BoardPaths, root_folder
 
 # What a board of the home is.
@@ -40,10 +41,10 @@ HERMES = "hermes"
 NONE_YET = "none yet"
 
 _PROOF_S = 180.0
-_START = "from kanban_shards.hermes.startup import start; start()\n"
-_PROOF = "from hermes_cli import kanban_db\nprint(kanban_db.KANBAN_SHARDS)"
+_START = f"from {startup.__name__} import start; start()\n"
+_PROOF = f"import importlib\nprint(importlib.import_module({startup.BRIDGED!r}).{startup.MARK})"
 # What would have another Hermes, or another kanban-shards, imported than the environment has; and the switch.
-_NOT_FOR_THE_PROOF = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "KANBAN_SHARDS_HERMES")
+_NOT_FOR_THE_PROOF = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", startup.SWITCH)
 
 
 @dataclass

@@ -111,6 +111,8 @@ def test_there_and_back_with_everything_that_happened_since(hermes: Home) -> Non
     said = hermes.done("uninstall")
     assert all(board["set_aside"] for board in said["boards"])
     assert not hermes.is_bridged
+    (found,) = hermes.done("status", "--python", str(hermes.python))["hermes"]
+    assert (found["state"], found["problem"]) == ("on its own boards", None), "what was wanted is no problem"
     assert hermes.titles() == before | made
     assert not (hermes.home / RECORD).exists()
 
