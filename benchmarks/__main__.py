@@ -16,6 +16,7 @@ from benchmarks import (
     disk,
     figures,
     hermes_venv,
+    hosts,
     idle,
     machine,
     merge,
@@ -162,6 +163,15 @@ def run_web(new_folder: NewFolder, tasks: int, count: int, looks: int, seconds: 
     browsers.measure(new_folder(), tasks, count, looks, seconds)
 
 
+@main.command("hosts")
+@click.option("--claims", type=click.IntRange(5), default=200)
+@click.option("--batch", type=click.IntRange(10), default=10_000, help="Changes that each of two hosts hands over.")
+@click.pass_obj
+def run_hosts(new_folder: NewFolder, claims: int, batch: int) -> None:
+    """A board that two hosts share, over a real PostgreSQL, against a local one."""
+    hosts.measure(new_folder(), claims, batch)
+
+
 @main.command("peers")
 @click.option("--work", type=click.Choice(list(side_by_side.WORKS)), default="board")
 @click.option("--profiles", type=Numbers(), default="1,2,4,8,16")
@@ -205,6 +215,7 @@ def run_all(ctx: click.Context, kept: Path, rounds: int) -> None:
         (run_start_up, {"runs": 15}),
         (run_idle, {"shards": (5, 50, 200), "boards": 45, "seconds": 20.0}),
         (run_disk, {"tasks": 500}),
+        (run_hosts, {"claims": 200, "batch": 10_000}),
     ):
         ctx.invoke(command, **options)
         FIGURES.save(kept, machine.facts(ctx.obj()))
@@ -246,6 +257,7 @@ def run_smoke(ctx: click.Context) -> None:
     ctx.invoke(run_idle, shards=(3,), boards=2, seconds=1.0)
     ctx.invoke(run_start_up, runs=2)
     ctx.invoke(run_disk, tasks=3)
+    ctx.invoke(run_hosts, claims=5, batch=20)
     ctx.invoke(run_web, tasks=20, count=2, looks=1, seconds=1.0)
     for work in side_by_side.WORKS:
         ctx.invoke(run_peers, work=work, profiles=(1,), rounds=1, seconds=0.1)

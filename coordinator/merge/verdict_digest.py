@@ -55,8 +55,13 @@ class VerdictDigest:
         return f"{(self._sum - self._of_entries(position, self._position)) % _MODULUS:0{2 * _SIZE}x}"
 
     def differing(self, standings: Iterable[Standing]) -> dict[str, int]:
-        """The hosts that decided something otherwise, of what both have decided, and how far each says it is."""
-        return {each.host: each.position for each in standings if self.at(each.position) not in (None, each.decided)}
+        """The hosts that decided something otherwise, of what both have decided, and how far each says it is. One that
+        says nothing of its verdicts, as one that joins does, decided nothing otherwise."""
+        return {
+            each.host: each.position
+            for each in standings
+            if each.decided and self.at(each.position) not in (None, each.decided)
+        }
 
     def _of_entries(self, after: int, upto: int) -> int:
         return sum(_number(self._board.verdict(*dot)) for dot in self._ledger.dots(after, upto))

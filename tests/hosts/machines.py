@@ -42,6 +42,7 @@ class Machine:
         self.paths = BoardPaths(self.home)
         self.link = Link(f"{server.folder}/.s.PGSQL.5432")
         self.clock_ahead_s = 0.0
+        self._server = server
         self.daemon: subprocess.Popen[bytes] | None = None
         self.service_file, self.password_file = folder / "pg_service.conf", folder / "pgpass"
         self.database = database
@@ -148,6 +149,11 @@ class Machine:
         with Board(self.paths) as board:
             return board.position()
 
+    def shared_end(self) -> int:
+        """Where the ledger in the server ends."""
+        [(end,)] = self._server.sql("SELECT coalesce(max(position), 0) FROM kanban_entry", self.database)
+        return int(end)
+
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Every table of its board."""
         return board_tables(self.paths)
@@ -177,10 +183,10 @@ def until(is_so: Callable[[], object], what: str, wait_s: float = WAIT_S) -> Non
 
 
 def settled(hosts: list[Machine], wait_s: float = WAIT_S) -> None:
-    """Wait until every host shows the same position, and all that its own shards hold."""
+    """Wait until every host shows all that the server has, and all that its own shards hold."""
 
     def is_settled() -> bool:
-        return len({host.position() for host in hosts}) == 1 and not any(map(is_waiting, hosts))
+        return {host.position() for host in hosts} == {hosts[0].shared_end()} and not any(map(is_waiting, hosts))
 
     until(is_settled, "all hosts at one position", wait_s)
 

@@ -18,7 +18,7 @@ import psycopg
 from kanban_shards.coordinator.ledger import FileLedger
 from tests.far.server import Server
 from tests.hosts.acceptance import checks
-from tests.hosts.machines import Machine, machines, settled
+from tests.hosts.machines import Machine, machines, settled, until
 
 WORKERS = 2
 # Of one host: so far its clock is wrong.
@@ -26,6 +26,8 @@ WRONG_S = 600.0
 # Between two blows, and how long the network stays as a blow left it.
 BLOW_EVERY_S, LASTS_S = (0.3, 1.5), (0.3, 4.0)
 SETTLES_S = 120.0
+# Until all hosts have fetched what there is, unless they cannot.
+FETCHED_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class Campaign:
             session.execute("SET lock_timeout = '1s'")
             [(end,)] = session.execute("SELECT position FROM kanban_ledger FOR UPDATE").fetchall()
             lost = min(self._draws.randrange(1, 6), end)
-            if all(held(host) >= end for host in self._hosts):
+            if self._all_hold(end):
                 session.execute("DELETE FROM kanban_entry WHERE position > %s", (end - lost,))
                 session.execute(
                     "UPDATE kanban_ledger SET (position, digest) = (SELECT position, digest FROM kanban_entry "
@@ -180,6 +182,13 @@ class Campaign:
                 )
                 return "tail cut"
         return "tail not cut"
+
+    def _all_hold(self, end: int) -> bool:
+        """Whether every host has fetched the ledger up to ``end``, soon: nobody appends meanwhile."""
+        with suppress(AssertionError):
+            until(lambda: all(held(host) >= end for host in self._hosts), "all that there is on all hosts", FETCHED_S)
+            return True
+        return False
 
     def _server_at(self) -> dict[str, str]:
         return {"host": str(self._server.folder), "user": "postgres", "dbname": "postgres"}
