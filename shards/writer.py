@@ -402,9 +402,9 @@ class Writer:
         return self._written_to <= self._merged_to or self.board.view("", self.profile).merged_seq >= self._written_to
 
     def _merge_what_is_left(self) -> bool:
-        if inline_merge.why_cut_off(self.paths, time.time_ns() // 1_000_000 - int(1000 * CUT_OFF_AGAIN_S)):
-            return False
         with contextlib.suppress(KanbanError):  # it is written; whoever needs a verdict is told what is the matter
+            if inline_merge.why_cut_off(self.paths, time.time_ns() // 1_000_000 - int(1000 * CUT_OFF_AGAIN_S)):
+                return False
             return self._is_merged() or (self._pass_or_ring() and self._is_merged())
         return False
 

@@ -23,6 +23,7 @@ from kanban_shards.coordinator.shared.ledger import SharedLedger
 from kanban_shards.coordinator.shared.opening import address_of
 from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import Sharing
+from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock
 
 # How the service's ledger and this host's stand to each other.
@@ -41,7 +42,7 @@ class Way(NamedTuple):
 
 class Taken(NamedTuple):
     """``way``: how it was. ``position``: where the board stands now. ``decided``: how many changes of this host were
-    decided. ``set_aside``: where the former ledger and board lie."""
+    decided. ``set_aside``: where the former ledger, snapshot and board lie."""
 
     way: Way
     position: int
@@ -101,6 +102,8 @@ def take_again(
         try:
             coordinator = Coordinator(paths, lock, deciding, far)
         except LedgerBehind:
+            if paths.snapshot.exists():  # of the way that was left; what was fetched begins at the beginning
+                set_aside.append(files.set_aside(paths.snapshot, lock))
             set_aside.append(make_board(paths, lock, deciding))
             coordinator = Coordinator(paths, lock, deciding, far)
         with coordinator:

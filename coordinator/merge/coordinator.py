@@ -88,10 +88,10 @@ class Coordinator:
     """The board and the ledger, open for writing under the coordinator's lock. Opening catches up, and makes a board
     that is missing from its ledger; ``made_board`` says whether it did.
 
-    ``lock`` is held by the caller until after ``close``. ``progress`` is told while catching up, and may raise to
-    stop it. ``far``: of a board that several hosts share, the way to the others; without one, a way of its own is
-    opened. Raises the StorageErrors of files that cannot be used, and LedgerBehind if the ledger lacks what the
-    board shows.
+    ``lock`` is held by the caller until after ``close``. ``progress`` is told while catching up, with the ledger or
+    with other hosts, and may raise to stop it. ``far``: of a board that several hosts share, the way to the others;
+    without one, a way of its own is opened. Raises the StorageErrors of files that cannot be used, and LedgerBehind if
+    the ledger lacks what the board shows.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class Coordinator:
     ) -> None:
         self.paths = paths
         self._lock = lock
+        self._progress = progress
         with ExitStack() as opened:
             self._hosts = _other_hosts(paths, lock, far)
             if self._hosts is not None:
@@ -135,7 +136,7 @@ class Coordinator:
             if caught_up:  # of a coordinator that was killed before it could ring
                 self._ringer.ring_decided(paths.folder, ())
                 self._ringer.ring_next(paths.folder)
-            self._ledgers = opened.pop_all()
+            self._files = opened.pop_all()
 
     def make_pass(self, patient: bool = True) -> Report:
         """One pass over everything that is there now. ``patient``: whether shards that are busy are waited for
@@ -207,7 +208,7 @@ class Coordinator:
     def _follow_others(self) -> None:
         """Fetch, show and ring what other hosts appended, if there may be something."""
         if self._hosts is not None and self._hosts.is_time_to_pull():
-            self._show(self._hosts.pull())
+            self._show(self._hosts.pull(self._progress))
             self._hosts.meet(self._board)
 
     def _show(self, whose: set[str]) -> None:
@@ -279,7 +280,7 @@ class Coordinator:
     def close(self) -> None:
         """Close the files; the caller still holds the lock."""
         with self._left.being_checkpointed():
-            self._ledgers.close()
+            self._files.close()
 
     def __enter__(self) -> Coordinator:
         return self

@@ -254,6 +254,21 @@ def test_of_many_gateways_one_asks_in_vain(home: str, service: Service, monkeypa
         assert service.opened == 1  # type: ignore[attr-defined]
 
 
+def test_a_file_that_does_not_say_where_it_is_shared(home: str, paths: BoardPaths) -> None:
+    """Nothing is merged, which who needs a verdict is told, and what is written is kept."""
+    with Gateway("ann", home=home) as gateway:
+        task = gateway.create("before")
+        gateway.sync()
+        paths.shared.write_text("{")
+        gateway.comment(task, "durable")
+        with pytest.raises(Undecided, match=r"shared\.json does not say where this board is shared"):
+            gateway.claim(task)
+    paths.shared.unlink()
+    merge_once(paths)
+    with Board(paths) as board:
+        assert board.task(task).status == "running"
+
+
 # --- the note ----------------------------------------------------------------------------------------------------
 
 

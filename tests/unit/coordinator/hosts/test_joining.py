@@ -10,6 +10,7 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards.coordinator import rules
+from kanban_shards.coordinator.backup.compact import compact
 from kanban_shards.coordinator.hosts.errors import (
     BeginsLate,
     HistoryOfItsOwn,
@@ -299,6 +300,33 @@ def test_a_history_that_went_another_way_is_taken_when_somebody_says_so(
     one.merge()
     assert board_tables(one.paths) == board_tables(two.paths)
     assert two.again().way.how == ONE
+
+
+def test_a_host_that_was_compacted_takes_it_from_the_beginning(
+    homes: tuple[Home, Home], service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its snapshot is of the way that was left, and its copy does not go back to where they parted."""
+    one, two = homes
+    one.share()
+    two.share()
+    for number in range(3):
+        two.write("bob", f"lost on the server {number}")
+    monkeypatch.setattr(
+        "kanban_shards.coordinator.merge.other_hosts.open_far",
+        lambda sharing, version: service.far(sharing.host, sharing.ledger_id, rules=version),
+    )
+    with two.lock() as lock:
+        compact(two.paths, lock, 1_900_000_000_000)
+    two.write("bob", "after the compaction")
+    service.lose_tail(4)
+    for number in range(5):
+        one.write("ann", f"in its place {number}")
+    done = two.again()
+    assert done.way.how == PARTED
+    assert {path.name.partition(".")[0] for path in done.set_aside} == {"kanban", "kanban-ledger", "kanban-snapshot"}
+    assert two.tasks() == {f"in its place {number}" for number in range(5)}
+    one.merge()
+    assert board_tables(one.paths) == board_tables(two.paths)
 
 
 def test_a_kill_between_ledger_and_board_is_continued(
