@@ -7,6 +7,7 @@ nothing of the rest.
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -70,6 +71,14 @@ def deliveries(paths: BoardPaths) -> Iterator[Finding]:
         yield Finding("deliveries", OK, "Every chat was told, and no notification failed for good.")
 
 
+def service(paths: BoardPaths) -> Iterator[Finding]:
+    """The service in which several hosts share the board; nothing of a board that they do not share."""
+    if os.path.lexists(paths.shared):
+        from kanban_shards.coordinator.health.checks import service as checks  # what no other board needs
+
+        yield from checks.service(paths)
+
+
 CHECKS: tuple[Check, ...] = (
     machine.sqlite_version,
     machine.sqlite_libraries,
@@ -86,6 +95,7 @@ CHECKS: tuple[Check, ...] = (
     board,
     files.attachments,
     deliveries,
+    service,
 )
 DEEP_CHECKS: tuple[Check, ...] = (files.integrity, files.replay)
 

@@ -4,15 +4,17 @@ passes noted, and what the board says."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kanban_shards import wording
 from kanban_shards.board import Board
-from kanban_shards.coordinator.merge.outage import Outage, outage_of
 from kanban_shards.errors import SharingStrange, StorageError
 from kanban_shards.heard import Heard, HostHeard, read_heard
 from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import Sharing, read_sharing
+
+if TYPE_CHECKING:
+    from kanban_shards.coordinator.merge.outage import Outage
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ def read_shared(paths: BoardPaths, board: Board) -> SharedHealth | None:
             return None
     except SharingStrange as error:
         sharing, trouble = None, error
+    from kanban_shards.coordinator.merge.outage import outage_of  # only for a board that is shared
+
     try:
         outage = outage_of(paths)
     except StorageError:  # said where the coordinator is looked at
