@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from kanban_shards.changes.kinds import Adopt, Delivered
 from kanban_shards.errors import Refused, UnknownTask
-from kanban_shards.records import Event, Subscription
+from kanban_shards.records import DeadLetter, Event, Subscription
 from kanban_shards.shard import LONGEST_WAIT_MS, Attempt, DeliveryKey
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class Delivery:
 
     ``subscription``: which chat, and of which task. ``events``: what is told, oldest first. ``attempt``: which try it
     is, counted from 1. ``letter_id``: the dead letter that is sent once more; 0 for none. ``key`` is the same whenever
-    the same thing is sent again, so that a chat can recognize it. End each delivery with ``acknowledge``, ``fail`` or
-    ``give_back``; the lease of one that is not ended runs out, and it is due again.
+    the same thing is sent again, so that a chat can recognize it. End each delivery with ``acknowledge``, ``fail``,
+    ``give_back`` or ``give_up``; the lease of one that is not ended runs out, and it is due again.
     """
 
     subscription: Subscription
@@ -59,20 +59,27 @@ class Delivery:
         told = tuple(event for event in self.events if upto is None or event.id <= upto)
         replace(self, events=told)._end(None)
 
-    def give_back(self) -> None:
-        """The chat was not told, for no fault of its own: the delivery is due at once, and this was no try. Raises
-        StorageError."""
+    def give_back(self, *, tried: bool = False) -> bool:
+        """The chat was not told, and the delivery is due at once; returns whether it was still this process's. Without
+        ``tried`` it was for no fault of the chat's, and this was no try. Raises StorageError."""
         before = self._writer.attempt(self._key())
-        if (before.upto, before.attempts) == (self.events[-1].id, self.attempt):  # else it is somebody else's by now
-            given_back = replace(before, leased_until_ms=0, attempts=self.attempt - 1, next_try_ms=0)
-            self._writer.save_attempt(self._key(), given_back)
+        if (before.upto, before.attempts) != (self.events[-1].id, self.attempt) or not before.leased_until_ms:
+            return False
+        attempts = self.attempt if tried else self.attempt - 1
+        given_back = replace(before, leased_until_ms=0, attempts=attempts, next_try_ms=0)
+        self._writer.save_attempt(self._key(), given_back)
+        return True
+
+    def give_up(self, error: str | Exception) -> None:
+        """The chat cannot be told: the delivery is a dead letter, however often it was tried. ``error``: as in
+        ``fail``. Raises as ``acknowledge`` does."""
+        self._end(str(error)[:LONGEST_ERROR])
 
     def fail(self, error: str | Exception) -> bool:
         """The chat could not be told; returns whether it will be tried again. If not, it is a dead letter now, or was
         acknowledged before. ``error``: why; LONGEST_ERROR characters of it are kept. Raises as ``acknowledge`` does."""
-        error = str(error)[:LONGEST_ERROR]
         if self.attempt > len(PAUSES_S):
-            self._end(error)
+            self.give_up(error)
             return False
         later = _now_ms() + PAUSES_S[self.attempt - 1] * 1_000
         before = self._writer.attempt(self._key())
@@ -123,31 +130,31 @@ def pending_deliveries(writer: Writer, kinds: Sequence[str], lease_s: int) -> It
     _check_lease(lease_s)
     merged_seq, _ = writer.board.watermarks().get(writer.profile, (0, ""))
     for subscription in writer.board.undelivered(writer.profile):
-        if not subscription.notifier_profile and not _adopted(writer, subscription):
+        if not subscription.notifier_profile and not adopted(writer, subscription.chat):
             continue
         while delivery := _next_of(writer, subscription, merged_seq, kinds, lease_s):
             yield delivery
     for letter in writer.board.dead_letters(profile=writer.profile):
-        events = tuple(filter(None, map(writer.board.event, letter.event_ids)))
-        subscribed = _subscription_of(writer, letter.task_id, letter.platform, letter.chat_id, letter.thread_id)
-        if letter.resend and events and subscribed and subscribed.notifier_profile == writer.profile:
-            attempt = _leased(writer, DeliveryKey(*subscribed.chat, letter.id), 0, events[-1].id, lease_s)
-            if attempt:
-                yield Delivery(subscribed, events, attempt, letter.id, writer)
+        if delivery := _once_more(writer, letter, lease_s):
+            yield delivery
 
 
 def delivery_to(writer: Writer, chat: tuple[str, str, str, str], kinds: Sequence[str], lease_s: int) -> Delivery | None:
-    """All that one subscription was not told, leased to the caller; None if that is nothing, not this profile's to
-    tell, or another process's at the moment. ``chat``: task, platform, chat, thread. ``lease_s``: at most an hour.
-    Raises ValueError."""
+    """All that one subscription was not told, leased to the caller, or else a dead letter that is to be sent to it once
+    more; None if that is nothing, not this profile's to tell, or another process's at the moment. ``chat``: task,
+    platform, chat, thread. ``lease_s``: at most an hour. Raises ValueError."""
     _check_lease(lease_s)
     subscription = _subscription_of(writer, *chat)
     if subscription is None or subscription.notifier_profile not in (writer.profile, "", None):
         return None
-    if not subscription.notifier_profile and not _adopted(writer, subscription):
+    if not subscription.notifier_profile and not adopted(writer, subscription.chat):
         return None
     merged_seq, _ = writer.board.watermarks().get(writer.profile, (0, ""))
-    return _next_of(writer, subscription, merged_seq, kinds, lease_s, at_once=True)
+    if delivery := _next_of(writer, subscription, merged_seq, kinds, lease_s, at_once=True):
+        return delivery
+    letters = writer.board.dead_letters(task_id=subscription.task_id, profile=writer.profile)
+    sent_again = (_once_more(writer, letter, lease_s) for letter in letters if letter.chat == subscription.chat)
+    return next(filter(None, sent_again), None)
 
 
 def _check_lease(lease_s: int) -> None:
@@ -179,6 +186,18 @@ def _next_of(
     return Delivery(subscription, tuple(told), attempt, 0, writer) if attempt else None
 
 
+def _once_more(writer: Writer, letter: DeadLetter, lease_s: int) -> Delivery | None:
+    """The dead letter, leased, if somebody asked for it and its chat is this profile's still."""
+    if not letter.resend:
+        return None
+    events = tuple(filter(None, map(writer.board.event, letter.event_ids)))
+    subscribed = _subscription_of(writer, *letter.chat)
+    if not events or subscribed is None or subscribed.notifier_profile != writer.profile:
+        return None
+    attempt = _leased(writer, DeliveryKey(*subscribed.chat, letter.id), 0, events[-1].id, lease_s)
+    return Delivery(subscribed, events, attempt, letter.id, writer) if attempt else None
+
+
 def _together(events: list[Event], known: Attempt) -> list[Event]:
     """What is told at once: what was tried before, so that its key stays the same, else one event or a digest."""
     tried = [event for event in events if event.id <= known.upto]
@@ -193,11 +212,12 @@ def _leased(writer: Writer, key: DeliveryKey, acknowledged: int, upto: int, leas
     return writer.lease_attempt(key, acknowledged, upto, now_ms, now_ms + lease_s * 1_000)
 
 
-def _adopted(writer: Writer, subscription: Subscription) -> bool:
-    """Become the one profile that delivers to a chat that has none; the first to ask is it."""
-    change = Adopt(platform=subscription.platform, chat_id=subscription.chat_id, thread_id=subscription.thread_id)
+def adopted(writer: Writer, chat: tuple[str, str, str, str]) -> bool:
+    """Become the one profile that delivers to a chat that has none; the first to ask is it. ``chat``: task, platform,
+    chat, thread. Raises Undecided, StorageError."""
+    task_id, platform, chat_id, thread_id = chat
     try:
-        writer.ask(subscription.task_id, change)
+        writer.ask(task_id, Adopt(platform=platform, chat_id=chat_id, thread_id=thread_id))
     except (Refused, UnknownTask):
         return False
     return True

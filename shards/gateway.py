@@ -644,9 +644,10 @@ class Gateway:
         kinds: Sequence[str] = DELIVERED_KINDS,
         lease_s: int = DELIVERY_LEASE_S,
     ) -> Delivery | None:
-        """All that one chat was not told of the task yet, as one delivery that is leased to this process; None if that
-        is nothing, another profile's to tell, or another process's for the moment. A chat that nobody delivers to
-        becomes this profile's. ``kinds``, ``lease_s``: as in ``deliveries``. Raises as that does."""
+        """All that one chat was not told of the task yet, as one delivery that is leased to this process, or else a
+        dead letter of it that is to be sent once more; None if that is nothing, another profile's to tell, or another
+        process's for the moment. A chat that nobody delivers to becomes this profile's. ``kinds``, ``lease_s``: as in
+        ``deliveries``. Raises as that does."""
         return delivery_to(self._writer, (task_id, platform, chat_id, thread_id), kinds, lease_s)
 
     def resend(self, letter: DeadLetter) -> Verdict:

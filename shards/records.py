@@ -264,6 +264,11 @@ class DeadLetter(Record):
 
     _read = {"event_ids": _parsed, "resend": bool}
 
+    @property
+    def chat(self) -> tuple[str, str, str, str]:
+        """Which chat, and of which task, as a Subscription says it."""
+        return self.task_id, self.platform, self.chat_id, self.thread_id
+
 
 @dataclass(frozen=True)
 class Verdict(Record):

@@ -43,7 +43,7 @@ class _Key(NamedTuple):
 _writers: dict[_Key, Writer] = {}
 _guard = threading.Lock()
 # Boards and writers with changes that nobody waited for.
-_unsettled: dict[tuple[Path, Writer], int] = {}
+_unsettled: dict[tuple[Path, Writer], object] = {}
 _settling = threading.Lock()
 
 
@@ -103,17 +103,21 @@ def write_soon(paths: BoardPaths, task_id: str, change: Body, profile: str | Non
     after that shows it. ``profile``: as in ``writer_of``. Raises UnknownTask, InvalidChange, TooLarge, StorageError."""
     writer = _kept(paths, profile)
     seq = writer.write(task_id, change)
-    with _settling:
-        _unsettled[paths.folder, writer] = seq
+    settle_later(paths, writer)
     return seq
 
 
 def create_soon(paths: BoardPaths, task_id: str, change: Create) -> None:
     """As ``write_soon``, of the task that ``change`` makes."""
     writer = _kept(paths, None)
-    seq = writer.write_unseen(task_id, change)
+    writer.write_unseen(task_id, change)
+    settle_later(paths, writer)
+
+
+def settle_later(paths: BoardPaths, writer: Writer) -> None:
+    """Have what ``writer`` wrote without waiting merged before this process reads the board again."""
     with _settling:
-        _unsettled[paths.folder, writer] = seq
+        _unsettled[paths.folder, writer] = object()
 
 
 def settle(paths: BoardPaths) -> None:
@@ -122,12 +126,12 @@ def settle(paths: BoardPaths) -> None:
     if not _unsettled:
         return
     with _settling:
-        found = [(key, seq) for key, seq in _unsettled.items() if key[0] == paths.folder]
-    for key, seq in found:
+        found = [(key, written) for key, written in _unsettled.items() if key[0] == paths.folder]
+    for key, written in found:
         with suppress(Undecided, GatewayClosed):
             key[1].sync()
         with _settling:
-            if _unsettled.get(key) == seq:  # else another thread wrote meanwhile
+            if _unsettled.get(key) is written:  # else another thread wrote meanwhile
                 del _unsettled[key]
 
 

@@ -11,20 +11,16 @@ ever. So the watcher of a gateway sees its own profile's subscriptions as nobody
 
 from __future__ import annotations
 
-import sqlite3
 import sys
-import time
 from collections.abc import Iterable
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from kanban_shards.changes.kinds import Adopt, Delivered, Subscribe, Unsubscribe
-from kanban_shards.deliveries import DELIVERY_LEASE_S
+from kanban_shards.changes.kinds import Delivered, Subscribe, Unsubscribe
+from kanban_shards.deliveries import DELIVERY_LEASE_S, Delivery, adopted, delivery_to
 from kanban_shards.hermes.connection import BoardConnection
-from kanban_shards.hermes.identity import can_name_a_profile, profile_now, settle, write_soon, writer_of
+from kanban_shards.hermes.identity import can_name_a_profile, profile_now, settle_later, write_soon, writer_of
 from kanban_shards.hermes.upstream import Hermes, UpstreamEvent
-from kanban_shards.hermes.verbs import applies
-from kanban_shards.records import DELIVERED_KINDS
 from kanban_shards.shard import Attempt, DeliveryKey
 
 _SUBSCRIPTION = (
@@ -34,6 +30,8 @@ _SUBSCRIPTION = (
 GAVE_UP = "Hermes could not reach the chat; the log of its gateway says why"
 # The profile that Hermes takes for none where it looks for an adapter.
 DEFAULT_PROFILE = "default"
+# What this process took up to tell, and did not end yet.
+_held: dict[tuple[Path, DeliveryKey], Delivery] = {}
 _OURS = "kanban_shards."
 _GATEWAY = "gateway."
 
@@ -88,22 +86,21 @@ def claim_unseen_events_for_sub(
     thread_id: str | None = None,
     kinds: Iterable[str] | None = None,
 ) -> tuple[int, int, list[UpstreamEvent]]:
-    """The cursor, where it will be, and the events in between, leased to this process; none if another has them."""
+    """The cursor, where it will be, and the events in between, leased to this process; none if another has them. A dead
+    letter that is to be sent once more is behind the cursor."""
     key = _key(task_id, platform, chat_id, thread_id)
-    deliverer = _deliverer(conn, key)
-    if deliverer is None:
+    row = conn.execute(_SUBSCRIPTION, key[:4]).fetchone()
+    if row is None:
         return 0, 0, []
-    writer = writer_of(conn.paths, deliverer)
-    known = writer.attempt(key)
-    cursor, new, events = _unseen(hermes, conn, key, kinds)
-    told = max(cursor, known.acknowledged)
-    events = [event for event in events if event.id > told]
-    if not events:
+    writer = writer_of(conn.paths, row["notifier_profile"] or None)
+    delivery = delivery_to(writer, key[:4], tuple(kinds or ()), DELIVERY_LEASE_S)
+    told = max(int(row["last_event_id"]), writer.attempt(key).acknowledged)
+    if delivery is None:
         return told, told, []
-    now_ms = time.time_ns() // 1_000_000
-    if not writer.lease_attempt(key, known.acknowledged, new, now_ms, now_ms + DELIVERY_LEASE_S * 1_000):
-        return told, told, []
-    return told, new, events
+    _held[conn.paths.folder, key] = delivery
+    ids = {event.id for event in delivery.events}
+    events = [event for event in hermes.now.list_events(conn, task_id) if event.id in ids]
+    return told, delivery.events[-1].id, sorted(events, key=lambda event: event.id)
 
 
 def advance_notify_cursor(
@@ -118,14 +115,17 @@ def advance_notify_cursor(
 ) -> None:
     """The chat was told up to ``new_cursor``."""
     key = _key(task_id, platform, chat_id, thread_id)
+    delivery = _held.pop((conn.paths.folder, key), None)
+    if delivery is not None and delivery.events[-1].id == new_cursor:
+        delivery.acknowledge()
+        settle_later(conn.paths, writer_of(conn.paths, delivery.subscription.notifier_profile))
+        return
     deliverer = _deliverer(conn, key)
     if deliverer is None or new_cursor < 1:
         return
-    writer = writer_of(conn.paths, deliverer)
     change = Delivered(platform=platform, chat_id=chat_id, thread_id=key.thread_id, upto=int(new_cursor))
     seq = write_soon(conn.paths, task_id, change, deliverer)
-    told = replace(writer.attempt(key), acknowledged=int(new_cursor), acknowledged_seq=seq, leased_until_ms=0)
-    writer.save_attempt(key, replace(told, attempts=0, next_try_ms=0))
+    writer_of(conn.paths, deliverer).save_attempt(key, Attempt(acknowledged=int(new_cursor), acknowledged_seq=seq))
 
 
 def rewind_notify_cursor(
@@ -140,16 +140,8 @@ def rewind_notify_cursor(
     old_cursor: int,
 ) -> bool:
     """The chat could not be told; the next tick may try. Whether it was this process's to tell."""
-    key = _key(task_id, platform, chat_id, thread_id)
-    deliverer = _deliverer(conn, key)
-    if deliverer is None:
-        return False
-    writer = writer_of(conn.paths, deliverer)
-    known = writer.attempt(key)
-    if known.acknowledged >= claimed_cursor or not known.leased_until_ms:
-        return False
-    writer.save_attempt(key, replace(known, leased_until_ms=0))
-    return True
+    delivery = _held.pop((conn.paths.folder, _key(task_id, platform, chat_id, thread_id)), None)
+    return delivery is not None and delivery.give_back(tried=True)
 
 
 def remove_notify_sub(
@@ -167,7 +159,10 @@ def remove_notify_sub(
     row = conn.execute(_SUBSCRIPTION, key[:4]).fetchone()
     if row is None:
         return False
-    if asked_by_gateway() and row["notifier_profile"] and _gave_up(conn, key, row):
+    undelivered = _held.pop((conn.paths.folder, key), None)
+    if asked_by_gateway() and undelivered is not None:
+        undelivered.give_up(GAVE_UP)
+        settle_later(conn.paths, writer_of(conn.paths, undelivered.subscription.notifier_profile))
         return True
     write_soon(conn.paths, task_id, Unsubscribe(platform=platform, chat_id=chat_id, thread_id=key.thread_id))
     return True
@@ -194,40 +189,5 @@ def _deliverer(conn: BoardConnection, key: DeliveryKey) -> str | None:
         return None
     if row["notifier_profile"]:
         return str(row["notifier_profile"])
-    change = Adopt(platform=key.platform, chat_id=key.chat_id, thread_id=key.thread_id)
     writer = writer_of(conn.paths)
-    return writer.profile if applies(writer, key.task_id, change) else None
-
-
-def _unseen(
-    hermes: Hermes, conn: BoardConnection, key: DeliveryKey, kinds: Iterable[str] | None
-) -> tuple[int, int, list[UpstreamEvent]]:
-    """The cursor on the board, the newest event that the chat is to be told of, and all of those."""
-    settle(conn.paths)
-    chat = {"platform": key.platform, "chat_id": key.chat_id, "thread_id": key.thread_id}
-    new, events = hermes.now.unseen_events_for_sub(conn, task_id=key.task_id, **chat, kinds=kinds)
-    row = conn.execute(_SUBSCRIPTION, key[:4]).fetchone()
-    return (0 if row is None else int(row["last_event_id"])), new, events
-
-
-def _gave_up(conn: BoardConnection, key: DeliveryKey, row: sqlite3.Row) -> bool:
-    """Keep what the chat was being told, and was not, as a dead letter; False if it was told all there was."""
-    deliverer = str(row["notifier_profile"])
-    writer = writer_of(conn.paths, deliverer)
-    known = writer.attempt(key)
-    told = max(int(row["last_event_id"]), known.acknowledged)
-    if known.upto <= told or not known.leased_until_ms:
-        return False
-    missed = writer.board.events(after=told, task_id=key.task_id, kinds=DELIVERED_KINDS)
-    change = Delivered(
-        platform=key.platform,
-        chat_id=key.chat_id,
-        thread_id=key.thread_id,
-        upto=known.upto,
-        events=tuple(event.id for event in missed if event.id <= known.upto),
-        error=GAVE_UP,
-        attempts=known.attempts,
-    )
-    seq = write_soon(conn.paths, key.task_id, change, deliverer)
-    writer.save_attempt(key, Attempt(acknowledged=known.upto, acknowledged_seq=seq))
-    return True
+    return writer.profile if adopted(writer, key[:4]) else None

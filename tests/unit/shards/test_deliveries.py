@@ -562,3 +562,28 @@ def test_a_chat_is_one_profiles(amy: Gateway, open_as) -> None:
     assert ben.board.subscriptions(anybodys)[0].notifier_profile == "ben"
     with pytest.raises(ValueError, match="leased for"):
         amy.delivery_to(mine, **CHAT, lease_s=99_999)
+
+
+def test_given_up_and_asked_for_once_more(amy: Gateway, open_as) -> None:
+    """By whoever goes through the chats one by one, too: what is new comes first."""
+    task_id = subscribed(amy)
+    missed = happen(amy, task_id, 2)
+    given = amy.delivery_to(task_id, **CHAT)
+    assert given.give_back(tried=True)
+    assert not given.give_back(), "it is given back already"
+    again = amy.delivery_to(task_id, **CHAT)
+    assert again.attempt == 2
+    again.give_up("no")
+    amy.sync()
+    (letter,) = amy.board.dead_letters()
+    assert (letter.event_ids, letter.error, letter.attempts) == (missed, "no", 2)
+    assert amy.delivery_to(task_id, **CHAT) is None
+    open_as("bob").resend(letter)
+    new = happen(amy, task_id, 1)
+    for ids in (new, missed):
+        told = amy.delivery_to(task_id, **CHAT)
+        assert [event.id for event in told.events] == ids
+        told.acknowledge()
+        amy.sync()
+    assert amy.delivery_to(task_id, **CHAT) is None
+    assert amy.board.dead_letters() == []
