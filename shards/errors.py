@@ -408,6 +408,13 @@ class BoardGone(UnknownBoard):
         super().__init__(slug=slug, path=path, pointer=pointer, cure=cure)
 
 
+class BoardRenamed(UnknownBoard):
+    template = (
+        "There is no board named {slug} any more (looked for {path}), it was renamed or put away; "
+        "`hermes kanban boards list` shows those that there are."
+    )
+
+
 class ForeignFile(StorageError):
     template = (
         "{path} is not a {role} of this project, so nothing was written to it; move it aside, or name another "

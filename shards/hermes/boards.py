@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kanban_shards.errors import BoardInUse, BoardMissing, CoordinatorRunning, UnknownBoard
+from kanban_shards.errors import BoardInUse, BoardMissing, BoardRenamed, CoordinatorRunning, UnknownBoard
 from kanban_shards.hermes import identity
 from kanban_shards.hermes.connection import BoardConnection, Statements, open_board
 from kanban_shards.hermes.tick import current_tick
 from kanban_shards.hermes.upstream import Hermes
-from kanban_shards.paths import BoardPaths
+from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 from kanban_shards.unmerged import has_unmerged
 
 # Blocked by failures, of which they may have more by now.
@@ -89,10 +89,12 @@ def _statements_of(conn: BoardConnection) -> Statements:
 
 def _opened(paths: BoardPaths) -> BoardConnection:
     """The board at ``paths``. It is made here, or by a coordinator that runs already, if there is none. Raises
-    StorageError."""
+    BoardRenamed for a named one whose folder is not there, which Hermes makes first, and StorageError."""
     try:
         return open_board(paths, _statements_of)
     except BoardMissing:
+        if paths.slug != DEFAULT_BOARD and not paths.folder.is_dir():
+            raise BoardRenamed(path=paths.folder, slug=paths.slug) from None
         paths.make_folder()
     from kanban_shards import inline_merge
 

@@ -233,6 +233,43 @@ def a_board_is_put_away_while_others_have_it_open(kb, home):
     kept_board.close()
 
 
+def a_board_is_renamed_while_others_have_it_open(kb, home):
+    """A process that has written there makes no second board in the old place, and works on it under the new name."""
+    kb.create_board("two")
+    folder = home / ".hermes/kanban/boards"
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with board(kb, board="two") as conn:
+                task_id = kb.create_task(conn, title="before")
+                os.write(write, b"1")
+                while (folder / "two").exists():
+                    time.sleep(0.02)
+                raises(sqlite3.OperationalError, "There is no board named two any more", kb.claim_task, conn, task_id)
+            raises(sqlite3.OperationalError, "renamed or put away", kb.connect, board="two")
+            with board(kb, board="three") as conn:
+                assert kb.claim_task(conn, task_id)
+                kb.create_task(conn, title="by the other")
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    os.read(read, 1)
+    (folder / "two").rename(folder / "three")
+    assert os.waitpid(pid, 0)[1] == 0
+    assert [each["slug"] for each in kb.list_boards()] == ["default", "three"]
+    with board(kb, board="three") as conn:
+        kb.create_task(conn, title="after")
+        assert sorted(each.title for each in kb.list_tasks(conn)) == ["after", "before", "by the other"]
+    from kanban_shards.coordinator.recovery.verify import verify
+    from kanban_shards.paths import BoardPaths
+
+    assert verify(BoardPaths.find(home=home / ".hermes", board="three")).clean
+
+
 def a_board_that_a_daemon_serves_is_not_put_away(kb, home):
     import subprocess
 
@@ -509,6 +546,7 @@ def what_could_not_be_told_is_kept(kb, home):
             assert (letter.task_id, letter.chat_id, letter.attempts) == (task_id, "42", 3)
             assert [found.event(each).kind for each in letter.event_ids] == ["blocked"]
         assert kb.claim_unseen_events_for_sub(conn, task_id=task_id, **CHAT, kinds=kinds_told)[2] == []
+        asked_for_once_more(kb, conn, letter)
         kb.complete_task(conn, task_id, summary="after all")
         _, new, events = kb.claim_unseen_events_for_sub(conn, task_id=task_id, **CHAT, kinds=kinds_told)
         assert [event.kind for event in events] == ["completed"]
@@ -516,6 +554,25 @@ def what_could_not_be_told_is_kept(kb, home):
         as_watcher(kb.remove_notify_sub, conn, task_id=task_id, **CHAT)
         assert kb.list_notify_subs(conn) == []
     clean(home)
+
+
+def asked_for_once_more(kb, conn, letter):
+    """Then the dead letter is told by Hermes's watcher: as often as it takes, and once."""
+    from kanban_shards import Board
+    from kanban_shards.changes.kinds import Resend
+    from kanban_shards.hermes import identity
+
+    chat = {"task_id": letter.task_id, **CHAT}
+    identity.writer_of(conn.paths).ask(letter.task_id, Resend(letter_id=letter.id))
+    old, new, events = kb.claim_unseen_events_for_sub(conn, **chat, kinds=None)
+    assert [event.id for event in events] == letter.event_ids == [new]
+    assert kb.claim_unseen_events_for_sub(conn, **chat, kinds=None)[2] == []
+    assert as_watcher(kb.rewind_notify_cursor, conn, **chat, claimed_cursor=new, old_cursor=old)
+    assert kb.claim_unseen_events_for_sub(conn, **chat, kinds=None) == (old, new, events)
+    as_watcher(kb.advance_notify_cursor, conn, **chat, new_cursor=new)
+    with Board(conn.paths) as found:
+        assert found.dead_letters() == []
+    assert kb.claim_unseen_events_for_sub(conn, **chat, kinds=None)[2] == []
 
 
 def two_gateways_of_one_profile_tell_once(kb, home):
