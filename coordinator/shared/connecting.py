@@ -37,7 +37,7 @@ class Server:
         self.address = address
         self._said = _said_of(check_service(address.service))
         self.name = self._in_words(address.service)
-        self._sslmode = self._checked_sslmode()
+        self.sslmode = self._checked_sslmode()
 
     def session(self) -> psycopg.Connection:
         """A session, checked. Raises ServerUnknown, ServerRefused, FarSchemaNewer, Unreachable."""
@@ -53,7 +53,7 @@ class Server:
                 keepalives_interval=1,
                 keepalives_count=3,
                 tcp_user_timeout=_DEAD_S * 1_000,
-                sslmode=self._sslmode,
+                sslmode=self.sslmode,
             )
         except psycopg.Error as error:
             if "service" in str(error) and "not found" in str(error):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, LiteralString
 
 import psycopg
@@ -57,12 +57,15 @@ _ENTRIES: LiteralString = f"""
               ORDER BY position LIMIT %(most)s) AS page
     ) AS page WHERE nth = 1 OR bytes <= %(bytes)s ORDER BY position"""
 _LOCK = "SELECT 1 FROM kanban_ledger WHERE board = %(board)s FOR UPDATE"
-# No row comes of it if ``behind`` is not the end: the row is looked at again once its lock is free.
+# No row comes of it if ``behind`` is not the end: the row is looked at again once its lock is free. Nor if the entry is
+# gone that the row says is the last.
 _APPEND: LiteralString = f"""
     WITH moved AS (
         UPDATE kanban_ledger SET position = %(last)s, digest = %(its)s
         WHERE board = %(board)s AND position = %(behind)s AND digest = %(behind_digest)s
           AND ledger_id = %(ledger_id)s AND rules = %(rules)s
+          AND (position = 0 OR EXISTS (SELECT FROM kanban_entry AS last WHERE last.board = kanban_ledger.board
+                                       AND last.position = %(behind)s AND last.digest = %(behind_digest)s))
         RETURNING board
     ), rung AS (
         SELECT pg_notify('{CHANNEL}', board) FROM moved
@@ -109,6 +112,8 @@ class Postgres:
         self._ring = ring
         self._session.add_notify_handler(self._take)
         self._process = self._session.info.backend_pid
+        self._trip = ExitStack()
+        self._pipeline: psycopg.Pipeline | None = None
         self._has_turn = False
 
     def fileno(self) -> int:
@@ -141,13 +146,14 @@ class Postgres:
     def turn(self, position: int, most_bytes: int = PAGE_BYTES) -> Page:
         """See ``Far.turn``."""
         with self._explained():
-            with self._in_one_trip("BEGIN"):
+            with self._in_one_trip("" if self._has_turn else "BEGIN", stays_open=True):
                 self._run(_LOCK)
                 head, entries = self._page(position, most_bytes)
             self._has_turn = True
             page, is_even = self._page_of(head, entries)
             if not is_even:
-                self._run(_MEND)
+                with self._in_one_trip("", stays_open=True):
+                    self._run(_MEND)
         return page
 
     def append(self, entries: Sequence[Entry], behind: Point) -> None:
@@ -168,7 +174,6 @@ class Postgres:
                 )
                 head = self._run(_HEAD, position=0)
                 self._run("COMMIT")
-            self._has_turn = False
             if appended.rowcount == 0:
                 self._refuse(head, behind)
 
@@ -188,11 +193,13 @@ class Postgres:
         """See ``Far.begin``."""
         with self._explained():
             self._make_tables()
-            with self._in_one_trip("BEGIN"):
-                self._run(_BEGIN, ledger_id=ledger_id)
-                head = self._run(_HEAD, position=0)
-                self._run("COMMIT")
-            page, is_even = self._page_of(head, None)
+            try:
+                page, is_even = self._end()
+            except NoSharedLedger:  # a host that joins need not be allowed to begin one
+                with self._in_one_trip("BEGIN"):
+                    self._run(_BEGIN, ledger_id=ledger_id)
+                    self._run("COMMIT")
+                page, is_even = self._end()
             if page.ledger_id != ledger_id:
                 raise self._another(page.ledger_id, ledger_id)
             if not is_even:
@@ -219,6 +226,8 @@ class Postgres:
     def close(self) -> None:
         """End the session, and with it a turn. May be called twice."""
         self._session.close()
+        with suppress(psycopg.Error):
+            self._trip.close()
 
     # --- how -----------------------------------------------------------------------------------------------------
 
@@ -231,18 +240,33 @@ class Postgres:
         return self._session.execute(sql, known | given)
 
     @contextmanager
-    def _in_one_trip(self, begin: LiteralString, seconds: float = _STATEMENT_S) -> Iterator[None]:
+    def _in_one_trip(
+        self, begin: LiteralString, seconds: float = _STATEMENT_S, stays_open: bool = False
+    ) -> Iterator[None]:
         """Send all that is run in here at once, in a transaction that ``begin`` begins ("": in the one of this host's
-        turn), and wait for the last result. ``seconds``: what the server may take for each statement."""
-        with self._session.pipeline():
-            if begin and self._has_turn:
-                self._run("ROLLBACK")
-            if begin:
-                self._run(begin)
-            self._run(_SETTINGS, statement=f"{round(seconds * 1_000)}ms")
-            yield
+        turn), and wait for the last result. ``seconds``: what the server may take for each statement.
+
+        ``stays_open``: the transaction does, and so does psycopg's pipeline. To leave that sends a Flush behind the
+        last Sync, and with it the server stops to count for how long a transaction is idle, and never ends it.
+        """
+        if self._pipeline is None:
+            self._pipeline = self._trip.enter_context(self._session.pipeline())
+        if begin and self._has_turn:
+            self._run("ROLLBACK")
         if begin:
+            self._run(begin)
+        self._run(_SETTINGS, statement=f"{round(seconds * 1_000)}ms")
+        yield
+        if stays_open:
+            self._pipeline.sync()
+        else:
+            self._arrive()
             self._has_turn = False
+
+    def _arrive(self) -> None:
+        """Wait for the results of everything that was sent."""
+        self._pipeline = None
+        self._trip.close()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -262,6 +286,8 @@ class Postgres:
         """End the transaction, and a turn with it."""
         self._has_turn = False
         with suppress(psycopg.Error):
+            self._arrive()
+        with suppress(psycopg.Error):
             if self._session.info.transaction_status != pq.TransactionStatus.IDLE:
                 self._run("ROLLBACK")
 
@@ -279,6 +305,13 @@ class Postgres:
         ledger_id, rules, clock_ms, position, digest, here, is_even = row
         rows = entries.fetchall() if entries else []
         return Page(ledger_id, rules, clock_ms, Point(position, digest), here, [*map(_entry, rows)]), is_even
+
+    def _end(self) -> tuple[Page, bool]:
+        """The same, of no entries."""
+        with self._in_one_trip("BEGIN"):
+            head = self._run(_HEAD, position=0)
+            self._run("COMMIT")
+        return self._page_of(head, None)
 
     def _refuse(self, head: Cursor[tuple[Any, ...]], behind: Point) -> None:
         """Raise the reason why nothing was appended."""
@@ -305,13 +338,12 @@ class Postgres:
         """Bring the tables to the version that this program knows, unless they have it."""
         if self._version() == len(VERSIONS):
             return
-        with self._session.transaction():
-            self._run(_SETTINGS, statement=f"{_MAKING_S}s")
+        with self._in_one_trip("BEGIN", seconds=_MAKING_S):
             self._run(_MAKING_TABLES)
-            version = self._version()
-            for statement in itertools.chain.from_iterable(VERSIONS[version:]):
+            for statement in itertools.chain.from_iterable(VERSIONS[self._version() :]):
                 self._run(statement)
             self._run(_SET_VERSION, version=len(VERSIONS))
+            self._run("COMMIT")
 
     def _version(self) -> int:
         """Which version of the tables there is; 0 if there are none."""

@@ -7,10 +7,14 @@ user cannot come.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ SETTINGS = {
     "max_wal_size": "64MB", "wal_level": "replica", "log_min_messages": "warning",
 }  # fmt: skip
 ITS_USER = "nobody"
+_PR_SET_PDEATHSIG = 1
 
 
 class Server:
@@ -28,12 +33,14 @@ class Server:
     def __init__(self, folder: Path, programs: Path) -> None:
         self.folder, self.data = folder, folder / "data"
         self._programs = programs
+        self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
         self.latest_database = "postgres"
 
     def initialize(self) -> None:
         """Make its data."""
-        self._run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        how = ["-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "--wal-segsize", "1"]
+        self._run("initdb", "-D", self.data, "-U", "postgres", *how)
         self.configure(**SETTINGS, unix_socket_directories=str(self.folder))
 
     def configure(self, **settings: str) -> None:
@@ -47,12 +54,22 @@ class Server:
         self.configure(unix_socket_directories=str(self.folder))
 
     def start(self) -> None:
-        """Returns once it answers."""
-        self._run("pg_ctl", "-D", self.data, "-w", "-l", self.folder / "log", "start")
+        """Returns once it answers. It ends with this process (on Linux even if that is killed)."""
+        with open(self.folder / "log", "a") as log:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self.data],
+                stdout=log, stderr=log, cwd="/", preexec_fn=_end_with_parent, **_as_its_user(),
+            )  # fmt: skip
+        until = time.monotonic() + 60
+        while not self._is_ready():
+            assert self._process.poll() is None and time.monotonic() < until, (self.folder / "log").read_text()
+            time.sleep(0.01)
 
     def stop(self, mode: str = "fast") -> None:
         """Returns once it ended. ``mode``: as ``pg_ctl -m`` has it; ``immediate`` is a crash."""
         self._run("pg_ctl", "-D", self.data, "-w", "-m", mode, "stop")
+        if self._process is not None:
+            self._process.wait()
 
     def promote(self) -> None:
         """Returns once it takes writes."""
@@ -60,13 +77,13 @@ class Server:
 
     @property
     def is_running(self) -> bool:
-        return (self.data / "postmaster.pid").exists()
+        return self._process is not None and self._process.poll() is None
 
-    def sql(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-        """Run one statement as the superuser; its rows."""
+    def sql(self, statement: str, database: str = "postgres", user: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run one statement, as the superuser or another role; its rows."""
         import psycopg
 
-        with psycopg.connect(host=str(self.folder), user="postgres", dbname=database, autocommit=True) as session:
+        with psycopg.connect(host=str(self.folder), user=user, dbname=database, autocommit=True) as session:
             cursor = session.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
@@ -77,6 +94,12 @@ class Server:
         self.sql(f"CREATE DATABASE {name}")
         self.latest_database = name
         return name
+
+    def _is_ready(self) -> bool:
+        try:
+            return (self.data / "postmaster.pid").read_text().splitlines()[7].strip() in ("ready", "standby")
+        except (FileNotFoundError, IndexError):
+            return False
 
     def _run(self, program: str, *words: object) -> None:
         with open(self.folder / "said", "w+") as said:  # a pipe would be open as long as the server is
@@ -103,6 +126,11 @@ def programs_for_its_user(installed: Path, folder: Path) -> Path:
     except PermissionError:
         return Path(shutil.copytree(installed, folder / "programs")) / "bin"
     return installed / "bin"
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def _as_its_user() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from kanban_shards.coordinator.errors import Overtaken
 from kanban_shards.coordinator.shared import carrier as carriers
 from kanban_shards.coordinator.shared import patience
 from kanban_shards.coordinator.shared.carrier import Carrier
-from kanban_shards.coordinator.shared.errors import ServerUnknown, Unreachable, unreachable
+from kanban_shards.coordinator.shared.errors import FarError, ServerUnknown, Unreachable, unreachable
 from kanban_shards.coordinator.shared.far import PAGE_BYTES, Address, Page
 from kanban_shards.coordinator.shared.patience import DEADLINE_S, Outage, Portion
 from kanban_shards.errors import ExtraMissing, NoServiceName
@@ -232,7 +232,7 @@ def answered_again(carrier: Carrier, call: Callable[[], Page] | None = None) -> 
     poll.register(carrier.bell(), select.POLLIN)
     until = time.monotonic() + 30
     while time.monotonic() < until:
-        with suppress(Unreachable):
+        with suppress(FarError):
             return call()
         poll.poll(50)
     raise AssertionError("it was not answered again")

@@ -228,14 +228,20 @@ def test_a_turn_keeps_others_away(far: Far, other: Far) -> None:
     assert other.turn(0).end == BEGINNING
     with pytest.raises(FarBusy):
         far.append(chained(BEGINNING, [change("amy", 1)]), BEGINNING)
-    with pytest.raises(FarBusy):
-        far.turn(0)
     assert far.read(0).end == BEGINNING
     mine = chained(BEGINNING, [change("bob", 1)])
     other.append(mine, BEGINNING)
     with pytest.raises(Overtaken):
         far.append(chained(BEGINNING, [change("amy", 1)]), BEGINNING)
     far.append(chained(end_of(mine), [change("amy", 1)]), end_of(mine))
+
+
+def test_a_turn_waits_for_another(far: Far, other: Far) -> None:
+    other.turn(0)
+    with pytest.raises(FarBusy):
+        far.turn(0)
+    other.read(0)
+    assert far.turn(0).end == BEGINNING
 
 
 def test_a_turn_ends_with_the_next_call(far: Far, other: Far) -> None:
