@@ -148,8 +148,12 @@ def m004_supervision(db: Database) -> None:
 
 @migrations()
 def m005_homes(db: Database) -> None:
-    # Of a board that several hosts share: on which host each profile lives, its shard there, and since which entry.
-    columns = "profile TEXT PRIMARY KEY, shard TEXT NOT NULL, host TEXT NOT NULL, position INTEGER NOT NULL"
+    # Of a board that several hosts share: on which host each profile lives, its shard there, since which entry of the
+    # ledger, and how far the profile was merged by then, with its digest there.
+    columns = (
+        "profile TEXT PRIMARY KEY, shard TEXT NOT NULL, host TEXT NOT NULL, position INTEGER NOT NULL, "
+        "seq INTEGER NOT NULL, digest TEXT NOT NULL"
+    )
     db.execute(f"CREATE TABLE merge_homes ({columns}) WITHOUT ROWID")
     _keep_out(db, "merge_homes")
 

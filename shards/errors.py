@@ -583,6 +583,16 @@ class ShardBehind(StorageError):
     profile: str
 
 
+class LivesElsewhere(StorageError):
+    template = (
+        "{profile} lives on {host}, and nothing of a shard that it has on this host ({path}) would be merged. Nothing "
+        "was written; write as {profile} on {host}, or, if that host is gone for good, let {profile} live here with "
+        "`kanban-merge move {profile}`."
+    )
+    profile: str
+    host: str
+
+
 class StillWritten(StorageError):
     template = (
         "{path} is open for writing in {holders}, and what is copied from it now would be worthless; stop that "

@@ -294,12 +294,15 @@ class Verdict(Record):
 @dataclass(frozen=True)
 class ProfileHome(Record):
     """Where a profile lives, on a board that several hosts share: what it writes on ``host`` is merged, in the shard
-    ``shard``, since the ledger's entry at ``position``."""
+    ``shard``, since the ledger's entry at ``position``. ``seq``, ``digest``: the profile's last change before that;
+    ``(0, "")`` for none."""
 
     profile: str
     shard: str
     host: str
     position: int
+    seq: int
+    digest: str
 
 
 @dataclass(frozen=True)

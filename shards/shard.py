@@ -21,7 +21,7 @@ from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, gen
 from kanban_shards.changes.fields import DECIDING, Body
 from kanban_shards.changes.kinds import KINDS
 from kanban_shards.changes.vectors import View, encode
-from kanban_shards.errors import Damaged, ShardBehind, ShardOfAnother
+from kanban_shards.errors import Damaged, LivesElsewhere, ShardBehind, ShardOfAnother, StorageError
 from kanban_shards.group_commit import GroupCommit, Request
 from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.pending import PendingChanges
@@ -113,6 +113,7 @@ class Shard:
     def __init__(self, paths: BoardPaths, profile: str) -> None:
         self.profile = check_profile(profile)
         self.path = paths.shard(profile)
+        self._paths = paths
         self._lock = FileLock(paths.shard_lock(profile))
         self._connection: sqlite3.Connection | None = None
         self._identity: Identity | None = None
@@ -304,8 +305,10 @@ class Shard:
 
     def _open(self, view: View) -> sqlite3.Connection:
         found = files.identity(self.path)
+        if self._connection is None and (host := self._other_home()):
+            raise LivesElsewhere(path=self.path, profile=self.profile, host=host)
         if found is None and view.merged_seq:
-            raise ShardBehind(path=self.path, profile=self.profile, head=0, merged=view.merged_seq)
+            raise self._behind(0, view.merged_seq)
         if self._connection is not None and found != self._identity:
             self._close_connection()
             self._pending = PendingChanges()  # in another file the same seqs may be another process's
@@ -364,7 +367,7 @@ class Shard:
 
     def _end(
         self, connection: sqlite3.Connection, merged: tuple[int, str]
-    ) -> tuple[tuple[int, str], ShardBehind | None]:
+    ) -> tuple[tuple[int, str], StorageError | None]:
         """Seq and digest of the last change; and an error if the shard is behind what was ``merged`` of it, by seq and
         digest: a change appended to an older copy would take a seq that was used before, and never be merged. Raises
         Damaged if it does not say where it begins: then no pass takes what is appended."""
@@ -378,9 +381,23 @@ class Shard:
             found = base_digest
         # A shard that is ahead of what the board shows is in order: the board is being made again.
         if merged_seq and merged_seq >= base_seq and found != merged_digest:
-            error = ShardBehind(path=self.path, profile=self.profile, head=seq, merged=merged_seq)
-            return (seq, digest), error
+            return (seq, digest), self._behind(seq, merged_seq)
         return (seq, digest), None
+
+    def _behind(self, head: int, merged: int) -> StorageError:
+        """Why nothing is appended behind change ``head``: this host is not the profile's home any more, or its shard is
+        an older copy."""
+        if host := self._other_home():
+            return LivesElsewhere(path=self.path, profile=self.profile, host=host)
+        return ShardBehind(path=self.path, profile=self.profile, head=head, merged=merged)
+
+    def _other_home(self) -> str | None:
+        """The other host of a shared board that the profile lives on; nothing is loaded for one that is not shared."""
+        if not self._paths.shared.exists():
+            return None
+        from kanban_shards.homes import other_home
+
+        return other_home(self._paths, self.profile)
 
     def _seen(self, task_id: str, view: View) -> dict[str, int]:
         """The task's vector as this process knows it: the board's, and then its own changes that the board lacks."""

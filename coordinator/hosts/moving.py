@@ -15,7 +15,7 @@ from kanban_shards.coordinator.hosts.errors import LivesNowhere
 from kanban_shards.coordinator.hosts.joining import OpenFar, shared
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.shard_reader import shard_id_of
-from kanban_shards.coordinator.recovery.repair import Repaired, repair_shard
+from kanban_shards.coordinator.recovery.repair import Repaired, make_shard
 from kanban_shards.coordinator.shared.opening import address_of
 from kanban_shards.errors import Refused
 from kanban_shards.paths import BoardPaths, check_profile
@@ -46,7 +46,7 @@ def move(paths: BoardPaths, lock: FileLock, profile: str, open_far: OpenFar) -> 
             raise LivesNowhere(profile=profile, board=paths)
         if home.host == sharing.host:
             return Moved(home.host, None)
-        made = repair_shard(paths, lock, profile)
+        made = make_shard(paths, lock, profile)
         with closing(sqlite.open_reader(made.path, sqlite.SHARD)) as shard:
             shard_id = shard_id_of(shard, profile) or ""
         settled = Home(profile=profile, shard=shard_id, host=sharing.host, was=home.host)

@@ -21,11 +21,12 @@ class Clock:
     it does on Linux and macOS. A coordinator that begins now knows of nothing before.
 
     What was stamped while the clock was ahead says nothing until that time comes, which may take years. How long this
-    coordinator has seen it unchanged counts in its place, by the steady clock.
+    coordinator has seen it unchanged counts in its place, by the steady clock. ``looked_ms``: what it said at the last
+    look.
     """
 
     def __init__(self) -> None:
-        self._looked_ms, self._steady_ms = _now_ms(), _steady_ms()
+        self.looked_ms, self._steady_ms = _now_ms(), _steady_ms()
         self.relied_on_since_ms = 0
         self._seen_ms: dict[tuple[int, int], tuple[int, int]] = {}
         self._look_again_ms = 0
@@ -33,10 +34,10 @@ class Clock:
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
         now_ms, steady_ms = _now_ms(), _steady_ms()
-        if abs((now_ms - self._looked_ms) - (steady_ms - self._steady_ms)) > DRIFT_MS:
+        if abs((now_ms - self.looked_ms) - (steady_ms - self._steady_ms)) > DRIFT_MS:
             self.relied_on_since_ms = now_ms
         self.relied_on_since_ms = min(self.relied_on_since_ms, now_ms)  # it may be set back little by little, too
-        self._looked_ms, self._steady_ms = now_ms, steady_ms
+        self.looked_ms, self._steady_ms = now_ms, steady_ms
         return now_ms
 
     def is_time_to_look(self) -> bool:

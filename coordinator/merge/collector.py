@@ -11,11 +11,12 @@ import os
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.filelocks import who_has_flock, who_keeps_readers_out
@@ -32,6 +33,9 @@ from kanban_shards.errors import DiskFull, FileBusy, FileMissing, InvalidName, K
 from kanban_shards.paths import BoardPaths, check_profile, printable_name
 from kanban_shards.storage import connections, files, leases, owners, sqlite
 from kanban_shards.storage.locks import FileLock
+
+if TYPE_CHECKING:
+    from kanban_shards.coordinator.merge.residents import Newcomer, Residents
 
 Read = TypeVar("Read")
 
@@ -95,9 +99,11 @@ class Skipped:
 @dataclass
 class Collected:
     """What one collecting found: the new changes of each shard and their bytes, the shards left, those that hold more,
-    and those of which the lock was taken."""
+    and those of which the lock was taken. ``newcomers``: on a shared board, the shards of profiles of which no host has
+    said yet where they live."""
 
     changes: dict[str, list[Change]] = field(default_factory=dict)
+    newcomers: list[Newcomer] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
     locked: set[str] = field(default_factory=set)
@@ -178,10 +184,12 @@ class _HalfWritten(Exception):
 
 
 class Collector:
-    """Reads the shards of one board. Kept between passes, it opens only those that changed since."""
+    """Reads the shards of one board. Kept between passes, it opens only those that changed since. ``residents``: which
+    of them may be merged on this host; None where all may, as the board is not shared."""
 
-    def __init__(self, paths: BoardPaths) -> None:
+    def __init__(self, paths: BoardPaths, residents: Residents | None = None) -> None:
         self._paths = paths
+        self._residents = residents
         self._open: OrderedDict[str, _OpenShard] = OrderedDict()
         self._known: dict[str, tuple[int, int, int] | None] = {}
         self._quarantined: dict[str, Skipped] = {}
@@ -291,13 +299,13 @@ class Collector:
         self._held.discard(profile)
         self._known.pop(profile, None)
         stamp = files.stamp(path)
-        taken = NewChanges()
+        taken, newcomer = NewChanges(), None
         try:
             shard = self._shard(check_profile(profile))
             if not shard.lock.try_acquire():
                 return False
             try:
-                shard.read(lambda connection: read_new(connection, profile, watermark, share, taken))
+                newcomer = shard.read(lambda connection: self._take(connection, profile, watermark, share, taken))
             except FileMissing:  # made, but its first transaction is not committed yet
                 if watermark(profile)[0]:
                     raise Quarantine(
@@ -321,11 +329,24 @@ class Collector:
         if taken.changes:
             into.changes[profile] = taken.changes
             into.size_bytes += taken.size_bytes
+        if newcomer is not None and (taken.changes or watermark(profile)[0]):
+            into.newcomers.append(newcomer)
         if taken.unfinished:
             into.unfinished.add(profile)
-        elif not taken.changes and profile not in self._quarantined and not _is_recent(stamp):
+        elif not taken.changes and newcomer is None and profile not in self._quarantined and not _is_recent(stamp):
             self._known[profile] = stamp
         return True
+
+    def _take(
+        self, shard: sqlite3.Connection, profile: str, watermark: WatermarkOf, share: Budget, into: NewChanges
+    ) -> Newcomer | None:
+        """Take the share of an open shard into ``into``, if it may be merged here; returns whose it is if nobody has
+        said yet where its profile lives. Raises Quarantine."""
+        residents = self._residents
+        newcomer = None if residents is None else residents.check(shard, profile, watermark(profile))
+        if residents is None or not residents.lives_elsewhere(profile):
+            read_new(shard, profile, watermark, share, into)
+        return newcomer
 
 
 def look(paths: BoardPaths, watermarks: Callable[[], dict[str, tuple[int, str]]]) -> Collected:
@@ -335,21 +356,35 @@ def look(paths: BoardPaths, watermarks: Callable[[], dict[str, tuple[int, str]]]
     seen more. Such a change is in order when both are read again, so a shard counts as quarantined only if it stands
     at the same change then.
     """
-    found = _look_once(paths, watermarks())
-    suspected = {(skipped.profile, skipped.seq) for skipped in found.skipped if skipped.state == QUARANTINED}
-    if suspected:
-        found = _look_once(paths, watermarks())
-        found.skipped = [
-            skipped
-            for skipped in found.skipped
-            if skipped.state != QUARANTINED or (skipped.profile, skipped.seq) in suspected
-        ]
+    with _residents(paths) as residents:
+        found = _look_once(paths, residents, watermarks())
+        suspected = {(skipped.profile, skipped.seq) for skipped in found.skipped if skipped.state == QUARANTINED}
+        if suspected:
+            found = _look_once(paths, residents, watermarks())
+            found.skipped = [
+                skipped
+                for skipped in found.skipped
+                if skipped.state != QUARANTINED or (skipped.profile, skipped.seq) in suspected
+            ]
     return found
 
 
-def _look_once(paths: BoardPaths, watermarks: dict[str, tuple[int, str]]) -> Collected:
+@contextmanager
+def _residents(paths: BoardPaths) -> Iterator[Residents | None]:
+    """Who lives on this host; None for a board that is not shared, of which nothing is loaded. Raises
+    SharingStrange."""
+    if not paths.shared.exists():
+        yield None
+        return
+    from kanban_shards.coordinator.merge.residents import residents_of
+
+    with residents_of(paths) as residents:
+        yield residents
+
+
+def _look_once(paths: BoardPaths, residents: Residents | None, watermarks: dict[str, tuple[int, str]]) -> Collected:
     """Every change after ``watermarks``, in as many parts as passes would take."""
-    collector, reached, whole = Collector(paths), dict(watermarks), Collected()
+    collector, reached, whole = Collector(paths, residents), dict(watermarks), Collected()
     try:
         while True:
             part = collector.collect(lambda profile: reached.get(profile, (0, "")))

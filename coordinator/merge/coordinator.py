@@ -22,9 +22,9 @@ from kanban_shards.coordinator.filelocks import naming_holders
 from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.coordinator.merge.budget import leave_what_costs_too_much, weight
 from kanban_shards.coordinator.merge.clock import Clock
-from kanban_shards.coordinator.merge.collector import Collector, Skipped
+from kanban_shards.coordinator.merge.collector import Collected, Collector, Skipped
 from kanban_shards.coordinator.merge.coordinator_lock import lost_place
-from kanban_shards.coordinator.merge.expiry import AT_ONCE, due, expired, own_changes
+from kanban_shards.coordinator.merge.expiry import AT_ONCE, Liveness, due, own_changes
 from kanban_shards.coordinator.merge.left_files import LeftFiles, set_aside_what_was_replaced
 from kanban_shards.coordinator.merge.replay import (
     ProgressCallback,
@@ -111,8 +111,6 @@ class Coordinator:
                 self._hosts.fetch_if_lost(progress)
             set_aside_what_was_replaced(paths, lock)
             self.made_board = _make_board_if_lost(paths, lock, progress)
-            self._collector = Collector(paths)
-            opened.callback(self._collector.close)
             self._clock = Clock()
             self._most: int | None = None
             found = {path: files.identity(path) for path in (paths.board, paths.ledger)}
@@ -125,7 +123,9 @@ class Coordinator:
                 self._ledger = FileLedger(paths.ledger, lock, FOREIGN_LOCK_MS)
                 opened.callback(self._ledger.close)
                 if self._hosts is not None:
-                    self._hosts.open(self._ledger)
+                    self._hosts.open(self._ledger, self._board)
+                self._collector = Collector(paths, None if self._hosts is None else self._hosts.residents)
+                opened.callback(self._collector.close)
                 self._opened = _unless_replaced(found)
                 self._left = LeftFiles(paths, lock, self._connection, self._ledger)
                 caught_up = self._catch_up_at_first(progress)
@@ -147,27 +147,40 @@ class Coordinator:
             self._follow_others()
             collected = self._collector.collect(self._board.watermark, patient, self._most)
             more = leave_what_costs_too_much(collected, self._board)
-            at_ms = self._now_ms()
-            over = expired(self._board, self._collector, collected, at_ms, self._clock)
-            is_due = due(self._board, at_ms)
             report = Report(skipped=collected.skipped, more=collected.more, busy=collected.busy)
+            self._settle_newcomers(collected, report)
+            at_ms = self._now_ms()
+            liveness = self._liveness(collected)
+            over = liveness.says(at_ms)
+            is_due = due(self._board, at_ms)
             rounds = Rounds(
                 collected.changes, lambda change: weight(change, self._board, more), self._board.position()[0]
             )
-            self._decide(
-                over,
-                rounds.next(),
-                at_ms,
-                report,
-                lambda now_ms: expired(self._board, self._collector, collected, now_ms, self._clock),
-            )
+            self._decide(over, rounds.next(), at_ms, report, liveness.says)
             while not rounds.is_over:
                 self._decide([], rounds.next(), at_ms, report)
             self._decide(is_due, [], at_ms, report, lambda now_ms: due(self._board, now_ms))
             # What no round takes was read in vain, and checked.
             self._most = MORE_THAN_LAST * max(LEAST_SHARE, len(report.decisions)) if rounds.are_left else None
-            report.more |= rounds.are_left or AT_ONCE in (len(over), len(is_due))
+            report.more |= rounds.are_left or max(len(over), len(is_due)) >= AT_ONCE
         return report
+
+    def _settle_newcomers(self, collected: Collected, report: Report) -> None:
+        """Of profiles of which no host has said yet where they live, say that it is here, before anything of them is
+        merged. Where another host was first, what was collected of them goes no further (OtherHosts.still_next)."""
+        if self._hosts is not None and collected.newcomers:
+            residents = self._hosts.residents
+
+            def own(now_ms: int) -> Own:
+                return [("", home) for home in residents.settling(collected.newcomers)]
+
+            at_ms = self._now_ms()
+            self._decide(own(at_ms), [], at_ms, report, own)
+
+    def _liveness(self, collected: Collected) -> Liveness:
+        residents = None if self._hosts is None else self._hosts.residents
+        looks_ahead = self._clock.is_time_to_look()
+        return Liveness(self._board, self._collector, collected, self._clock, residents, looks_ahead)
 
     def _decide(
         self, own: Own, changes: list[Change], at_ms: int, report: Report, anew: OwnAt = lambda now_ms: []

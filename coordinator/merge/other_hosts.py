@@ -18,6 +18,7 @@ from kanban_shards.coordinator.ledger import Entry, FileLedger, Point
 from kanban_shards.coordinator.merge import outage
 from kanban_shards.coordinator.merge.outage import Outage
 from kanban_shards.coordinator.merge.replay import ProgressCallback
+from kanban_shards.coordinator.merge.residents import Residents
 from kanban_shards.coordinator.merge.verdict_digest import VerdictDigest
 from kanban_shards.coordinator.shared.copies import fetch_copy
 from kanban_shards.coordinator.shared.errors import FarError
@@ -26,7 +27,7 @@ from kanban_shards.coordinator.shared.ledger import SharedLedger, portions
 from kanban_shards.coordinator.shared.opening import open_far
 from kanban_shards.coordinator.shared.standings import as_heard
 from kanban_shards.coordinator.state.board_state import BoardState
-from kanban_shards.errors import InvalidName
+from kanban_shards.errors import InvalidName, LawBroken
 from kanban_shards.heard import NOTED_EVERY_S, note_heard
 from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import Sharing, read_sharing
@@ -52,7 +53,15 @@ class OtherHosts:
         self._outage = Outage.read(lock)
         self._digest: VerdictDigest | None = None
         self._meet_at_s = 0.0
+        self._residents: Residents | None = None
         self.troubles: set[str] = set()
+
+    @property
+    def residents(self) -> Residents:
+        """Which profiles live on this host. Raises LawBroken before ``open``."""
+        if self._residents is None:
+            raise LawBroken("it was asked who lives on this host before its board was open")
+        return self._residents
 
     @classmethod
     def of(cls, paths: BoardPaths, lock: FileLock, far: Far | None) -> Self | None:
@@ -66,9 +75,10 @@ class OtherHosts:
             with self._noting():
                 fetch_copy(self._paths, self._lock, self._far, self._sharing, rules.VERSION, progress)
 
-    def open(self, copy: FileLedger) -> None:
-        """From here, ``copy`` is this host's, open for writing."""
+    def open(self, copy: FileLedger, board: BoardState) -> None:
+        """From here, ``copy`` and ``board`` are this host's, open for writing."""
         self._copy = copy
+        self._residents = Residents(self._sharing.host, board.home_of)
         self._ledger = SharedLedger(copy, self._far, self._sharing, rules.VERSION, self._is_own)
 
     def now_ms(self) -> int:
@@ -113,6 +123,8 @@ class OtherHosts:
             self._outage = Outage.of(error, self._outage)
             outage.note(self._lock, self._outage)
             raise
+        if self._residents is not None:
+            self._residents.heard()
         if self._outage is not None:
             self._outage = None
             outage.note(self._lock, None)
@@ -151,12 +163,14 @@ class OtherHosts:
 
     def still_next(self, board: BoardState, changes: Sequence[Change]) -> list[Change]:
         """Those of ``changes``, of any profiles, that continue what the board shows of their profiles. The others are
-        in the ledger: an append that was taken for failed had been made after all."""
+        in the ledger: an append that was taken for failed had been made after all; or their profile moved to another
+        host."""
         reached: dict[str, tuple[int, str]] = {}
         left = []
         for change in changes:
             seq, digest = reached.get(change.profile) or board.watermark(change.profile)
-            if change.seq == seq + 1 and (not seq or change.continues(digest)):
+            continues = change.seq == seq + 1 and (not seq or change.continues(digest))
+            if continues and self.residents.lives_here(change.profile):
                 reached[change.profile] = change.seq, change.digest
                 left.append(change)
         return left

@@ -144,6 +144,12 @@ def base_of(shard: sqlite3.Connection) -> tuple[int, str]:
     return seq, digest
 
 
+def head_of(shard: sqlite3.Connection) -> tuple[Any, Any] | None:
+    """Seq and digest of an open shard's last change, unchecked; None if it holds none."""
+    head: tuple[Any, Any] | None = shard.execute("SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1").fetchone()
+    return head
+
+
 def heartbeat_ms(shard: sqlite3.Connection, run_id: int) -> int | None:
     """When the run last gave a heartbeat in an open shard; 0 if never, None if what it says is no time."""
     row = shard.execute("SELECT at_ms FROM liveness WHERE run_id = ?", (run_id,)).fetchone()

@@ -38,7 +38,8 @@ from kanban_shards.coordinator.recovery.lineage import (
     stop_at_damage,
 )
 from kanban_shards.coordinator.rules import VERSION
-from kanban_shards.errors import BoardLost, Damaged, NotAFile, StrangeJournal
+from kanban_shards.errors import BoardLost, Damaged, LivesElsewhere, NotAFile, StrangeJournal
+from kanban_shards.homes import other_home
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, copies, files, owners, sqlite
 from kanban_shards.storage.locks import FileLock
@@ -163,6 +164,16 @@ def is_sound_snapshot(paths: BoardPaths, ledger: FileLedger) -> bool:
 
 
 def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
+    """``make_shard`` of a profile that lives on this host; no repair makes a second shard beside one of another host.
+
+    Raises LivesElsewhere, and what ``make_shard`` raises.
+    """
+    if host := other_home(paths, profile):
+        raise LivesElsewhere(path=paths.shard(profile), profile=profile, host=host)
+    return make_shard(paths, lock, profile)
+
+
+def make_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
     """Make the profile's shard again, of what the ledger holds of it and what a pass would still take.
 
     Runs of the profile that are open count as alive now: their heartbeats are not trusted, and not known if the

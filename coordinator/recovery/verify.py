@@ -16,6 +16,7 @@ from kanban_shards.coordinator.recovery.former import tables
 from kanban_shards.coordinator.recovery.lineage import differing_change
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import DiskFull, FileBusy, KanbanError
+from kanban_shards.homes import other_home
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, sqlite
 
@@ -159,7 +160,7 @@ def _check_shards(found: Verification, board: sqlite3.Connection, paths: BoardPa
         if skipped.state == QUARANTINED:
             found.findings.append(Discrepancy(skipped.file, skipped.why))
     for profile, (seq, _) in watermarks().items():
-        if profile in quarantined or profile.startswith("@"):
+        if profile in quarantined or profile.startswith("@") or other_home(paths, profile):
             continue
         problem: str | None = f"it is missing; its changes up to {seq} were merged"
         if profile in present:

@@ -54,6 +54,10 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows, HomeRows):
             f"{_VERDICTS} WHERE (profile, seq) > (?, ?) ORDER BY profile, seq LIMIT ?", (profile, seq, most)
         ).fetchall()
 
+    def merged(self, profile: str) -> tuple[int, str]:
+        """The same at the present entry, before it is decided."""
+        return self._reached[profile][1:] if profile in self._reached else self.watermark(profile)
+
     def open(self, entries: int = 1) -> None:
         """Begin a transaction that may write so many ``entries`` (migrations/board.py, ``keep_out``)."""
         self._reached = {}

@@ -54,6 +54,16 @@ class RunRows(Rows):
             (before_s,),
         )
 
+    def half_over(self, now_s: int) -> Iterator[OpenRun]:
+        """Open runs of whose lease half is over at ``now_s``, each as ``running_out`` gives it."""
+        return self._execute(
+            "SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, max(m.lease_s, coalesce(m.grace_s, 0)), "
+            "t.claim_expires - m.lease_s AS stamped_s "
+            "FROM tasks t INDEXED BY merge_running JOIN merge_tasks m ON m.task_id = t.id "
+            "WHERE t.status = 'running' AND stamped_s + m.lease_s / 2 <= ? ORDER BY t.claim_expires",
+            (now_s,),
+        )
+
     def stamped_ahead(self, now_s: int) -> Iterator[OpenRun]:
         """Open runs that were claimed, or gave a heartbeat, at a time after ``now_s``: as ``running_out``, and that
         time, in seconds, at the end."""

@@ -55,11 +55,15 @@ class Host:
             coordinator.close()
         self.lock.close()
 
-    def write(self, profile: str, task_id: str, body: Body) -> int:
-        """A change of ``profile``, by what this host's board shows; returns its seq."""
+    def shard(self, profile: str) -> Shard:
+        """The shard that ``profile`` has here."""
         if profile not in self._shards:
             self._shards[profile] = Shard(self.paths, profile)
-        return self._shards[profile].append(task_id, body, self.board.view(task_id, profile)).seq
+        return self._shards[profile]
+
+    def write(self, profile: str, task_id: str, body: Body) -> int:
+        """A change of ``profile``, by what this host's board shows; returns its seq."""
+        return self.shard(profile).append(task_id, body, self.board.view(task_id, profile)).seq
 
     def make_pass(self) -> Report:
         """One pass."""

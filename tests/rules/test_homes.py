@@ -12,7 +12,7 @@ ONE, TWO = "1" * 32, "2" * 32
 
 
 def homes(game: Game) -> list[tuple]:
-    return [tuple(row.values()) for row in game.rows("SELECT * FROM merge_homes ORDER BY profile")]
+    return [tuple(row.values()) for row in game.rows("SELECT profile, shard, host, position FROM merge_homes")]
 
 
 def lives(host: str, shard: str, was: str | None = None) -> Home:
@@ -44,6 +44,16 @@ def test_a_move_names_the_host_that_it_leaves(game: Game) -> None:
     assert homes(game) == [("bingge", TWO, SERVER, 3)]
     game.apply(COORDINATOR, "", lives(LAPTOP, ONE, was=SERVER))
     assert homes(game) == [("bingge", ONE, LAPTOP, 5)]
+
+
+def test_a_home_says_how_far_its_profile_was(game: Game) -> None:
+    """In whatever transaction it was decided, which every game plays again in portions of several sizes."""
+    game.make("bingge")
+    game.apply(COORDINATOR, "", lives(LAPTOP, ONE))
+    game.make("bingge")
+    game.apply(COORDINATOR, "", lives(SERVER, TWO, was=LAPTOP))
+    (row,) = game.rows("SELECT position, seq, digest FROM merge_homes")
+    assert tuple(row.values()) == (4, 2, game.entries[2].change.digest)
 
 
 def test_a_sign_renews_the_lease_from_when_it_was_given(game: Game) -> None:

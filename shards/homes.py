@@ -1,0 +1,23 @@
+"""Homes: on which host of a shared board a profile lives, for whoever is about to write as it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from kanban_shards.board import Board
+from kanban_shards.errors import BoardMissing
+from kanban_shards.paths import BoardPaths
+from kanban_shards.sharing import read_sharing
+
+
+def other_home(paths: BoardPaths, profile: str) -> str | None:
+    """The other host that the profile lives on, as far as this host's board shows; None if it lives here, or no host
+    has said so yet, or the board is not shared. Raises SharingStrange, and the StorageErrors of a board that cannot be
+    read."""
+    sharing = read_sharing(paths)
+    if sharing is None:
+        return None
+    with suppress(BoardMissing), Board(paths) as board:
+        home = board.home_of(profile)
+        return None if home is None or home.host == sharing.host else home.host
+    return None
