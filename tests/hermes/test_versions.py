@@ -18,7 +18,9 @@ from kanban_shards.errors import HermesNotKnown
 from kanban_shards.hermes import versions
 from kanban_shards.paths import BoardPaths
 
-pytestmark = [pytest.mark.hermes, pytest.mark.long]
+pytestmark = pytest.mark.hermes
+# The gate tries the oldest; the newest is what all other tests of this folder run.
+VERSIONS = ["0.16.0", *(pytest.param(each, marks=pytest.mark.long) for each in ("0.17.0", "0.18.2"))]
 
 
 class User:
@@ -47,7 +49,7 @@ class User:
         return {task["title"]: task["status"] for task in json.loads(self.hermes("list", "--json"))}
 
 
-@pytest.mark.parametrize("version", ["0.16.0", "0.17.0", "0.18.2"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_there_and_back(other_environment: Callable[[str], Path], tmp_path: Path, version: str) -> None:
     user = User(other_environment(version), tmp_path / "home")
     user.hermes("create", "of its own", "--assignee", "amy")
@@ -70,6 +72,7 @@ def test_there_and_back(other_environment: Callable[[str], Path], tmp_path: Path
     assert user.titles() == {"of its own": "ready", "on shards": "done"}
 
 
+@pytest.mark.long
 def test_one_that_is_too_old(other_environment: Callable[[str], Path], tmp_path: Path) -> None:
     user = User(other_environment("0.15.2"), tmp_path / "home")
     ended = user.merge("install")

@@ -6,7 +6,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -21,6 +20,7 @@ from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, holder, take
 from kanban_shards.errors import Damaged, KanbanError
 from kanban_shards.paths import BoardPaths
+from tests import forks
 
 MADE_AGAIN = "made again"
 
@@ -177,12 +177,7 @@ def test_a_board_that_breaks_again_and_again_is_left(home, paths, task_id, daemo
     _replace_by_nonsense(paths.board)
     wake()
     _said(daemon, "was rebuilt 3 times within an hour")
-    rebuilt = subprocess.run(
-        [sys.executable, "-m", "kanban_shards.coordinator", "--home", home, "rebuild"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    rebuilt = forks.python("-m", "kanban_shards.coordinator", "--home", home, "rebuild")
     assert rebuilt.returncode == 0, rebuilt.stderr
     _said(daemon, "over: ")
     _goes_on(home, task_id)
@@ -265,7 +260,7 @@ def test_what_a_person_must_decide_ends_it_at_the_start(
 ) -> None:
     """One sentence, exit code 3, and the file is as it was."""
     script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); [c.execute(s) for s in sys.argv[2:]]; c.commit()"
-    subprocess.run([sys.executable, "-c", script, paths.board, *statements], check=True)
+    assert forks.python("-c", script, paths.board, *statements).returncode == 0
     before = paths.board.read_bytes()
     ended = start("-m", "kanban_shards.coordinator", "--home", home, "daemon")
     _, errors = ended.communicate(timeout=60)
@@ -336,7 +331,7 @@ def _until(is_so: Callable[[], bool]) -> None:
 def _copy(source: Path, target: Path) -> None:
     """As SQLite copies, by another process."""
     script = "import sqlite3, sys; a, b = map(sqlite3.connect, sys.argv[1:]); a.backup(b); a.close(); b.close()"
-    subprocess.run([sys.executable, "-c", script, source, target], check=True)
+    assert forks.python("-c", script, source, target).returncode == 0
 
 
 def _lose(file: Path, how: str, to: Path | None = None) -> None:

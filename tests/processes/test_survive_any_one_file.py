@@ -7,7 +7,6 @@ import re
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from kanban_shards import Board, Gateway, Refused
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import KanbanError, NewerSchema
 from kanban_shards.paths import BoardPaths
+from tests import forks
 
 # What makes each file again. A board and a ledger stop the passes, so their order is that of need.
 MAKES_AGAIN = {
@@ -264,8 +264,7 @@ def _assert_whole(paths: BoardPaths, home: str, merged: dict[str, list[str]]) ->
 
 
 def _kanban_merge(home: str, *words: str) -> subprocess.CompletedProcess:
-    argv = [sys.executable, "-m", "kanban_shards.coordinator", "--home", home, *words]
-    return subprocess.run(argv, capture_output=True, text=True, check=False)
+    return forks.python("-m", "kanban_shards.coordinator", "--home", home, *words)
 
 
 def _family(file: Path) -> list[Path]:
@@ -287,4 +286,4 @@ def _copy(source: Path, target: Path) -> None:
         "[shutil.copyfile(path, target / path.name) for path in pathlib.Path(sys.argv[1]).glob('kanban*.db*') "
         "if not path.name.endswith('-shm')]"
     )
-    subprocess.run([sys.executable, "-c", script, source, target], check=True)
+    assert forks.python("-c", script, source, target).returncode == 0

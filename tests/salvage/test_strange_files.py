@@ -17,6 +17,7 @@ from kanban_shards import Gateway
 from kanban_shards.coordinator.errors import NotABoard
 from kanban_shards.coordinator.hermes.salvage import Salvage, salvage
 from kanban_shards.errors import AlreadyThere, StillWritten
+from tests import forks
 from tests.salvage.boards import PAGE_BYTES, make_board, rows_of
 from tests.salvage.conftest import Original
 
@@ -160,5 +161,4 @@ def test_the_command(original: Original, tmp_path: Path) -> None:
 
 
 def _command(*words: object) -> subprocess.CompletedProcess:
-    argv = [sys.executable, "-m", "kanban_shards.coordinator", "salvage", *words]
-    return subprocess.run([str(word) for word in argv], capture_output=True, text=True)
+    return forks.python("-m", "kanban_shards.coordinator", "salvage", *words)
