@@ -13,7 +13,7 @@ import pytest
 
 from tests.hermes.scenes import bridged_only, on_both
 
-pytestmark = [pytest.mark.hermes, pytest.mark.long]
+pytestmark = pytest.mark.hermes
 
 DRIVER = Path(__file__).parent / "scenes" / "driver.py"
 MODULES = ("on_both", "bridged_only")
