@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from kanban_shards.attempts import LONGEST_WAIT_MS, Attempt, DeliveryKey
 from kanban_shards.changes.kinds import Adopt, Delivered
 from kanban_shards.errors import Refused, UnknownTask
 from kanban_shards.records import DeadLetter, Event, Subscription
-from kanban_shards.shard import LONGEST_WAIT_MS, Attempt, DeliveryKey
 
 if TYPE_CHECKING:
     from kanban_shards.writer import Writer

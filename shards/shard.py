@@ -14,9 +14,10 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from kanban_shards.attempts import Attempt, DeliveryKey, read_attempt, save_attempt
 from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis, is_beginning
 from kanban_shards.changes.fields import DECIDING, Body
 from kanban_shards.changes.kinds import KINDS
@@ -32,8 +33,6 @@ from kanban_shards.storage.locks import FileLock
 
 # How long an append waits for the other processes of its own profile.
 LOCK_WAIT_S = 30.0
-# No lease on a delivery and no pause is longer: one that seems to be was taken while the clock was ahead.
-LONGEST_WAIT_MS = 3_600_000
 # So many changes of a process's threads are appended in one transaction.
 AT_ONCE = 64
 # Heartbeats of runs that ended are worth nothing; they are swept out when they are this old.
@@ -45,35 +44,6 @@ _ENDS = (
     "SELECT base_seq, base_digest, head.seq, head.digest, (SELECT digest FROM changes WHERE seq = ?) FROM meta "
     "LEFT JOIN (SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1) head"
 )
-_THIS_DELIVERY = "task_id = ? AND platform = ? AND chat_id = ? AND thread_id = ? AND letter_id = ?"
-_OF_AN_ATTEMPT = "acknowledged, acknowledged_seq, upto, leased_until_ms, attempts, next_try_ms"
-
-
-class DeliveryKey(NamedTuple):
-    """What is delivered: what becomes of a task, to a chat, or once more the dead letter ``letter_id``, 0 for none."""
-
-    task_id: str
-    platform: str
-    chat_id: str
-    thread_id: str
-    letter_id: int
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """Where a delivery stands.
-
-    ``acknowledged``: the newest event that the chat was told; ``acknowledged_seq``: the change that says so. ``upto``:
-    the newest event of what was tried last. ``leased_until_ms``: until when a process has it. ``attempts``: how often
-    it was tried. ``next_try_ms``: when it is tried again.
-    """
-
-    acknowledged: int = 0
-    acknowledged_seq: int = 0
-    upto: int = 0
-    leased_until_ms: int = 0
-    attempts: int = 0
-    next_try_ms: int = 0
 
 
 class Written(NamedTuple):
@@ -172,7 +142,7 @@ class Shard:
     def attempt(self, key: DeliveryKey, view: View) -> Attempt:
         """Where the delivery ``key`` stands."""
         with self._writing(view) as connection:
-            return self._attempt(connection, key)
+            return read_attempt(connection, key)
 
     def lease_attempt(
         self, key: DeliveryKey, acknowledged: int, upto: int, now_ms: int, until_ms: int, view: View
@@ -181,23 +151,19 @@ class Shard:
         from 1, or 0 if another process has it, its next try is later than ``now_ms``, or the newest event told is
         another than ``acknowledged``, so that another process told it meanwhile."""
         with self._writing(view) as connection, connections.transaction(connection):
-            known = self._attempt(connection, key)
-            # Each by itself: one that is of a clock that was ahead says nothing of the other.
-            waits_ms = [until_ms - now_ms for until_ms in (known.leased_until_ms, known.next_try_ms)]
-            if any(0 < each <= LONGEST_WAIT_MS for each in waits_ms) or known.acknowledged != acknowledged:
+            taken = read_attempt(connection, key).leased(acknowledged, upto, now_ms, until_ms)
+            if taken is None:
                 return 0
-            attempts = known.attempts + 1 if known.upto == upto else 1
-            taken = replace(known, upto=upto, leased_until_ms=until_ms, attempts=attempts, next_try_ms=0)
-            self._save_attempt(connection, key, taken)
+            save_attempt(connection, key, taken)
         return taken.attempts
 
     def save_attempt(self, key: DeliveryKey, attempt: Attempt, view: View) -> None:
         """Remember how the delivery ended. Not a change: overwritten in place, but what was told stays told."""
         with self._writing(view) as connection, connections.transaction(connection):
-            known = self._attempt(connection, key)
+            known = read_attempt(connection, key)
             if known.acknowledged_seq > view.merged_seq:
                 attempt = replace(attempt, acknowledged=max(known.acknowledged, attempt.acknowledged))
-            self._save_attempt(connection, key, attempt)
+            save_attempt(connection, key, attempt)
 
     def has_unmerged_create(self, task_id: str, view: View) -> bool:
         """Whether this profile made ``task_id`` and the board does not show it yet."""
@@ -328,16 +294,6 @@ class Shard:
             self._connection = connection
             self._identity = files.identity(self.path)
         return self._connection
-
-    @staticmethod
-    def _attempt(connection: sqlite3.Connection, key: DeliveryKey) -> Attempt:
-        row = connection.execute(f"SELECT {_OF_AN_ATTEMPT} FROM deliveries WHERE {_THIS_DELIVERY}", key).fetchone()
-        return Attempt(*row) if row else Attempt()
-
-    @staticmethod
-    def _save_attempt(connection: sqlite3.Connection, key: DeliveryKey, attempt: Attempt) -> None:
-        sql = "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        connection.execute(sql, (*key, *astuple(attempt)))
 
     def _close_connection(self) -> None:
         if self._connection is not None:

@@ -19,6 +19,7 @@ from typing import Self
 import tenacity
 
 from kanban_shards import inline_merge
+from kanban_shards.attempts import Attempt, DeliveryKey
 from kanban_shards.background import BackgroundRetry
 from kanban_shards.bell import Bell, Ringer
 from kanban_shards.board import Board
@@ -40,7 +41,7 @@ from kanban_shards.errors import (
 from kanban_shards.passing import Passing
 from kanban_shards.paths import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
-from kanban_shards.shard import Attempt, DeliveryKey, OwnChange, Shard, Written
+from kanban_shards.shard import OwnChange, Shard, Written
 
 # While waiting for a verdict: how soon to look again although the bell did not ring.
 FIRST_LOOK_S = 0.002

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 import pytest
 
 from kanban_shards import Gateway, deliveries
+from kanban_shards.attempts import LONGEST_WAIT_MS
 from kanban_shards.coordinator.merge.collector import Collector
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.recovery.rebuild import rebuild
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.deliveries import DIGEST_ABOVE, PAUSES_S
 from kanban_shards.records import DELIVERED_KINDS
-from kanban_shards.shard import LONGEST_WAIT_MS
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
 
