@@ -49,6 +49,11 @@ class GroupCommit(Generic[Asked, Answer]):
         self._waiting: list[Request[Asked, Answer]] = []
         self._inside: set[int] = set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no thread is at work or waits for its turn."""
+        return self._at_work is None and not self._waiting
+
     def submit(self, asked: Asked) -> Answer:
         """What ``act`` answers; it is done when this returns. Raises KanbanError, and Reentered in a signal handler
         that interrupts a call of the same thread, which would wait for itself."""

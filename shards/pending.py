@@ -30,27 +30,31 @@ class _Known(NamedTuple):
 
 
 class PendingChanges:
-    """What one process knows of the end of its shard: every deciding change after ``_from`` and up to ``_read_to``."""
+    """What one process knows of the end of its shard: every deciding change after ``_from`` and up to ``read_to``."""
 
     def __init__(self) -> None:
         self._from = 0
-        self._read_to = 0
+        self.read_to = 0
         self._changes: OrderedDict[int, _Known] = OrderedDict()
         self._by_task: dict[str, list[int]] = {}
 
     def read(self, connection: sqlite3.Connection, head: int, view: View) -> None:
         """Learn what other processes appended up to ``head``, and forget what the board has shown for long. ``view``:
         the oldest of those whose change is appended now."""
-        if view.merged_seq - self._read_to > (KEPT_BEHIND if self._read_to else 0):  # too much, and all on the board
+        self.forget_shown(view)
+        if head > self.read_to:
+            for seq, task_id, kind in connection.execute(_NEW, (self.read_to,)):
+                self._add(seq, _Known(task_id, kind, is_mine=False))
+
+    def forget_shown(self, view: View) -> None:
+        """Forget what the board has shown for long; ``view`` as in ``read``."""
+        if view.merged_seq - self.read_to > (KEPT_BEHIND if self.read_to else 0):  # too much, and all on the board
             self._changes.clear()
             self._by_task.clear()
-            self._from = self._read_to = view.merged_seq
+            self._from = self.read_to = view.merged_seq
         while self._changes and next(iter(self._changes)) <= view.merged_seq - KEPT_BEHIND:
             self._from, change = self._changes.popitem(last=False)
             self._drop_of_task(change.task_id, first=True)
-        if head > self._read_to:
-            for seq, task_id, kind in connection.execute(_NEW, (self._read_to,)):
-                self._add(seq, _Known(task_id, kind, is_mine=False))
 
     def add_mine(self, seq: int, task_id: str, kind: str) -> None:
         """This process appended the change ``seq``."""
@@ -61,7 +65,7 @@ class PendingChanges:
         while self._changes and next(reversed(self._changes)) >= seq:
             _, change = self._changes.popitem()
             self._drop_of_task(change.task_id, first=False)
-        self._read_to = min(self._read_to, seq - 1)
+        self.read_to = min(self.read_to, seq - 1)
 
     def has_create(self, task_id: str, view: View) -> bool:
         """Whether the task is made in what the board does not show to ``view``."""
@@ -85,7 +89,7 @@ class PendingChanges:
         return seqs[bisect_right(seqs, view.merged_seq) :]
 
     def _add(self, seq: int, change: _Known) -> None:
-        self._read_to = seq
+        self.read_to = seq
         if change.kind in KINDS and KINDS[change.kind].rule == ADDING:  # a newer program may know more kinds
             return  # these are nothing that one must have seen
         self._changes[seq] = change

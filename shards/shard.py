@@ -18,15 +18,16 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from kanban_shards.attempts import Attempt, DeliveryKey, read_attempt, save_attempt
-from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis, is_beginning
+from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis
 from kanban_shards.changes.fields import DECIDING, Body
 from kanban_shards.changes.kinds import KINDS
 from kanban_shards.changes.vectors import View, encode
-from kanban_shards.errors import Damaged, LivesElsewhere, ShardBehind, ShardOfAnother, StorageError
+from kanban_shards.errors import LivesElsewhere, ShardBehind, ShardOfAnother, StorageError
 from kanban_shards.group_commit import GroupCommit, Request
+from kanban_shards.known_end import KnownEnd, Named, read_end
 from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.pending import PendingChanges
-from kanban_shards.storage import connections, files, owners, sqlite
+from kanban_shards.storage import connections, files, journals, owners, sqlite
 from kanban_shards.storage.files import Identity
 from kanban_shards.storage.journals import Journal
 from kanban_shards.storage.locks import FileLock
@@ -39,10 +40,11 @@ AT_ONCE = 64
 HEARTBEATS_KEPT_MS = 7 * 24 * 3600 * 1000
 
 _INSERT = "INSERT INTO changes (seq, task_id, kind, body, seen, at_ms, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
-# Where the changes begin and end, and the digest of the one with the given seq.
-_ENDS = (
-    "SELECT base_seq, base_digest, head.seq, head.digest, (SELECT digest FROM changes WHERE seq = ?) FROM meta "
-    "LEFT JOIN (SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1) head"
+# Behind the change with the given seq and digest, if the file still ends with it and has the given schema.
+_INSERT_BEHIND = (
+    "INSERT INTO changes (seq, task_id, kind, body, seen, at_ms, digest) SELECT ?, ?, ?, ?, ?, ?, ? "
+    "FROM (SELECT seq, digest FROM changes ORDER BY seq DESC LIMIT 1) "
+    "WHERE seq = ? AND digest = ? AND (SELECT user_version FROM pragma_user_version) = ?"
 )
 
 
@@ -89,9 +91,9 @@ class Shard:
         self._identity: Identity | None = None
         self._journal: Journal | None = None
         self._was_used = False
-        self._newest = (0, "")
         self._pid = os.getpid()
         self._pending = PendingChanges()
+        self._known = KnownEnd()
         self._commits: GroupCommit[_Appended, Written] = GroupCommit(self._append_all, AT_ONCE)
 
     def append(self, task_id: str, body: Body, view: View) -> Written:
@@ -101,7 +103,8 @@ class Shard:
         Raises InvalidChange, TooLarge, ShardBehind, and the StorageErrors of a file that cannot be written.
         """
         connections.check_same_process(self.path, self._pid)
-        return self._commits.submit(_Appended(task_id, KIND_OF[type(body)], encode_body(body), view))
+        asked = _Appended(task_id, KIND_OF[type(body)], encode_body(body), view)
+        return self._append_behind_known(asked) or self._commits.submit(asked)
 
     def append_together(self, changes: Sequence[tuple[str, Body, View]]) -> list[Written]:
         """Append all of ``changes`` (task id, body, view) in one commit, in their order, or none of them. Durable on
@@ -122,15 +125,14 @@ class Shard:
             row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (written.seq,)).fetchone()
             return bool(row == (written.digest,))
 
-    def was_merged(self, merged: tuple[int, str]) -> bool:
+    def was_merged(self, merged: Named) -> bool:
         """Whether what was merged of this profile, up to the change with this seq and digest, came from this shard. The
         digests are a chain, so one says it of all changes before it. Of those that were dropped meanwhile nothing is
         known any more, which only happens to what was merged from here."""
-        if merged == self._newest:
+        if self._known.has(merged):
             return True
         with self._writing(View()) as connection:
-            base_seq, base_digest, _, _, found = connection.execute(_ENDS, (merged[0],)).fetchone()
-        return bool(merged[0] < base_seq or merged[1] == (base_digest if merged[0] == base_seq else found))
+            return read_end(connection, self.path, merged[0]).has(merged)
 
     def heartbeat(self, run_id: int, view: View) -> None:
         """Note that the worker of ``run_id`` is alive now. Overwritten in place; not a change."""
@@ -203,6 +205,60 @@ class Shard:
         finally:
             self._lock.close()
 
+    def _append_behind_known(self, asked: _Appended) -> Written | None:
+        """Append in one statement, without reading anything, where this process knows how the shard ends. In any doubt
+        nothing is written, and the answer is None; also while other threads append, who share a commit."""
+        if not self._commits.is_idle or not self._lock.try_acquire():
+            return None
+        try:
+            self._was_used = True
+            with connections.explained(self.path), owners.acting_for(self.path):
+                connection, last = self._connection, self._known.last
+                if connection is None or last is None or not self._known.has(_merged(asked.view)):
+                    return None
+                if self._pending.read_to != last[0] or not self._is_untouched(connection):
+                    return None
+                return self._insert_behind(connection, last, asked)
+        finally:
+            self._lock.release()
+
+    def _insert_behind(self, connection: sqlite3.Connection, last: Named, asked: _Appended) -> Written | None:
+        """Append behind the change ``last``, if the file ends with it. Ctrl-C may come at any line, so how it ends is
+        not known before it is all over."""
+        self._known.last = None
+        self._pending.forget_shown(asked.view)
+        change = self._next(last, asked)
+        is_written = False
+        try:
+            self._pending.add_mine(change.seq, change.task_id, change.kind)
+            inserted = connection.execute(_INSERT_BEHIND, (*change.row(), *last, sqlite.SHARD.schema))
+            is_written = inserted.rowcount == 1
+        except BaseException as error:
+            is_written = self._reaches(connection, change)
+            if not is_written or not isinstance(error, sqlite3.Error):
+                raise
+        finally:
+            if not is_written:
+                self._pending.forget_from(change.seq)
+        if not is_written:
+            return None
+        self._known.learn(last, [change])
+        return Written(change.seq, change.digest, self._identity)
+
+    def _is_untouched(self, connection: sqlite3.Connection) -> bool:
+        """Whether the shard and its journal are the files that this process had before, and may write."""
+        try:
+            found = os.lstat(self.path)
+        except OSError:
+            return False
+        return (
+            (found.st_dev, found.st_ino) == self._identity
+            and found.st_uid == owners.acting_user()
+            and not connection.in_transaction
+            and self._journal is not None
+            and journals.is_still(self._journal, self.path, found)
+        )
+
     def _append_all(self, requests: list[Request[_Appended, Written]], together: bool = False) -> None:
         """Append what is asked for, all or nothing but for those whose author saw more than this shard holds; if they
         are ``together``, that is everybody's error. An answer that is set says that it is durable."""
@@ -211,9 +267,12 @@ class Shard:
         with self._writing(newest) as connection:
             changes: list[Change] = []
             able: list[Request[_Appended, Written]] = []
+            behind: Named = (0, "")
             try:
                 with connections.transaction(connection):
+                    self._known.last = None
                     end, able = self._checked(connection, requests)
+                    behind = end
                     if together and len(able) < len(requests):
                         raise next(each.error for each in requests if each.error is not None)
                     self._pending.read(connection, end[0], oldest)
@@ -225,15 +284,18 @@ class Shard:
                     connection.executemany(_INSERT, [change.row() for change in changes])
                 self._answer(able, changes)
             except BaseException:
-                if changes and self._reaches(connection, changes[0].seq):  # Ctrl-C came when it was committed
+                if changes and self._reaches(connection, changes[-1]):  # Ctrl-C came when it was committed
                     self._answer(able, changes)
                 elif changes:
                     self._pending.forget_from(changes[0].seq)
                 raise
+            self._known.learn(behind, changes)
+            for request in able:
+                self._known.learn_merged(_merged(request.asked.view))
 
     def _checked(
         self, connection: sqlite3.Connection, requests: list[Request[_Appended, Written]]
-    ) -> tuple[tuple[int, str], list[Request[_Appended, Written]]]:
+    ) -> tuple[Named, list[Request[_Appended, Written]]]:
         """Where the shard ends, and those of the requests that may be appended there; the others get their error."""
         ends = {merged: self._end(connection, merged) for merged in {_merged(each.asked.view) for each in requests}}
         for request in requests:
@@ -241,7 +303,7 @@ class Shard:
         end, _ = ends[_merged(requests[0].asked.view)]
         return end, [request for request in requests if request.error is None]
 
-    def _next(self, end: tuple[int, str], asked: _Appended) -> Change:
+    def _next(self, end: Named, asked: _Appended) -> Change:
         """The change after the one that ``end`` names."""
         seq, digest = end[0] + 1, end[1]
         seen = encode(self._seen(asked.task_id, asked.view))
@@ -251,7 +313,6 @@ class Shard:
 
     def _answer(self, requests: list[Request[_Appended, Written]], changes: list[Change]) -> None:
         for request, change in zip(requests, changes, strict=True):
-            self._newest = change.seq, change.digest
             request.answer = Written(change.seq, change.digest, self._identity)
 
     @contextmanager
@@ -300,6 +361,7 @@ class Shard:
             self._connection.close()
         self._connection = None
         self._journal = None
+        self._known = KnownEnd()
 
     def _check_meta(self, connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT profile FROM meta").fetchone()
@@ -311,34 +373,24 @@ class Shard:
         elif row[0] != self.profile:
             raise ShardOfAnother(path=self.path, found=row[0], profile=self.profile)
 
-    def _reaches(self, connection: sqlite3.Connection, seq: int) -> bool:
-        """Whether the file holds the change; not, if it cannot be read."""
+    def _reaches(self, connection: sqlite3.Connection, change: Change) -> bool:
+        """Whether the file ends with the change; not, if it cannot be read."""
         try:
-            return not connection.in_transaction and self._head(connection)[0] >= seq
+            return not connection.in_transaction and self._head(connection) == (change.seq, change.digest)
         except sqlite3.Error:
             return False
 
-    def _head(self, connection: sqlite3.Connection) -> tuple[int, str]:
-        return self._end(connection, _merged(View()))[0]
+    def _head(self, connection: sqlite3.Connection) -> Named:
+        return read_end(connection, self.path).last
 
-    def _end(
-        self, connection: sqlite3.Connection, merged: tuple[int, str]
-    ) -> tuple[tuple[int, str], StorageError | None]:
-        """Seq and digest of the last change; and an error if the shard is behind what was ``merged`` of it, by seq and
-        digest: a change appended to an older copy would take a seq that was used before, and never be merged. Raises
-        Damaged if it does not say where it begins: then no pass takes what is appended."""
-        merged_seq, merged_digest = merged
-        base_seq, base_digest, seq, digest, found = connection.execute(_ENDS, (merged_seq,)).fetchone()
-        if not is_beginning(base_seq, base_digest):
-            raise Damaged(path=self.path, problem="it does not say where it begins")
-        if seq is None:
-            seq, digest = base_seq, base_digest
-        if merged_seq == base_seq:
-            found = base_digest
+    def _end(self, connection: sqlite3.Connection, merged: Named) -> tuple[Named, StorageError | None]:
+        """The last change; and an error if the shard is behind what was ``merged`` of it: a change appended to an older
+        copy would take a seq that was used before, and never be merged. Raises Damaged."""
+        end = read_end(connection, self.path, merged[0])
         # A shard that is ahead of what the board shows is in order: the board is being made again.
-        if merged_seq and merged_seq >= base_seq and found != merged_digest:
-            return (seq, digest), self._behind(seq, merged_seq)
-        return (seq, digest), None
+        if end.has(merged):
+            return end.last, None
+        return end.last, self._behind(end.last[0], merged[0])
 
     def _behind(self, head: int, merged: int) -> StorageError:
         """Why nothing is appended behind change ``head``: this host is not the profile's home any more, or its shard is
@@ -364,5 +416,5 @@ class Shard:
         return seen
 
 
-def _merged(view: View) -> tuple[int, str]:
+def _merged(view: View) -> Named:
     return view.merged_seq, view.merged_digest

@@ -70,6 +70,17 @@ def check(path: Path, of_one_user: bool = False, known: Journal | None = None) -
     return identity
 
 
+def is_still(known: Journal, path: Path, database: os.stat_result) -> bool:
+    """Whether the journal beside the database at ``path``, which ``database`` describes, is the one that ``check``
+    looked at, of one user and without a second name. This costs one ``stat``."""
+    try:
+        found = os.lstat(f"{path}{SUFFIX}")
+    except OSError:
+        return False
+    is_plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+    return is_plain and found.st_uid == database.st_uid and (found.st_dev, found.st_ino) == known
+
+
 def named_in(path: Path) -> str | None:
     """The name that the journal beside a private copy ends with, as it can be printed; None if with none."""
     journal = f"{path}{SUFFIX}"
