@@ -106,6 +106,12 @@ class Shard:
         asked = _Appended(task_id, KIND_OF[type(body)], encode_body(body), view)
         return self._append_behind_known(asked) or self._commits.submit(asked)
 
+    def append_behind_known(self, task_id: str, body: Body, view: View) -> Written | None:
+        """As ``append``, with a ``view`` that may be an older one, if the shard is as this process left it; None if
+        there is any doubt, and nothing was written: then it takes a look at the board, and ``append``."""
+        connections.check_same_process(self.path, self._pid)
+        return self._append_behind_known(_Appended(task_id, KIND_OF[type(body)], encode_body(body), view))
+
     def append_together(self, changes: Sequence[tuple[str, Body, View]]) -> list[Written]:
         """Append all of ``changes`` (task id, body, view) in one commit, in their order, or none of them. Durable on
         return. Each sees those before it, as its author does. Raises as ``append`` does."""

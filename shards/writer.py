@@ -25,6 +25,7 @@ from kanban_shards.bell import Bell, Ringer
 from kanban_shards.board import Board
 from kanban_shards.changes import normalize
 from kanban_shards.changes.fields import Body
+from kanban_shards.changes.kinds import Create, Delete
 from kanban_shards.changes.vectors import View
 from kanban_shards.errors import (
     BoardMissing,
@@ -38,6 +39,7 @@ from kanban_shards.errors import (
     Undecided,
     UnknownTask,
 )
+from kanban_shards.looks import Looks, asks_what_was_seen
 from kanban_shards.passing import Passing
 from kanban_shards.paths import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
@@ -52,6 +54,9 @@ SWEEP_EVERY_S = 1.0
 CUT_OFF_AGAIN_S = 10.0
 # How long closing waits for somebody else's pass, which may have begun before the last change was written.
 CLOSING_S = 2.0
+
+# Why a change was refused whose task is none, or no longer one.
+_NO_TASK = ("gone", "unknown_task")
 
 _growing = tenacity.wait_exponential(multiplier=FIRST_LOOK_S, max=LONGEST_LOOK_S)
 
@@ -91,6 +96,7 @@ class Writer:
         self.looks = max(1, int(looks))
         self._has_lanes = lanes
         self._shard = Shard(self.paths, profile)
+        self._looks = Looks(self.board, profile)
         self._ringer = Ringer()
         self._passing = Passing(self.paths, self._ringer)
         self._is_served = False
@@ -109,11 +115,11 @@ class Writer:
 
         Raises InvalidTaskId, UnknownTask, InvalidChange, TooLarge, StorageError.
         """
-        return self._add(_id_of(task), change, self.view_of(task))
+        return self._add(_id_of(task), change, self._view_for(task, change))
 
     def write_unseen(self, task_id: str, change: Body) -> int:
         """As ``write``, of a task that is not on the board: the one that ``change`` makes."""
-        return self._add(task_id, change, self._view())
+        return self._add(task_id, change, None)
 
     def ask(self, task: str | Task, change: Body) -> Verdict:
         """Append ``change`` and return the verdict that it was applied. Given an id, this looks again and asks once
@@ -126,7 +132,7 @@ class Writer:
         others, own = self.looks - 1, 1
         while True:
             try:
-                return self._decided(_id_of(task), change, self.view_of(task))
+                return self._decided(_id_of(task), change, self._view_for(task, change))
             except Refused as refused:
                 if not isinstance(task, str) or refused.reason != "stale":
                     raise
@@ -140,7 +146,7 @@ class Writer:
     def ask_unseen(self, task_id: str, change: Body) -> Verdict:
         """As ``ask``, of a task that ``change`` makes, or, with ``""``, of none: then the board as a whole is meant, or
         the coordinator chooses the task."""
-        return self._decided(task_id, change, self._view())
+        return self._decided(task_id, change, None)
 
     def write_together(self, changes: Sequence[tuple[str, Body, View]]) -> list[int]:
         """Append ``changes`` (task id, change, what was seen) in one commit, all or none, without waiting for the
@@ -283,8 +289,16 @@ class Writer:
     ) -> None:
         self.close()
 
-    def _append(self, task_id: str, change: Body, view: View) -> Written:
-        written = self._shard.append(task_id, self.spelled(change), view)
+    def _append(self, task_id: str, change: Body, view: View | None) -> Written:
+        """``view``: None where the rule asks for nothing that was seen; the board is read then only if the shard is not
+        as this process left it."""
+        self._check_open()
+        change, written = self.spelled(change), None
+        if view is None:
+            written = self._shard.append_behind_known(task_id, change, self._looks.newest())
+        if written is None:
+            written = self._shard.append(task_id, change, self._look_anew(task_id) if view is None else view)
+        self._note_made(task_id, change)
         with self._guard:
             self._written_to = max(self._written_to, written.seq)
         return written
@@ -293,11 +307,17 @@ class Writer:
         written = self._shard.append_together(
             [(task_id, self.spelled(change), view) for task_id, change, view in changes]
         )
+        for task_id, change, _ in changes:
+            self._note_made(task_id, change)
         with self._guard:
             self._written_to = max(self._written_to, written[-1].seq)
         return written
 
-    def _add(self, task_id: str, change: Body, view: View) -> int:
+    def _note_made(self, task_id: str, change: Body) -> None:
+        if isinstance(change, Create) and change.idempotency_key is None:  # another task may have the key
+            self._looks.know(task_id)
+
+    def _add(self, task_id: str, change: Body, view: View | None) -> int:
         """Append a change that nobody waits for, and see to it that it is merged; returns its seq."""
         written = self._append(task_id, change, view)
         if not self._ring():
@@ -305,7 +325,7 @@ class Writer:
         self._background.soon()
         return written.seq
 
-    def _decided(self, task_id: str, change: Body, view: View) -> Verdict:
+    def _decided(self, task_id: str, change: Body, view: View | None) -> Verdict:
         with self._bell() as bell:
             bell.hush()
             written = self._append(task_id, change, view)
@@ -316,6 +336,8 @@ class Writer:
                 is_kept = self._shard.still_holds(written)
         if not is_kept:
             raise GivenUp(seq=written.seq, profile=self.profile)
+        if verdict.reason in _NO_TASK or isinstance(change, Delete):
+            self._looks.forget(task_id)
         if verdict.verdict == "refused":
             raise Refused(reason=verdict.reason, sentence=verdict.sentence, answer=verdict.answer or {})
         return verdict
@@ -386,7 +408,18 @@ class Writer:
 
     def _view(self, task_id: str = "") -> View:
         self._check_open()
-        return self.board.view(task_id, self.profile)
+        return self._looks.look(task_id)
+
+    def _view_for(self, task: str | Task, change: Body) -> View | None:
+        """What this process sees of the task, for a change that decides by it; None where nothing need be seen. Raises
+        as ``view_of`` does."""
+        if asks_what_was_seen(change) or not self._looks.knows(_id_of(task)):
+            return self.view_of(task)
+        self._check_open()
+        return None
+
+    def _look_anew(self, task_id: str) -> View:
+        return self.view_of(task_id) if self._looks.knows(task_id) else self._view()
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -400,7 +433,7 @@ class Writer:
 
     def _is_merged(self) -> bool:
         """Whether the board shows everything that this process wrote."""
-        return self._written_to <= self._merged_to or self.board.view("", self.profile).merged_seq >= self._written_to
+        return self._written_to <= self._merged_to or self._looks.look().merged_seq >= self._written_to
 
     def _merge_what_is_left(self) -> bool:
         with contextlib.suppress(KanbanError):  # it is written; whoever needs a verdict is told what is the matter

@@ -83,7 +83,7 @@ class _WitnessWriter(Writer):
         super().__init__(*given, **where)
         self._journal = journal
 
-    def _append(self, task_id: str, change: Body, view: View) -> Written:
+    def _append(self, task_id: str, change: Body, view: View | None) -> Written:
         written = super()._append(task_id, change, view)
         self._journal.note("wrote", written.seq, KIND_OF[type(change)], task_id)
         return written
