@@ -222,7 +222,9 @@ class Shard:
                 connection, last = self._connection, self._known.last
                 if connection is None or last is None or not self._known.has(_merged(asked.view)):
                     return None
-                if self._pending.read_to != last[0] or not self._is_untouched(connection):
+                if self._pending.read_to != last[0] or connection.in_transaction:
+                    return None
+                if not journals.are_untouched(self.path, self._identity, self._journal):
                     return None
                 return self._insert_behind(connection, last, asked)
         finally:
@@ -250,20 +252,6 @@ class Shard:
             return None
         self._known.learn(last, [change])
         return Written(change.seq, change.digest, self._identity)
-
-    def _is_untouched(self, connection: sqlite3.Connection) -> bool:
-        """Whether the shard and its journal are the files that this process had before, and may write."""
-        try:
-            found = os.lstat(self.path)
-        except OSError:
-            return False
-        return (
-            (found.st_dev, found.st_ino) == self._identity
-            and found.st_uid == owners.acting_user()
-            and not connection.in_transaction
-            and self._journal is not None
-            and journals.is_still(self._journal, self.path, found)
-        )
 
     def _append_all(self, requests: list[Request[_Appended, Written]], together: bool = False) -> None:
         """Append what is asked for, all or nothing but for those whose author saw more than this shard holds; if they

@@ -168,7 +168,7 @@ class Writer:
             last = written[-1]
             until_s = time.monotonic() + self.patience_s
             with self._written(last.seq):
-                heard = self._hear(last.seq, bell, until_s) if self._ring() else None
+                heard = self._hear(last.seq, bell, until_s) if self._ring(bell) else None
                 heard = heard or self._wait(last.seq, bell, until_s)
                 is_kept = self._shard.still_holds(last)
         if not is_kept:
@@ -331,7 +331,7 @@ class Writer:
             written = self._append(task_id, change, view)
             until_s = time.monotonic() + self.patience_s
             with self._written(written.seq, task_id):
-                verdict = self._hear(written.seq, bell, until_s) if self._ring() else None
+                verdict = self._hear(written.seq, bell, until_s) if self._ring(bell) else None
                 verdict = verdict or self._wait(written.seq, bell, until_s, task_id)
                 is_kept = self._shard.still_holds(written)
         if not is_kept:
@@ -344,13 +344,14 @@ class Writer:
 
     def _hear(self, seq: int, bell: Bell, until_s: float) -> Verdict | None:
         """Wait for the daemon's answer. A ring says that a pass ended, not that it decided this change: it may have
-        begun before, or have had much else of this profile to decide."""
-        while time.monotonic() < until_s and bell.wait(LONGEST_LOOK_S):
-            verdict = self._verdict(seq)
-            if verdict is not None:
-                return verdict
-            if not self._ring():  # who rang is the coordinator no longer
+        begun before, or have had much else of this profile to decide. Then this one says again that it waits."""
+        while time.monotonic() < until_s:
+            rang = bell.wait(LONGEST_LOOK_S if bell.is_expected else FIRST_LOOK_S)
+            if not rang and bell.is_expected:
                 return None
+            verdict = self._verdict(seq)
+            if verdict is not None or not self._ring(bell):  # nor is who rang the coordinator any longer
+                return verdict
         return None
 
     def _wait(self, seq: int, bell: Bell, until_s: float, task_id: str = "") -> Verdict:
@@ -358,7 +359,8 @@ class Writer:
         cut_off: str | None = None
 
         def sleep(longest_s: float) -> None:
-            bell.wait(longest_s)
+            is_heard = bell.is_expected or not self._is_served
+            bell.wait(longest_s if is_heard else FIRST_LOOK_S)
 
         def is_over(_: tenacity.RetryCallState) -> bool:
             nonlocal cut_off
@@ -373,7 +375,7 @@ class Writer:
             sleep=sleep,
         )
         try:
-            return attempts(self._look_for_verdict, seq)
+            return attempts(self._look_for_verdict, seq, bell)
         except tenacity.RetryError as error:
             self._background.soon()
             if cut_off is not None:
@@ -456,19 +458,19 @@ class Writer:
         )
         attempts(lambda: self._pass_or_ring() or self._is_merged())
 
-    def _look_for_verdict(self, seq: int) -> Verdict:
+    def _look_for_verdict(self, seq: int, bell: Bell) -> Verdict:
         """Raises TryAgain while there is none."""
         verdict = self._verdict(seq)
         self._held_up_by = None
         if verdict is None:
-            verdict = self._verdict_of_pass(seq)
+            verdict = self._verdict_of_pass(seq, bell)
         if verdict is None:
             raise tenacity.TryAgain
         return verdict
 
-    def _verdict_of_pass(self, seq: int) -> Verdict | None:
+    def _verdict_of_pass(self, seq: int, bell: Bell) -> Verdict | None:
         try:
-            passed = self._pass_or_ring()
+            passed = self._pass_or_ring(bell)
         except FileBusy as error:  # somebody has ledger or board locked, who may let go of it
             self._held_up_by = error
             return None
@@ -490,16 +492,18 @@ class Writer:
         self._merged_to = max(self._merged_to, seq)
         return verdict
 
-    def _pass_or_ring(self) -> bool:
-        """Make a pass, or ask the coordinator for one. Returns whether it was made here."""
+    def _pass_or_ring(self, waiting: Bell | None = None) -> bool:
+        """Make a pass, or ask the coordinator for one; ``waiting``: see ``_ring``. Returns whether it was made here."""
         if self._passing.make():
             return True
-        self._ring()
+        self._ring(waiting)
         return False
 
-    def _ring(self) -> bool:
-        """Tell the daemon that something is new; returns whether one has its bell out."""
-        self._is_served = self._ringer.ring(self.paths.coordinator_bell)
+    def _ring(self, waiting: Bell | None = None) -> bool:
+        """Tell the daemon that something is new, and that this thread waits for ``waiting``, if it does; returns
+        whether one has its bell out."""
+        at = self.paths.coordinator_bell
+        self._is_served = self._ringer.ring(at) if waiting is None else self._ringer.call(at, waiting)
         return self._is_served
 
     @contextlib.contextmanager
@@ -526,6 +530,9 @@ class Writer:
         """A bell of this thread's, to be rung when a pass decided something of this profile."""
         with self._guard:
             bell = self._bells.pop() if self._bells else None
+        if bell is not None and bell.problem is None and not bell.is_there():  # somebody cleaned up
+            bell.close()
+            bell = None
         bell = bell or Bell.waiting(self.paths.folder, self.profile)
         try:
             yield bell

@@ -102,23 +102,26 @@ class Daemon:
 
     def _serve(self, bells: selectors.BaseSelector) -> None:
         ready, next_sweep = False, 0.0
-        awake: list[ServedBoard | BoardApart] = []
+        due_s: dict[ServedBoard | BoardApart, float] = {}
         while not self._stopping:
             if time.monotonic() >= next_sweep:
-                awake = self._boards(bells)
-                for board in awake:
+                for board in self._boards(bells):
                     self._unless_stopping()
                     board.sweep()
+                    due_s[board] = 0.0
                 next_sweep = time.monotonic() + min(SWEEP_S, self._supervisor.interval_s)
-            again = {}
-            for board in awake:
+            now_s = time.monotonic()
+            for board in [board for board, at_s in due_s.items() if at_s <= now_s]:
+                del due_s[board]
                 if not self._stopping and (pause_s := board.make_pass()) is not None:
-                    again[board] = pause_s
+                    due_s[board] = time.monotonic() + pause_s
             self._tell_supervisor(ready)
             ready = True
-            longest_s = 0.0 if self._stopping else max(0.0, next_sweep - time.monotonic())
-            rung = [key.data for key, _ in bells.select(min([longest_s, *again.values()])) if key.data is not None]
-            awake = list(dict.fromkeys([*again, *rung]))
+            until_s = 0.0 if self._stopping else min([next_sweep, *due_s.values()])
+            for key, _ in bells.select(max(0.0, until_s - time.monotonic())):
+                if (rung := key.data) is not None:
+                    at_s = time.monotonic() + rung.heard(key.fileobj)
+                    due_s[rung] = min(at_s, due_s.get(rung, at_s))
 
     def _tell_supervisor(self, ready: bool) -> None:
         """That it is alive, unless every board fails by a bug of this program, which a restart may end."""

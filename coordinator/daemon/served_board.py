@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from kanban_shards.bell import Bell
 from kanban_shards.coordinator.backup.schedule import BackupSchedule
 from kanban_shards.coordinator.daemon.healing import Healer, Watch
+from kanban_shards.coordinator.daemon.waiters import Waiters
 from kanban_shards.coordinator.errors import BoardAndLedgerGone, FileReplaced, LedgerBehind, NotCoordinator
 from kanban_shards.coordinator.health.strangers import swollen
 from kanban_shards.coordinator.merge.collector import QUARANTINED
@@ -39,6 +40,8 @@ FILES_KEPT_FREE = 32
 # How soon a shard that was busy is looked at again, and then less and less often: whoever writes it rings when it is
 # through; whoever only reads it, as `status` does, rings nobody; and whoever is stopped holds it for any time.
 BUSY_AGAIN_S = 0.01
+# How soon after a pass what nobody waits for has the next one: what is written in quick succession shares it.
+GATHER_S = 0.01
 # How soon a trouble that was over is said again: what comes and goes with each pass would fill the log.
 AGAIN_S = 60.0
 # Of a lock, in place of the time when somebody else took it.
@@ -83,6 +86,7 @@ class _OpenBoard:
     lock: FileLock
     coordinator: Coordinator
     bell: Bell
+    waiters: Waiters
 
 
 class ServedBoard:
@@ -118,6 +122,7 @@ class ServedBoard:
         self._was_served = False
         self._hindered: set[str] = set()
         self._busy_pause_s = BUSY_AGAIN_S
+        self._passed_s = float("-inf")
         self._said_so = False
         self._elsewhere_since_ms: int | None = FREE
         self._link: Link | None = None
@@ -142,9 +147,11 @@ class ServedBoard:
         with ExitStack() as undo:
             undo.callback(release, self.paths, lock)
             self._reach_others()
-            coordinator = self._open_files(lock)
+            waiters = Waiters()
+            undo.callback(waiters.close)
+            coordinator = self._open_files(lock, waiters)
             undo.callback(coordinator.close)
-            self._open = _OpenBoard(lock, coordinator, self._hung_bell())
+            self._open = _OpenBoard(lock, coordinator, self._hung_bell(), waiters)
             undo.pop_all()
         if not self._said_so:
             log.info("process %d merges the shards of %s", os.getpid(), self.paths.folder)
@@ -162,6 +169,15 @@ class ServedBoard:
                 if self._link is not None:
                     self._link.heed()
                 self._look_from_outside(self._open)
+
+    def heard(self, bell: object) -> float:
+        """One of its bells rang; returns in how many seconds a pass should be made."""
+        board = self._open
+        if board is None or bell is not board.bell:
+            return 0.0
+        rings = board.bell.rings()
+        board.waiters.note(rings)
+        return 0.0 if rings.waits else max(0.0, self._passed_s + GATHER_S - time.monotonic())
 
     def make_pass(self) -> float | None:
         """One pass, if the board is open. Returns in how many seconds the next one should be made if no bell rings
@@ -194,10 +210,11 @@ class ServedBoard:
         if board is not None:
             self._take_bell_down(board.bell)
             board.coordinator.close()
+            board.waiters.close()
             release(self.paths, board.lock)
 
     def _pass(self, board: _OpenBoard) -> float | None:
-        board.bell.hush()
+        board.waiters.note(board.bell.rings())
         try:
             if board.coordinator.foreign_commit():
                 log.error("%sanother process wrote %s; run `kanban-merge verify`", self._where, self.paths.board)
@@ -209,6 +226,9 @@ class ServedBoard:
         except (Damaged, LedgerBehind) as error:
             self._reopen(board, error)
             return 0.0
+        self._passed_s = time.monotonic()
+        if not report.more:
+            board.waiters.ring_rest(self.paths.folder, {it.profile for it in report.skipped})
         troubles = {f"shard of {it.profile}: {it.why}" for it in report.skipped if it.state == QUARANTINED or it.stuck}
         if self._backups is not None:
             troubles |= self._backups.run_if_due()
@@ -233,7 +253,7 @@ class ServedBoard:
         try:
             if broken is not None:
                 self._heal(broken, board.lock)
-            board.coordinator = self._open_files(board.lock)
+            board.coordinator = self._open_files(board.lock, board.waiters)
         except BaseException as error:
             moved = lost_place(board.lock) if isinstance(error, KanbanError | OSError) else None
             self._close_files()
@@ -246,14 +266,14 @@ class ServedBoard:
             raise moved from broken
         self._healer.heal(broken, lock, self._progress)
 
-    def _open_files(self, lock: FileLock) -> Coordinator:
+    def _open_files(self, lock: FileLock, waiters: Waiters) -> Coordinator:
         are_gone = not self.paths.board.exists() and not self.paths.ledger.exists()
         if self._was_served and are_gone and self._link is None:
             raise BoardAndLedgerGone(board=self.paths.board, ledger=self.paths.ledger)
         while True:
             try:
                 far = self._link.far if self._link is not None else None
-                coordinator = Coordinator(self.paths, lock, self._progress, far)
+                coordinator = Coordinator(self.paths, lock, self._progress, far, waiters)
                 break
             except (Damaged, LedgerBehind) as error:
                 self._healer.heal(error, lock, self._progress)

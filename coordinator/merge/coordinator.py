@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +90,8 @@ class Coordinator:
 
     ``lock`` is held by the caller until after ``close``. ``progress`` is told while catching up, with the ledger or
     with other hosts, and may raise to stop it. ``far``: of a board that several hosts share, the way to the others;
-    without one, a way of its own is opened. Raises the StorageErrors of files that cannot be used, and LedgerBehind if
+    without one, a way of its own is opened. ``ringer``: rings those who wait, and is closed by the caller; without one,
+    everybody is rung whom it may concern. Raises the StorageErrors of files that cannot be used, and LedgerBehind if
     the ledger lacks what the board shows.
     """
 
@@ -100,6 +101,7 @@ class Coordinator:
         lock: FileLock,
         progress: ProgressCallback = lambda done, total: None,
         far: Far | None = None,
+        ringer: Ringer | None = None,
     ) -> None:
         self.paths = paths
         self._lock = lock
@@ -131,8 +133,7 @@ class Coordinator:
                 caught_up = self._catch_up_at_first(progress)
                 self._left.note()
             self._data_version = self._read_data_version()
-            self._ringer = Ringer()  # law 6: files are opened before sockets exist
-            opened.callback(self._ringer.close)
+            self._ringer = ringer or opened.enter_context(closing(Ringer()))
             if caught_up:  # of a coordinator that was killed before it could ring
                 self._ringer.ring_decided(paths.folder, ())
                 self._ringer.ring_next(paths.folder)

@@ -16,7 +16,7 @@ from pathlib import Path
 from kanban_shards.errors import CannotOpen, NotAFile, StrangeJournal, cannot_open
 from kanban_shards.paths import printable_name
 from kanban_shards.storage.filesystems import FOR_ITS_USER
-from kanban_shards.storage.owners import make_like, name_of
+from kanban_shards.storage.owners import acting_user, make_like, name_of
 
 SUFFIX = "-journal"
 # Which journal it is: device and inode.
@@ -70,15 +70,16 @@ def check(path: Path, of_one_user: bool = False, known: Journal | None = None) -
     return identity
 
 
-def is_still(known: Journal, path: Path, database: os.stat_result) -> bool:
-    """Whether the journal beside the database at ``path``, which ``database`` describes, is the one that ``check``
-    looked at, of one user and without a second name. This costs one ``stat``."""
+def are_untouched(path: Path, database: tuple[int, int] | None, journal: Journal | None) -> bool:
+    """Whether the database at ``path`` is the one that ``database`` names, of the user that this thread acts for, and
+    the journal beside it the one that ``check`` looked at, of the same user. This costs two ``stat``."""
     try:
-        found = os.lstat(f"{path}{SUFFIX}")
+        found, beside = os.lstat(path), os.lstat(f"{path}{SUFFIX}")
     except OSError:
         return False
-    is_plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
-    return is_plain and found.st_uid == database.st_uid and (found.st_dev, found.st_ino) == known
+    is_plain = stat.S_ISREG(found.st_mode) and stat.S_ISREG(beside.st_mode) and beside.st_nlink == 1
+    are_known = (found.st_dev, found.st_ino) == database and (beside.st_dev, beside.st_ino) == journal
+    return is_plain and are_known and found.st_uid == beside.st_uid == acting_user()
 
 
 def named_in(path: Path) -> str | None:

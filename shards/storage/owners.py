@@ -31,8 +31,8 @@ _PERMISSIONS = 0o777
 def acting_for(path: Path) -> Iterator[None]:
     """Within the block, what this thread of root's opens, makes and removes is as if the user did it to whom the file
     at ``path`` belongs, or where there is none, its folder. Nobody else than root changes. Raises CannotOpen."""
-    owner = _owner(path)
-    if owner is None or not _may_change():
+    owner = _owner(path) if _may_change() else None
+    if owner is None or (owner.st_uid, owner.st_gid) == (acting_user(), os.getegid()):
         yield
         return
     former = _set_group(owner.st_gid), _set_user(owner.st_uid)
