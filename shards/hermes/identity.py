@@ -44,6 +44,8 @@ _writers: dict[_Key, Writer] = {}
 _guard = threading.Lock()
 # Boards and writers with changes that nobody waited for.
 _unsettled: dict[tuple[Path, Writer], object] = {}
+# The last ready task that was made so on a board by each writer, and its assignee.
+_made: dict[tuple[Path, Writer], tuple[str, str | None]] = {}
 _settling = threading.Lock()
 
 
@@ -112,6 +114,16 @@ def create_soon(paths: BoardPaths, task_id: str, change: Create) -> None:
     writer = _kept(paths, None)
     writer.write_unseen(task_id, change)
     settle_later(paths, writer)
+    if change.starts is None and not change.parents:
+        _made[paths.folder, writer] = task_id, change.assignee
+
+
+def made_just_now(paths: BoardPaths, task_id: str) -> tuple[Writer, str | None] | None:
+    """The writer of this call's profile and the task's assignee, if that made the task, ready, as the last thing on the
+    board; told once. Whoever goes on with it need not wait until it is merged."""
+    writer = _kept(paths, None)
+    made, assignee = _made.pop((paths.folder, writer), (None, None))
+    return (writer, assignee) if made == task_id else None
 
 
 def settle_later(paths: BoardPaths, writer: Writer) -> None:
@@ -127,6 +139,8 @@ def settle(paths: BoardPaths) -> None:
         return
     with _settling:
         found = [(key, written) for key, written in _unsettled.items() if key[0] == paths.folder]
+        for key, _ in found:
+            _made.pop(key, None)
     for key, written in found:
         with suppress(Undecided, GatewayClosed):
             key[1].sync()

@@ -8,7 +8,7 @@ from kanban_shards import supervision
 from kanban_shards.changes.kinds import Block, Claim, Progress, Promote, Reclaim, Recover, Schedule, Unblock
 from kanban_shards.errors import InvalidTaskId, Refused, UnknownTask
 from kanban_shards.hermes.connection import BoardConnection
-from kanban_shards.hermes.identity import can_name_a_profile, write_soon, writer_of
+from kanban_shards.hermes.identity import can_name_a_profile, made_just_now, write_soon, writer_of
 from kanban_shards.hermes.supervising import GRACE_S, end_worker, is_free_of_workers
 from kanban_shards.hermes.tick import current_tick
 from kanban_shards.hermes.upstream import Hermes, UpstreamTask
@@ -208,17 +208,22 @@ def _claimed(
 ) -> int | None:
     """The run that was opened on a task of ``status``; None if it was refused. What a dispatcher's tick claims is
     supervised, and is not claimed beside a worker that lives."""
-    writer = writer_of(conn.paths)
-    task: Task | None = writer.board.task(task_id)
-    if task is None or task.status != status:
-        return None
     dispatches = current_tick() is not None
-    if dispatches and not is_free_of_workers(hermes, conn, task_id):
-        return None
+    made = None if dispatches or status != "ready" else made_just_now(conn.paths, task_id)
+    if made is not None:
+        writer, assignee = made
+    else:
+        writer = writer_of(conn.paths)
+        task: Task | None = writer.board.task(task_id)
+        if task is None or task.status != status:
+            return None
+        if dispatches and not is_free_of_workers(hermes, conn, task_id):
+            return None
+        assignee = task.assignee
     change = Claim(
         grace_s=GRACE_S if dispatches else None,
         lease_s=hermes.now._resolve_claim_ttl_seconds(ttl_seconds),
-        runs_as=task.assignee if can_name_a_profile(task.assignee) else None,
+        runs_as=assignee if can_name_a_profile(assignee) else None,
         claimer=claimer or hermes.now._claimer_id(),
     )
     try:

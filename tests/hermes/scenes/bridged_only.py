@@ -199,6 +199,31 @@ def nobody_decides_for_somebody_who_was_faster(kb, home):
         assert kb.get_task(conn, task_id).status == "blocked"
 
 
+def what_was_made_just_now_is_claimed_at_once(kb, home):
+    """Without waiting for it first: both are decided in one pass, and as what the task is."""
+    from kanban_shards.hermes import runs
+
+    def waits(paths):
+        raise AssertionError("a claim waits for nothing but its own verdict")
+
+    with board(kb) as conn:
+        for assignee, runs_as in (("mafei", "mafei"), (None, "default"), ("a lane", "default")):
+            task_id = kb.create_task(conn, title="x", assignee=assignee)
+            kb.add_notify_sub(conn, task_id=task_id, **CHAT, notifier_profile="default")
+            writer_of, runs.writer_of = runs.writer_of, waits
+            try:
+                claimed = kb.claim_task(conn, task_id)
+            finally:
+                runs.writer_of = writer_of
+            assert (claimed.id, claimed.status, claimed.assignee) == (task_id, "running", assignee)
+            assert kb.get_run(conn, claimed.current_run_id).profile == runs_as
+            assert kb.claim_task(conn, task_id) is None
+        triage = kb.create_task(conn, title="x", triage=True)
+        child = kb.create_task(conn, title="x", parents=[triage])
+        assert [kb.claim_task(conn, each) for each in (triage, child)] == [None, None]
+    clean(home)
+
+
 def a_board_is_put_away_while_others_have_it_open(kb, home):
     """A process that has written there goes on, with whatever lies there now."""
     kb.create_board("two")
