@@ -65,6 +65,9 @@ class Carrier:
     def meet(self, mine: Standing | None) -> list[Standing]:
         return self._ask(frames.Meet(mine), frames.Met).hosts
 
+    def remarks(self) -> list[str]:
+        return self._ask(frames.Remark(), frames.Remarked).remarks
+
     def begin(self, ledger_id: str) -> None:
         self._ask(frames.Begin(ledger_id), frames.Done, MAKING_S)
         self._address = self._address._replace(ledger_id=ledger_id)

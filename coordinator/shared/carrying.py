@@ -58,6 +58,8 @@ def answer_to(postgres: Postgres, request: frames.Request) -> frames.Answer:
             postgres.append(entries, behind)
         case frames.Meet(mine):
             return frames.Met(postgres.meet(mine))
+        case frames.Remark():
+            return frames.Remarked(postgres.remarks())
         case frames.Begin(ledger_id):
             postgres.begin(ledger_id)
         case frames.RaiseRules():

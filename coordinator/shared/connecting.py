@@ -38,6 +38,8 @@ class Server:
         self._said = _said_of(check_service(address.service))
         self.name = self._in_words(address.service)
         self.sslmode = self._checked_sslmode()
+        # Whether a pooler lies between, which gives each transaction another session; known once there is one.
+        self.is_pooled = False
 
     def session(self) -> psycopg.Connection:
         """A session, checked. Raises ServerUnknown, ServerRefused, FarSchemaNewer, Unreachable."""
@@ -83,7 +85,8 @@ class Server:
             [(version,)] = session.execute("SELECT coalesce(max(version), 0) FROM kanban_schema").fetchall()
             if version > len(VERSIONS):
                 raise FarSchemaNewer(path=self.name, found=version, known=len(VERSIONS))
-        if process == session.info.backend_pid:  # else a pooler lies between, and nobody would hear the bell
+        self.is_pooled = process != session.info.backend_pid
+        if not self.is_pooled:  # nobody would hear the bell
             session.execute(f"LISTEN {CHANNEL}")
 
     def _checked_sslmode(self) -> str:

@@ -120,6 +120,11 @@ class Far(Protocol):
         """Say how far this host is (None says nothing), and hear how far each is that did, by name."""
         ...
 
+    def remarks(self) -> list[str]:
+        """What makes this service slower or less safe than it could be, and is no reason to refuse it: a sentence
+        each."""
+        ...
+
     def begin(self, ledger_id: str) -> None:
         """Begin this board's ledger, empty, with this id and this host's rules. Makes what the service needs for it
         (tables), for which it may take ten seconds. Nothing happens if there is one with this id already. Raises

@@ -71,6 +71,10 @@ class Meet(Message, frozen=True):
     mine: Standing | None
 
 
+class Remark(Message, frozen=True):
+    """``Far.remarks``."""
+
+
 class Begin(Message, frozen=True):
     """``Far.begin``."""
 
@@ -111,6 +115,12 @@ class Met(Message, frozen=True):
     hosts: list[Standing]
 
 
+class Remarked(Message, frozen=True):
+    """The answer to Remark."""
+
+    remarks: list[str]
+
+
 class Failed(Message, frozen=True):
     """The answer is an error: its ``kind`` and facts. ``ends``: the child ends now, because it has no session."""
 
@@ -123,8 +133,8 @@ class Failed(Message, frozen=True):
         return _KINDS[self.kind](**self.facts)
 
 
-Request = Read | Turn | Append | Meet | Begin | RaiseRules | Leave
-Answer = Done | Paged | Met | Failed
+Request = Read | Turn | Append | Meet | Remark | Begin | RaiseRules | Leave
+Answer = Done | Paged | Met | Remarked | Failed
 FromParent = Go | Request
 FromChild = Going | There | Answer
 

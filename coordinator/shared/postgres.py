@@ -90,6 +90,8 @@ _BEGIN = """
     INSERT INTO kanban_ledger VALUES (%(board)s, %(ledger_id)s, %(rules)s, 0, '') ON CONFLICT DO NOTHING"""
 _RAISE = "UPDATE kanban_ledger SET rules = %(rules)s WHERE board = %(board)s AND rules < %(rules)s"
 _LEAVE = "DELETE FROM kanban_host WHERE board = %(board)s AND host = %(host)s"
+_STANDBYS = """
+    SELECT EXISTS (SELECT FROM pg_stat_replication), current_setting('synchronous_standby_names') <> ''"""
 # One number for all who make tables at the same time.
 _MAKING_TABLES = "SELECT pg_advisory_xact_lock(7526470)"
 _TABLES_THERE = "SELECT to_regclass('kanban_schema') IS NOT NULL"
@@ -112,6 +114,7 @@ class Postgres:
         self._ring = ring
         self._session.add_notify_handler(self._take)
         self._process = self._session.info.backend_pid
+        self._is_pooled = server.is_pooled
         self._trip = ExitStack()
         self._pipeline: psycopg.Pipeline | None = None
         self._has_turn = False
@@ -188,6 +191,26 @@ class Postgres:
                 self._run("COMMIT")
             self._page_of(head, None)
             return [Standing(*row) for row in hosts.fetchall()]
+
+    def remarks(self) -> list[str]:
+        """See ``Far.remarks``."""
+        with self._explained():
+            with self._in_one_trip("BEGIN"):
+                standbys = self._run(_STANDBYS)
+                self._run("COMMIT")
+            [(follow, synchronous)] = standbys.fetchall()
+        found = []
+        if self._is_pooled:
+            found.append(
+                f"Between this host and {self.server} is a pooler that gives each transaction another session, so what "
+                "other hosts append is noticed up to a second later; name the server itself to hear of it at once."
+            )
+        if follow and not synchronous:
+            found.append(
+                f"A standby follows {self.server} and acknowledges nothing, so a failover may lose the last entries, "
+                "which the hosts then put back; set synchronous_standby_names to wait for it."
+            )
+        return found
 
     def begin(self, ledger_id: str) -> None:
         """See ``Far.begin``."""

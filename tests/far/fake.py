@@ -183,6 +183,11 @@ class FakeFar:
         self._return()
         return [hosts[name] for name in sorted(hosts)]
 
+    def remarks(self) -> list[str]:
+        self._arrive()
+        self._return()
+        return []
+
     def begin(self, ledger_id: str) -> None:
         self._arrive()
         there = self._service.ledgers.setdefault(self._board, Ledger(ledger_id, self._rules))

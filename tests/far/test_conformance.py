@@ -347,6 +347,10 @@ def test_the_bell_rings_for_what_others_append(far: Far, other: Far) -> None:
     assert far.bell() == bell
 
 
+def test_nothing_is_remarked_of_a_server_by_itself(far: Far) -> None:
+    assert far.remarks() == []
+
+
 @by_carrier_too
 def test_it_may_be_closed_twice(world: World) -> None:
     far = world.open("here")

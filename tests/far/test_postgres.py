@@ -285,6 +285,9 @@ def test_a_standby_is_refused_until_it_is_promoted(
         carrier.begin("one")
         entries = appended(carrier, 3)
         await_copied(own_server, standby)
+        assert [remark.partition(",")[0] for remark in carrier.remarks()] == [
+            f"A standby follows {carrier.server} and acknowledges nothing"
+        ]
         standby.stop()
         lost = chained(end_of(entries), [change("bob", 1), change("bob", 2)])
         carrier.append(lost, end_of(entries))
@@ -311,6 +314,7 @@ def test_a_synchronous_standby_loses_nothing(
         own_server.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
         own_server.sql("SELECT pg_reload_conf()")
         await_setting(own_server, "synchronous_standby_names", "*")
+        assert carrier.remarks() == []
         entries = appended(carrier, 3)
         standby.stop()
         doubtful = chained(end_of(entries), [change("bob", 1)])

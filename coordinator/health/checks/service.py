@@ -43,6 +43,7 @@ def service(paths: BoardPaths) -> Iterator[Finding]:
         _check(page, sharing, far.server)
         entries = wording.many(page.end.position, "entry")
         yield Finding("service", OK, f"{far.server} answers within {took_ms:.0f} ms; its ledger has {entries}.")
+        yield from (Finding("service", NOTE, remark) for remark in far.remarks())
     ahead_s = time.time() - page.clock_ms / 1_000
     if abs(ahead_s) > CLOCK_S:
         side = "ahead of" if ahead_s > 0 else "behind"
