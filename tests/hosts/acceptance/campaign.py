@@ -21,6 +21,8 @@ from tests.hosts.acceptance import checks
 from tests.hosts.machines import Machine, machines, settled, until
 
 WORKERS = 2
+# Of these each host has done one before anything is broken.
+KINDS = ("create", "claim")
 # Of one host: so far its clock is wrong.
 WRONG_S = 600.0
 # Between two blows, and how long the network stays as a blow left it.
@@ -113,12 +115,19 @@ class Campaign:
             for workers in self._workers:
                 opened.callback(workers.stop)
                 workers.start()
+            until(self._is_at_work, "a create and a claim on each host")
             self._break_things()
             self._come_right()
             self.outcome.faults += checks.faults(self._hosts, self._diaries())
             self.outcome.noted = checks.noted(self._diaries())
             self.outcome.entries = self._hosts[0].position()
         return self.outcome
+
+    def _is_at_work(self) -> bool:
+        return all(
+            all(checks.noted({profile: workers.diary(profile) for profile in workers.profiles})[kind] for kind in KINDS)
+            for workers in self._workers
+        )
 
     # --- chaos -----------------------------------------------------------------------------------------------------
 

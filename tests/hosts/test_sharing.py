@@ -1,0 +1,79 @@
+"""Two homes become hosts of one board, and leave it again: by the commands, with real daemons and a real server."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kanban_shards import Refused
+from tests.hosts.machines import Machine, assert_alike, settled, until
+
+
+def test_two_hosts_share_a_board_and_one_leaves(pair: list[Machine]) -> None:
+    laptop, server = pair
+    first = laptop.create("ann", "First")
+    said = json.loads(laptop.share("--dry-run", "--json").stdout)
+    assert (said["did"], said["sent"], said["dry_run"]) == ("begun", 1, True)
+    assert not laptop.paths.shared.exists()
+    said = json.loads(laptop.share("--json").stdout)
+    assert (said["did"], said["sent"], said["fetched"]) == ("begun", 1, 0)
+    assert json.loads(laptop.share("--json").stdout)["did"] == "known", "what is done twice is done once"
+    said = json.loads(server.share("--json").stdout)
+    assert said["did"] == "joined" and said["fetched"] >= 1
+    assert [each["host"] for each in said["hosts"]] == ["laptop"]
+    for host in pair:
+        host.start()
+    with laptop.gateway("ann") as ann, server.gateway("bob") as bob:
+        second = bob.create("Second", assignee="ann")
+        settled(pair)
+        assert {row["id"] for row in laptop.tables()["tasks"]} == {first, second}
+        ann.claim(second)
+        settled(pair)
+        with pytest.raises(Refused, match="taken"):
+            bob.claim(second)
+    settled(pair)
+    assert_alike(pair)
+
+    until(lambda: len(shared(laptop)["hosts"]) == 2, "both hosts in the status of one")
+    assert shared(laptop)["homes"] == {"ann": "laptop", "bob": "server"}
+    (away,) = [each for each in laptop.json("status", ok=None)["shards"] if each["profile"] == "bob"]
+    assert away["state"].startswith("elsewhere") and away["last_problem"] == "on server"
+    assert not laptop.json("status")["problems"], "a shard on another host is not lost"
+    assert laptop.merge("verify").returncode == 0
+
+    server.kill()
+    left = json.loads(server.merge("unshare", "--json").stdout)
+    assert left["shards"] == ["ann"] and left["without"] is None
+    assert not server.paths.shared.exists() and not server.paths.heard.exists()
+    assert server.merge("verify").returncode == 0
+    alone = server.create("ann", "Only here")
+    laptop.create("ann", "Only there")
+    assert alone not in {row["id"] for row in laptop.tables()["tasks"]}
+    assert server.json("status")["problems"] == []
+
+
+def test_a_home_with_a_history_of_its_own_does_not_join(pair: list[Machine]) -> None:
+    laptop, server = pair
+    for host in pair:
+        host.create("ann", "Here")
+    laptop.join()
+    refused = server.share(ok=3)
+    assert "history of its own" in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert not server.paths.shared.exists()
+    assert server.create("ann", "Goes on"), "and nothing was changed"
+
+
+def test_two_hosts_have_two_names(pair: list[Machine]) -> None:
+    laptop, server = pair
+    laptop.share()
+    assert (
+        "Another host shares this board as laptop" in server.merge("share", "kanban", "--host", "laptop", ok=1).stderr
+    )
+    assert "is shared already" in laptop.merge("share", "kanban", "--host", "desk", ok=1).stderr
+    assert "is not shared" in server.merge("unshare", ok=1).stderr
+
+
+def shared(host: Machine) -> dict:
+    """What ``status`` says of the others."""
+    return host.json("status", ok=None)["shared"]
