@@ -50,6 +50,8 @@ FIRST_LOOK_S = 0.002
 LONGEST_LOOK_S = 0.1
 # Without a daemon: how often changes that nobody waits for are merged.
 SWEEP_EVERY_S = 1.0
+# On a shared board without a daemon: how often a worker that gives nothing but signs of life has the other hosts told.
+HEARD_EVERY_S = 20.0
 # While the other hosts of a shared board cannot be reached, what nobody waits for is left alone for so long.
 CUT_OFF_AGAIN_S = 10.0
 # How long closing waits for somebody else's pass, which may have begun before the last change was written.
@@ -108,6 +110,7 @@ class Writer:
         self._merged_to = 0
         self._settled_to = 0
         self._background = BackgroundRetry(self._merge_what_is_left)
+        self._is_unheard = False
         self._pid = os.getpid()
 
     def write(self, task: str | Task, change: Body) -> int:
@@ -183,6 +186,9 @@ class Writer:
         """Note in the shard that the worker of the run is alive now. Durable on return; no change, and no verdict.
         Raises StorageError."""
         self._shard.heartbeat(run_id, self._view())
+        if self.paths.shared.exists() and self._passing.silent_s > HEARD_EVERY_S and not self._ring():
+            self._is_unheard = True
+            self._background.soon()
 
     def view_of(self, task: str | Task) -> View:
         """What this process sees of the task. Raises InvalidTaskId, and UnknownTask unless the board has it, or will
@@ -441,6 +447,8 @@ class Writer:
         with contextlib.suppress(KanbanError):  # it is written; whoever needs a verdict is told what is the matter
             if inline_merge.why_cut_off(self.paths, time.time_ns() // 1_000_000 - int(1000 * CUT_OFF_AGAIN_S)):
                 return False
+            if self._is_unheard and self._pass_or_ring():
+                self._is_unheard = False
             return self._is_merged() or (self._pass_or_ring() and self._is_merged())
         return False
 

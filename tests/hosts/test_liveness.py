@@ -5,16 +5,21 @@ Hosts have clocks of their own, minutes wrong. The service's is right here, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from kanban_shards import Gateway, gateway, writer
 from kanban_shards.changes.kinds import Claim, Complete, Create
+from kanban_shards.coordinator.ledger import Entry, Point
+from kanban_shards.coordinator.merge import other_hosts
 from kanban_shards.coordinator.shared.errors import Unreachable
 from kanban_shards.paths import COORDINATOR
-from tests.hosts.hosts import Host, assert_alike, hosts
+from tests.far.fake import FakeFar
+from tests.hosts.hosts import LEDGER_ID, Host, assert_alike, hosts
 from tests.hosts.times import Times
 from tests.ids import new_task_id
 
@@ -188,3 +193,30 @@ def test_coordinators_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert laptop.board.task(task_id).status == "ready"
         assert said_of_runs(laptop) == ["expire"]
         assert_alike(*there)
+
+
+def test_a_worker_without_a_daemon_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its gateway makes no pass for a heartbeat; on a shared board it does now and then, beside its work."""
+    with hosts(tmp_path, "laptop", "server") as (service, (laptop, server)):
+        times, told = Times(service, monkeypatch), threading.Event()
+        true_append = FakeFar.append
+
+        def append(far: FakeFar, entries: Sequence[Entry], behind: Point) -> None:
+            true_append(far, entries, behind)
+            if any(entry.change.kind == "alive" for entry in entries):
+                told.set()
+
+        monkeypatch.setattr(FakeFar, "append", append)
+        monkeypatch.setattr(other_hosts, "open_far", lambda sharing, rules: service.far(sharing.host, LEDGER_ID))
+        with Gateway("ann", paths=laptop.paths) as ann:
+            run = ann.claim(ann.create("work"), lease_s=LEASE_S)
+            times.later(LEASE_S / 2)
+            ann.heartbeat(run)
+            assert not told.is_set()
+            monkeypatch.setattr(writer, "HEARD_EVERY_S", 0.0)
+            monkeypatch.setattr(gateway, "HEARTBEAT_EVERY_S", 0.0)
+            times.later(10)
+            ann.heartbeat(run)
+            assert told.wait(20)
+            server.follow()
+            assert server.board.run(run.id).last_heartbeat_at == times.now_ms // 1_000
