@@ -155,7 +155,16 @@ def m005_homes(db: Database) -> None:
         "seq INTEGER NOT NULL, digest TEXT NOT NULL"
     )
     db.execute(f"CREATE TABLE merge_homes ({columns}) WITHOUT ROWID")
-    _keep_out(db, "merge_homes")
+    # Of each attachment that was written on such a board: the host that has its bytes, where it lies there, and whether
+    # it was removed since, which its host makes good.
+    columns = (
+        "attachment_id INTEGER PRIMARY KEY, host TEXT NOT NULL, of_task TEXT NOT NULL, stored_path TEXT NOT NULL, "
+        "removed INTEGER NOT NULL"
+    )
+    db.execute(f"CREATE TABLE merge_files ({columns})")
+    db.execute("CREATE INDEX merge_files_task ON merge_files(of_task)")
+    for table in ("merge_homes", "merge_files"):
+        _keep_out(db, table)
 
 
 def _keep_out(db: Database, table: str) -> None:

@@ -89,8 +89,20 @@ def keep(paths: BoardPaths, task_id: str, original: BinaryIO, source: Path, name
 
 
 def lost(board: Board) -> list[Attachment]:
-    """Those of which no copy is there."""
-    return [each for each in board.attachments() if not os.path.exists(each.stored_path)]
+    """Those of which no copy is there, nor on another host."""
+    return [each for each in board.attachments() if each.host is None and not os.path.exists(each.stored_path)]
+
+
+def remove_at_home(paths: BoardPaths, board: Board, host: str) -> int:
+    """Remove the copies on this ``host`` that another host's profile took from their task, or with it; returns how
+    many there were. Raises StorageError."""
+    count = 0
+    for task_id, stored_path in board.removed_files(host):
+        lies_at = paths.attachment(task_id, stored_path)
+        if os.path.exists(lies_at) and not is_named(board, task_id, stored_path):
+            remove(paths, task_id, stored_path)
+            count += not os.path.exists(lies_at)
+    return count
 
 
 def remove(paths: BoardPaths, task_id: str, stored_path: str) -> None:

@@ -305,19 +305,39 @@ class Board:
 
     def attachments(self, task_id: str | None = None) -> list[Attachment]:
         """The files of the task (or of every task), oldest first."""
-        of_task = "" if task_id is None else " WHERE task_id = ?"
+        of_task = "" if task_id is None else " WHERE a.task_id = ?"
         given = () if task_id is None else (task_id,)
-        found = self._all(Attachment, f"SELECT * FROM task_attachments{of_task} ORDER BY id", given)
-        return [self._found(attachment) for attachment in found]
+        return self._attachments(f"{of_task} ORDER BY a.id", given)
 
     def attachment(self, attachment_id: int) -> Attachment | None:
         """The attachment, or None."""
-        attachment = self._one(Attachment, "SELECT * FROM task_attachments WHERE id = ?", (attachment_id,))
-        return attachment and self._found(attachment)
+        return next(iter(self._attachments(" WHERE a.id = ?", (attachment_id,))), None)
 
-    def _found(self, attachment: Attachment) -> Attachment:
+    def removed_files(self, host: str) -> list[tuple[str, str]]:
+        """On a board that several hosts share: task and path of each file that lies on ``host`` and that no attachment
+        has any more."""
+        sql = "SELECT of_task, stored_path FROM merge_files WHERE removed AND host = ? ORDER BY attachment_id"
+        return [(task_id, path) for task_id, path in self._rows(sql, (host,))] if self._has_homes() else []
+
+    def _attachments(self, which: str, given: _Given) -> list[Attachment]:
+        of_hosts = ("f.host", " LEFT JOIN merge_files f ON f.attachment_id = a.id")
+        host, joined = of_hosts if self._has_homes() else ("NULL AS host", "")
+        found = self._all(Attachment, f"SELECT a.*, {host} FROM task_attachments a{joined}{which}", given)
+        here = self._this_host() if any(each.host for each in found) else None
+        return [self._found(attachment, here) for attachment in found]
+
+    def _found(self, attachment: Attachment, here: str | None) -> Attachment:
+        """Where the copy lies: on another host, or here. ``here``: this host's name, None if the board is shared no
+        more, and then what is there is here."""
         lies_at = self.paths.attachment(attachment.task_id, attachment.stored_path)
-        return replace(attachment, stored_path=lies_at)
+        is_here = attachment.host == here or (here is None and os.path.exists(lies_at))
+        return replace(attachment, stored_path=lies_at, host=None if is_here else attachment.host)
+
+    def _this_host(self) -> str | None:
+        from kanban_shards.sharing import read_sharing  # which no board of one host has a use for
+
+        sharing = read_sharing(self.paths)
+        return None if sharing is None else sharing.host
 
     def event(self, event_id: int) -> Event | None:
         """The event, or None."""
@@ -388,14 +408,14 @@ class Board:
 
     def homes(self) -> dict[str, ProfileHome]:
         """Where each profile lives, on a board that several hosts share; empty for one that was never shared."""
-        if self._schema() < _WITH_HOMES:
+        if not self._has_homes():
             return {}
         found = self._all(ProfileHome, "SELECT * FROM merge_homes ORDER BY profile", ())
         return {home.profile: home for home in found}
 
     def home_of(self, profile: str) -> ProfileHome | None:
         """Where the profile lives, on a board that several hosts share; None if no host has said so."""
-        if self._schema() < _WITH_HOMES:
+        if not self._has_homes():
             return None
         return self._one(ProfileHome, "SELECT * FROM merge_homes WHERE profile = ?", (profile,))
 
@@ -509,6 +529,9 @@ class Board:
 
     def _column(self, sql: str, given: _Given) -> list[Any]:
         return [row[0] for row in self._rows(sql, given)]
+
+    def _has_homes(self) -> bool:
+        return self._schema() >= _WITH_HOMES
 
     def _schema(self) -> int:
         return self._number("PRAGMA user_version")

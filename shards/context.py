@@ -117,7 +117,8 @@ def _files(gathered: dict[str, Any], now_s: int) -> Iterator[str]:
     for file in gathered["attachments"]:
         kind = f", {_line(file['content_type'])}" if file["content_type"] else ""
         size = wording.many(file["size"], "byte")
-        yield f"- {_quoted(file['filename'])} ({size}{kind}): {_quoted(file['stored_path'])}"
+        where = f"on the host {file['host']}, at " if "host" in file else ""
+        yield f"- {_quoted(file['filename'])} ({size}{kind}): {where}{_quoted(file['stored_path'])}"
 
 
 def _attempts(gathered: dict[str, Any], now_s: int) -> Iterator[str]:

@@ -233,7 +233,8 @@ class Subscription(Record):
 @dataclass(frozen=True)
 class Attachment(Record):
     """A file of a task. ``filename``: what it is called there. ``stored_path``: where its copy lies. ``size``: in
-    bytes. ``uploaded_by``: who attached it."""
+    bytes. ``uploaded_by``: who attached it. ``host``: the other host that it lies on, on a board that several share;
+    None if it lies here."""
 
     id: int
     task_id: str
@@ -243,6 +244,19 @@ class Attachment(Record):
     size: int
     uploaded_by: str | None
     created_at: int
+    host: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The record as a dict, for JSON; of a file that lies here, as Hermes has it."""
+        found = asdict(self)
+        if self.host is None:
+            del found["host"]
+        return found
+
+    @property
+    def whereabouts(self) -> str:
+        """Where its copy lies, in words."""
+        return self.stored_path if self.host is None else f"on {self.host}: {self.stored_path}"
 
 
 @dataclass(frozen=True)

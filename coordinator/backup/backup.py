@@ -170,7 +170,8 @@ def _lost_attachments(paths: BoardPaths, copy: BoardPaths, linked: Path) -> list
     """What the copied board names, is not among what was ``linked``, and nobody detached meanwhile."""
     with Board(copy) as copied, Board(paths) as board:
         named = {each.id for each in copied.attachments()}
-        gone = [each for each in board.attachments() if each.id in named and not _is_kept(each, paths, linked)]
+        here = [each for each in board.attachments() if each.id in named and each.host is None]
+        gone = [each for each in here if not _is_kept(each, paths, linked)]
     first = f", the first at {gone[0].stored_path}" if gone else ""
     return (
         [f"{wording.many(len(gone), 'attachment')} not where the board says, or no regular file{first}"] if gone else []

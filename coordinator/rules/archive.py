@@ -57,6 +57,7 @@ def delete(board: BoardState, entry: Entry, body: Delete, task: TaskState) -> di
     if body.archived_only and task["status"] != "archived":
         raise Refusal("wrong_status", f"{task.id} is {task['status']}; archive it before", status=task["status"])
     waiting = board.children(task.id)
+    board.files_were_removed(task.id)
     attachments = board.delete_task(task.id, entry.position)
     settle_children(board, waiting)
     return {"attachments": attachments}

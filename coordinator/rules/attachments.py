@@ -23,6 +23,8 @@ def attach(board: BoardState, entry: Entry, body: Attach, task: TaskState) -> di
             "created_at": board.now_s,
         }
     )
+    if (home := board.home_of(entry.change.profile)) is not None:
+        board.keep_file_on(home.host, attachment_id, task.id, body.stored_path)
     board.add_event(task.id, "attached", {"filename": body.filename, "size": body.size, "by": by})
     return {"attachment_id": attachment_id}
 
@@ -33,5 +35,6 @@ def detach(board: BoardState, entry: Entry, body: Detach, task: TaskState) -> di
     if found is None:
         return {"detached": False}
     filename, stored_path = found
+    board.file_was_removed(body.attachment_id)
     board.add_event(task.id, "attachment_removed", {"filename": filename, "by": entry.change.profile})
     return {"detached": True, "stored_path": stored_path}

@@ -19,4 +19,6 @@ def settle(board: BoardState, entry: Entry, body: Home) -> tuple[None, None]:
         raise Refusal("second_home", f"{body.profile} {lives}", profile=body.profile, host=lives_on)
     seq, digest = board.merged(body.profile)
     board.set_home(ProfileHome(body.profile, body.shard, body.host, entry.position, seq, digest))
+    if home is None and seq:  # it wrote before the board was shared, and this host is the one that shared it
+        board.keep_all_files_on(body.host)
     return None, None

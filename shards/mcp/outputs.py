@@ -105,16 +105,17 @@ class Happened(Output):
 
 
 class AttachedFile(Output):
-    """A file of a task."""
+    """A file of a task. ``host``: the other host that it lies on; None if it lies here."""
 
     name: str
     path: str
     bytes: int
+    host: str | None = None
 
     @classmethod
     def of(cls, file: Attachment) -> Self:
         """``file``, which may be read where it lies."""
-        return cls(name=file.filename, path=str(file.stored_path), bytes=file.size)
+        return cls(name=file.filename, path=str(file.stored_path), bytes=file.size, host=file.host)
 
 
 class TaskShown(TaskLine):

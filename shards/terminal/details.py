@@ -142,7 +142,7 @@ def _named(tasks: Iterable[Named], first: int, older: int) -> Iterator[Text]:
 
 
 def _file(file: Attachment) -> Text:
-    return plain(f"{file.filename} ({wording.many(file.size, 'byte')}, {file.stored_path})")
+    return plain(f"{file.filename} ({wording.many(file.size, 'byte')}, {file.whereabouts})")
 
 
 def _run(run: Run, now_s: float) -> Text:

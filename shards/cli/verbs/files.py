@@ -62,7 +62,7 @@ def attachments(session: Session, task_id: str, as_json: bool) -> None:
         kind = each.content_type or "-"
         facts = f"{wording.many(each.size, 'byte')}, {kind}, by {each.uploaded_by or '-'}"
         text.say(wording.printable(f"  [{each.id}] {each.filename}  ({facts})"))
-        text.say(wording.printable(f"        {each.stored_path}"))
+        text.say(wording.printable(f"        {each.whereabouts}"))
 
 
 @click.command("attach-rm")

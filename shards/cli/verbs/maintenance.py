@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from kanban_shards import wording
+from kanban_shards import attachments, wording
 from kanban_shards.board import Board
 from kanban_shards.cli import text
 from kanban_shards.cli.params import DAYS, POSITIVE
@@ -19,6 +19,7 @@ from kanban_shards.errors import BoardMissing, NoLog, StorageError, cannot_write
 from kanban_shards.gateway import Gateway
 from kanban_shards.paths import BoardPaths, check_task_id, root_folder
 from kanban_shards.records import STATUSES
+from kanban_shards.sharing import read_sharing
 from kanban_shards.storage.folders import open_below
 
 DAY_S = 24 * 3600
@@ -140,8 +141,16 @@ def gc(session: Session, event_retention_days: int, log_retention_days: int, as_
     except OSError as error:
         raise cannot_write(error.filename, error, "it cannot be removed") from error
     removed = {"workspaces": workspaces, "events": events, "logs": logs}
+    if gateway.paths.shared.exists():
+        removed["files"] = _remove_files(gateway)
     said = ", ".join(wording.many(count, what.removesuffix("s")) for what, count in removed.items())
     answer(as_json, {"ok": True, **removed}, f"Removed {said}")
+
+
+def _remove_files(gateway: Gateway) -> int:
+    """Remove the copies on this host that other hosts' profiles detached; returns how many there were."""
+    sharing = read_sharing(gateway.paths)
+    return 0 if sharing is None else attachments.remove_at_home(gateway.paths, gateway.board, sharing.host)
 
 
 def _latest_s(gateway: Gateway) -> float:

@@ -180,7 +180,7 @@ def show(
     say_when(board)
     _show_task(task, parents, children, summary)
     for file in files:
-        shown = f"{file.filename} ({wording.many(file.size, 'byte')}, {file.stored_path})"
+        shown = f"{file.filename} ({wording.many(file.size, 'byte')}, {file.whereabouts})"
         text.say(f"  file {file.id}:".ljust(15) + wording.printable(shown))
     for comment in comments:
         text.say(f"\n{comment.author}, {wording.when(comment.created_at)}:\n  {comment.body}")

@@ -151,6 +151,7 @@ def _as_first_made(path: Path) -> None:
     with closing(sqlite3.connect(path)) as file, file:
         file.execute("DROP INDEX merge_order")
         file.execute("DROP TABLE merge_homes")
+        file.execute("DROP TABLE merge_files")
         file.execute("ALTER TABLE merge_tasks DROP COLUMN grace_s")
         file.execute("DELETE FROM _sqlite_migrations WHERE name NOT IN ('m001_tables', 'm002_keep_out')")
         file.execute("PRAGMA user_version=1")
