@@ -126,19 +126,24 @@ class Collected:
 
 
 class _OpenShard:
-    """A shard's lock, and the connection that reads it, opened anew when another file lies there."""
+    """A shard's lock, and the connection that reads it, opened anew when another file lies there. ``stamp``: what the
+    file was when it was read last, under its lock (files.stamp)."""
 
     def __init__(self, path: Path, lock: FileLock) -> None:
         self.path = path
         self.lock = lock
+        self.stamp: files.Stamp | None = None
         self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
+        self._identity: files.Identity | None = None
 
     def read(self, read: Callable[[sqlite3.Connection], Read]) -> Read:
         """``read`` the shard in one snapshot, under its lock; a killed writer's journal is rolled back first."""
-        with leases.held_open(self.path, self.lock):
+        self.stamp = None
+        with leases.held_open(self.path, self.lock) as found:
+            self.stamp = None if found is None else files.stamp_of(found)
+            identity = None if found is None else (found.st_dev, found.st_ino)
             try:
-                return self._read_once(read)
+                return self._read_once(read, identity)
             except StorageError as error:
                 if not connections.is_hot_journal(error.__cause__):
                     raise
@@ -146,31 +151,28 @@ class _OpenShard:
                 if not owners.is_mine(self.path) or not os.access(self.path, os.W_OK, effective_ids=True):
                     raise _HalfWritten
                 sqlite.roll_back_hot_journal(self.path, sqlite.SHARD, self.lock, WAITED_MS)
-            return self._read_once(read)
+            return self._read_once(read, identity)
 
     def close(self) -> None:
         """Close the connection and the lock file."""
         self._close_connection()
         self.lock.close()
 
-    def _read_once(self, read: Callable[[sqlite3.Connection], Read]) -> Read:
+    def _read_once(self, read: Callable[[sqlite3.Connection], Read], identity: files.Identity | None) -> Read:
         try:
             explained = connections.explained(self.path, waited_ms=WAITED_MS)
-            with explained, connections.one_state(self._reader()) as connection:
+            with explained, connections.one_state(self._reader(identity)) as connection:
+                sqlite.check_schema(connection, self.path, sqlite.SHARD)
                 return read(connection)
         except (StorageError, sqlite3.Error):
             self._close_connection()
             raise
 
-    def _reader(self) -> sqlite3.Connection:
-        sqlite.check_plain(self.path, sqlite.SHARD)
-        identity = files.identity(self.path)
+    def _reader(self, identity: files.Identity | None) -> sqlite3.Connection:
         if self._connection is None or identity != self._identity:
             self._close_connection()
             self._connection = sqlite.open_reader(self.path, sqlite.SHARD, WAITED_MS)
             self._identity = identity
-        else:
-            sqlite.check_schema(self._connection, self.path, sqlite.SHARD)
         return self._connection
 
     def _close_connection(self) -> None:
@@ -298,7 +300,7 @@ class Collector:
         self._quarantined.pop(profile, None)
         self._held.discard(profile)
         self._known.pop(profile, None)
-        stamp = files.stamp(path)
+        stamp: files.Stamp | None = None
         taken, newcomer = NewChanges(), None
         try:
             shard = self._shard(check_profile(profile))
@@ -312,6 +314,7 @@ class Collector:
                         f"it is empty, but its changes up to {watermark(profile)[0]} were merged"
                     ) from None
             finally:
+                stamp = shard.stamp
                 shard.lock.release()
         except _HalfWritten:
             into.skipped.append(Skipped(profile, path, BUSY, HALF_WRITTEN.format(profile=profile)))
@@ -324,6 +327,7 @@ class Collector:
         except (Quarantine, KanbanError) as trouble:
             self._quarantined[profile] = _left(profile, path, trouble)
             self._judged.pop(profile, None)
+            stamp = stamp or files.stamp(path)
             if not _is_recent(stamp):
                 self._judged[profile] = stamp
         if taken.changes:

@@ -32,7 +32,12 @@ LEAST_SHARE = 50
 BYTES_PER_PASS = 32 * 1024 * 1024
 LEAST_BYTES = 64 * 1024
 
-_READ = "SELECT seq, task_id, kind, body, seen, at_ms, digest FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?"
+# Whose shard it is, where it begins, and its changes; without any, one row that has none.
+_READ = (
+    "SELECT m.profile, m.base_seq, m.base_digest, c.seq, c.task_id, c.kind, c.body, c.seen, c.at_ms, c.digest "
+    "FROM meta m LEFT JOIN changes c ON c.seq >= ? WHERE m.one = 1 ORDER BY c.seq LIMIT ?"
+)
+_OF_META = 3
 _TYPES = (int, str, str, str, str, int, str)
 
 OTHER_BOARD = (
@@ -103,26 +108,28 @@ def read_all(shard: sqlite3.Connection, profile: str, watermark: WatermarkOf, ch
 def read_new(shard: sqlite3.Connection, profile: str, watermark: WatermarkOf, share: Budget, into: NewChanges) -> None:
     """Take at most the ``share`` of what is new in an open shard. ``watermark``: how far that profile's shard, or
     another one, is merged, and its digest there. Raises Quarantine at the first change that breaks a law."""
-    author = shard.execute("SELECT profile FROM meta").fetchone()
-    if author is None:
-        return
-    if author[0] != profile:
-        raise Quarantine(f"it is the shard of {author[0]!r}, copied or renamed to this profile's name")
     seq, digest = watermark(profile)
-    base_seq, base_digest = base_of(shard)
+    rows = shard.execute(_READ, (seq, share.changes + 2))
+    row = rows.fetchone()
+    if row is None:
+        return
+    author, base_seq, base_digest = row[:_OF_META]
+    if author != profile:
+        raise Quarantine(f"it is the shard of {author!r}, copied or renamed to this profile's name")
+    _check_beginning(base_seq, base_digest)
     if base_seq > seq:
         why = f"its changes up to {base_seq} were dropped, and only {seq} of it were merged"
         raise Quarantine(why, cure=OTHER_BOARD)
-    rows = shard.execute(_READ, (seq, share.changes + 2))
+    changes = _changes(row, rows)
     if not seq:
         digest = base_digest
     elif seq > base_seq:
-        _check_continues(rows.fetchone(), seq, digest)
+        _check_continues(next(changes, None), seq, digest)
     elif digest != base_digest:
         raise Quarantine(f"it is another shard: its change {seq} was not the one that was merged")
     weight = 0
     while into.size_bytes < share.size_bytes and weight < share.changes:
-        row = rows.fetchone()
+        row = next(changes, None)
         if row is None:
             return
         seq += 1
@@ -132,16 +139,28 @@ def read_new(shard: sqlite3.Connection, profile: str, watermark: WatermarkOf, sh
         into.changes.append(change)
         into.size_bytes += size_bytes
         digest = change.digest
-    into.unfinished = rows.fetchone() is not None
+    into.unfinished = next(changes, None) is not None
+
+
+def _changes(first: tuple[Any, ...], others: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
+    """The changes in rows of _READ."""
+    if first[_OF_META] is not None:
+        yield first[_OF_META:]
+        for row in others:
+            yield row[_OF_META:]
 
 
 def base_of(shard: sqlite3.Connection) -> tuple[int, str]:
     """Where an open shard begins: seq and digest up to which its changes were dropped; ``(0, "")`` if nothing was
     written to it yet. Raises Quarantine if it holds something else there."""
     seq, digest = shard.execute("SELECT base_seq, base_digest FROM meta").fetchone() or (0, "")
+    _check_beginning(seq, digest)
+    return seq, digest
+
+
+def _check_beginning(seq: object, digest: object) -> None:
     if not is_beginning(seq, digest):
         raise Quarantine("it does not say where it begins")
-    return seq, digest
 
 
 def head_of(shard: sqlite3.Connection) -> tuple[Any, Any] | None:

@@ -26,6 +26,8 @@ COPY_BLOCK_BYTES = 1024 * 1024
 
 # Which file it is, whatever it is called: device and inode.
 Identity = tuple[int, int]
+# What changes when somebody writes a file: inode, bytes, time in ns.
+Stamp = tuple[int, int, int]
 
 
 def identity(path: Path | str) -> Identity | None:
@@ -176,12 +178,16 @@ def discard_journal(path: Path) -> None:
     beside(path, journals.SUFFIX).unlink(missing_ok=True)
 
 
-def stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when somebody writes the file: inode, bytes, time in ns. None if it is not there to be seen."""
+def stamp(path: Path) -> Stamp | None:
+    """What changes when somebody writes the file; None if it is not there to be seen."""
     try:
-        found = os.stat(path)
+        return stamp_of(os.stat(path))
     except OSError:
         return None
+
+
+def stamp_of(found: os.stat_result) -> Stamp:
+    """The same, of a file that was looked at."""
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 

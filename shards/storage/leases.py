@@ -13,10 +13,14 @@ from kanban_shards.storage import journals, sqlite
 from kanban_shards.storage.files import beside
 from kanban_shards.storage.locks import FileLock
 
+# What is beside no shard, and what SQLite would open all the same.
+_NEVER_OPENED = ("-wal", "-shm")
+
 
 @contextmanager
-def held_open(path: Path, lock: FileLock) -> Iterator[None]:
-    """Keep the shard at ``path`` and its journal open inside the block, in which SQLite opens and reads them.
+def held_open(path: Path, lock: FileLock) -> Iterator[os.stat_result | None]:
+    """Keep the shard at ``path`` and its journal open inside the block, in which SQLite opens and reads them. Gives
+    what lies at ``path``; None if nothing does.
 
     Whoever opens a file on which its owner has a lease waits for 45 s, and nobody can take a lease that excludes
     readers on a file that is open. The one exception to law 1: under the shard's ``lock``, held, no connection of this
@@ -24,18 +28,20 @@ def held_open(path: Path, lock: FileLock) -> Iterator[None]:
     is a lease now, CannotOpen, NotAFile.
     """
     lock.require(f"{path} is held open")
-    sqlite.check_plain(path, sqlite.SHARD)
+    sqlite.check_plain(path, sqlite.SHARD, _NEVER_OPENED)
+    files: dict[Path, os.stat_result] = {}
     with ExitStack() as opened:
         for each in (path, beside(path, journals.SUFFIX)):
             try:
-                opened.callback(os.close, journals.open_as_found(each, _found_apart(each)))
+                files[each] = _found_apart(each)
+                opened.callback(os.close, journals.open_as_found(each, files[each]))
             except BlockingIOError as error:
                 raise FileBusy(path=each, lock=each, waited_s=0.0) from error
             except FileNotFoundError:
                 continue
             except OSError as error:
                 raise cannot_open(each, error) from error
-        yield
+        yield files.get(path)
 
 
 def _found_apart(path: Path) -> os.stat_result:

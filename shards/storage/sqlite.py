@@ -15,7 +15,7 @@ import os
 import sqlite3
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,11 +193,12 @@ def check_schema(connection: sqlite3.Connection, path: Path, role: Role) -> None
         raise SchemaMoved(path=path, found=schema, known=role.schema)
 
 
-def check_plain(path: Path, role: Role) -> None:
+def check_plain(path: Path, role: Role, suffixes: Iterable[str] = ("", *SIDECARS)) -> None:
     """Raise NotAFile if something else than a file lies at ``path`` or beside it: opening a pipe would wait for ever.
-    Of files that others write, a symbolic link is refused too: it may lead to a file of anybody."""
+    Of files that others write, a symbolic link is refused too: it may lead to a file of anybody. ``suffixes``: of those
+    to look at."""
     name = os.fspath(path)
-    for each in (name, *(name + suffix for suffix in SIDECARS)):
+    for each in (name + suffix for suffix in suffixes):
         try:
             found = os.stat(each, follow_symlinks=role.fingerprint is None)
         except (FileNotFoundError, NotADirectoryError):

@@ -188,6 +188,32 @@ def test_a_busy_shard_is_left(paths: BoardPaths, collected) -> None:
     assert set(collected().changes) == {"amy"}
 
 
+def test_a_shard_counts_as_read_only_when_it_was_read_under_its_lock(paths: BoardPaths, collected) -> None:
+    """A commit moves the file's time before it can be read: who then looks, and finds nothing, must look again although
+    the time stays as it is."""
+    _append(paths, "amy", 1)
+    collected()
+    with closing(FileLock(paths.shard_lock("amy"))) as writer:
+        writer.acquire(1)
+        os.utime(paths.shard("amy"), (2, 2))
+        assert [skipped.state for skipped in collected().skipped] == [BUSY]
+    _append(paths, "amy", 1)
+    os.utime(paths.shard("amy"), (2, 2))
+    assert [change.seq for change in collected().changes["amy"]] == [2]
+    assert collected() == Collected()
+
+
+def test_a_shard_that_nobody_touched_is_not_opened(
+    paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _append(paths, "amy", 1)
+    collected()
+    os.utime(paths.shard("amy"), (2, 2))
+    assert collected() == Collected()
+    monkeypatch.setattr(collect, "read_new", lambda *given: pytest.fail("it was read"))
+    assert collected() == Collected()
+
+
 def test_what_is_new_is_not_held_up_by_a_busy_shard(
     paths: BoardPaths, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
