@@ -132,7 +132,7 @@ class Coordinator:
                 self._left = LeftFiles(paths, lock, self._connection, self._ledger)
                 caught_up = self._catch_up_at_first(progress)
                 self._left.note()
-            self._data_version = self._read_data_version()
+            self._was_written = False
             self._ringer = ringer or opened.enter_context(closing(Ringer()))
             if caught_up:  # of a coordinator that was killed before it could ring
                 self._ringer.ring_decided(paths.folder, ())
@@ -144,6 +144,7 @@ class Coordinator:
         although others hold something new (Collector.collect). Raises NotCoordinator, FileReplaced, StorageError."""
         self._check_still_there()
         with self._explained():
+            self._was_written |= self._board.forget_if_written()
             self.catch_up()
             self._follow_others()
             collected = self._collector.collect(self._board.watermark, patient, self._most)
@@ -288,8 +289,9 @@ class Coordinator:
 
     def foreign_commit(self) -> bool:
         """Whether somebody else committed to the board since the last call (law 5)."""
-        before, self._data_version = self._data_version, self._read_data_version()
-        return before != self._data_version
+        with self._explained():
+            was, self._was_written = self._was_written, False
+            return self._board.forget_if_written() or was
 
     def close(self) -> None:
         """Close the files; the caller still holds the lock."""
@@ -322,11 +324,6 @@ class Coordinator:
         with connections.explained(self.paths.board):
             sqlite.check_schema(self._connection, self.paths.board, sqlite.BOARD)
         self._ledger.check_schema()
-
-    def _read_data_version(self) -> int:
-        with self._explained():
-            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-        return int(version)
 
 
 def _other_hosts(paths: BoardPaths, lock: FileLock, far: Far | None) -> OtherHosts | None:

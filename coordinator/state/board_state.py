@@ -21,18 +21,26 @@ from kanban_shards.paths import COORDINATOR
 
 __all__ = ["BoardState", "TaskState"]
 
+# So many rows of each table stay in memory from one transaction to the next; each may have texts of a few MiB.
+ROWS_KEPT = 256
 # A trigger costs as much for each row as the row itself; taking all of them down and up, as much as so many entries.
 WORTH_UNGUARDING = 300
 _VERDICTS = "SELECT profile, seq, position, at_ms, verdict, reason, sentence, answer FROM merge_verdicts"
 
 
 class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows, HomeRows):
-    """The board inside the coordinator's transaction. ``now_s`` is the present entry's time."""
+    """The board inside the coordinator's transaction. ``now_s`` is the present entry's time.
+
+    What was read or written stays known from one transaction to the next, as nobody else writes the board; ``forget``
+    is called when somebody did, or when a transaction was undone.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
         self._reached: dict[str, tuple[str, int, str]] = {}
         self._guards: list[str] = []
+        self._watermarks: dict[str, tuple[int, str]] | None = None
+        self._data_version = self._read_data_version()
 
     def position(self) -> Point:
         """The last ledger position that the board shows, and its digest."""
@@ -40,8 +48,25 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows, HomeRows):
 
     def watermark(self, profile: str) -> tuple[int, str]:
         """How far the profile's shard is merged, and its digest there; ``(0, "")`` if not at all."""
-        row = self._execute("SELECT seq, digest FROM merge_watermarks WHERE profile = ?", (profile,)).fetchone()
-        return row or (0, "")
+        if self._watermarks is None:
+            rows = self._look("SELECT profile, seq, digest FROM merge_watermarks")
+            self._watermarks = {profile: (seq, digest) for profile, seq, digest in rows}
+        return self._watermarks.get(profile, (0, ""))
+
+    def forget(self) -> None:
+        """Nothing that is known of the board holds any more; what is held back is dropped."""
+        self._hold_nothing()
+        self._reached = {}
+        self._watermarks = None
+        self._open_parents.clear()
+
+    def forget_if_written(self) -> bool:
+        """``forget`` if somebody else committed to the board since this was last asked; returns whether that is so."""
+        before, self._data_version = self._data_version, self._read_data_version()
+        if before == self._data_version:
+            return False
+        self.forget()
+        return True
 
     def verdict(self, profile: str, seq: int) -> tuple[Any, ...]:
         """The row of the verdict on the profile's change ``seq``, which there is."""
@@ -60,12 +85,12 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows, HomeRows):
 
     def open(self, entries: int = 1) -> None:
         """Begin a transaction that may write so many ``entries`` (migrations/board.py, ``keep_out``)."""
-        self._reached = {}
-        self._hold_nothing()
         self._execute("BEGIN IMMEDIATE")
+        self.forget_if_written()
         self._execute("UPDATE merge_state SET writing = 1")
-        given = dict(self._execute("SELECT name, seq FROM sqlite_sequence").fetchall())
-        self._next_id = {table: given.get(table, 0) + 1 for table in ALL_COUNTED}
+        if not self._next_id:
+            given = dict(self._execute("SELECT name, seq FROM sqlite_sequence").fetchall())
+            self._next_id = {table: given.get(table, 0) + 1 for table in ALL_COUNTED}
         self._guards = self._take_guards_down() if entries >= WORTH_UNGUARDING else []
 
     def commit(self, position: int, digest: str) -> None:
@@ -80,12 +105,21 @@ class BoardState(TaskRows, LinkRows, RunRows, ChatRows, ImportedRows, HomeRows):
         )
         self._execute("UPDATE merge_state SET writing = 0, position = ?, digest = ?", (position, digest))
         self._execute("COMMIT")
+        if self._watermarks is not None:
+            self._watermarks.update({profile: (seq, digest) for profile, seq, digest in self._reached.values()})
+        self._reached = {}
+        for table in self._tables:
+            table.forget(ROWS_KEPT)
 
     def abandon(self) -> None:
         """Undo the transaction, if one is open, and forget what it held."""
-        self._hold_nothing()
+        self.forget()
         if self._connection.in_transaction:
             self._execute("ROLLBACK")
+
+    def _read_data_version(self) -> int:
+        (version,) = self._look("PRAGMA data_version").fetchone()
+        return int(version)
 
     def _take_guards_down(self) -> list[str]:
         """Remove the triggers that keep others out, inside this transaction, in which nobody else can write; returns

@@ -77,9 +77,10 @@ class HeldTable(Generic[Key]):
         self._new, self._changed = {}, {}
         return new.values(), changed
 
-    def forget(self) -> None:
-        """The table is not what it was; read every row anew."""
-        self._known.clear()
+    def forget(self, most: int = 0) -> None:
+        """The table is not what it was, or more than ``most`` rows are in memory: read every row anew."""
+        if len(self._known) > most:
+            self._known.clear()
 
 
 class HeldLog:

@@ -200,3 +200,4 @@ def _write(state: BoardState, connection: sqlite3.Connection, last: Entry, sql: 
     state.open()
     connection.execute(sql)
     state.commit(last.position, last.digest)
+    state.forget()  # which was written beside it
