@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -166,6 +167,17 @@ class FileLedger:
         given = {"upto": upto, "task": task_id, "others": msgspec.json.encode(others).decode()}
         with connections.explained(self.path):
             return [_entry(row) for row in self._connection.execute(sql, given)]
+
+    def changes_of(self, profile: str, after: int) -> list[Change]:
+        """The profile's changes in entries behind ``after``, in order. The chain of entries is not checked; that of its
+        changes, each of which covers all that its author wrote, is. Raises Damaged where that breaks."""
+        sql = f"SELECT {_COLUMNS} FROM entries WHERE profile = ? AND position > ? ORDER BY seq"
+        with connections.explained(self.path):
+            found = [_entry(row).change for row in self._connection.execute(sql, (profile, after))]
+        for before, change in pairwise(found):
+            if not change.continues(before.digest) or change.seq != before.seq + 1:
+                raise Damaged(path=self.path, problem=f"the chain of {profile} breaks at its change {change.seq}")
+        return found
 
     def dots(self, after: int, upto: int) -> list[tuple[str, int]]:
         """Whose change each entry behind ``after`` is, up to ``upto``, and which of theirs."""

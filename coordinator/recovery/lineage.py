@@ -118,7 +118,7 @@ def merged_of(paths: BoardPaths, profile: str) -> LedgerHistory:
     """What the ledger holds of the profile. Raises SnapshotMissing, and what files that cannot be read raise."""
     with closing(FileLedger(paths.ledger)) as ledger:
         start = start_of(paths, ledger)
-        changes = [entry.change for entry in ledger.after(start.position) if entry.change.profile == profile]
+        changes = ledger.changes_of(profile, start.position)
     return LedgerHistory(start.watermarks.get(profile, (0, "")), changes)
 
 
