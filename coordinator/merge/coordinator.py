@@ -54,8 +54,9 @@ OwnAt = Callable[[int], Own]
 FOREIGN_LOCK_MS = 250
 # A shard that is being written is free again after a commit, which takes a millisecond.
 WRITTEN_WITHIN_S = 0.05
-# A pass that had no time for everything is followed by one that collects so many times what it decided.
-MORE_THAN_LAST = 2
+# A pass that had no time for everything is followed by one that collects so much of what it decided: what no round
+# takes was read and checked in vain.
+PERCENT_OF_LAST = 125
 
 
 @dataclass
@@ -162,8 +163,8 @@ class Coordinator:
             while not rounds.is_over:
                 self._decide([], rounds.next(), at_ms, report)
             self._decide(is_due, [], at_ms, report, lambda now_ms: due(self._board, now_ms))
-            # What no round takes was read in vain, and checked.
-            self._most = MORE_THAN_LAST * max(LEAST_SHARE, len(report.decisions)) if rounds.are_left else None
+            decided = max(LEAST_SHARE, len(report.decisions))
+            self._most = decided * PERCENT_OF_LAST // 100 if rounds.are_left else None
             report.more |= rounds.are_left or max(len(over), len(is_due)) >= AT_ONCE
         return report
 

@@ -24,6 +24,8 @@ _OPEN_OBJECTS = ("metadata", "facts")
 
 _decoders = {kind: msgspec.json.Decoder(body) for kind, body in KINDS.items()}
 _encode = msgspec.json.Encoder().encode
+# Which of _OPEN_OBJECTS a kind has; most have none.
+_open_objects_of = {kind: tuple(name for name in _OPEN_OBJECTS if hasattr(body, name)) for kind, body in KINDS.items()}
 
 
 class Change(NamedTuple):
@@ -97,8 +99,8 @@ def is_beginning(seq: object, digest: object) -> bool:
 def _check_metadata(kind: str, body: Body, letters: int) -> None:
     """Raise InvalidChange unless metadata is what every process reads alike, whatever its stack and environment, and no
     larger than a text may be. ``letters``: how many the whole body has."""
-    for name in _OPEN_OBJECTS:
-        value = getattr(body, name, None)
+    for name in _open_objects_of[kind]:
+        value = getattr(body, name)
         if value is None or value is msgspec.UNSET:
             continue
         if letters > TEXT_LIMIT and len(_encode(value)) > TEXT_LIMIT:
