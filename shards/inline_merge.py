@@ -27,6 +27,10 @@ ASK_AGAIN_MS = 1_000
 class Stay(Protocol):
     """Coordinator for a moment, in a thread of its own: ``Stay`` of coordinator/merge/staying.py."""
 
+    def begin(self) -> bool:
+        """Take the coordinator's lock and make a pass; False if somebody else has it, or wants to have it. Raises the
+        StorageErrors of a ledger or a board that cannot be used."""
+
     def make_pass(self) -> bool:
         """Have a pass made that begins now; False if this is the coordinator no longer."""
 
@@ -34,12 +38,11 @@ class Stay(Protocol):
         """Make a last pass, if need be, and let go."""
 
 
-def stay(paths: BoardPaths) -> Stay | None:
-    """Become the coordinator for a moment and make a pass; None if somebody else is, or wants to be. Raises the
-    StorageErrors of a ledger or a board that cannot be used."""
-    from kanban_shards.coordinator.merge.staying import stay
+def stay(paths: BoardPaths) -> Stay:
+    """For a gateway that makes passes in a row; not begun."""
+    from kanban_shards.coordinator.merge.staying import Stay
 
-    return stay(paths)
+    return Stay(paths)
 
 
 def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:

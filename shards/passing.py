@@ -69,9 +69,10 @@ class Passing:
     def _made(self) -> bool:
         if self._stay is not None and self._stay.make_pass():
             return True
-        self._stay = inline_merge.stay(self._paths) if self.silent_s < IN_A_ROW_S else None
-        if self._stay is not None:
-            return True
+        if self.silent_s < IN_A_ROW_S:
+            self._stay = inline_merge.stay(self._paths)  # known before it begins, to be ended after a Ctrl-C, too
+            if self._stay.begin():
+                return True
         made = inline_merge.pass_if_free(self._paths, self._lock)
         if made:
             self._ringer.ring_next(self._paths.folder)

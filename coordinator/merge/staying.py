@@ -64,13 +64,12 @@ class Stay:
         _all.add(self)
 
     def begin(self) -> bool:
-        """Take the lock and make a pass. Returns False if somebody else has it, or no thread can be started. Raises the
-        StorageErrors of files that cannot be used."""
+        """Take the lock and make a pass. Returns False if somebody else has it, or wants to have it, and for a board
+        that is shared with other hosts, of which each pass may wait for a network. Raises the StorageErrors of files
+        that cannot be used."""
         first = self._ask()
-        try:
-            self._thread.start()
-        except RuntimeError:  # as many as the system permits, or the process ends
-            return False
+        if self._paths.shared.exists() or is_asked_for(self._paths) or not self._is_started():
+            self._be_over()
         first.is_over.wait()
         if self._trouble is not None:
             raise self._trouble
@@ -112,9 +111,19 @@ class Stay:
             except (KanbanError, OSError) as trouble:  # said by whoever makes the next pass, and finds it too
                 self._trouble = trouble
             finally:
-                with self._guard:
-                    self._is_over = True
-                self._answer(self._taken(), was_made=False)
+                self._be_over()
+
+    def _is_started(self) -> bool:
+        try:
+            self._thread.start()
+        except RuntimeError:  # as many as the system permits, or the process ends
+            return False
+        return True
+
+    def _be_over(self) -> None:
+        with self._guard:
+            self._is_over = True
+        self._answer(self._taken(), was_made=False)
 
     def _coordinate(self) -> None:
         lock = FileLock(self._paths.coordinator_lock)
@@ -173,16 +182,6 @@ class Stay:
         for each in asked:
             each.was_made = was_made
             each.is_over.set()
-
-
-def stay(paths: BoardPaths) -> Stay | None:
-    """Become the coordinator for a moment, and make a pass; None if somebody else is, or wants to be, and for a board
-    that is shared with other hosts, of which each pass may wait for a network. Raises the StorageErrors of files that
-    cannot be used."""
-    if paths.shared.exists() or is_asked_for(paths):
-        return None
-    begun = Stay(paths)
-    return begun if begun.begin() else None
 
 
 _paused: list[threading.Lock] = []

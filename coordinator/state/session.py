@@ -31,6 +31,7 @@ class Rows:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._open_parents: dict[str, int] = {}
+        self._next_id: dict[str, int] = {}
         self.now_s = 0
         self._limits: dict[str, int] | None = None
         self._is_settled = self._in_entry = self._in_savepoint = False
@@ -137,7 +138,7 @@ class Rows:
         self._logs = (self._events, self._comments, self._verdicts, self._kept)
         self._held = (*self._tables, *self._logs)
         self._limits = None
-        self._next_id: dict[str, int] = {}
+        self._next_id = {}
         self._is_settled = self._in_entry = self._in_savepoint = False
 
     def _settle(self) -> None:

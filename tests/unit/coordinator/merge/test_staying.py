@@ -271,6 +271,26 @@ def test_a_signal_that_closes_the_gateway_while_it_waits_for_its_own_pass(
     until(lambda: not is_taken(paths.coordinator_lock))
 
 
+def test_ctrl_c_while_a_row_begins(paths: BoardPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever closes the gateway then finds nothing of it left."""
+    make_pass, interrupts = Coordinator.make_pass, threading.Event()
+
+    def interrupted(self: Coordinator, patient: bool = True) -> object:
+        if threading.current_thread().name == staying.THREAD and not interrupts.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+            interrupts.wait(SOON_S)
+        return make_pass(self, patient)
+
+    monkeypatch.setattr(staying, "IDLE_S", SOON_S)
+    monkeypatch.setattr(Coordinator, "make_pass", interrupted)
+    amy = Gateway("amy", home=paths.folder)
+    with pytest.raises(KeyboardInterrupt):
+        work(amy)
+    interrupts.set()
+    amy.close()
+    assert not is_taken(paths.coordinator_lock) and not passes_threads()
+
+
 def test_threads_of_one_gateway(paths: BoardPaths, amy: Gateway) -> None:
     threads = [threading.Thread(target=work, args=(amy, 5)) for _ in range(4)]
     for each in threads:
