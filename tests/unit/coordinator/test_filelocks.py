@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.changes.kinds import AddComment
+from kanban_shards.changes.kinds import AddComment, Settings
 from kanban_shards.coordinator.errors import FileHeld, LockHeld
 from kanban_shards.coordinator.filelocks import LOCKS, locks_on
 from kanban_shards.coordinator.health import strangers
@@ -159,7 +159,7 @@ def test_a_byte_of_the_shared_memory(home: str, board: BoardPaths, stranger: Str
             pytest.raises(FileHeld, match=f"process {by.pid} "),
             Coordinator(board, lock) as coordinator,
         ):
-            coordinator.write([])
+            coordinator.write([("", Settings(failure_limit=3))])
         assert time.monotonic() - began < AT_ONCE_S
         began = time.monotonic()
         with Gateway("amy", home=home, patience_s=1) as amy, pytest.raises(Undecided, match=f"process {by.pid} "):

@@ -36,7 +36,7 @@ def test_the_figures_of_a_board(home: str, paths: BoardPaths, gateway: Gateway, 
         bob.complete(run)
     paths.shard("eve").write_bytes(b"no database" * 1_000)
     paths.folder.joinpath("kanban.db.damaged-20260101-000000-000000001").write_bytes(b"x" * 700)
-    lock = locks.take(paths, locks.DAEMON, 0)
+    lock = locks.take(paths, locks.DAEMON, 5)
     gateway.create("waits")
     found = figures(kanban_merge("metrics").stdout)
     lock.close()

@@ -39,7 +39,7 @@ os._exit(9)
 @contextmanager
 def nobody_merges(paths: BoardPaths, role: str = locks.COMMAND) -> Iterator[None]:
     """What is written meanwhile stays in the shards."""
-    lock = locks.take(paths, role, 0)
+    lock = locks.take(paths, role, 5)
     try:
         yield
     finally:
@@ -71,6 +71,7 @@ def sentences(paths: BoardPaths) -> str:
 
 def test_a_board_in_order(paths: BoardPaths, gateway: Gateway) -> None:
     gateway.claim(gateway.create("a task"))
+    gateway.settle()
     health = read_health(paths)
     assert (health.position, health.ledger_head, health.open_runs, health.coordinator) == (2, 2, 1, None)
     (amy,) = health.shards
@@ -260,7 +261,7 @@ def test_a_coordinator_of_another_host(paths: BoardPaths, gateway: Gateway, monk
 
 def test_a_lock_that_outlived_who_took_it(paths: BoardPaths, gateway: Gateway) -> None:
     gateway.claim(gateway.create("a task"))
-    lock = locks.take(paths, locks.DAEMON, 0)
+    lock = locks.take(paths, locks.DAEMON, 5)
     lock.write_note(lock.read_note().replace(f'"pid": {locks.holder(paths).pid}', '"pid": 4194999'))
     assert levels(paths)["coordinator"] == WARNING
     assert "not by the process that said so" in sentences(paths)
