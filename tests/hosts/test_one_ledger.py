@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,11 +11,12 @@ import pytest
 
 from kanban_shards.changes.codec import Change
 from kanban_shards.changes.kinds import AddComment, Claim, Complete, Create, Schedule
-from kanban_shards.coordinator.ledger import Entry, FileLedger, continued
+from kanban_shards.coordinator.ledger import GENESIS, Entry, FileLedger, Point, continued
 from kanban_shards.coordinator.merge import clock as merge_clock
 from kanban_shards.coordinator.merge import verdict_digest
 from kanban_shards.coordinator.rules import TASKLESS_RULES
 from kanban_shards.coordinator.rules.refusal import Refusal
+from kanban_shards.coordinator.shared import ledger as shared_ledger
 from kanban_shards.coordinator.shared.errors import (
     AnotherLedger,
     FarBroken,
@@ -24,9 +26,13 @@ from kanban_shards.coordinator.shared.errors import (
     TailGone,
     Unreachable,
 )
+from kanban_shards.coordinator.shared.ledger import SharedLedger
 from kanban_shards.heard import read_heard
 from kanban_shards.paths import COORDINATOR
+from kanban_shards.sharing import Sharing
 from kanban_shards.storage import files
+from kanban_shards.storage.locks import FileLock
+from tests.far import fake
 from tests.far.fake import Service
 from tests.hosts.hosts import LEDGER_ID, Host, assert_alike, hosts
 from tests.ids import new_task_id
@@ -485,3 +491,38 @@ def test_poison(world, what: str) -> None:
     other.follow()
     assert other.board.task(TASK).status == "done" and claim
     assert_alike(one, other)
+
+
+@pytest.mark.parametrize("lost", range(1, 9))
+@pytest.mark.parametrize("base", [0, 2, 5])
+def test_where_they_parted_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int, base: int) -> None:
+    """However far back that is, in pages of three entries; as far as the copy goes back."""
+    monkeypatch.setattr(fake, "PAGE_ENTRIES", 3)
+    monkeypatch.setattr(shared_ledger, "PAGE_ENTRIES", 3)
+    service = Service(lambda: 1_700_000_000_000)
+    sharing = Sharing(service="fake", board="default", ledger_id=LEDGER_ID, host="one")
+    whole = continued(
+        [Change("ann", seq, TASK, "note", "{}", "{}", 1, "") for seq in range(1, 9)], 1, Point(0, GENESIS)
+    )
+    with (
+        closing(service.far("one", LEDGER_ID)) as far,
+        closing(FileLock(tmp_path / "lock")) as lock,
+    ):
+        assert lock.try_acquire()
+        far.begin(LEDGER_ID)
+        with closing(FileLedger(tmp_path / "ledger.db", lock)) as copy:
+            copy.store(whole, Point(0, GENESIS))
+            if base:
+                copy.drop(base)
+            entries = service.ledgers["default"].entries
+            entries += whole[:-lost]
+            end = entries[-1].point if entries else Point(0, GENESIS)
+            entries += continued(_notes("bob", lost), 1, end)
+            with pytest.raises(Parted) as parted:
+                SharedLedger(copy, far, sharing, 1, lambda profile: profile == "ann").pull()
+    first = max(9 - lost, base)
+    assert (parted.value.position, parted.value.verdicts) == (first, 8 - max(first - 1, base))
+
+
+def _notes(profile: str, count: int) -> list[Change]:
+    return [Change(profile, seq, TASK, "note", "{}", "{}", 1, "") for seq in range(1, 1 + count)]

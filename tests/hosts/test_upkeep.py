@@ -126,4 +126,5 @@ def test_a_restored_host_goes_on(world, tmp_path: Path) -> None:
     assert_alike(one, other)
     task = next(each.change.task_id for each in other.entries() if each.change.task_id)
     other.write("bob", task, AddComment(text="and goes on"))
-    assert other.make_pass().decisions
+    report = other.make_pass()
+    assert report.decisions, [each.why for each in report.skipped]
