@@ -9,6 +9,9 @@ from psycopg import errors
 from kanban_shards.coordinator.shared.errors import FarBusy, FarError, ServerRefused, unreachable
 
 _LONGEST = 200
+# libpq says the reason on its standard error alone.
+_NO_PASSWORD = "no password supplied"
+_WHY_NOT = "; libpq passes over a ~/.pgpass that others may read, so `chmod 600 ~/.pgpass` may be all it needs"
 
 
 def failed(error: psycopg.Error, server: str) -> FarError:
@@ -28,9 +31,5 @@ def failed(error: psycopg.Error, server: str) -> FarError:
 def _in_words(error: psycopg.Error) -> str:
     """The first sentence of the server, without a full stop."""
     said = error.diag.message_primary or str(error).strip() or type(error).__name__
-    return (
-        said.splitlines()[0]
-        .removeprefix("connection is bad: ")
-        .removeprefix("connection failed: ")
-        .rstrip(".")[:_LONGEST]
-    )
+    first = said.splitlines()[0].removeprefix("connection is bad: ").removeprefix("connection failed: ")
+    return first.rstrip(".")[:_LONGEST] + (_WHY_NOT if _NO_PASSWORD in first else "")

@@ -211,19 +211,18 @@ def test_a_password_is_in_no_file_of_ours_and_in_no_words(
     passwords.touch(0o600)
     monkeypatch.setenv("PGPASSFILE", str(passwords))
     serve(tmp_path, monkeypatch, host=str(own_server.folder), user="amy")
-    for password, outcome in (("wrong2", Unreachable), ("secret1", None)):
-        passwords.write_text(f"*:*:*:amy:{password}\n")
-        with closing(Carrier(HERE)) as carrier:
-            if outcome:
-                with pytest.raises(outcome, match="password authentication failed") as refused:
-                    carrier.begin("one")
-                assert password not in str(refused.value)
-            else:
-                carrier.begin("one")
-                told = (
-                    Path(f"/proc/{carrier.pid}/cmdline").read_text() + Path(f"/proc/{carrier.pid}/environ").read_text()
-                )
-                assert password not in told
+    passwords.write_text("*:*:*:amy:wrong2\n")
+    with closing(Carrier(HERE)) as carrier, pytest.raises(Unreachable, match="password authentication failed") as error:
+        carrier.begin("one")
+    assert "wrong2" not in str(error.value)
+    passwords.write_text("*:*:*:amy:secret1\n")
+    with closing(Carrier(HERE)) as carrier:
+        carrier.begin("one")
+        told = [Path(f"/proc/{carrier.pid}/{name}").read_text() for name in ("cmdline", "environ")]
+        assert "secret1" not in "".join(told)
+    passwords.chmod(0o644)
+    with closing(Carrier(HERE)) as carrier, pytest.raises(Unreachable, match=r"no password supplied; .*chmod 600"):
+        carrier.begin("one")
 
 
 # --- crashes, standbys -----------------------------------------------------------------------------------------------
