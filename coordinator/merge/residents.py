@@ -33,8 +33,8 @@ LIVES_ELSEWHERE = (
     "`kanban-merge move {profile}` lets {profile} live here, and keeps this file beside the new one"
 )
 NAMED_ALIKE = (
-    "if two hosts are called {host}, share the board under another name on one of them; if this host is the one where "
-    "{profile} shall live, `kanban-merge move {profile}` makes a shard of what was merged, and keeps this file"
+    "if two hosts are called {host}, leave on one of them (`kanban-merge unshare`) and share again under another name "
+    "(`--host`); otherwise `kanban-merge repair {profile}` makes the shard again, and keeps this file beside it"
 )
 
 

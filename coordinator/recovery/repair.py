@@ -41,6 +41,7 @@ from kanban_shards.coordinator.rules import VERSION
 from kanban_shards.errors import BoardLost, Damaged, LivesElsewhere, NotAFile, StrangeJournal
 from kanban_shards.homes import other_home
 from kanban_shards.paths import BoardPaths
+from kanban_shards.sharing import read_sharing
 from kanban_shards.storage import connections, copies, files, owners, sqlite
 from kanban_shards.storage.locks import FileLock
 
@@ -199,7 +200,7 @@ def make_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
         changes = merged.changes + old.rest
         making = _making(path)
         try:
-            shard_id = old.shard_id or secrets.token_hex(16)
+            shard_id = _shard_of_home(paths, board, profile) or old.shard_id or secrets.token_hex(16)
             base = merged.start if merged.start[0] else (0, genesis(profile, shard_id))
             _write_shard(making, shard_lock, (profile, shard_id, *base), changes, runs)
             aside = files.put_in_place(making, path, shard_lock, with_journal=True)
@@ -335,6 +336,13 @@ class _Old:
     rest: list[Change]
     sound: bool = False
     shard_id: str | None = None
+
+
+def _shard_of_home(paths: BoardPaths, board: Board, profile: str) -> str | None:
+    """Which shard of the profile lives on this host, as the hosts of a shared board know it: no other is merged before
+    its first change was. None if the board is not shared, or it lives nowhere yet, or elsewhere."""
+    sharing, home = read_sharing(paths), board.home_of(profile)
+    return home.shard if sharing and home and home.host == sharing.host else None
 
 
 def _examine(

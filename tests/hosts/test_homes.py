@@ -127,6 +127,24 @@ def test_repair_elsewhere(world) -> None:
     assert not server.paths.shard("ann").exists()
 
 
+def test_a_lost_shard_is_made_again_at_its_home(world) -> None:
+    """It is the one that lives there, also while nothing of it was merged since: so it is merged from then on."""
+    _, laptop, server = world
+    at_home(laptop, server)
+    moved_to(server, "ann", was="laptop")
+    server.stop()
+    server.shard("ann").close()
+    server.paths.shard("ann").unlink()
+    assert [str(each).split(";")[0] for each in verify(server.paths).findings] == ["kanban.ann.db: it is missing"]
+    with holding(server.paths, COMMAND) as lock:
+        repair_shard(server.paths, lock, "ann")
+    server.write("ann", new_task_id(), Create(title="goes on"))
+    assert server.make_pass().skipped == []
+    assert {task.title for task in server.board.tasks()} >= {"goes on"}
+    laptop.follow()
+    assert_alike(laptop, server)
+
+
 def test_a_profile_that_moved(world) -> None:
     """What it left behind is no fault, and nobody writes to it; what was written there unheard of it is named, and
     never merged."""
