@@ -127,17 +127,19 @@ class Carrier:
         there. Raises why there is none."""
         if self._child is not None and self._child.is_there and not self._child.is_over():
             return self._child
-        if self._child is None or self._child.is_there:
+        was_there = self._child is not None and self._child.is_there
+        if self._child is None or was_there:
             self._end_child()
             if self._outage is not None:
                 self._outage.check()
             self._child = Child(self._address, self._rope)
-        self._await(self._child)
+        self._await(self._child, was_there)
         return self._child
 
-    def _await(self, child: Child) -> None:
-        """Wait for the child to be there. Raises why it is not."""
-        until = 0.0 if self._outage else time.monotonic() + BEGINNING_S
+    def _await(self, child: Child, was_there: bool) -> None:
+        """Wait for the child to be there. Raises why it is not. ``was_there``: there was one before, whose session was
+        lost; then somebody may wait for an answer already, and is to hear in time that there is none."""
+        until = 0.0 if self._outage else time.monotonic() + (DEADLINE_S if was_there else BEGINNING_S)
         while not child.is_there:
             try:
                 said = child.hear(until)
@@ -151,7 +153,7 @@ class Carrier:
                 raise self._fail(unreachable(self.server, "the process that speaks to it ended")) from None
             if isinstance(said, frames.Going):
                 self.server = said.server
-                until = 0.0 if self._outage else time.monotonic() + DEADLINE_S
+                until = until if self._outage or was_there else time.monotonic() + DEADLINE_S
             elif isinstance(said, frames.Failed):
                 raise self._fail(said.error())
 

@@ -100,7 +100,7 @@ def test_a_child_that_was_killed_is_begun_anew(carrier: Carrier) -> None:
     assert first is not None
     os.kill(first, signal.SIGKILL)
     await_end(first)
-    assert carrier.read(0).end == BEGINNING
+    assert answered_again(carrier).end == BEGINNING
     assert carrier.pid != first
 
 
