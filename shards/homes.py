@@ -1,11 +1,11 @@
-"""Homes: on which host of a shared board a profile lives, for whoever is about to write as it."""
+"""Homes: on which host of a shared board a profile lives, for whoever is about to write as it, and who looks."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 
 from kanban_shards.board import Board
-from kanban_shards.errors import BoardMissing
+from kanban_shards.errors import BoardMissing, SharingStrange
 from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import read_sharing
 
@@ -21,3 +21,12 @@ def other_home(paths: BoardPaths, profile: str) -> str | None:
         home = board.home_of(profile)
         return None if home is None or home.host == sharing.host else home.host
     return None
+
+
+def homes_elsewhere(board: Board) -> dict[str, str]:
+    """The profiles that live on other hosts, and on which; empty for a board that is not shared. Raises the
+    StorageErrors of a board that cannot be read."""
+    with suppress(SharingStrange):
+        if (sharing := read_sharing(board.paths)) is not None:
+            return {name: home.host for name, home in board.homes().items() if home.host != sharing.host}
+    return {}

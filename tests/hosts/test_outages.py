@@ -141,6 +141,32 @@ def test_a_host_that_was_restored_goes_on(sharing: list[Machine], postgres: Serv
     assert_alike(sharing)
 
 
+def test_a_profile_of_a_host_that_is_lost_moves(sharing: list[Machine]) -> None:
+    """What the lost host had written, and nobody merged, is refused where it comes back, and kept."""
+    laptop, server = sharing
+    with laptop.gateway("ann") as ann:
+        ann.create("merged")
+        settled(sharing)
+        laptop.link.cut()
+        ann.create("never merged")
+    laptop.kill()
+    server.kill()
+    assert server.json("move", "ann") == {"profile": "ann", "was": "laptop", "moved": True, "changes": 1}
+    assert server.json("move", "ann")["moved"] is False, "what is done twice is done once"
+    server.start()
+    with server.gateway("ann") as ann:
+        ann.create("written there")
+        ann.sync()
+    laptop.link.heal()
+    laptop.start()
+    until(lambda: laptop.position() == server.position(), "all that the other host did")
+    assert {row["title"] for row in laptop.tables()["tasks"]} == {"merged", "written there"}
+    assert_alike(sharing)
+    [shard] = [each for each in laptop.json("status", ok=6)["shards"] if each["profile"] == "ann"]
+    assert "quarantined" in shard["state"] and "lives on server" in shard["last_problem"]
+    assert "lives on server" in laptop.kanban("ann", "create", "and on", ok=None).stderr
+
+
 def test_a_clock_that_is_wrong_ends_no_run(pair: list[Machine]) -> None:
     """Ten minutes ahead: entries are stamped by the server's clock, and signs of life measured by each host's own."""
     laptop, server = pair

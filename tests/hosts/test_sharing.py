@@ -32,8 +32,18 @@ def test_two_hosts_share_a_board_and_one_leaves(pair: list[Machine]) -> None:
         settled(pair)
         with pytest.raises(Refused, match="taken"):
             bob.claim(second)
+        file = laptop.folder / "notes.txt"
+        file.write_text("of the laptop")
+        ann.attach(first, file)
     settled(pair)
     assert_alike(pair)
+    assert "notes.txt (13 bytes, on laptop" in server.kanban("bob", "show", first).stdout
+    assert "on the host laptop, at" in server.kanban("bob", "context", first).stdout
+    assert "on laptop" in server.kanban("bob", "assignees").stdout
+    assert "lives on:" in server.kanban("bob", "show", second).stdout
+    assert laptop.folder.name not in laptop.kanban("ann", "assignees").stdout
+    assert not [each for each in server.json("doctor", ok=None)["findings"] if each["check"] == "attachments" and
+                each["level"] != "ok"], "bytes at home are not lost"  # fmt: skip
 
     until(lambda: len(shared(laptop)["hosts"]) == 2, "both hosts in the status of one")
     assert shared(laptop)["homes"] == {"ann": "laptop", "bob": "server"}

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,6 +18,7 @@ from kanban_shards.cli.params import DAYS, POSITIVE
 from kanban_shards.cli.session import TASK, Session, answer, json_option, table
 from kanban_shards.errors import BoardMissing, NoLog, StorageError, cannot_write
 from kanban_shards.gateway import Gateway
+from kanban_shards.homes import homes_elsewhere
 from kanban_shards.paths import BoardPaths, check_task_id, root_folder
 from kanban_shards.records import STATUSES
 from kanban_shards.sharing import read_sharing
@@ -86,20 +88,32 @@ def diagnostics(session: Session, severity: str | None, task_id: str | None, lim
 @click.pass_obj
 def assignees(session: Session, as_json: bool) -> None:
     """Show the profiles that tasks can be given to: those of this home, and those that have tasks."""
-    counted = session.board().stats()["by_assignee"]
+    board = session.board()
+    counted, elsewhere = board.stats()["by_assignee"], homes_elsewhere(board)
     counted.pop("(unassigned)", None)
     there = _profiles(root_folder(session.where["home"]))
     found = [
-        {"name": name, "on_disk": name in there, "counts": counted.get(name, {})} for name in sorted({*there, *counted})
+        {
+            "name": name,
+            "on_disk": name in there,
+            "counts": counted.get(name, {}),
+            **({"lives_on": elsewhere[name]} if name in elsewhere else {}),
+        }
+        for name in sorted({*there, *counted})
     ]
     if as_json:
         text.print_json(found)
     else:
         table(
             ("PROFILE", "IN THIS HOME", "TASKS"),
-            [(each["name"], "yes" if each["on_disk"] else "no", _by_status(each["counts"])) for each in found],
+            [(each["name"], _home_of(each), _by_status(each["counts"])) for each in found],
             "There are no profiles, and no task is assigned.",
         )
+
+
+def _home_of(profile: dict[str, Any]) -> str:
+    """Whether it is a profile of this home, or of which other host."""
+    return f"on {profile['lives_on']}" if "lives_on" in profile else "yes" if profile["on_disk"] else "no"
 
 
 @click.command()

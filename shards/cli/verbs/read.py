@@ -23,6 +23,7 @@ from kanban_shards.cli.session import (
     say_when,
     table,
 )
+from kanban_shards.homes import homes_elsewhere
 from kanban_shards.moments import Past
 from kanban_shards.paths import spellings
 from kanban_shards.queries import SORTS, TaskQuery
@@ -162,9 +163,11 @@ def show(
     parents, children, files = board.parents(task_id), board.children(task_id), board.attachments(task_id)
     summary = next((run.summary for run in reversed(runs) if run.summary), None)
     runs = _chosen(runs, state_type, state_name)
+    elsewhere = homes_elsewhere(board)
     if as_json:
         text.print_json(
             {
+                **({"elsewhere": elsewhere} if elsewhere else {}),
                 "task": task.as_hermes(),
                 "latest_summary": summary,
                 "parents": parents,
@@ -178,7 +181,7 @@ def show(
         )
         return
     say_when(board)
-    _show_task(task, parents, children, summary)
+    _show_task(task, parents, children, summary, elsewhere)
     for file in files:
         shown = f"{file.filename} ({wording.many(file.size, 'byte')}, {file.whereabouts})"
         text.say(f"  file {file.id}:".ljust(15) + wording.printable(shown))
@@ -341,11 +344,14 @@ def _print_runs(found: list[Run]) -> None:
     )  # fmt: skip
 
 
-def _show_task(task: Task, parents: list[str], children: list[str], summary: str | None) -> None:
+def _show_task(
+    task: Task, parents: list[str], children: list[str], summary: str | None, elsewhere: dict[str, str]
+) -> None:
     text.say(f"{task.id}  {wording.printable(task.title)}", bold=True)
     facts = {
         "status": task.status,
         "assignee": task.assignee,
+        "lives on": elsewhere.get(task.assignee or ""),
         "priority": task.priority,
         "owner": f"{task.owner} (epoch {task.epoch})",
         "tenant": task.tenant,
