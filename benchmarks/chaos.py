@@ -38,7 +38,7 @@ COMMAND_S = (0.05, 5.0)
 NO_DAEMON_S = (0.0, 2.0)
 START_S = 60.0
 # What lies in a board's folder when everybody has gone.
-_EXPECTED = re.compile(r"kanban(-ledger|\.\w+)?\.db(-journal|-wal|-shm)?|kanban(-coordinator|\.\w+)\.lock")
+_EXPECTED = re.compile(r"kanban(-ledger|\.\w+)?\.db(-journal|-wal|-shm)?|kanban(-coordinator(-next)?|\.\w+)\.lock")
 
 
 class Commands:
