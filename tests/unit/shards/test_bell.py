@@ -45,6 +45,20 @@ def test_it_rings(tmp_path: Path, ringer: Ringer, depth: int) -> None:
     assert not ringer.ring(bell.path)
 
 
+def test_who_rings_without_end_keeps_nobody_from_going_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be another user, and who is woken may hold the coordinator's lock."""
+    bell = Bell(tmp_path / "bell.sock")
+
+    class Flooded:
+        def recv(self, size: int) -> bytes:
+            return b"."
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bell, "_socket", Flooded())
+        bell.hush()
+    bell.close()
+
+
 def test_ringing_never_waits(tmp_path: Path, ringer: Ringer) -> None:
     """However often it is rung while nobody listens; one hush forgets it all."""
     bell = Bell(tmp_path / "bell.sock")
