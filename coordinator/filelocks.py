@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from kanban_shards.coordinator.errors import FileHeld
 from kanban_shards.coordinator.processes import described
@@ -21,8 +22,7 @@ WAL_WRITE = (120, 122)
 WAL_READ = (123, 127)
 
 
-@dataclass(frozen=True)
-class SystemLock:
+class SystemLock(msgspec.Struct, frozen=True):
     """A lock that a process has on a file. ``kind``: FLOCK, POSIX, OFDLCK or LEASE; ``writing``: no other process can
     have a lock there; ``first`` and ``last``: the bytes. ``pid`` is 0 or less where the system does not tell it."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from kanban_shards.paths import printable_name
 from kanban_shards.storage import files
@@ -18,8 +19,7 @@ _STARTED = 19
 _NUMBERS = re.compile(r"^NSpid:.*\s(\d+)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class FileHolder:
+class FileHolder(msgspec.Struct, frozen=True):
     """A process that has a file open. ``writing``: through a descriptor that may write; ``deleted``: the file has
     lost its name since."""
 

@@ -9,9 +9,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
 
 from kanban_shards.errors import AttachmentTooLarge, StorageError, cannot_write
 from kanban_shards.paths import BoardPaths
@@ -32,8 +33,7 @@ CHUNK_BYTES = 1024 * 1024
 _ELSEWHERE = "it does not lie among the task's attachments; attach a copy of it instead"
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """A kept copy: its shown name, where it lies, and how many bytes it has."""
 
     filename: str

@@ -6,8 +6,10 @@ A row of the shard that is overwritten in place: it says who tries now, and is n
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import astuple, replace
 
 # No lease on a delivery and no pause is longer: one that seems to be was taken while the clock was ahead.
 LONGEST_WAIT_MS = 3_600_000
@@ -26,8 +28,7 @@ class DeliveryKey(NamedTuple):
     letter_id: int
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """Where a delivery stands.
 
     ``acknowledged``: the newest event that the chat was told; ``acknowledged_seq``: the change that says so. ``upto``:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from kanban_shards.arguments import Chat, TaskFields
 from kanban_shards.changes.codec import encode_body
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.identities import new_task
@@ -21,6 +20,7 @@ from kanban_shards.errors import Refused
 from kanban_shards.records import Verdict
 
 if TYPE_CHECKING:
+    from kanban_shards.arguments import Chat, TaskFields
     from kanban_shards.writer import Writer
 
 

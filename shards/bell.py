@@ -15,10 +15,11 @@ import socket
 import stat
 import sys
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
+
+import msgspec
 
 from kanban_shards.storage.filesystems import FOR_ITS_USER, GROUP_READS, GROUP_WRITES, chmod_itself, file_mode
 
@@ -34,13 +35,12 @@ HEARD_AT_ONCE = 1_024
 _PATH_LIMIT = 100
 
 
-@dataclass
-class Rings:
+class Rings(msgspec.Struct):
     """What a bell heard. ``waits``: somebody waits; ``waiting``: the names of their bells; ``unnamed``: somebody waits
     whose bell is not known."""
 
     waits: bool = False
-    waiting: set[str] = field(default_factory=set)
+    waiting: set[str] = msgspec.field(default_factory=set)
     unnamed: bool = False
 
 

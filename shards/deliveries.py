@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
 
 from kanban_shards.attempts import LONGEST_WAIT_MS, Attempt, DeliveryKey
 from kanban_shards.changes.kinds import Adopt, Delivered
@@ -29,8 +31,7 @@ LONGEST_ERROR = 4_000
 DIGEST_ABOVE = 10
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """Something to tell a chat: one event, or, after a long outage, a digest of several.
 
     ``subscription``: which chat, and of which task. ``events``: what is told, oldest first. ``attempt``: which try it

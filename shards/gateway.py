@@ -11,14 +11,12 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple, Self, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 
-from msgspec.structs import replace
+import msgspec
 
 from kanban_shards import attachments, supervision
-from kanban_shards.arguments import Chat, EditFields, Limits, Opening, PlannedTask, SpecifyFields, TaskFields
 from kanban_shards.batch import Batch, subscription
 from kanban_shards.changes.codec import encode_body
 from kanban_shards.changes.fields import BlockKind
@@ -70,6 +68,9 @@ from kanban_shards.records import DELIVERED_KINDS, DeadLetter, Run, Task, Verdic
 from kanban_shards.shard import OwnChange
 from kanban_shards.writer import Writer
 
+if TYPE_CHECKING:
+    from kanban_shards.arguments import Chat, EditFields, Limits, Opening, PlannedTask, SpecifyFields, TaskFields
+
 # On a full board a worker asks for a task no oftener than this, unless a run began or ended meanwhile.
 ASK_AGAIN_S = 20.0
 # Heartbeats closer together than this are one (with a short lease: than a third of it).
@@ -80,8 +81,7 @@ HEARTBEAT_EVERY_S = 5.0
 _Room = tuple[int, tuple[tuple[str, int], ...]]
 
 
-@dataclass(frozen=True)
-class _AskedInVain:
+class _AskedInVain(msgspec.Struct, frozen=True):
     """When a ``claim_next`` was refused for want of room, what there was of room then, and what the refusal said."""
 
     room: _Room | None = None
@@ -561,17 +561,17 @@ class Gateway:
         then on that of the first one that asks for deliveries. ``from_start``: of what was before, too.
         ``kinds``: of which events; None leaves it to the gateway that delivers. Raises UnknownTask.
         """
-        chat = Chat(
-            platform=platform,
-            chat_id=chat_id,
-            thread_id=thread_id,
-            user_id=user_id,
-            notifier_profile=notifier_profile,
-            from_start=from_start,
-            chat_type=chat_type,
-            kinds=kinds,
-            unadopted=unadopted,
-        )
+        chat: Chat = {
+            "platform": platform,
+            "chat_id": chat_id,
+            "thread_id": thread_id,
+            "user_id": user_id,
+            "notifier_profile": notifier_profile,
+            "from_start": from_start,
+            "chat_type": chat_type,
+            "kinds": kinds,
+            "unadopted": unadopted,
+        }
         return self._writer.write(task_id, subscription(chat))
 
     def unsubscribe(self, task_id: str, *, platform: str, chat_id: str, thread_id: str = "") -> int:
@@ -713,7 +713,7 @@ class Gateway:
         return new.id, Create(title=title, parents=tuple(parents), salt=new.salt, **fields)
 
     def _attached(self, task_id: str, row: Attach, stored: attachments.Stored) -> int:
-        change = replace(row, filename=stored.filename, stored_path=str(stored.path), size=stored.size)
+        change = msgspec.structs.replace(row, filename=stored.filename, stored_path=str(stored.path), size=stored.size)
         attachment_id: int = self._writer.ask(task_id, change).answer["attachment_id"]
         return attachment_id
 

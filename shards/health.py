@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 OK = "ok"
 # Worth knowing; nothing has to be done.
@@ -15,8 +15,7 @@ FAULT = "fault"
 LEVELS = (OK, NOTE, WARNING, FAULT)
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """What the check ``check`` found. ``level`` is one of LEVELS."""
 
     check: str
@@ -29,8 +28,7 @@ class Finding:
         return self.level in (WARNING, FAULT)
 
 
-@dataclass(frozen=True)
-class ShardStanding:
+class ShardStanding(msgspec.Struct, frozen=True):
     """A shard, as ``status`` shows it. ``head``: its last change, None if it cannot be read. ``lag_s``: the age of the
     oldest of the ``waiting`` changes. ``state``: in a word; ``last_problem``: why, or its last refusal of a day."""
 
@@ -44,8 +42,7 @@ class ShardStanding:
     last_problem: str | None
 
 
-@dataclass(frozen=True)
-class BackupStanding:
+class BackupStanding(msgspec.Struct, frozen=True):
     """A backup in the board's own folder. ``made_ms``: milliseconds since 1970. ``position``: where its board stands in
     the ledger. ``is_good``: every file was sound, and is still there."""
 
@@ -55,8 +52,7 @@ class BackupStanding:
     is_good: bool
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """How a board stands now, for those who show it.
 
     ``coordinator``: who merges, as a phrase. ``position``: how many entries of the ledger the board shows.

@@ -46,13 +46,19 @@ def stay(paths: BoardPaths) -> Stay:
 
 
 def pass_if_free(paths: BoardPaths, lock: FileLock) -> bool:
-    """Make passes for at most half a second, unless somebody else holds the coordinator's ``lock``.
+    """Make passes for at most half a second, unless somebody else holds the coordinator's ``lock``: then the
+    coordinator is not even loaded.
 
     Returns whether a pass was made. Raises the StorageErrors of a ledger or a board that cannot be used.
     """
-    from kanban_shards.coordinator.merge.inline import pass_if_free
+    if not lock.try_acquire():
+        return False
+    try:
+        from kanban_shards.coordinator.merge.inline import make_pass
 
-    return pass_if_free(paths, lock, ASK_AGAIN_MS)
+        return make_pass(paths, lock, ASK_AGAIN_MS)
+    finally:
+        lock.release()
 
 
 def make_files(paths: BoardPaths) -> None:

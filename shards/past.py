@@ -8,8 +8,9 @@ from __future__ import annotations
 import sqlite3
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
+
+import msgspec
 
 from kanban_shards.board import Board
 from kanban_shards.paths import BoardPaths
@@ -38,8 +39,7 @@ class PastBoard(Board):
         return (self.at_ms or 0) // 1000
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """How far back the board can be shown, and what there is up to now: positions of the ledger. ``first_ms``,
     ``last_ms``: when the first and the last entry that are kept were decided, milliseconds since 1970; None if none is.
     """
@@ -51,11 +51,11 @@ class Span:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
 
 
-@dataclass(frozen=True)
-class TaskChange:
+class TaskChange(msgspec.Struct, frozen=True):
     """A change of a task, with what became of it.
 
     ``position``: in the ledger. ``at_ms``: when it was decided, by the coordinator's clock; ``written_ms``: when it was
@@ -83,11 +83,11 @@ class TaskChange:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
 
 
-@dataclass(frozen=True)
-class TaskHistory:
+class TaskHistory(msgspec.Struct, frozen=True):
     """The changes of a task, oldest first. ``dropped_upto``: a compaction dropped the changes up to this position, of
     which only the refused ones and the coordinator's own were kept; 0 if there was none."""
 
@@ -106,7 +106,8 @@ class TaskHistory:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
 
 
 class History(ABC):

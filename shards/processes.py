@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from pathlib import Path
 
 # What of /proc/PID/stat is behind the command's name, counted from 0: the state, and when the process began, in ticks
@@ -100,6 +99,8 @@ def can_be_signaled(pid: int) -> bool:
 
 def _began_by_ps(pid: int) -> str | None:
     """Where there is no /proc, as on macOS."""
+    import subprocess  # which the other systems can do without
+
     try:
         said = subprocess.run(
             ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, timeout=PS_WITHIN_S

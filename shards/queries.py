@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from kanban_shards.paths import spellings
 from kanban_shards.records import STATUSES, Status, Task
@@ -48,8 +49,7 @@ SORTS: dict[str, tuple[Key, ...]] = {
 _BY_STATUS = "priority-desc"
 
 
-@dataclass(frozen=True)
-class TaskQuery:
+class TaskQuery(msgspec.Struct, frozen=True):
     """Which tasks, and in which order. What is None, empty or False filters nothing.
 
     ``statuses``: in one of these; none: in any but archived, and with ``include_archived`` in any. ``assignee``: as it
@@ -94,8 +94,7 @@ class TaskQuery:
         return tuple(status for status in STATUSES if self.include_archived or status != "archived")
 
 
-@dataclass(frozen=True)
-class TaskPage:
+class TaskPage(msgspec.Struct, frozen=True):
     """Some of the tasks that a query finds, in its order. ``after``: what the next page begins after, for
     ``Board.page``; None if there are no more."""
 

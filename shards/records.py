@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Self, get_args
+
+import msgspec
 
 Status = Literal["triage", "todo", "scheduled", "ready", "running", "blocked", "review", "done", "archived"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -22,8 +23,7 @@ TASK_JSON_KEYS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """A row of the board. Every time is in whole seconds since 1970, unless its name ends in ``_ms``."""
 
     # How a column's value becomes the field's, where it is not the same.
@@ -41,7 +41,7 @@ class Record:
 
     def as_dict(self) -> dict[str, Any]:
         """The record as a dict, for JSON."""
-        return asdict(self)
+        return msgspec.structs.asdict(self)
 
 
 def _parsed(text: str | None) -> Any:
@@ -52,8 +52,7 @@ def _facts(text: str | None) -> Any:
     return {} if text is None else json.loads(text)
 
 
-@dataclass(frozen=True)
-class Task(Record):
+class Task(Record, frozen=True):
     """One task: Hermes's columns, in Hermes's order, and after them what the merge keeps.
 
     ``assignee``: whose turn it is; None for nobody's. ``priority``: higher is sooner. ``created_by``: who is shown as
@@ -119,8 +118,7 @@ class Task(Record):
         return {key: getattr(self, key) for key in TASK_JSON_KEYS} | {"skills": self.skills or []}
 
 
-@dataclass(frozen=True)
-class Run(Record):
+class Run(Record, frozen=True):
     """One attempt at a task; open while ``ended_at`` is None.
 
     ``profile``: whose worker does it; None if an import brought it so. ``claim_expires``: until when it is believed
@@ -154,8 +152,7 @@ class Run(Record):
         return (self.claim_expires or signed_at) - signed_at
 
 
-@dataclass(frozen=True)
-class Worker(Record):
+class Worker(Record, frozen=True):
     """A process that was started for a run. ``host``: where the number ``pid`` means it, and ``began``: when it began,
     as that host says it; None where whoever started it did not say. ``ended_at``: when its run ended; None while that
     is open. ``expires_at``: until when an open run is believed alive, ``lease_s`` after the last entry that said so.
@@ -176,8 +173,7 @@ class Worker(Record):
         return self.expires_at is not None and self.expires_at - now_s < (self.lease_s or 0) / 2
 
 
-@dataclass(frozen=True)
-class Comment(Record):
+class Comment(Record, frozen=True):
     """Something said about a task. ``author``: who is shown, which need not be the profile that wrote it."""
 
     id: int
@@ -187,8 +183,7 @@ class Comment(Record):
     created_at: int
 
 
-@dataclass(frozen=True)
-class Event(Record):
+class Event(Record, frozen=True):
     """Something that became of a task. ``id``: events are numbered over the whole board, in the order of the ledger.
     ``payload``: its facts, by the kind of the event. ``run_id``: the run that it is about, if it is about one."""
 
@@ -202,8 +197,7 @@ class Event(Record):
     _read = {"payload": _parsed}
 
 
-@dataclass(frozen=True)
-class Subscription(Record):
+class Subscription(Record, frozen=True):
     """A chat that is told of a task.
 
     ``platform``, ``chat_id``, ``thread_id`` ("" for none): the chat. ``user_id``, ``chat_type``: what else the gateway
@@ -230,8 +224,7 @@ class Subscription(Record):
     _read = {"delivery_metadata": _parsed}
 
 
-@dataclass(frozen=True)
-class Attachment(Record):
+class Attachment(Record, frozen=True):
     """A file of a task. ``filename``: what it is called there. ``stored_path``: where its copy lies. ``size``: in
     bytes. ``uploaded_by``: who attached it. ``host``: the other host that it lies on, on a board that several share;
     None if it lies here."""
@@ -248,7 +241,7 @@ class Attachment(Record):
 
     def as_dict(self) -> dict[str, Any]:
         """The record as a dict, for JSON; of a file that lies here, as Hermes has it."""
-        found = asdict(self)
+        found = msgspec.structs.asdict(self)
         if self.host is None:
             del found["host"]
         return found
@@ -259,8 +252,7 @@ class Attachment(Record):
         return self.stored_path if self.host is None else f"on {self.host}: {self.stored_path}"
 
 
-@dataclass(frozen=True)
-class DeadLetter(Record):
+class DeadLetter(Record, frozen=True):
     """Events that could not be delivered to a chat, and why. ``profile``: whose gateway gave up, after ``attempts``.
     ``resend``: somebody asked to try again."""
 
@@ -284,8 +276,7 @@ class DeadLetter(Record):
         return self.task_id, self.platform, self.chat_id, self.thread_id
 
 
-@dataclass(frozen=True)
-class Verdict(Record):
+class Verdict(Record, frozen=True):
     """What became of the change ``(profile, seq)``: ``applied``, or ``refused`` with a reason and a sentence.
 
     ``position``: of its entry in the ledger. ``at_ms``: when it was decided, by the coordinator's clock, in
@@ -305,8 +296,7 @@ class Verdict(Record):
     _read = {"answer": _facts}
 
 
-@dataclass(frozen=True)
-class ProfileHome(Record):
+class ProfileHome(Record, frozen=True):
     """Where a profile lives, on a board that several hosts share: what it writes on ``host`` is merged, in the shard
     ``shard``, since the ledger's entry at ``position``. ``seq``, ``digest``: the profile's last change before that;
     ``(0, "")`` for none."""
@@ -319,8 +309,7 @@ class ProfileHome(Record):
     digest: str
 
 
-@dataclass(frozen=True)
-class RefusedChange(Record):
+class RefusedChange(Record, frozen=True):
     """A refused change, whole, with its verdict. ``body`` and ``seen`` are what its author wrote, at ``written_ms`` by
     its own clock; ``at_ms``: when it was refused, by the coordinator's. Both in milliseconds since 1970."""
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from kanban_shards.attempts import Attempt, DeliveryKey, read_attempt, save_attempt
 from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis
@@ -361,7 +361,7 @@ class Shard:
         row = connection.execute("SELECT profile FROM meta").fetchone()
         if row is None:
             with connections.transaction(connection):
-                shard_id = secrets.token_hex(16)
+                shard_id = os.urandom(16).hex()
                 meta = (self.profile, shard_id, genesis(self.profile, shard_id))
                 connection.execute("INSERT INTO meta VALUES (1, ?, ?, 0, ?)", meta)
         elif row[0] != self.profile:

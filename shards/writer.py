@@ -7,16 +7,14 @@ and when the writer is closed. The same thread that sees to this looks after a d
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-import tenacity
+from msgspec.structs import replace
 
 from kanban_shards import inline_merge
 from kanban_shards.attempts import Attempt, DeliveryKey
@@ -59,8 +57,6 @@ CLOSING_S = 2.0
 
 # Why a change was refused whose task is none, or no longer one.
 _NO_TASK = ("gone", "unknown_task")
-
-_growing = tenacity.wait_exponential(multiplier=FIRST_LOOK_S, max=LONGEST_LOOK_S)
 
 
 class Writer:
@@ -362,41 +358,31 @@ class Writer:
 
     def _wait(self, seq: int, bell: Bell, until_s: float, task_id: str = "") -> Verdict:
         began_s, began_ms = time.monotonic(), time.time_ns() // 1_000_000
-        cut_off: str | None = None
-
-        def sleep(longest_s: float) -> None:
+        pause_s = FIRST_LOOK_S
+        while (verdict := self._look_for_verdict(seq, bell)) is None:
+            waited_s = time.monotonic() - began_s
+            cut_off = self._why_cut_off(began_ms) if waited_s >= inline_merge.CUT_OFF_S else None
+            if cut_off is not None or began_s + waited_s >= until_s:
+                self._background.soon()
+                raise self._undecided(seq, task_id, cut_off, waited_s)
+            # A daemon rings when it decided; where there is none, the lock may be free at any time, and nobody says so.
+            longest_s = LONGEST_LOOK_S if self._is_served else pause_s
             is_heard = bell.is_expected or not self._is_served
             bell.wait(longest_s if is_heard else FIRST_LOOK_S)
+            pause_s = min(2 * pause_s, LONGEST_LOOK_S)
+        return verdict
 
-        def is_over(_: tenacity.RetryCallState) -> bool:
-            nonlocal cut_off
-            if time.monotonic() - began_s >= inline_merge.CUT_OFF_S:
-                cut_off = inline_merge.why_cut_off(self.paths, began_ms - inline_merge.ASK_AGAIN_MS)
-            return cut_off is not None or time.monotonic() >= until_s
+    def _why_cut_off(self, began_ms: int) -> str | None:
+        return inline_merge.why_cut_off(self.paths, began_ms - inline_merge.ASK_AGAIN_MS)
 
-        attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(tenacity.TryAgain),
-            wait=self._until_next_look,
-            stop=is_over,
-            sleep=sleep,
-        )
-        try:
-            return attempts(self._look_for_verdict, seq, bell)
-        except tenacity.RetryError as error:
-            self._background.soon()
-            if cut_off is not None:
-                waited_s = round(time.monotonic() - began_s, 1)
-                raise Undecided(
-                    seq=seq, profile=self.profile, waited_s=waited_s, why=cut_off, task_id=task_id
-                ) from error
-            if quarantine := self._quarantine():
-                raise Quarantined(
-                    seq=seq, profile=self.profile, waited_s=self.patience_s, why=quarantine, task_id=task_id
-                ) from error
-            why = self._why_undecided()
-            raise Undecided(
-                seq=seq, profile=self.profile, waited_s=self.patience_s, why=why, task_id=task_id
-            ) from error
+    def _undecided(self, seq: int, task_id: str, cut_off: str | None, waited_s: float) -> Undecided:
+        """That there is no verdict on change ``seq``: because this host is ``cut_off``, or patience is over."""
+        facts: dict[str, Any] = {"seq": seq, "profile": self.profile, "task_id": task_id}
+        if cut_off is not None:
+            return Undecided(waited_s=round(waited_s, 1), why=cut_off, **facts)
+        if quarantine := self._quarantine():
+            return Quarantined(waited_s=self.patience_s, why=quarantine, **facts)
+        return Undecided(waited_s=self.patience_s, why=self._why_undecided(), **facts)
 
     @contextlib.contextmanager
     def _written(self, seq: int, task_id: str = "") -> Iterator[None]:
@@ -409,10 +395,6 @@ class Writer:
         except KanbanError as error:
             self._background.soon()
             raise Undecided(seq=seq, profile=self.profile, waited_s=0, why=error.happened, task_id=task_id) from error
-
-    def _until_next_look(self, state: tenacity.RetryCallState) -> float:
-        """A daemon rings when it decided; where there is none, the lock may be free at any time, and nobody says so."""
-        return LONGEST_LOOK_S if self._is_served else _growing(state)
 
     def _view(self, task_id: str = "") -> View:
         self._check_open()
@@ -458,23 +440,20 @@ class Writer:
         if self.paths.shared.exists():  # a network is not waited for twice
             self._merge_what_is_left()
             return
+        import tenacity  # seldom needed, and not to be loaded by each command
+
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda done: not done),
-            wait=_growing,
+            wait=tenacity.wait_exponential(multiplier=FIRST_LOOK_S, max=LONGEST_LOOK_S),
             stop=tenacity.stop_after_delay(CLOSING_S),
             retry_error_callback=lambda state: False,
         )
         attempts(lambda: self._pass_or_ring() or self._is_merged())
 
-    def _look_for_verdict(self, seq: int, bell: Bell) -> Verdict:
-        """Raises TryAgain while there is none."""
+    def _look_for_verdict(self, seq: int, bell: Bell) -> Verdict | None:
         verdict = self._verdict(seq)
         self._held_up_by = None
-        if verdict is None:
-            verdict = self._verdict_of_pass(seq, bell)
-        if verdict is None:
-            raise tenacity.TryAgain
-        return verdict
+        return verdict or self._verdict_of_pass(seq, bell)
 
     def _verdict_of_pass(self, seq: int, bell: Bell) -> Verdict | None:
         try:
@@ -519,6 +498,8 @@ class Writer:
         try:
             yield
         except KanbanError as error:
+            import logging  # seldom needed, too
+
             why = error if isinstance(error, Undecided) else error.happened
             logging.getLogger(__name__).warning("%s: %s", what, why)
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import click
+from msgspec.structs import asdict
 
 from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
@@ -89,5 +90,5 @@ def _examined(paths: BoardPaths, deep: bool) -> Result:
 
     found = examine(paths, deep)
     worst = max((each.level for each in found), key=LEVELS.index)
-    value = {"folder": str(paths.folder), "worst": worst, "findings": [vars(each) for each in found]}
+    value = {"folder": str(paths.folder), "worst": worst, "findings": [asdict(each) for each in found]}
     return Result(value, lambda: print_findings(found), any(each.needs_a_person for each in found))

@@ -6,6 +6,7 @@ import logging
 import os
 
 import click
+from msgspec.structs import asdict
 
 from kanban_shards import wording
 from kanban_shards.board import Board
@@ -85,7 +86,7 @@ def merge(paths: BoardPaths) -> Result:
         "merged": done.changes,
         "refused": done.refused,
         "refused_beyond": done.refused_beyond,
-        "left": [{**vars(each), "path": str(each.path)} for each in done.skipped],
+        "left": [{**asdict(each), "path": str(each.path)} for each in done.skipped],
         "daemon": done.daemon,
     }
     return Result(value, lambda: _print_merged(done), bool(done.skipped))

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import asdict
+
 from kanban_shards import wording
 from kanban_shards.bell import Bell
 from kanban_shards.board import LOST_BELL_S
@@ -40,7 +42,7 @@ def value_of(health: Health) -> dict[str, Any]:
     held_by = health.coordinator
     return {
         "board": str(health.paths.board),
-        "coordinator": None if held_by is None else vars(held_by),
+        "coordinator": None if held_by is None else asdict(held_by),
         "coordinator_state": health.coordinator_state,
         "position": health.position,
         "ledger": health.ledger_head,
@@ -60,7 +62,7 @@ def value_of(health: Health) -> dict[str, Any]:
         ],
         "hermes": [each.as_dict() for each in health.bridges],
         **({} if health.shared is None else {"shared": health.shared.as_dict()}),
-        "problems": [vars(problem) for problem in problems(health)],
+        "problems": [asdict(problem) for problem in problems(health)],
     }
 
 

@@ -13,10 +13,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
 
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.filelocks import who_has_flock, who_keeps_readers_out
@@ -76,8 +77,7 @@ HALF_WRITTEN = (
 )
 
 
-@dataclass(frozen=True)
-class Skipped:
+class Skipped(msgspec.Struct, frozen=True):
     """A shard that was not read to its end. ``state`` is BUSY or QUARANTINED; ``seq``: the change it stands at;
     ``saw``: whose change, and which, its author claims to have seen, and nobody merged. ``stuck``: it is busy longer
     than a commit takes, or in a way that no commit is."""
@@ -96,17 +96,16 @@ class Skipped:
         return printable_name(self.path.name)
 
 
-@dataclass
-class Collected:
+class Collected(msgspec.Struct):
     """What one collecting found: the new changes of each shard and their bytes, the shards left, those that hold more,
     and those of which the lock was taken. ``newcomers``: on a shared board, the shards of profiles of which no host has
     said yet where they live."""
 
-    changes: dict[str, list[Change]] = field(default_factory=dict)
-    newcomers: list[Newcomer] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    unfinished: set[str] = field(default_factory=set)
-    locked: set[str] = field(default_factory=set)
+    changes: dict[str, list[Change]] = msgspec.field(default_factory=dict)
+    newcomers: list[Newcomer] = msgspec.field(default_factory=list)
+    skipped: list[Skipped] = msgspec.field(default_factory=list)
+    unfinished: set[str] = msgspec.field(default_factory=set)
+    locked: set[str] = msgspec.field(default_factory=set)
     size_bytes: int = 0
 
     @property

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from kanban_shards.bell import Ringer
 from kanban_shards.changes.codec import Change
@@ -59,13 +60,12 @@ WRITTEN_WITHIN_S = 0.05
 PERCENT_OF_LAST = 125
 
 
-@dataclass
-class Report:
+class Report(msgspec.Struct, weakref=True):
     """What a pass did: the decisions in ledger order, the shards left, whether there is more to collect, and whether
     shards were busy."""
 
-    decisions: list[Decision] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    decisions: list[Decision] = msgspec.field(default_factory=list)
+    skipped: list[Skipped] = msgspec.field(default_factory=list)
     more: bool = False
     busy: bool = False
 
@@ -75,13 +75,12 @@ class Report:
         return [decision for decision in self.decisions if not decision.applied]
 
 
-@dataclass
-class Passes:
+class Passes(msgspec.Struct):
     """What several passes came to: how many changes were decided, and the shards that the last one left, and whether
     some of them were busy."""
 
     decided: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[Skipped] = msgspec.field(default_factory=list)
     busy: bool = False
 
 

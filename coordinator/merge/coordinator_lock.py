@@ -8,9 +8,11 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
+
+import msgspec
+from msgspec.structs import asdict, replace
 
 from kanban_shards.bell import Ringer
 from kanban_shards.coordinator.errors import LockHeld, NotCoordinator
@@ -43,8 +45,7 @@ OUTAGE = "outage"
 KEPT = (*LEFT, OUTAGE)
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(msgspec.Struct, frozen=True):
     """Who holds the lock: ``role`` is one of DAEMON, COMMAND, GATEWAY, STRANGER; ``since_ms`` is when it was taken,
     None for a stranger.
 

@@ -14,9 +14,10 @@ heard them all. A heartbeat is as old as the clock of its own host says, whateve
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from kanban_shards.changes.codec import KIND_OF, Change, chain, decode_body, encode_body, genesis
 from kanban_shards.changes.fields import Body, run_id_of
@@ -62,8 +63,7 @@ class _Sign(NamedTuple):
     age_ms: int
 
 
-@dataclass(frozen=True)
-class Liveness:
+class Liveness(msgspec.Struct, frozen=True):
     """What a pass knows of open runs. ``collected``: what it read; ``clock``: this host's, which says which heartbeats,
     or which absence of any, say nothing. ``residents``: who lives on this host; None where everybody does.
     ``looks_ahead``: whether this pass looks for what costs a look at every open run."""

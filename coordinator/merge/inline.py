@@ -13,27 +13,21 @@ from kanban_shards.storage.locks import FileLock
 PASSES_S = 0.5
 
 
-def pass_if_free(paths: BoardPaths, lock: FileLock, believed_ms: int) -> bool:
-    """For a gateway: make a pass, unless somebody else is the coordinator now, or asked the other hosts of a shared
-    board in vain a moment ago. Returns whether it was made. It is not a patient one: whoever writes a shard now sees to
-    it that it is merged. If there is more than PASSES_S seconds of work, the rest is left to whoever makes the next
-    pass.
+def make_pass(paths: BoardPaths, lock: FileLock, believed_ms: int) -> bool:
+    """For a gateway: make a pass, unless somebody asked the other hosts of a shared board in vain a moment ago. Returns
+    whether it was made. It is not a patient one: whoever writes a shard now sees to it that it is merged. If there is
+    more than PASSES_S seconds of work, the rest is left to whoever makes the next pass.
 
-    ``lock``: the coordinator's lock as this gateway holds it open, not taken. ``believed_ms``: for how many ms it
-    is believed that those hosts cannot be reached.
+    ``lock``: the coordinator's lock, held. ``believed_ms``: for how many ms it is believed that those hosts cannot be
+    reached.
     """
-    if not lock.try_acquire():
+    if paths.shared.exists() and _is_cut_off(lock, believed_ms):
         return False
-    try:
-        if paths.shared.exists() and _is_cut_off(lock, believed_ms):
-            return False
-        write_note(lock, GATEWAY)
-        until_s = time.monotonic() + PASSES_S
-        with Coordinator(paths, lock) as coordinator:
-            while coordinator.make_pass(patient=False).more and time.monotonic() < until_s:
-                pass
-    finally:
-        lock.release()
+    write_note(lock, GATEWAY)
+    until_s = time.monotonic() + PASSES_S
+    with Coordinator(paths, lock) as coordinator:
+        while coordinator.make_pass(patient=False).more and time.monotonic() < until_s:
+            pass
     return True
 
 

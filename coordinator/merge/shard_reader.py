@@ -9,9 +9,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from kanban_shards.changes import vectors
 from kanban_shards.changes.codec import LATEST_MS, Change, decode_body, is_beginning
@@ -64,8 +65,7 @@ class Quarantine(Exception):
         self.saw = saw
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(msgspec.Struct, frozen=True):
     """How much of one shard a pass takes: plain changes, or what costs as much, and bytes. At least one change."""
 
     changes: int
@@ -78,11 +78,10 @@ class Budget:
         return cls(max(LEAST_SHARE, changes // shards), max(LEAST_BYTES, BYTES_PER_PASS // shards))
 
 
-@dataclass
-class NewChanges:
+class NewChanges(msgspec.Struct):
     """What was taken of one shard; kept even if a later change breaks a law. ``unfinished``: there is more."""
 
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Change] = msgspec.field(default_factory=list)
     size_bytes: int = 0
     unfinished: bool = False
 

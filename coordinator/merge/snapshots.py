@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+
+import msgspec
 
 from kanban_shards.coordinator.errors import BeyondRepair, SnapshotMissing, SnapshotStrange
 from kanban_shards.coordinator.ledger import FileLedger
@@ -14,8 +15,7 @@ from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, copies, files, sqlite
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """Where a replay starts: a position, its digest, and how far each shard was merged there."""
 
     position: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 Vector = Mapping[str, int]
 
@@ -12,13 +13,12 @@ Vector = Mapping[str, int]
 COMPONENTS_LIMIT = 10_000
 
 
-@dataclass(frozen=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """What a process knows from one read of the board: whether the task is there, the task's vector, and how far the
     process's own shard was merged then. ``exactly``: it decides by that vector, and by nothing that it wrote since."""
 
     has_task: bool = False
-    vector: Vector = field(default_factory=dict)
+    vector: Vector = msgspec.field(default_factory=dict)
     merged_seq: int = 0
     merged_digest: str = ""
     exactly: bool = False
@@ -55,6 +55,4 @@ def decode(text: str) -> dict[str, int]:
 
 @functools.cache
 def _codec() -> tuple[Callable[[str], dict[str, int]], Callable[[Vector], bytes]]:
-    import msgspec  # 20 ms that a command which only lists can do without
-
     return msgspec.json.Decoder(dict[str, int]).decode, msgspec.json.Encoder(order="sorted").encode

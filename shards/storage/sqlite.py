@@ -17,10 +17,10 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import cast
+
+import msgspec
 
 from kanban_shards.errors import (
     BoardLost,
@@ -69,8 +69,7 @@ WAL_LIMIT_BYTES = 64 * 1024 * 1024
 SCRATCH = Path(os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp")
 
 
-@dataclass(frozen=True)
-class Role:
+class Role(msgspec.Struct, frozen=True):
     """What a file is for, and how it is opened.
 
     ``application_id`` marks the file itself, ``schema`` is the newest schema this program knows (``user_version``),
@@ -168,6 +167,8 @@ class CopyConnection(sqlite3.Connection):
 def _open_copy(path: Path, role: Role) -> sqlite3.Connection:
     """A copy of ``path``, open for reading, that has no name any more. Raises what ``open_reader`` does, and what
     forbids to make files in SCRATCH."""
+    from tempfile import TemporaryDirectory  # which a folder that can be written does without
+
     try:
         with TemporaryDirectory(prefix="kanban-read-", dir=SCRATCH) as folder:
             stamps = unwritable.copy(path, Path(folder))

@@ -10,8 +10,10 @@ import hmac
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, get_args
+
+from msgspec.structs import replace
 
 from kanban_shards.changes.fields import BlockKind
 from kanban_shards.errors import KanbanError, Refused, Undecided, UnknownTask

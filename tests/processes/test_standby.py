@@ -9,11 +9,11 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import tenacity
+from msgspec.structs import asdict
 
 from kanban_shards import Gateway
 from kanban_shards.boards import create_board

@@ -209,7 +209,7 @@ def _not_promotable(session: Session, task_id: str, force: bool) -> str | None:
 def _remark(gateway: Gateway, task_id: str, word: str, why: str | None) -> None:
     """Say on the task why it was done. Only once it was: a refused call leaves no trace that says otherwise."""
     if why is not None:
-        gateway.wait_for_verdict(gateway.comment(task_id, f"{word}: {why}"))
+        gateway.make_comment(task_id, f"{word}: {why}")
 
 
 def _because(why: str | None) -> str:

@@ -157,7 +157,7 @@ def _make(
         "synthesizer_id": synthesizer_id,
     }
     note = json.dumps({"key": "topology", "value": {**topology, "goal": goal}}, ensure_ascii=False, sort_keys=True)
-    gateway.wait_for_verdict(gateway.comment(root_id, BLACKBOARD + note, author=common["created_by"]))
+    gateway.make_comment(root_id, BLACKBOARD + note, author=common["created_by"])
     return topology
 
 

@@ -259,7 +259,7 @@ def comment(
     """Say something about a task."""
     gateway = session.gateway()
     said = _at_most(joined(words) or "", max_len)
-    number = gateway.wait_for_verdict(gateway.comment(task_id, said, author=author)).answer["comment_id"]
+    number = gateway.make_comment(task_id, said, author=author)
     value = {"ok": True, "task_id": task_id, "comment_id": number}
     answer(as_json, value, f"Comment added to {task_id}  (comment {number})")
 

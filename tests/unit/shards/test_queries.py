@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kanban_shards import Board, Gateway, queries
@@ -98,7 +99,7 @@ def test_pages_are_the_whole_in_order(board: Board, sort: str, limit: int) -> No
 )  # fmt: skip
 @pytest.mark.parametrize("sort", ["priority-desc", "title"])
 def test_filters(board: Board, query: TaskQuery, fits, sort: str) -> None:
-    query = TaskQuery(**{**vars(query), "sort": sort})
+    query = msgspec.structs.replace(query, sort=sort)
     expected = {task.id for task in board.tasks(include_archived=True) if fits(task)}
     assert 0 < len(expected) < 300
     found, after = [], None

@@ -130,7 +130,7 @@ def test_make_says_whether_the_task_is_new(gateway: Gateway, home: str) -> None:
 def _no_pass(monkeypatch: pytest.MonkeyPatch, trouble: KanbanError) -> Iterator[None]:
     """Each pass fails with ``trouble``."""
     with monkeypatch.context() as patched:
-        patched.setattr(inline, "pass_if_free", _raising(trouble))
+        patched.setattr(inline, "make_pass", _raising(trouble))
         yield
 
 
