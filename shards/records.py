@@ -12,6 +12,7 @@ import msgspec
 Status = Literal["triage", "todo", "scheduled", "ready", "running", "blocked", "review", "done", "archived"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 TERMINAL = ("done", "archived")
+OPEN: tuple[Status, ...] = tuple(status for status in STATUSES if status not in TERMINAL)
 # The events that Hermes tells chats of.
 DELIVERED_KINDS = ("completed", "blocked", "gave_up", "crashed", "timed_out", "status", "archived", "unblocked")
 

@@ -230,7 +230,7 @@ def _cells(shard: ShardHealth) -> tuple[str, ...]:
         shard.profile,
         *counts,
         shard.state,
-        wording.clip(shard.last_problem or shard.why, LONGEST_PROBLEM) or NO_PROBLEM,
+        wording.clip(shard.problem, LONGEST_PROBLEM) or NO_PROBLEM,
     )
 
 

@@ -95,6 +95,11 @@ class ShardHealth:
     why: str | None
     last_problem: str | None
 
+    @property
+    def problem(self) -> str | None:
+        """What its faces say of it: what is wrong now, else what was."""
+        return self.why or self.last_problem
+
 
 @dataclass(frozen=True)
 class PastLease:

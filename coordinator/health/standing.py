@@ -41,7 +41,7 @@ def standing(paths: BoardPaths) -> Standing:
                 shard.lag_s,
                 shard.rate_per_minute,
                 shard.state,
-                shard.why or shard.last_problem,
+                shard.problem,
             )
             for shard in health.shards
         ],

@@ -75,6 +75,7 @@ TITLES = {
     "attach": "Files",
     "stats": "Looking",
     "dispatch": "Starting workers",
+    "mcp": "For agents",
     "notify-subscribe": "Telling chats",
     "init": "Boards",
 }

@@ -19,14 +19,13 @@ from kanban_shards.changes.fields import BlockKind
 from kanban_shards.errors import KanbanError, Refused, Undecided, UnknownTask
 from kanban_shards.gateway import Gateway
 from kanban_shards.paths import profile_meant
-from kanban_shards.records import Status, Task
+from kanban_shards.records import OPEN, Status, Task
 from kanban_shards.web.site import Site
 from kanban_shards.web.task_page import Told, told
 from kanban_shards.web.wire import Ask
 
 KINDS: tuple[BlockKind, ...] = get_args(BlockKind)
 _KINDS_NAMED: dict[str, BlockKind] = {kind: kind for kind in KINDS}
-_OPEN: tuple[Status, ...] = ("triage", "todo", "scheduled", "ready", "running", "blocked", "review")
 Form = Mapping[str, str]
 
 
@@ -68,7 +67,7 @@ DEEDS: dict[str, Deed] = {
         "Your comment is there.",
         lambda gateway, task, form: gateway.make_comment(task.id, form.get("text", "")),
         ("text",),
-        (*_OPEN, "done", "archived"),
+        (*OPEN, "done", "archived"),
     ),
     "assign": Deed(
         "Assign",
@@ -97,7 +96,7 @@ DEEDS: dict[str, Deed] = {
         "It is archived.",
         lambda gateway, task, form: gateway.archive(task),
         (),
-        (*_OPEN, "done"),
+        (*OPEN, "done"),
     ),
 }
 

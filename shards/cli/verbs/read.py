@@ -27,7 +27,7 @@ from kanban_shards.homes import homes_elsewhere
 from kanban_shards.moments import Past
 from kanban_shards.paths import spellings
 from kanban_shards.queries import SORTS, TaskQuery
-from kanban_shards.records import STATUSES, TERMINAL, Event, Run, Status, Task
+from kanban_shards.records import OPEN, STATUSES, Event, Run, Status, Task
 from kanban_shards.sentences import sentence
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 # So many tasks are shown on a terminal unless --limit says; and what stands for all of them.
 SHOWN = 200
 ALL = 2**31
-OPEN: tuple[Status, ...] = tuple(status for status in STATUSES if status not in TERMINAL)
 # An event that is older than this is said to be, beside the time at which it happened.
 NEW_S = 60
 

@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from kanban_shards import Gateway, Refused
 from kanban_shards.coordinator.health import read as healths
 from kanban_shards.coordinator.health.problems import findings, problems
-from kanban_shards.coordinator.health.read import read_health, read_sizes, read_undelivered
+from kanban_shards.coordinator.health.read import ShardHealth, read_health, read_sizes, read_undelivered
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.collector import QUARANTINED
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
@@ -124,6 +125,13 @@ def test_the_rate_of_a_busy_board(paths: BoardPaths, gateway: Gateway, monkeypat
             gateway.create(str(number))
     gateway.sync()
     assert read_health(paths).shards[0].rate_per_minute == pytest.approx(5 * 60, rel=0.9)
+
+
+def test_what_is_wrong_now_is_said_before_what_was() -> None:
+    """On a terminal and on the page alike."""
+    shard = ShardHealth("amy", 1, 1, 0, 0.0, 0.0, QUARANTINED, "it is damaged", "change 2 was refused")
+    assert shard.problem == "it is damaged"
+    assert replace(shard, why=None).problem == "change 2 was refused"
 
 
 def test_refusals_are_counted_for_a_day(paths: BoardPaths, home: str, gateway: Gateway, later) -> None:

@@ -88,6 +88,8 @@ def test_every_verb_is_in_a_section() -> None:
         assert next(iter(verbs)) in named and named.keys() <= verbs.keys()
     shown = CliRunner().invoke(main, ["--help"]).output
     assert "Commands:" not in shown and all(f"{title}:" in shown for title in TITLES.values())
+    workers = shown.partition("Starting workers:")[2].partition("\n\n")[0]
+    assert "dispatch" in workers and "mcp" not in workers and "mcp" in shown.partition("For agents:")[2]
 
 
 @pytest.mark.parametrize("words", [["list"], ["--help"], ["stats"]])
