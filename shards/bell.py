@@ -30,15 +30,18 @@ WRITTEN = b"."
 WAITS = b"!"
 # So many rings are heard at a time; a queue holds fewer, and somebody may fill it as fast as it is emptied.
 HEARD_AT_ONCE = 1_024
+# So many rings a queue takes where it takes the fewest (Linux, net.unix.max_dgram_qlen).
+QUEUE = 10
 
 # bind() takes about 100 bytes of path; longer ones go through a descriptor of the folder, where there is /proc.
 _PATH_LIMIT = 100
 
 
 class Rings(msgspec.Struct):
-    """What a bell heard. ``waits``: somebody waits; ``waiting``: the names of their bells; ``unnamed``: somebody waits
-    whose bell is not known."""
+    """What a bell heard. ``count``: how many rings; ``waits``: somebody waits; ``waiting``: the names of their bells;
+    ``unnamed``: somebody may wait whose bell is not known, also because a full queue takes no more."""
 
+    count: int = 0
     waits: bool = False
     waiting: set[str] = msgspec.field(default_factory=set)
     unnamed: bool = False
@@ -105,11 +108,13 @@ class Bell:
                 break
             if not said:
                 break
+            heard.count += 1
             if said == WAITS:
                 name = _name_of_waiting(sender)
                 heard.waits = True
                 heard.unnamed |= name is None
                 heard.waiting |= {name} if name is not None else set()
+        heard.unnamed |= heard.count >= QUEUE
         return heard
 
     def send(self, address: str) -> None:

@@ -347,10 +347,12 @@ class Writer:
     def _hear(self, seq: int, bell: Bell, until_s: float) -> Verdict | None:
         """Wait for the daemon's answer. A ring says that a pass ended, not that it decided this change: it may have
         begun before, or have had much else of this profile to decide. Then this one says again that it waits."""
+        pause_s = FIRST_LOOK_S
         while time.monotonic() < until_s:
-            rang = bell.wait(LONGEST_LOOK_S if bell.is_expected else FIRST_LOOK_S)
+            rang = bell.wait(LONGEST_LOOK_S if bell.is_expected else pause_s)
             if not rang and bell.is_expected:
                 return None
+            pause_s = min(2 * pause_s, LONGEST_LOOK_S)
             verdict = self._verdict(seq)
             if verdict is not None or not self._ring(bell):  # nor is who rang the coordinator any longer
                 return verdict

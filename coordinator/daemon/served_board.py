@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kanban_shards.bell import Bell
+from kanban_shards.bell import Bell, Rings
 from kanban_shards.coordinator.backup.schedule import BackupSchedule
 from kanban_shards.coordinator.daemon.healing import Healer, Watch
 from kanban_shards.coordinator.daemon.waiters import Waiters
@@ -147,7 +147,7 @@ class ServedBoard:
         with ExitStack() as undo:
             undo.callback(release, self.paths, lock)
             self._reach_others()
-            waiters = Waiters()
+            waiters = Waiters(self._rings)
             undo.callback(waiters.close)
             coordinator = self._open_files(lock, waiters)
             undo.callback(coordinator.close)
@@ -175,8 +175,7 @@ class ServedBoard:
         board = self._open
         if board is None or bell is not board.bell:
             return 0.0
-        rings = board.bell.rings()
-        board.waiters.note(rings)
+        rings = board.waiters.hear()
         return 0.0 if rings.waits else max(0.0, self._passed_s + GATHER_S - time.monotonic())
 
     def make_pass(self) -> float | None:
@@ -214,7 +213,7 @@ class ServedBoard:
             release(self.paths, board.lock)
 
     def _pass(self, board: _OpenBoard) -> float | None:
-        board.waiters.note(board.bell.rings())
+        board.waiters.hear()
         try:
             if board.coordinator.foreign_commit():
                 log.error("%sanother process wrote %s; run `kanban-merge verify`", self._where, self.paths.board)
@@ -227,8 +226,11 @@ class ServedBoard:
             self._reopen(board, error)
             return 0.0
         self._passed_s = time.monotonic()
-        if not report.more:
-            board.waiters.ring_rest(self.paths.folder, {it.profile for it in report.skipped})
+        late = (
+            Rings()
+            if report.more
+            else board.waiters.ring_rest(self.paths.folder, {it.profile for it in report.skipped})
+        )
         troubles = {f"shard of {it.profile}: {it.why}" for it in report.skipped if it.state == QUARANTINED or it.stuck}
         if self._backups is not None:
             troubles |= self._backups.run_if_due()
@@ -236,9 +238,14 @@ class ServedBoard:
         self.troubles.are(self._known | self._hindered | _trouble_with(board.bell))
         pause_s = self._busy_pause_s
         self._busy_pause_s = 2 * pause_s if report.busy else BUSY_AGAIN_S
-        if report.more:
+        if report.more or late.waits:
             return 0.0
+        if late.count:
+            return GATHER_S
         return pause_s if report.busy else None
+
+    def _rings(self) -> Rings:
+        return self._open.bell.rings() if self._open is not None else Rings()
 
     def _look_from_outside(self, board: _OpenBoard) -> None:
         self._hindered = {f"{each.path}-wal grows without bound: {each.why}" for each in swollen(self.paths)}

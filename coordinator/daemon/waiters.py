@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from kanban_shards.bell import Ringer, Rings, mark_in, mark_of, waiting_in
@@ -23,44 +23,64 @@ WHOLE_SECONDS_GRAIN_NS = 2_100_000_000
 
 
 class Waiters(Ringer):
-    """The ringer of a daemon's coordinator. At first it is not known who waits: they said so to the one before."""
+    """The ringer of a daemon's coordinator. At first it is not known who waits: they said so to the one before.
 
-    def __init__(self) -> None:
+    ``listen``: what the coordinator's bell heard since the last time. It is asked in the middle of a pass, too, so that
+    whoever said only then that it waits need not wait for the next one.
+    """
+
+    def __init__(self, listen: Callable[[], Rings]) -> None:
         super().__init__()
+        self._listen = listen
         self._waiting: dict[str, str | None] = {}
+        self._late: dict[str, str | None] = {}
+        self._late_rings = Rings()
         self._is_unsure = True
         self._followers: list[Path] = []
         self._listed_ns = 0
 
-    def note(self, rings: Rings) -> None:
-        """These said that they wait."""
+    def hear(self) -> Rings:
+        """Note who said that they wait, before a pass begins; returns what was heard."""
+        rings = self._listen()
         self._waiting.update({name: mark_in(name) for name in rings.waiting})
         self._is_unsure |= rings.unnamed
         if len(self._waiting) > KNOWN:
             self._waiting.clear()
             self._is_unsure = True
+        return rings
 
     def ring_decided(self, folder: Path, profiles: Collection[str]) -> None:
         """As of Ringer, of those who wait."""
+        self._hear_late()
         decided = {mark_of(profile) for profile in profiles}
-        if self._is_unsure:
-            super().ring_decided(folder, profiles)
-            self._waiting = {name: mark for name, mark in self._waiting.items() if mark not in decided}
-            return
-        for path in self._followers_in(folder):
-            self.ring(path)
-        self._ring_waiting(folder, [name for name, mark in self._waiting.items() if mark in decided])
+        paths = [*waiting_in(folder)] if self._is_unsure else [(path, None) for path in self._followers_in(folder)]
+        paths += [(folder / name, mark) for name, mark in [*self._waiting.items(), *self._late.items()]]
+        self._ring({path for path, mark in paths if mark is None or mark in decided})
 
-    def ring_rest(self, folder: Path, left: Collection[str]) -> None:
-        """A pass over all that is there ended; it did not read the shards of the profiles ``left``."""
-        self._is_unsure = False
+    def ring_rest(self, folder: Path, left: Collection[str]) -> Rings:
+        """A pass over all that is there ended; it did not read the shards of the profiles ``left``. Returns what was
+        heard since it began: it may have read the shards of those before they wrote."""
+        self._hear_late()
         not_read = {mark_of(profile) for profile in left}
-        self._ring_waiting(folder, [name for name, mark in self._waiting.items() if mark not in not_read])
+        paths = [*waiting_in(folder)] if self._is_unsure else []
+        paths += [(folder / name, mark) for name, mark in self._waiting.items()]
+        self._ring({path for path, mark in paths if mark is not None and mark not in not_read})
+        late, self._late_rings = self._late_rings, Rings()
+        self._waiting.update(self._late)
+        self._late, self._is_unsure = {}, late.unnamed
+        return late
 
-    def _ring_waiting(self, folder: Path, names: list[str]) -> None:
-        for name in names:
-            del self._waiting[name]
-            self.ring(folder / name)
+    def _hear_late(self) -> None:
+        rings, late = self._listen(), self._late_rings
+        self._late.update({name: mark_in(name) for name in rings.waiting})
+        late.count, late.waits = late.count + rings.count, late.waits or rings.waits
+        late.unnamed |= rings.unnamed or len(self._late) > KNOWN
+
+    def _ring(self, paths: set[Path]) -> None:
+        for path in paths:
+            self._waiting.pop(path.name, None)
+            self._late.pop(path.name, None)
+            self.ring(path)
 
     def _followers_in(self, folder: Path) -> list[Path]:
         """The bells of those who wait for whatever happens, listed anew when the folder changed."""

@@ -32,7 +32,7 @@ class Folder:
         self._stack = stack
         self.coordinators = stack.enter_context(closing(Bell(path / "kanban-coordinator.sock")))
         self.ringer = stack.enter_context(closing(Ringer()))
-        self.waiters = stack.enter_context(closing(Waiters()))
+        self.waiters = stack.enter_context(closing(Waiters(self.coordinators.rings)))
         self.waiters.ring_rest(path, ())  # a first pass was made
 
     def bell(self, profile: str | None, waits: bool = False) -> Bell:
@@ -45,9 +45,7 @@ class Folder:
         assert self.ringer.call(self.coordinators.path, bell)
 
     def listen(self) -> Rings:
-        rings = self.coordinators.rings()
-        self.waiters.note(rings)
-        return rings
+        return self.waiters.hear()
 
 
 @pytest.fixture(params=[0, 10], ids=["short", "long"])
@@ -82,6 +80,27 @@ def test_what_was_decided_before_it_said_that_it_waits(folder: Folder) -> None:
     assert left.wait(0)
 
 
+def test_who_says_during_a_pass_that_it_waits(folder: Folder) -> None:
+    """It is rung by what that pass decides of its profile; else by the next one, which is made at once."""
+    folder.listen()
+    decided, new = folder.bell("amy", waits=True), folder.bell("bob", waits=True)
+    folder.waiters.ring_decided(folder.path, {"amy"})
+    assert folder.waiters.ring_rest(folder.path, ()).waits
+    assert [bell.wait(0) for bell in (decided, new)] == [True, False]
+    assert not folder.waiters.ring_rest(folder.path, ()).count
+    assert new.wait(0)
+
+
+def test_where_a_queue_was_full_everybody_is_rung(folder: Folder) -> None:
+    """Whoever found it full is not known to wait."""
+    while folder.ringer._send(folder.coordinators.path, b".") is not None:
+        pass
+    lost, left = folder.bell("amy", waits=True), folder.bell("bob", waits=True)
+    assert folder.listen().unnamed
+    folder.waiters.ring_rest(folder.path, {"bob"})
+    assert [bell.wait(0) for bell in (lost, left)] == [True, False]
+
+
 def test_a_follower_that_comes_later(folder: Folder) -> None:
     folder.waiters.ring_decided(folder.path, {"amy"})
     later = folder.bell(None)
@@ -112,7 +131,7 @@ def test_where_it_is_not_known_who_waits_everybody_is_rung(
 ) -> None:
     """Of the profiles that it concerns, until a pass is over."""
     if unsure == "at first":
-        folder.waiters = Waiters()
+        folder.waiters = Waiters(folder.coordinators.rings)
     elif unsure == "unnamed":
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as older, pytest.MonkeyPatch.context() as moved:
             moved.chdir(folder.path)
@@ -124,7 +143,8 @@ def test_where_it_is_not_known_who_waits_everybody_is_rung(
     folder.listen()
     folder.waiters.ring_decided(folder.path, {"amy"})
     assert [bell.wait(0) for bell in (amys, bobs)] == [True, False]
-    folder.waiters.ring_rest(folder.path, ())
+    folder.waiters.ring_rest(folder.path, {"amy"})
+    assert [bell.wait(0) for bell in (amys, bobs)] == [False, True], "theirs may have been decided before"
     folder.waiters.ring_decided(folder.path, {"amy"})
     assert not amys.wait(0)
     folder.waiters.close()
