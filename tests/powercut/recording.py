@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ MARKS = "marks"
 LONGEST_WRITE_BYTES = 64 * 1024 * 1024
 
 _LINE = re.compile(r"(\w+)\((.*)\) += (\d+)(?:<.*>)?$")
+_UNFINISHED = " <unfinished ...>"
+_RESUMED = re.compile(r"<\.\.\. \w+ resumed>")
 _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 _OPEN_FILE = re.compile(r"(?:\d+|AT_FDCWD)<((?:\\x[0-9a-f]{2})*)>")
 
@@ -42,12 +44,25 @@ class Step:
 def record(root: Path, arguments: list[str], log: Path) -> list[Step]:
     """Run Python with ``arguments`` and return what it did below ``root``. Raises CalledProcessError if it fails.
 
-    The program is one process of one thread, so the order of its calls is the order of the log.
+    Its calls are in the order in which they ended, whichever thread made them.
     """
-    strace = ["strace", "-y", "-xx", "-s", str(LONGEST_WRITE_BYTES), "-e", f"trace={CALLS}", "-o", str(log)]
+    strace = ["strace", "-f", "-y", "-xx", "-s", str(LONGEST_WRITE_BYTES), "-e", f"trace={CALLS}", "-o", str(log)]
     subprocess.run([*strace, sys.executable, *arguments], check=True, stdin=subprocess.DEVNULL)
     with log.open(encoding="ascii") as lines:
-        return [step for line in lines for step in _steps(line.rstrip("\n"), root)]
+        return [step for line in _whole(lines) for step in _steps(line, root)]
+
+
+def _whole(lines: Iterable[str]) -> Iterator[str]:
+    """The calls, a line each: one that was still going on when another thread made one stands in two pieces."""
+    begun: dict[str, str] = {}
+    for line in lines:
+        thread, call = line.rstrip("\n").split(maxsplit=1)
+        if call.endswith(_UNFINISHED):
+            begun[thread] = call.removesuffix(_UNFINISHED)
+        elif resumed := _RESUMED.match(call):
+            yield begun.pop(thread) + call[resumed.end() :].lstrip()
+        else:
+            yield call
 
 
 def _steps(line: str, root: Path) -> Iterator[Step]:

@@ -7,11 +7,12 @@ backup, a board that is put away, and one that is given back to Hermes and adopt
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from msgspec import structs
 
 from kanban_shards import Gateway
 from kanban_shards.boards import create_board, remove_board
@@ -38,7 +39,7 @@ def main(root: str, synchronous: str = "") -> None:
     """Do it all."""
     if synchronous:
         for name in ("SHARD", "LEDGER", "BOARD"):
-            setattr(sqlite, name, dataclasses.replace(getattr(sqlite, name), synchronous=synchronous))
+            setattr(sqlite, name, structs.replace(getattr(sqlite, name), synchronous=synchronous))
     notes = Path(root).parent / "marks"
     home = Path(root) / HOME
     work(home, "default", notes)

@@ -7,7 +7,6 @@ afterwards, and its files are as they were at that moment.
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -15,6 +14,8 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
+
+from msgspec import structs
 
 from kanban_shards import shard as shard_file
 from kanban_shards.board import Board
@@ -424,7 +425,7 @@ def no_fsync() -> Iterator[None]:
     """Nothing here loses power, and waiting for the disk is most of the time that a commit takes."""
     with ExitStack() as patches:
         for name in ("SHARD", "LEDGER", "BOARD"):
-            role = dataclasses.replace(getattr(sqlite, name), synchronous="OFF")
+            role = structs.replace(getattr(sqlite, name), synchronous="OFF")
             patches.enter_context(patch.object(sqlite, name, role))
         yield
 
