@@ -34,7 +34,7 @@ def programs() -> Iterator[Path]:
     if found is None or found.origin is None or find_spec("psycopg") is None:
         pytest.fail(MISSING)
     with folder_for_sockets() as folder:
-        yield programs_for_its_user(Path(found.origin).parent / "pginstall", folder)
+        yield programs_for_its_user(Path(found.origin).parent, folder)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ SETTINGS = {
     "max_wal_size": "64MB", "wal_level": "replica", "log_min_messages": "warning",
 }  # fmt: skip
 ITS_USER = "nobody"
+PROGRAMS = Path("pginstall", "bin")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -119,13 +120,16 @@ def owned_by_its_user(folder: Path) -> Path:
     return folder
 
 
-def programs_for_its_user(installed: Path, folder: Path) -> Path:
-    """Where the programs in ``installed`` are for that user: there, or in ``folder``."""
+def programs_for_its_user(package: Path, folder: Path) -> Path:
+    """Where the programs of ``package``, as the wheel was installed, are for that user: there, or in ``folder``."""
     try:
-        subprocess.run([installed / "bin" / "postgres", "--version"], check=True, capture_output=True, **_as_its_user())
+        started = [package / PROGRAMS / "postgres", "--version"]
+        subprocess.run(started, check=True, capture_output=True, **_as_its_user())
     except PermissionError:
-        return Path(shutil.copytree(installed, folder / "programs")) / "bin"
-    return installed / "bin"
+        for part in (package, package.with_name(f"{package.name}.libs")):  # which its programs find from where they lie
+            shutil.copytree(part, folder / part.name)
+        return folder / package.name / PROGRAMS
+    return package / PROGRAMS
 
 
 def _end_with_parent() -> None:
