@@ -374,8 +374,7 @@ def look(paths: BoardPaths, watermarks: Callable[[], dict[str, tuple[int, str]]]
 
 @contextmanager
 def _residents(paths: BoardPaths) -> Iterator[Residents | None]:
-    """Who lives on this host; None for a board that is not shared, of which nothing is loaded. Raises
-    SharingStrange."""
+    """Who lives on this host; None for a board that is not shared, of which nothing is loaded."""
     if not paths.shared.exists():
         yield None
         return

@@ -19,6 +19,7 @@ from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.changes.homes import Home
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, head_of
+from kanban_shards.errors import SharingStrange
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import ProfileHome
 from kanban_shards.sharing import read_sharing
@@ -106,8 +107,12 @@ class Residents:
 
 @contextmanager
 def residents_of(paths: BoardPaths) -> Iterator[Residents | None]:
-    """For who looks and makes no pass; None for a board that is not shared. Raises SharingStrange."""
-    sharing = read_sharing(paths)
+    """For who looks and makes no pass; None for a board that is not shared, or of which its file does not say where:
+    that is said by itself, and all else is still worth a look."""
+    try:
+        sharing = read_sharing(paths)
+    except SharingStrange:
+        sharing = None
     if sharing is None:
         yield None
         return

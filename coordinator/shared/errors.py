@@ -75,7 +75,7 @@ class OtherRules(FarError):
 
 class Parted(FarError):
     template = (
-        "The shared ledger in {path} holds another entry {position} than this host does, so nothing is merged: "
+        "The shared ledger in {path} holds another entry {position} than this host does, so nothing is merged; "
         "`kanban-merge share --again` takes the ledger's history ({its_verdicts} may change, and {its_changes} of this "
         "host are decided anew); or put the ledger back that has entry {position} of this host."
     )

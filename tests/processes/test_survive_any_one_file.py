@@ -244,10 +244,11 @@ def _file(paths: BoardPaths, role: str) -> Path:
 
 
 def _make_again(home: str, paths: BoardPaths, role: str) -> None:
-    """What a person does. A board that is only lost or old has caught up by itself."""
+    """What a person does. A board that is only lost or old has caught up by itself, and a ledger is whole of which the
+    WAL beside it has each page that was damaged, or that was put beside a WAL of another one."""
     with suppress(KanbanError):
         if verify(paths).clean:
-            assert role in ("board", "snapshot")
+            assert role != "shard"
             return
     done = _kanban_merge(home, *MAKES_AGAIN[role])
     assert done.returncode == 0, done.stderr

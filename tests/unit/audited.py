@@ -247,6 +247,7 @@ if __name__ == "__main__":
     lost, kept = {}, {}
     sys.addaudithook(watch)
     every = calls(home, gateway, board)
+    gateway.settle()  # nothing is left for a thread to merge meanwhile
     before = locks_at_rest(home)
     for name, call in every.items():
         call()

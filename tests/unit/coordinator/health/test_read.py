@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
-from msgspec.structs import replace
 
 from kanban_shards import Gateway, Refused
 from kanban_shards.coordinator.health import read as healths

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from kanban_shards import Board, Gateway
+from kanban_shards.coordinator.merge import staying
 from kanban_shards.paths import BoardPaths
 
 LOCKS = Path("/proc/locks")
@@ -31,7 +33,8 @@ def test_the_list_of_locks_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_daemon", [False, True])
 def test_lock_hygiene(home: str, paths: BoardPaths, with_daemon: bool) -> None:
-    """After each call: no ``flock`` is held, and the open reader's locks on the board are there as before."""
+    """After each call, and the moment for which a gateway stays coordinator: no ``flock`` is held, and the open reader's
+    locks on the board are there as before."""
     daemon = _daemon(home) if with_daemon else None
     gateway = Gateway("amy", home=home)
     task_id = gateway.create("a task")
@@ -39,7 +42,8 @@ def test_lock_hygiene(home: str, paths: BoardPaths, with_daemon: bool) -> None:
     board = Board.open(home=home)
     parent = gateway.create("a parent")
     gateway.sync()
-    before = _locks(paths.folder)
+    gateway.settle()
+    before = _locks_at_rest(paths.folder)
     assert before["kanban.db", "POSIX"] > 0
     run = None
 
@@ -72,7 +76,7 @@ def test_lock_hygiene(home: str, paths: BoardPaths, with_daemon: bool) -> None:
     try:
         for name, call in calls.items():
             call()
-            after = _locks(paths.folder)
+            after = _locks_at_rest(paths.folder)
             assert not before - after, f"{name} lost locks"
             assert [lock for lock in after if lock[1] == "FLOCK"] == [], f"{name} keeps a lock"
     finally:
@@ -82,6 +86,13 @@ def test_lock_hygiene(home: str, paths: BoardPaths, with_daemon: bool) -> None:
             daemon.terminate()
             daemon.communicate()
     assert _locks(paths.folder) == Counter(), "a closed gateway holds nothing"
+
+
+def _locks_at_rest(folder: Path) -> Counter[tuple[str, str]]:
+    for thread in threading.enumerate():
+        if thread.name == staying.THREAD:
+            thread.join()
+    return _locks(folder)
 
 
 def _create_as(profile: str, home: str) -> None:
