@@ -33,8 +33,8 @@ def test_the_list_of_locks_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_daemon", [False, True])
 def test_lock_hygiene(home: str, paths: BoardPaths, with_daemon: bool) -> None:
-    """After each call, and the moment for which a gateway stays coordinator: no ``flock`` is held, and the open reader's
-    locks on the board are there as before."""
+    """After each call, and the moment for which a gateway stays coordinator: no ``flock`` is held, and the open
+    reader's locks on the board are there as before."""
     daemon = _daemon(home) if with_daemon else None
     gateway = Gateway("amy", home=home)
     task_id = gateway.create("a task")
