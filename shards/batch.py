@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from msgspec import structs
+
 from kanban_shards.changes.codec import encode_body
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.identities import new_task
@@ -31,7 +33,7 @@ class Batch:
     A method raises InvalidChange, TooLarge or UnknownTask when it is called. The end of the block raises StorageError
     (nothing was written), Undecided (all is written, and decided later), and Refused for the first change that was
     refused, the others being decided as they are. A task whose idempotency key another one has is no refusal: it is
-    that one (``made``).
+    that one (``made``), and what names it in the batch is said of that one.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -96,15 +98,55 @@ class Batch:
 
     def _write(self) -> None:
         self.verdicts = self._writer.ask_together(self._changes)
-        refused: Verdict | None = None
+        self._note_made()
+        while again := self._named_in_vain():
+            verdicts = self._writer.ask_together([self._changes[number] for number in again])
+            for number, verdict in zip(again, verdicts, strict=True):
+                self.verdicts[number] = verdict
+            self._note_made()
+        for (_, change, _), verdict in zip(self._changes, self.verdicts, strict=True):
+            if verdict.verdict == "refused" and not _is_held(change, verdict):
+                raise Refused(reason=verdict.reason, sentence=verdict.sentence, answer=verdict.answer or {})
+
+    def _note_made(self) -> None:
         for (task_id, change, _), verdict in zip(self._changes, self.verdicts, strict=True):
-            is_held = verdict.reason == "duplicate" and isinstance(change, Create)
-            if isinstance(change, Create) and (is_held or verdict.verdict == "applied"):
+            if isinstance(change, Create) and (verdict.verdict == "applied" or _is_held(change, verdict)):
                 self.made[task_id] = verdict.answer["task_id"]
-            elif verdict.verdict == "refused" and refused is None:
-                refused = verdict
-        if refused is not None:
-            raise Refused(reason=refused.reason, sentence=refused.sentence, answer=refused.answer or {})
+
+    def _named_in_vain(self) -> list[int]:
+        """Which changes were refused, and name a task of this batch whose key another one has; they name that one now.
+        With them those that name a task which was not made for that reason."""
+        instead = {task_id: made for task_id, made in self.made.items() if task_id != made}
+        not_there, again = set(instead), []
+        for number, ((task_id, change, _), verdict) in enumerate(zip(self._changes, self.verdicts, strict=True)):
+            if verdict.verdict == "refused" and not _is_held(change, verdict) and not_there & _named(task_id, change):
+                self._changes[number] = self._naming(task_id, change, instead)
+                again.append(number)
+                if isinstance(change, Create):
+                    not_there.add(task_id)
+        return again
+
+    def _naming(self, task_id: str, change: Body, instead: dict[str, str]) -> tuple[str, Body, View]:
+        """The change, naming what it names by ``instead``."""
+        if isinstance(change, Create):
+            parents = tuple(instead.get(parent, parent) for parent in change.parents)
+            return task_id, structs.replace(change, parents=parents), self._unseen_view()
+        if isinstance(change, Link):
+            change = structs.replace(change, parent=instead.get(change.parent, change.parent))
+        task_id = instead.get(task_id, task_id)
+        return task_id, change, self._unseen_view() if task_id in self._new else self._writer.view_of(task_id)
+
+
+def _is_held(change: Body, verdict: Verdict) -> bool:
+    """Whether ``change`` makes a task whose key another one has."""
+    return isinstance(change, Create) and verdict.reason == "duplicate"
+
+
+def _named(task_id: str, change: Body) -> set[str]:
+    """The tasks that must be there for ``change`` to apply."""
+    if isinstance(change, Create):
+        return set(change.parents)
+    return {task_id, change.parent} if isinstance(change, Link) else {task_id}
 
 
 def subscription(chat: Chat) -> Subscribe:

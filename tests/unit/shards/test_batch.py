@@ -85,6 +85,25 @@ def test_a_key_that_is_taken_is_the_other_task(gateway: Gateway) -> None:
     assert batch.made == {drawn: held, new: new}
 
 
+def test_what_is_said_of_a_key_that_is_taken(gateway: Gateway) -> None:
+    """It lands on the task that has the key, however it is named, and so does what hangs on that."""
+    held, there = gateway.create("held", idempotency_key="k"), gateway.create("there already")
+    with gateway.batch() as batch:
+        again = batch.create("again", idempotency_key="k")
+        batch.comment(again, "said of the key")
+        batch.subscribe(again, platform="telegram", chat_id="4")
+        child = batch.create("child", parents=[again])
+        batch.comment(child, "said of the child")
+        grandchild = batch.create("grandchild", parents=[child])
+        batch.link(again, there)
+    board = gateway.board
+    assert [comment.body for comment in board.comments(held)] == ["said of the key"]
+    assert [comment.body for comment in board.comments(child)] == ["said of the child"]
+    assert [each.task_id for each in board.subscriptions()] == [held]
+    assert (board.parents(child), board.parents(grandchild), board.parents(there)) == ([held], [child], [held])
+    assert batch.made == {again: held, child: child, grandchild: grandchild}
+
+
 def test_a_shard_that_is_behind_takes_none_of_it(gateway: Gateway, home: str, paths: BoardPaths) -> None:
     gateway.create("x")
     gateway.sync()
