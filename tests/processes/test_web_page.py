@@ -267,6 +267,14 @@ def test_texts_in_any_direction_and_of_any_length(page: Page, address: str, home
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_a_phone_shows_cards_before_empty_columns(page: Page, address: str, home: str) -> None:
+    with Gateway("amy", home=home) as amy:
+        amy.complete(amy.claim(amy.create("done")))
+    page.set_viewport_size({"width": 390, "height": 780})
+    page.goto(address)
+    expect(page.locator(".card")).to_be_in_viewport()
+
+
 def test_it_works_without_the_script(page: Page, address: str, home: str) -> None:
     """Made by the server: what follows and moves is missing, and nothing else."""
     story.play(home)
