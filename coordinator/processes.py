@@ -10,12 +10,11 @@ from pathlib import Path
 import msgspec
 
 from kanban_shards.paths import printable_name
+from kanban_shards.processes import BEGAN, stat_words
 from kanban_shards.storage import files
 
 _FLAGS = re.compile(r"^flags:\s*([0-7]+)$", re.MULTILINE)
 _BOOTED = re.compile(r"^btime (\d+)$", re.MULTILINE)
-# Of a process's ``stat``: which word behind its name is the time of its beginning.
-_STARTED = 19
 _NUMBERS = re.compile(r"^NSpid:.*\s(\d+)$", re.MULTILINE)
 
 
@@ -79,7 +78,7 @@ def words_of_all(processes: Path = Path("/proc")) -> Iterator[tuple[int, list[st
 def started_s(pid: int, processes: Path = Path("/proc")) -> float | None:
     """When the process began, to a second of the epoch; None if it ended, or the system does not tell."""
     try:
-        ticks = int((processes / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[_STARTED])
+        ticks = int(stat_words(pid, processes)[BEGAN])
         (booted,) = _BOOTED.findall((processes / "stat").read_text())
     except (OSError, IndexError, ValueError):
         return None

@@ -6,18 +6,24 @@ import os
 import platform
 from pathlib import Path
 
-# What of /proc/PID/stat is behind the command's name, counted from 0: the state, and when the process began, in ticks
-# since the machine did.
-_STATE, _BEGAN = 0, 19
+# What of ``stat_words`` is what: the state, the process that started it, and when it began, in ticks since the machine
+# did.
+_STATE, _PARENT, BEGAN = 0, 1, 19
 _DEAD = ("Z", "X")
 PS_WITHIN_S = 5.0
+
+
+def stat_words(pid: int, processes: Path = Path("/proc")) -> list[str]:
+    """What the system says of the process in its ``stat``, behind the command's name, which may be any text. Raises
+    OSError if there is none, or the system does not say it so."""
+    return (processes / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
 
 
 def process_state(pid: int, processes: Path = Path("/proc")) -> str | None:
     """The letter of the process's state (``T`` and ``t``: stopped, ``Z``: dead, not yet buried); None if there is none,
     or where the system does not tell."""
     try:
-        return (processes / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        return stat_words(pid, processes)[_STATE]
     except (OSError, IndexError):
         return None
 
@@ -51,8 +57,8 @@ def began(pid: int, processes: Path = Path("/proc")) -> str | None:
     if not (processes / "self").exists():
         return _began_by_ps(pid)
     try:
-        said = (processes / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
-        return None if said[_STATE] in _DEAD else said[_BEGAN]
+        said = stat_words(pid, processes)
+        return None if said[_STATE] in _DEAD else said[BEGAN]
     except (OSError, IndexError):
         return None
 
@@ -62,7 +68,7 @@ def is_above(pid: int, processes: Path = Path("/proc")) -> bool:
     above = os.getpid()
     while above > 1 and above != pid:
         try:
-            above = int((processes / str(above) / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+            above = int(stat_words(above, processes)[_PARENT])
         except (OSError, IndexError, ValueError):
             return pid == os.getppid()
     return above == pid
