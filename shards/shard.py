@@ -361,7 +361,7 @@ class Shard:
         row = connection.execute("SELECT profile FROM meta").fetchone()
         if row is None:
             with connections.transaction(connection):
-                shard_id = os.urandom(16).hex()
+                shard_id = draw_id()
                 meta = (self.profile, shard_id, genesis(self.profile, shard_id))
                 connection.execute("INSERT INTO meta VALUES (1, ?, ?, 0, ?)", meta)
         elif row[0] != self.profile:
@@ -412,3 +412,8 @@ class Shard:
 
 def _merged(view: View) -> Named:
     return view.merged_seq, view.merged_digest
+
+
+def draw_id() -> str:
+    """What tells a new shard from any other: 128 random bits, as hex digits."""
+    return os.urandom(16).hex()

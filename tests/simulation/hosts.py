@@ -113,8 +113,7 @@ class Hosts:
         enter(patch.object(merge_clock, "time", steady))
         enter(patch.object(far_clock, "time", steady))
         enter(patch.object(shard_file, "time", steady))
-        drawn_hex = SimpleNamespace(token_hex=lambda size: f"{self._chance.getrandbits(size * 8):0{size * 2}x}")
-        enter(patch.object(shard_file, "secrets", drawn_hex))
+        enter(patch.object(shard_file, "draw_id", lambda: f"{self._chance.getrandbits(128):032x}"))
         enter(patch.object(other_hosts, "note_heard", lambda *_: None))
         enter(no_fsync())
         return self

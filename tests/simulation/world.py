@@ -145,11 +145,10 @@ class World:
 
     def __enter__(self) -> World:
         clock = SimpleNamespace(time_ns=lambda: self.now_ms * 1_000_000, monotonic_ns=lambda: self.now_ms * 1_000_000)
-        drawn = SimpleNamespace(token_hex=lambda size: f"{self.chance.getrandbits(size * 8):0{size * 2}x}")
         enter = self._patches.enter_context
         enter(patch.object(merge_clock, "time", clock))
         enter(patch.object(shard_file, "time", clock))
-        enter(patch.object(shard_file, "secrets", drawn))
+        enter(patch.object(shard_file, "draw_id", lambda: f"{self.chance.getrandbits(128):032x}"))
         enter(no_fsync())
         return self
 
