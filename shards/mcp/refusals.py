@@ -25,6 +25,7 @@ WHAT_TO_DO = MappingProxyType(
         "duplicate": "Go on with that task.",
         "taken_id": "Call again; another id is drawn.",
         "unreadable": "Tell a person that the program which merges has to be updated, and go on with something else.",
+        "second_home": "Tell a person, and go on with something else: this profile lives on another host.",
         "cycle": "`show` names what waits for what; link the other way round, or not at all.",
     }
 )

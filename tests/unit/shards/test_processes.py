@@ -23,7 +23,10 @@ def test_who_is_above_this_process() -> None:
 @pytest.mark.skipif(not shows_environments(), reason="this system does not tell")
 def test_the_environment_that_a_process_began_with() -> None:
     given = {"TASK": "t_1", "TASKS": "t_2", "OTHER": "TASK=t_3"}
-    with subprocess.Popen(["/bin/sleep", "60"], env=given) as child:
+    with subprocess.Popen(
+        ["/bin/sh", "-c", "echo; read _"], env=given, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        child.stdout.readline()  # a program that is just being loaded has none yet
         assert [began_with(child.pid, name) for name in ("TASK", "TASKS", "ASK", "T")] == ["t_1", "t_2", None, None]
         child.kill()
     assert began_with(child.pid, "TASK") is None
