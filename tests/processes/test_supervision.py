@@ -201,12 +201,13 @@ home, profile, command = sys.argv[1], sys.argv[2], sys.argv[3:]
 with Gateway(profile, home=home, looks=6) as gateway:
     while True:
         for worker in gateway.look_after():
+            task = gateway.board.task(worker.task_id)  # as it stands: no run that is opened meanwhile is meant
             run = gateway.board.run(worker.run_id)
             try:
-                if run.ended_at is None and gateway.board.task(run.task_id).run_claimer == profile:
+                if run.ended_at is None and task.run_claimer == profile:
                     gateway.fail(run, "crashed", "gone", counts=False)
                 elif run.ended_at is None:
-                    gateway.reclaim(run.task_id, "gone")
+                    gateway.reclaim(task, "gone")
             except Refused:
                 pass
         for task in gateway.board.tasks(status="ready"):
@@ -236,6 +237,12 @@ def test_two_dispatchers_that_are_killed(home, paths: BoardPaths) -> None:
         with log.open("w") as said:
             running[profile] = subprocess.Popen(command, stdout=said, text=True)
 
+    def all_told() -> bool:
+        """Whether the board has each worker that lives; of one that it lacks, nobody is told that it ended."""
+        with Board.open(home=home) as board:
+            events = [event for task_id in tasks for event in board.events(task_id=task_id, kinds=("spawned",))]
+        return {pid for pid in started if _is_alive(pid)} <= {event.payload["pid"] for event in events}
+
     def look() -> Counter[str]:
         for log in Path(home).glob("started-*"):
             for line in log.read_text().splitlines():
@@ -251,7 +258,7 @@ def test_two_dispatchers_that_are_killed(home, paths: BoardPaths) -> None:
         while killed < 6 and time.monotonic() < until_s:
             alive = look()
             assert all(count == 1 for count in alive.values()), alive
-            if len(alive) == len(tasks):
+            if len(alive) == len(tasks) and all_told():
                 profile = chance.choice(("bingge", "pixiel"))
                 running[profile].kill()
                 running[profile].wait()
