@@ -128,7 +128,8 @@ def differing_change(paths: BoardPaths, profile: str) -> int | None:
     Raises FileBusy, Damaged if SQLite finds fault with the shard, and the StorageErrors of a ledger or a shard that
     cannot be read.
     """
-    return history_of(paths, profile, whole=True).differs_at(merged_of(paths, profile))
+    merged = merged_of(paths, profile)  # before the shard, which may be written and merged meanwhile
+    return history_of(paths, profile, whole=True).differs_at(merged)
 
 
 # --- a backup and a board's folder ---------------------------------------------------------------------------------
