@@ -634,8 +634,6 @@ class SharingStrange(StorageError):
         "{path} does not say where this board is shared ({problem}), so nothing is merged. Put the file back as it "
         "was, or remove it and repeat `kanban-merge share SERVICE`."
     )
-    path: Path
-    problem: str
 
 
 class ReaderGone(StorageError):

@@ -30,12 +30,15 @@ class Stay(Protocol):
     def begin(self) -> bool:
         """Take the coordinator's lock and make a pass; False if somebody else has it, or wants to have it. Raises the
         StorageErrors of a ledger or a board that cannot be used."""
+        ...
 
     def make_pass(self) -> bool:
         """Have a pass made that begins now; False if this is the coordinator no longer."""
+        ...
 
     def end(self) -> None:
         """Make a last pass, if need be, and let go."""
+        ...
 
 
 def stay(paths: BoardPaths) -> Stay:
