@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kanban_shards.changes.codec import Change
-from kanban_shards.coordinator.ledger import GENESIS, Entry, Point, entry_digest
+from kanban_shards.coordinator.ledger import GENESIS, Entry, Point, continued
 
 NOW_MS = 1_700_000_000_000
 BEGINNING = Point(0, GENESIS)
@@ -18,12 +18,7 @@ def change(profile: str, seq: int, body: str = "{}") -> Change:
 
 def chained(behind: Point, changes: Iterable[Change]) -> list[Entry]:
     """``changes`` as the entries that continue ``behind``."""
-    position, digest = behind
-    entries = []
-    for position, each in enumerate(changes, position + 1):  # noqa: B020
-        digest = entry_digest(digest, position, each, NOW_MS)
-        entries.append(Entry(position, each, NOW_MS, digest))
-    return entries
+    return continued([*changes], NOW_MS, behind)
 
 
 def end_of(entries: list[Entry]) -> Point:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from kanban_shards import Board, Gateway
-from kanban_shards.coordinator.merge import staying
 from kanban_shards.paths import BoardPaths
-
-LOCKS = Path("/proc/locks")
+from tests.unit.audited import LOCKS, locks, locks_at_rest
 
 pytestmark = pytest.mark.skipif(not LOCKS.exists(), reason="this system does not list locks")
 
@@ -26,9 +22,9 @@ def test_the_list_of_locks_is_kept(tmp_path: Path) -> None:
 
     lock = FileLock(tmp_path / "x.lock")
     lock.acquire(0)
-    assert _locks(tmp_path)["x.lock", "FLOCK"] == 1
+    assert locks(tmp_path)["x.lock", "FLOCK"] == 1
     lock.close()
-    assert _locks(tmp_path) == Counter()
+    assert locks(tmp_path) == Counter()
 
 
 @pytest.mark.parametrize("with_daemon", [False, True])
@@ -43,7 +39,7 @@ def test_lock_hygiene(home: str, paths: BoardPaths, with_daemon: bool) -> None:
     parent = gateway.create("a parent")
     gateway.sync()
     gateway.settle()
-    before = _locks_at_rest(paths.folder)
+    before = locks_at_rest(paths.folder)
     assert before["kanban.db", "POSIX"] > 0
     run = None
 
@@ -76,7 +72,7 @@ def test_lock_hygiene(home: str, paths: BoardPaths, with_daemon: bool) -> None:
     try:
         for name, call in calls.items():
             call()
-            after = _locks_at_rest(paths.folder)
+            after = locks_at_rest(paths.folder)
             assert not before - after, f"{name} lost locks"
             assert [lock for lock in after if lock[1] == "FLOCK"] == [], f"{name} keeps a lock"
     finally:
@@ -85,14 +81,7 @@ def test_lock_hygiene(home: str, paths: BoardPaths, with_daemon: bool) -> None:
         if daemon is not None:
             daemon.terminate()
             daemon.communicate()
-    assert _locks(paths.folder) == Counter(), "a closed gateway holds nothing"
-
-
-def _locks_at_rest(folder: Path) -> Counter[tuple[str, str]]:
-    for thread in threading.enumerate():
-        if thread.name == staying.THREAD:
-            thread.join()
-    return _locks(folder)
+    assert locks(paths.folder) == Counter(), "a closed gateway holds nothing"
 
 
 def _create_as(profile: str, home: str) -> None:
@@ -112,17 +101,3 @@ def _daemon(home: str) -> subprocess.Popen:
     )
     assert "merges the shards" in daemon.stderr.readline()
     return daemon
-
-
-def _locks(folder: Path) -> Counter[tuple[str, str]]:
-    """This process's locks on the files of ``folder``: how many by file and kind."""
-    inodes = {entry.inode(): entry.name for entry in os.scandir(folder)}
-    found: Counter[tuple[str, str]] = Counter()
-    for line in LOCKS.read_text().splitlines():
-        fields = line.split()
-        if fields[1] == "->":
-            continue
-        kind, pid, inode = fields[1], int(fields[4]), int(fields[5].rsplit(":", 1)[1])
-        if pid == os.getpid() and inode in inodes:
-            found[inodes[inode], kind] += 1
-    return found
