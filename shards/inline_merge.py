@@ -114,7 +114,7 @@ def why_cut_off(paths: BoardPaths, since_ms: int) -> str | None:
     from kanban_shards.sharing import read_sharing
 
     outage, sharing = outage_of(paths), read_sharing(paths)
-    if outage is None or sharing is None or outage.tried_ms < since_ms:
+    if outage is None or sharing is None or not outage.was_tried_since(since_ms):
         return None
     return outage.why(sharing.service)
 

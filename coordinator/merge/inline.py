@@ -35,4 +35,4 @@ def _is_cut_off(lock: FileLock, believed_ms: int) -> bool:
     from kanban_shards.coordinator.merge.outage import Outage
 
     outage = Outage.read(lock)
-    return outage is not None and 0 <= time.time_ns() // 1_000_000 - outage.tried_ms < believed_ms
+    return outage is not None and outage.was_tried_since(time.time_ns() // 1_000_000 - believed_ms)

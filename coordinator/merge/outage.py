@@ -63,6 +63,11 @@ class Outage(NamedTuple):
             return None
         return cls(*found) if all(type(each) is int and 0 <= each < LATEST_MS for each in numbers) else None
 
+    def was_tried_since(self, since_ms: int) -> bool:
+        """Whether the service was asked in vain since ``since_ms``, milliseconds since 1970. A time that has not come
+        yet says nothing: the clock was ahead when it was noted, or somebody made it up."""
+        return since_ms <= self.tried_ms <= time.time_ns() // 1_000_000
+
     def why(self, service: str) -> str:
         """Why no pass decides anything, as a part of a sentence."""
         since = datetime.fromtimestamp(self.since_ms / 1000).isoformat(sep=" ", timespec="seconds")

@@ -303,6 +303,7 @@ def test_the_note_says_since_when_and_is_gone_when_it_is_over(paths: BoardPaths)
         b'{"outage": ["parted", true, 9, 0]}',
         b'{"outage": ["parted", 1, 9, 99999999999999999999999]}',
         b'{"outage": ["parted", 1, 9]}',
+        b'{"outage": ["parted", 1, 253000000000000, 0]}',  # a time that has not come
         b'{"outage": {"parted": 1}}',
         b"[" * 4_000,
     ],
