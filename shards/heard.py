@@ -16,6 +16,7 @@ import msgspec
 
 from kanban_shards import wording
 from kanban_shards.errors import KanbanError, SharingStrange
+from kanban_shards.moments import CALENDAR_ENDS_MS
 from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import read_sharing
 from kanban_shards.storage.filesystems import GROUP_READS
@@ -25,7 +26,6 @@ from kanban_shards.storage.folders import Folder, free_name, read_small
 NOTED_EVERY_S = 10.0
 # What is older was not answered lately: a daemon was stopped, or the service is silent.
 SILENT_S = 30.0
-_LATEST_MS = 253_370_764_800_000
 _MOST_HOSTS = 1_000
 
 
@@ -60,7 +60,7 @@ def read_heard(paths: BoardPaths) -> Heard | None:
     with suppress(KanbanError, msgspec.MsgspecError, RecursionError):
         heard = msgspec.json.decode(read_small(paths.folder, paths.heard) or "", type=Heard)
         numbers = [heard.at_ms, heard.end, *(number for each in heard.hosts for number in _numbers(each))]
-        if len(heard.hosts) <= _MOST_HOSTS and all(0 <= number <= _LATEST_MS for number in numbers):
+        if len(heard.hosts) <= _MOST_HOSTS and all(0 <= number <= CALENDAR_ENDS_MS for number in numbers):
             return heard
     return None
 

@@ -10,6 +10,8 @@ from kanban_shards.errors import InvalidMoment
 
 # Nothing that is counted exceeds this, and JSON readers hold it exactly.
 LARGEST = 2**53
+# The year 9999 begins, in milliseconds since 1970, and no later moment can be told.
+CALENDAR_ENDS_MS = 253_370_764_800_000
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 

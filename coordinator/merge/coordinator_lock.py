@@ -19,6 +19,7 @@ from kanban_shards.coordinator.errors import LockHeld, NotCoordinator
 from kanban_shards.coordinator.filelocks import flock_pids
 from kanban_shards.coordinator.processes import described, number_in_its_space
 from kanban_shards.errors import CoordinatorRunning, FileBusy, KanbanError
+from kanban_shards.moments import CALENDAR_ENDS_MS
 from kanban_shards.paths import BoardPaths
 from kanban_shards.processes import pid_space, process_state, running_system
 from kanban_shards.storage.locks import FileLock, is_taken
@@ -35,8 +36,6 @@ STRANGER = "stranger"
 ASKING_S = 0.02
 LARGEST_PID = 2**31
 LONGEST_HOST = 255
-# The year 9999 begins, and no later time can be told.
-LATEST_MS = 253_370_764_800_000
 
 # What the note says besides, whoever holds the lock: how board and ledger were left (coordinator/merge/left_files.py),
 # and what keeps this host from the ledger that it shares with others (coordinator/merge/outage.py).
@@ -248,5 +247,5 @@ def _is_possible(found: Holder) -> bool:
         and found.role in ROLES
         and all(isinstance(word, str) and word.isprintable() for word in (found.system, found.pid_space))
         and type(found.since_ms) is int
-        and 0 <= found.since_ms < LATEST_MS
+        and 0 <= found.since_ms < CALENDAR_ENDS_MS
     )

@@ -12,8 +12,9 @@ import time
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
-from kanban_shards.coordinator.merge.coordinator_lock import LATEST_MS, OUTAGE, note_in
+from kanban_shards.coordinator.merge.coordinator_lock import OUTAGE, note_in
 from kanban_shards.coordinator.shared.errors import FarBusy, FarError, OtherRules, Parted, Unreachable
+from kanban_shards.moments import CALENDAR_ENDS_MS
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
 
@@ -61,7 +62,7 @@ class Outage(NamedTuple):
         cause, *numbers = found
         if not isinstance(cause, str) or cause not in _SAID:
             return None
-        return cls(*found) if all(type(each) is int and 0 <= each < LATEST_MS for each in numbers) else None
+        return cls(*found) if all(type(each) is int and 0 <= each < CALENDAR_ENDS_MS for each in numbers) else None
 
     def was_tried_since(self, since_ms: int) -> bool:
         """Whether the service was asked in vain since ``since_ms``, milliseconds since 1970. A time that has not come

@@ -10,13 +10,13 @@ import pytest
 from kanban_shards.coordinator.merge.coordinator_lock import (
     COMMAND,
     DAEMON,
-    LATEST_MS,
     Holder,
     holder,
     take,
     write_note,
 )
 from kanban_shards.errors import CannotOpen, CoordinatorRunning
+from kanban_shards.moments import CALENDAR_ENDS_MS
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import NOTE_BYTES, FileLock
 
@@ -91,7 +91,7 @@ def test_a_sentence_for_people() -> None:
 
 
 def test_the_latest_time_can_be_told() -> None:
-    assert "since 9998-12-3" in str(Holder(7, "box", DAEMON, LATEST_MS - 10**8))
+    assert "since 9998-12-3" in str(Holder(7, "box", DAEMON, CALENDAR_ENDS_MS - 10**8))
 
 
 def test_a_lock_file_that_is_huge_is_not_read_whole(paths: BoardPaths) -> None:
