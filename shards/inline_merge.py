@@ -108,7 +108,7 @@ def why_undecided(paths: BoardPaths) -> str:
 def why_cut_off(paths: BoardPaths, since_ms: int) -> str | None:
     """Why nothing that was written since is decided, as a part of a sentence, if it is known: the board is shared, and
     its coordinator has asked the others in vain since ``since_ms`` (milliseconds since 1970)."""
-    if not paths.shared.exists():
+    if not paths.is_shared:
         return None
     from kanban_shards.coordinator.merge.outage import outage_of
     from kanban_shards.sharing import read_sharing

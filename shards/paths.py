@@ -229,6 +229,12 @@ class BoardPaths:
         """The file that says that other hosts share the board, and where; there is none for a board that is not."""
         return self.folder / "shared.json"
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether something says that other hosts share the board, be it a link that leads nowhere; what it says is for
+        ``read_sharing``, which raises if that is nothing."""
+        return os.path.lexists(self.shared)
+
     @cached_property
     def heard(self) -> Path:
         """What this host last heard of the others, on a board that is shared."""

@@ -395,7 +395,7 @@ class Shard:
 
     def _other_home(self) -> str | None:
         """The other host of a shared board that the profile lives on; nothing is loaded for one that is not shared."""
-        if not self._paths.shared.exists():
+        if not self._paths.is_shared:
             return None
         from kanban_shards.homes import other_home
 

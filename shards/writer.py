@@ -182,7 +182,7 @@ class Writer:
         """Note in the shard that the worker of the run is alive now. Durable on return; no change, and no verdict.
         Raises StorageError."""
         self._shard.heartbeat(run_id, self._view())
-        if self.paths.shared.exists() and self._passing.silent_s > HEARD_EVERY_S and not self._ring():
+        if self._passing.silent_s > HEARD_EVERY_S and self.paths.is_shared and not self._ring():
             self._is_unheard = True
             self._background.soon()
 
@@ -418,8 +418,8 @@ class Writer:
             raise GatewayClosed(profile=self.profile)
 
     def _sweep(self) -> None:
-        is_shared = self.paths.shared.exists()  # then no write waits for what a network takes
-        if not is_shared and self._passing.silent_s > SWEEP_EVERY_S:
+        # On a shared board no write waits for what a network takes.
+        if self._passing.silent_s > SWEEP_EVERY_S and not self.paths.is_shared:
             with contextlib.suppress(KanbanError):  # the change is durable; whoever needs a verdict is told
                 self._pass_or_ring()
 
@@ -439,7 +439,7 @@ class Writer:
     def _merge_before_closing(self) -> None:
         if self._is_merged() or self._ring():
             return
-        if self.paths.shared.exists():  # a network is not waited for twice
+        if self.paths.is_shared:  # a network is not waited for twice
             self._merge_what_is_left()
             return
         import tenacity  # seldom needed, and not to be loaded by each command

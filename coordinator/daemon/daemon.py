@@ -202,12 +202,12 @@ class HomeDaemon(Daemon):
 
     def _made(self, paths: BoardPaths, bells: selectors.BaseSelector) -> ServedBoard | BoardApart:
         """A shared board is served apart: the service that its hosts share may be silent."""
-        if not paths.shared.exists():
+        if not paths.is_shared:
             return self._made_here(paths, bells)
         return BoardApart(lambda its_bells: self._made_here(paths, its_bells), SWEEP_S)
 
     def _serves_rightly(self, board: ServedBoard | BoardApart, paths: BoardPaths) -> bool:
-        return isinstance(board, BoardApart) == paths.shared.exists()
+        return isinstance(board, BoardApart) == paths.is_shared
 
 
 def _allow_many_files() -> None:

@@ -91,7 +91,7 @@ class Healer:
                 raise error from None
             self._count(error.path)
             what = f"damaged ({error.problem})" if isinstance(error, Damaged) else "missing"
-            source = "what the hosts share" if self._paths.shared.exists() else "board and shards"
+            source = "what the hosts share" if self._paths.is_shared else "board and shards"
             made = f"made again from {source}, with {wording.many(done.rows, 'entry')}"
             self._say(f"{self._paths.ledger} was {what}, and is {made}", done.set_aside)
         else:

@@ -291,7 +291,7 @@ class ServedBoard:
 
     def _reach_others(self) -> None:
         """Have a way to the hosts that share the board, if it is shared. Raises SharingStrange."""
-        if not self.paths.shared.exists():
+        if not self.paths.is_shared:
             self._lose_others()
             return
         from kanban_shards.coordinator.daemon.link import Link

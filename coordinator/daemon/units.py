@@ -98,7 +98,7 @@ class Service:
     def opens_network(self) -> bool:
         """Whether other hosts share a board of it, so that its daemon has a child that asks a server."""
         served = boards(self.home) if self.board is None else [BoardPaths.of(self.home, self.board)]
-        return any(os.path.lexists(paths.shared) for paths in served)
+        return any(paths.is_shared for paths in served)
 
     @property
     def is_launchd(self) -> bool:

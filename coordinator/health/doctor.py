@@ -7,7 +7,6 @@ nothing of the rest.
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -73,7 +72,7 @@ def deliveries(paths: BoardPaths) -> Iterator[Finding]:
 
 def service(paths: BoardPaths) -> Iterator[Finding]:
     """The service in which several hosts share the board; nothing of a board that they do not share."""
-    if os.path.lexists(paths.shared):
+    if paths.is_shared:
         from kanban_shards.coordinator.health.checks import service as checks  # what no other board needs
 
         yield from checks.service(paths)

@@ -328,7 +328,7 @@ class Coordinator:
 
 def _other_hosts(paths: BoardPaths, lock: FileLock, far: Far | None) -> OtherHosts | None:
     """What it takes to work with other hosts; None for a board that is not shared, for which nothing is loaded."""
-    if not paths.shared.exists():
+    if not paths.is_shared:
         return None
     from kanban_shards.coordinator.merge.other_hosts import OtherHosts
 

@@ -21,7 +21,7 @@ def make_pass(paths: BoardPaths, lock: FileLock, believed_ms: int) -> bool:
     ``lock``: the coordinator's lock, held. ``believed_ms``: for how many ms it is believed that those hosts cannot be
     reached.
     """
-    if paths.shared.exists() and _is_cut_off(lock, believed_ms):
+    if paths.is_shared and _is_cut_off(lock, believed_ms):
         return False
     write_note(lock, GATEWAY)
     until_s = time.monotonic() + PASSES_S

@@ -68,7 +68,7 @@ class Stay:
         that is shared with other hosts, of which each pass may wait for a network. Raises the StorageErrors of files
         that cannot be used."""
         first = self._ask()
-        if self._paths.shared.exists() or is_asked_for(self._paths) or not self._is_started():
+        if self._paths.is_shared or is_asked_for(self._paths) or not self._is_started():
             self._be_over()
         first.is_over.wait()
         if self._trouble is not None:

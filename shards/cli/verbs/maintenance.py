@@ -155,16 +155,10 @@ def gc(session: Session, event_retention_days: int, log_retention_days: int, as_
     except OSError as error:
         raise cannot_write(error.filename, error, "it cannot be removed") from error
     removed = {"workspaces": workspaces, "events": events, "logs": logs}
-    if gateway.paths.shared.exists():
-        removed["files"] = _remove_files(gateway)
+    if (sharing := read_sharing(gateway.paths)) is not None:  # what other hosts' profiles detached
+        removed["files"] = attachments.remove_at_home(gateway.paths, gateway.board, sharing.host)
     said = ", ".join(wording.many(count, what.removesuffix("s")) for what, count in removed.items())
     answer(as_json, {"ok": True, **removed}, f"Removed {said}")
-
-
-def _remove_files(gateway: Gateway) -> int:
-    """Remove the copies on this host that other hosts' profiles detached; returns how many there were."""
-    sharing = read_sharing(gateway.paths)
-    return 0 if sharing is None else attachments.remove_at_home(gateway.paths, gateway.board, sharing.host)
 
 
 def _latest_s(gateway: Gateway) -> float:

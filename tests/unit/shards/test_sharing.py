@@ -8,6 +8,9 @@ import stat
 import msgspec
 import pytest
 
+from kanban_shards import Board, Gateway
+from kanban_shards.coordinator.merge import coordinator_lock as locks
+from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.errors import InvalidName, NoServiceName, SharingStrange, StorageError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import (
@@ -76,6 +79,20 @@ def test_what_is_no_file_is_not_read(paths: BoardPaths, make) -> None:
     make(paths.shared)
     with pytest.raises(SharingStrange, match="a folder, a pipe, a link or a device"):
         read_sharing(paths)
+
+
+def test_a_link_that_leads_nowhere_is_no_board_of_one_host(paths: BoardPaths) -> None:
+    """Somebody shared this board, or wants it to stand still: nothing is merged by this host alone."""
+    with Gateway("ann", home=paths.home) as ann:
+        ann.create("before")
+        ann.settle()
+        paths.shared.symlink_to("nowhere")
+        ann.create("behind")
+    with locks.holding(paths, locks.COMMAND) as lock, pytest.raises(SharingStrange):
+        Coordinator(paths, lock)
+    paths.shared.unlink()
+    with Board(paths) as board:
+        assert [task.title for task in board.tasks()] == ["before"]
 
 
 @pytest.mark.parametrize("name", ["kanban", "Kanban.prod-2_x", "0"])
