@@ -8,18 +8,14 @@ then. One that was rung for an earlier change of its profile finds no verdict, a
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from kanban_shards.bell import Ringer, Rings, mark_in, mark_of, waiting_in
+from kanban_shards.storage import files
 
 # Of so many it is known that they wait; beyond that, everybody is rung whose profile it may be.
 KNOWN = 4_096
-# A folder that changed this recently may change again without its time stamp moving. Filesystems that keep whole
-# seconds show it in the stamp.
-STAMP_GRAIN_NS = 25_000_000
-WHOLE_SECONDS_GRAIN_NS = 2_100_000_000
 
 
 class Waiters(Ringer):
@@ -90,6 +86,5 @@ class Waiters(Ringer):
             return []
         if changed_ns != self._listed_ns:
             self._followers = [path for path, mark in waiting_in(folder) if mark is None]
-            grain_ns = STAMP_GRAIN_NS if changed_ns % 1_000_000_000 else WHOLE_SECONDS_GRAIN_NS
-            self._listed_ns = 0 if time.time_ns() - changed_ns < grain_ns else changed_ns
+            self._listed_ns = 0 if files.is_recent(changed_ns) else changed_ns
         return self._followers

@@ -52,10 +52,6 @@ PATIENCE_MS = 4
 MAX_SKIP_MS = 20
 # A shard that was busy each time for so long is held by somebody who is stopped, and is not waited for.
 STUCK_MS = 1_000
-# A file that was written this recently may be written again without its time stamp moving. Filesystems that keep whole
-# seconds show it in the stamp; FAT, the coarsest, keeps every other one.
-STAMP_GRAIN_MS = 25
-WHOLE_SECONDS_GRAIN_MS = 2_100
 # A pass that reads shards for so long leaves the others for the next one.
 COLLECTING_S = 0.25
 # Of the quarantined shards that nobody touched since, so many are looked at in each pass, by turns: what is the matter
@@ -375,7 +371,7 @@ def look(paths: BoardPaths, watermarks: Callable[[], dict[str, tuple[int, str]]]
 @contextmanager
 def _residents(paths: BoardPaths) -> Iterator[Residents | None]:
     """Who lives on this host; None for a board that is not shared, of which nothing is loaded."""
-    if not paths.shared.exists():
+    if not paths.is_shared:
         yield None
         return
     from kanban_shards.coordinator.merge.residents import residents_of
@@ -412,8 +408,5 @@ def _left(profile: str, path: Path, trouble: Exception) -> Skipped:
     return Skipped(profile, path, QUARANTINED, str(trouble))
 
 
-def _is_recent(stamp: tuple[int, int, int] | None) -> bool:
-    if stamp is None:
-        return False
-    grain_ms = STAMP_GRAIN_MS if stamp[2] % 1_000_000_000 else WHOLE_SECONDS_GRAIN_MS
-    return time.time_ns() - stamp[2] < grain_ms * 1_000_000
+def _is_recent(stamp: files.Stamp | None) -> bool:
+    return stamp is not None and files.is_recent(stamp[2])

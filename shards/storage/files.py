@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from pathlib import Path
 
 from kanban_shards.errors import AlreadyThere, DiskFull, LawBroken, StillWritten, cannot_open, is_full
@@ -24,6 +25,11 @@ ASIDE_KEPT = 5
 ASIDE_KEPT_BYTES = 1024**3
 COPY_BLOCK_BYTES = 1024 * 1024
 
+# What was written this recently may be written again without its time stamp moving. Filesystems that keep whole seconds
+# show it in the stamp; FAT, the coarsest, keeps every other one.
+STAMP_GRAIN_NS = 25_000_000
+WHOLE_SECONDS_GRAIN_NS = 2_100_000_000
+
 # Which file it is, whatever it is called: device and inode.
 Identity = tuple[int, int]
 # What changes when somebody writes a file: inode, bytes, time in ns.
@@ -37,6 +43,13 @@ def identity(path: Path | str) -> Identity | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def is_recent(at_ns: int) -> bool:
+    """Whether a file or folder with the time stamp ``at_ns``, in ns since 1970, may be written again without that
+    moving."""
+    grain_ns = STAMP_GRAIN_NS if at_ns % 1_000_000_000 else WHOLE_SECONDS_GRAIN_NS
+    return time.time_ns() - at_ns < grain_ns
 
 
 def is_empty(path: Path) -> bool:

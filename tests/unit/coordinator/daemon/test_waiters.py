@@ -19,6 +19,7 @@ from kanban_shards.coordinator.daemon.daemon import Daemon
 from kanban_shards.coordinator.daemon.served_board import ServedBoard
 from kanban_shards.coordinator.daemon.waiters import Waiters
 from kanban_shards.paths import BoardPaths
+from kanban_shards.storage import files
 
 # A look by itself would take longer than any test.
 NEVER_S = 300.0
@@ -113,12 +114,12 @@ def test_the_folder_is_listed_only_when_it_changed(folder: Folder, monkeypatch: 
     listed = []
     true_listing = waiters.waiting_in
     monkeypatch.setattr(waiters, "waiting_in", lambda path: [listed.append(path), *true_listing(path)][1:])
-    monkeypatch.setattr(waiters, "STAMP_GRAIN_NS", 0)
-    monkeypatch.setattr(waiters, "WHOLE_SECONDS_GRAIN_NS", 0)
+    monkeypatch.setattr(files, "STAMP_GRAIN_NS", 0)
+    monkeypatch.setattr(files, "WHOLE_SECONDS_GRAIN_NS", 0)
     for _ in range(3):
         folder.waiters.ring_decided(folder.path, {"amy"})
     assert len(listed) == 1
-    monkeypatch.setattr(waiters, "STAMP_GRAIN_NS", 3600 * 10**9)
+    monkeypatch.setattr(files, "STAMP_GRAIN_NS", 3600 * 10**9)
     folder.bell(None)
     for _ in range(3):
         folder.waiters.ring_decided(folder.path, {"amy"})

@@ -24,6 +24,7 @@ from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
 from kanban_shards.errors import CannotOpen
 from kanban_shards.paths import BoardPaths
 from kanban_shards.shard import Shard
+from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock
 from tests.ids import new_task_id
 
@@ -146,7 +147,7 @@ def test_a_write_within_the_same_second_is_seen(paths: BoardPaths, collected) ->
     _append(paths, "amy", 1)
     os.utime(paths.shard("amy"), (now_s, now_s))
     assert len(collected().changes["amy"]) == 1
-    time.sleep(collect.STAMP_GRAIN_MS / 1000)
+    time.sleep(files.STAMP_GRAIN_NS / 1e9)
     assert collected().changes == {}
     _append(paths, "amy", 1)
     os.utime(paths.shard("amy"), (now_s, now_s))
@@ -286,7 +287,7 @@ def test_a_file_that_is_no_shard(paths: BoardPaths, collected) -> None:
 
 def test_trouble_that_is_not_in_the_file_passes(paths: BoardPaths, collected, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shard that could not be opened is tried again in each pass, although nothing was written to it since."""
-    monkeypatch.setattr(collect, "STAMP_GRAIN_MS", 0)
+    monkeypatch.setattr(files, "STAMP_GRAIN_NS", 0)
     _append(paths, "amy", 1)
     paths.shard_lock("amy").unlink()
     paths.shard_lock("amy").mkdir()
