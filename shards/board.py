@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from kanban_shards import queries
 from kanban_shards.changes.vectors import View, decode
-from kanban_shards.errors import BoardMissing, UnknownTask
+from kanban_shards.errors import BoardMissing, SharingStrange, UnknownTask
 from kanban_shards.paths import BoardPaths, check_task_id
 from kanban_shards.queries import TaskPage, TaskQuery
 from kanban_shards.records import (
@@ -337,7 +337,10 @@ class Board:
     def _this_host(self) -> str | None:
         from kanban_shards.sharing import read_sharing  # which no board of one host has a use for
 
-        sharing = read_sharing(self.paths)
+        try:
+            sharing = read_sharing(self.paths)
+        except SharingStrange:  # said where it matters; what is there can be read all the same
+            return None
         return None if sharing is None else sharing.host
 
     def event(self, event_id: int) -> Event | None:

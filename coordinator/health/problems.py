@@ -22,8 +22,6 @@ from kanban_shards.heard import SILENT_S, HostHeard
 LAG_S = 60.0
 # A pass that is no daemon's takes milliseconds, and a first replay minutes at most.
 PASS_S = 600.0
-# What keeps a host from the shared ledger and ends by itself.
-PASSING = ("unreachable", "busy")
 # A host says how far it is every few seconds.
 QUIET_S = 60.0
 # Clocks of one machine do not go back further than this by themselves.
@@ -195,7 +193,7 @@ def hosts(health: Health) -> Iterator[Finding]:
     service, heard = shared.sharing.service, shared.heard
     said = f"The shared ledger in {service}: {shared.heard_in_words(health.at_ms)}"
     stays = "what is written stays here, and is merged when it answers again"
-    if shared.outage is not None and shared.outage.cause not in PASSING:
+    if shared.outage is not None and not shared.outage.ends_by_itself:
         yield Finding("hosts", FAULT, f"Nothing is merged: {shared.outage.why(service)}.")
     elif shared.outage is not None:
         level = WARNING if now_s - shared.outage.since_ms / 1_000 > LAG_S else NOTE

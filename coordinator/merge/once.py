@@ -18,7 +18,7 @@ from kanban_shards.coordinator.merge.collector import LOST_SHARD, MISSING, Colle
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Passes, Report
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON
 from kanban_shards.errors import Undecided
-from kanban_shards.homes import other_home
+from kanban_shards.homes import homes_elsewhere
 from kanban_shards.inline_merge import CUT_OFF_S, why_cut_off, why_undecided
 from kanban_shards.paths import COORDINATOR, BoardPaths
 
@@ -131,9 +131,10 @@ def _while_busy(act: Callable[[], Found]) -> Found:
 
 def _missing(paths: BoardPaths, board: Board) -> Iterator[Skipped]:
     """Shards of which something was merged, and that are gone, not on another host."""
+    elsewhere = homes_elsewhere(board)
     for profile, (seq, _) in board.watermarks().items():
         path = paths.folder / f"kanban.{profile}.db"
-        if profile != COORDINATOR and not path.exists() and other_home(paths, profile) is None:
+        if profile != COORDINATOR and not path.exists() and profile not in elsewhere:
             yield Skipped(
                 profile, path, MISSING, LOST_SHARD.format(changes=wording.many(seq, "change"), profile=profile)
             )

@@ -64,6 +64,11 @@ class Outage(NamedTuple):
             return None
         return cls(*found) if all(type(each) is int and 0 <= each < CALENDAR_ENDS_MS for each in numbers) else None
 
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether nobody has to do anything here."""
+        return self.cause in ("unreachable", "busy")
+
     def was_tried_since(self, since_ms: int) -> bool:
         """Whether the service was asked in vain since ``since_ms``, milliseconds since 1970. A time that has not come
         yet says nothing: the clock was ahead when it was noted, or somebody made it up."""

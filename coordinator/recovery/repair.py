@@ -6,7 +6,6 @@ the next pass where the file is missing). The damaged file is never overwritten:
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -41,6 +40,7 @@ from kanban_shards.coordinator.rules import VERSION
 from kanban_shards.errors import BoardLost, Damaged, LivesElsewhere, NotAFile, StrangeJournal
 from kanban_shards.homes import other_home
 from kanban_shards.paths import BoardPaths
+from kanban_shards.shard import draw_id
 from kanban_shards.sharing import read_sharing
 from kanban_shards.storage import connections, copies, files, owners, sqlite
 from kanban_shards.storage.locks import FileLock
@@ -82,7 +82,7 @@ def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
     there is none, the StorageErrors of a board that cannot be read, and FarError where the hosts cannot be reached.
     """
     try:
-        return _ledger_fetched_again(paths, lock) if paths.shared.exists() else _ledger_made_again(paths, lock)
+        return _ledger_fetched_again(paths, lock) if paths.is_shared else _ledger_made_again(paths, lock)
     except Damaged as error:
         if error.path != paths.board or files.is_empty(paths.ledger) or _is_whole(paths.ledger):
             raise
@@ -200,7 +200,7 @@ def make_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
         changes = merged.changes + old.rest
         making = _making(path)
         try:
-            shard_id = _shard_of_home(paths, board, profile) or old.shard_id or secrets.token_hex(16)
+            shard_id = _shard_of_home(paths, board, profile) or old.shard_id or draw_id()
             base = merged.start if merged.start[0] else (0, genesis(profile, shard_id))
             _write_shard(making, shard_lock, (profile, shard_id, *base), changes, runs)
             aside = files.put_in_place(making, path, shard_lock, with_journal=True)
