@@ -186,7 +186,8 @@ def settled(hosts: list[Machine], wait_s: float = WAIT_S) -> None:
     """Wait until every host shows all that the server has, and all that its own shards hold."""
 
     def is_settled() -> bool:
-        return {host.position() for host in hosts} == {hosts[0].shared_end()} and not any(map(is_waiting, hosts))
+        # In this order: what waits while the positions are read may be merged before it is asked for.
+        return not any(map(is_waiting, hosts)) and {host.position() for host in hosts} == {hosts[0].shared_end()}
 
     until(is_settled, "all hosts at one position", wait_s)
 
