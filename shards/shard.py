@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -22,7 +22,7 @@ from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, gen
 from kanban_shards.changes.fields import DECIDING, Body
 from kanban_shards.changes.kinds import KINDS
 from kanban_shards.changes.vectors import View, encode
-from kanban_shards.errors import LivesElsewhere, ShardBehind, ShardOfAnother, StorageError
+from kanban_shards.errors import LivesElsewhere, ShardBehind, ShardOfAnother, SharingStrange, StorageError
 from kanban_shards.group_commit import GroupCommit, Request
 from kanban_shards.known_end import KnownEnd, Named, read_end
 from kanban_shards.paths import BoardPaths, check_profile
@@ -127,7 +127,7 @@ class Shard:
         found = files.identity(self.path)
         if found is not None and found == written.file:
             return True
-        with self._writing(View()) as connection:
+        with self._opened(View()) as connection:
             row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (written.seq,)).fetchone()
             return bool(row == (written.digest,))
 
@@ -137,7 +137,7 @@ class Shard:
         known any more, which only happens to what was merged from here."""
         if self._known.has(merged):
             return True
-        with self._writing(View()) as connection:
+        with self._opened(View()) as connection:
             return read_end(connection, self.path, merged[0]).has(merged)
 
     def heartbeat(self, run_id: int, view: View) -> None:
@@ -149,7 +149,7 @@ class Shard:
 
     def attempt(self, key: DeliveryKey, view: View) -> Attempt:
         """Where the delivery ``key`` stands."""
-        with self._writing(view) as connection:
+        with self._opened(view) as connection:
             return read_attempt(connection, key)
 
     def lease_attempt(
@@ -181,7 +181,7 @@ class Shard:
         with self._locked():
             if found == self._identity and self._pending.has_create(task_id, view):
                 return True
-        with self._writing(view) as connection:
+        with self._opened(view) as connection:
             self._pending.read(connection, self._head(connection)[0], view)
             return self._pending.has_create(task_id, view)
 
@@ -190,7 +190,7 @@ class Shard:
         if not self.path.exists():
             return []
         sql = "SELECT seq, task_id, kind, body FROM changes ORDER BY seq DESC LIMIT ?"
-        with self._writing(View()) as connection:
+        with self._opened(View()) as connection:
             rows = connection.execute(sql, (count,)).fetchall()
         return [OwnChange(seq, task_id, kind, json.loads(body)) for seq, task_id, kind, body in rows]
 
@@ -198,7 +198,7 @@ class Shard:
         """The seq of the newest change, by whichever process of this profile; 0 for an empty shard."""
         if not self.path.exists():
             return 0
-        with self._writing(view) as connection:
+        with self._opened(view) as connection:
             return self._head(connection)[0]
 
     def close(self) -> None:
@@ -213,8 +213,9 @@ class Shard:
 
     def _append_behind_known(self, asked: _Appended) -> Written | None:
         """Append in one statement, without reading anything, where this process knows how the shard ends. In any doubt
-        nothing is written, and the answer is None; also while other threads append, who share a commit."""
-        if not self._commits.is_idle or not self._lock.try_acquire():
+        nothing is written, and the answer is None; also while other threads append, who share a commit, and where the
+        board is shared: the profile may have moved to another host since."""
+        if self._paths.is_shared or not self._commits.is_idle or not self._lock.try_acquire():
             return None
         try:
             self._was_used = True
@@ -320,14 +321,23 @@ class Shard:
             self._lock.release()
 
     @contextmanager
-    def _writing(self, view: View) -> Iterator[sqlite3.Connection]:
+    def _opened(self, view: View) -> Iterator[sqlite3.Connection]:
         with self._locked(), connections.explained(self.path), owners.acting_for(self.path):
             yield self._open(view)
 
+    @contextmanager
+    def _writing(self, view: View) -> Iterator[sqlite3.Connection]:
+        """As ``_opened``, for who writes: the profile may have moved to another host since the file was opened, and
+        nothing in it says so."""
+        with self._opened(view) as connection:
+            with suppress(SharingStrange):  # what is written is kept; who waits for a verdict is told
+                self._check_home()
+            yield connection
+
     def _open(self, view: View) -> sqlite3.Connection:
         found = files.identity(self.path)
-        if self._connection is None and (host := self._other_home()):
-            raise LivesElsewhere(path=self.path, profile=self.profile, host=host)
+        if self._connection is None:
+            self._check_home()
         if found is None and view.merged_seq:
             raise self._behind(0, view.merged_seq)
         if self._connection is not None and found != self._identity:
@@ -389,17 +399,21 @@ class Shard:
     def _behind(self, head: int, merged: int) -> StorageError:
         """Why nothing is appended behind change ``head``: this host is not the profile's home any more, or its shard is
         an older copy."""
-        if host := self._other_home():
-            return LivesElsewhere(path=self.path, profile=self.profile, host=host)
+        try:
+            self._check_home()
+        except LivesElsewhere as error:
+            return error
         return ShardBehind(path=self.path, profile=self.profile, head=head, merged=merged)
 
-    def _other_home(self) -> str | None:
-        """The other host of a shared board that the profile lives on; nothing is loaded for one that is not shared."""
+    def _check_home(self) -> None:
+        """Raise LivesElsewhere if the board is shared and the profile lives on another host. Nothing is loaded for a
+        board that is not."""
         if not self._paths.is_shared:
-            return None
+            return
         from kanban_shards.homes import other_home
 
-        return other_home(self._paths, self.profile)
+        if host := other_home(self._paths, self.profile):
+            raise LivesElsewhere(path=self.path, profile=self.profile, host=host)
 
     def _seen(self, task_id: str, view: View) -> dict[str, int]:
         """The task's vector as this process knows it: the board's, and then its own changes that the board lacks."""

@@ -167,6 +167,25 @@ def test_a_profile_that_moved(world) -> None:
     assert titles == {"on the laptop", "on the server", "after the move"}
 
 
+@pytest.mark.parametrize("verb", ["append", "append_behind_known", "append_together", "heartbeat"])
+def test_whoever_has_the_shard_open_hears_of_the_move(world, verb: str) -> None:
+    """Nothing of the shard looks different: neither side wrote since, so the board must be asked each time."""
+    _, laptop, server = world
+    at_home(laptop, server)
+    moved_to(server, "ann", was="laptop")
+    laptop.follow()
+    shard, task_id = laptop.shard("ann"), new_task_id()
+    view, body = laptop.board.view(task_id, "ann"), Create(title="in the old place")
+    with pytest.raises(LivesElsewhere, match="ann lives on server"):
+        if verb == "heartbeat":
+            shard.heartbeat(1, view)
+        elif verb == "append_together":
+            shard.append_together([(task_id, body, view)])
+        elif shard.append_behind_known(task_id, body, view) is None or verb == "append":
+            shard.append(task_id, body, view)
+    assert shard._known.last is not None, "it is as this process left it"
+
+
 def test_what_a_moved_profile_left_is_no_fault(world) -> None:
     _, laptop, server = world
     at_home(laptop, server)
