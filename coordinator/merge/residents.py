@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.changes.homes import Home
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, head_of
+from kanban_shards.coordinator.shared.clock import steady_ms
 from kanban_shards.errors import SharingStrange
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import ProfileHome
@@ -52,7 +52,7 @@ class Residents:
     def __init__(self, host: str, home_of: HomeOf) -> None:
         self._host = host
         self._home_of = home_of
-        self._heard_ms = self._since_ms = _steady_ms()
+        self._heard_ms = self._since_ms = steady_ms()
 
     def lives_elsewhere(self, profile: str) -> bool:
         """Whether another host is the profile's home."""
@@ -95,7 +95,7 @@ class Residents:
 
     def heard(self) -> None:
         """The other hosts were heard just now: whatever they said is on the board."""
-        now_ms = _steady_ms()
+        now_ms = steady_ms()
         if now_ms - self._heard_ms > OUT_OF_TOUCH_MS:
             self._since_ms = now_ms
         self._heard_ms = now_ms
@@ -133,7 +133,3 @@ def _check_holds_no_more(shard: sqlite3.Connection, home: ProfileHome) -> None:
         f"{home.profile} lives on {home.host}, so nothing of this shard is merged ({held} of it never was)",
         cure=LIVES_ELSEWHERE.format(profile=home.profile, host=home.host),
     )
-
-
-def _steady_ms() -> int:
-    return time.monotonic_ns() // 1_000_000

@@ -25,5 +25,8 @@ class FarClock:
 
 
 def steady_ms() -> int:
-    """Milliseconds that go by evenly, since some moment."""
-    return time.monotonic_ns() // 1_000_000
+    """Milliseconds that go by evenly, since some moment; where the system can tell, also while the machine sleeps. By
+    a clock that slept, a host that wakes would stamp its entries with yesterday's time, and take a worker that was
+    silent meanwhile for one that it heard all along."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return (time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)) // 1_000_000

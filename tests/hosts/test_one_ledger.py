@@ -17,6 +17,7 @@ from kanban_shards.coordinator.merge import verdict_digest
 from kanban_shards.coordinator.rules import TASKLESS_RULES
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.shared import ledger as shared_ledger
+from kanban_shards.coordinator.shared.clock import steady_ms
 from kanban_shards.coordinator.shared.errors import (
     AnotherLedger,
     FarBroken,
@@ -145,7 +146,7 @@ def test_two_coordinators_write_into_one_chain_of_their_own(world) -> None:
     # Each knows the time by an answer that came before the other's entries.
     for host in (one, other):
         host.far.read(0)
-        host.coordinator._hosts._ledger._clock.heard(service.now_ms(), merge_clock._steady_ms())
+        host.coordinator._hosts._ledger._clock.heard(service.now_ms(), steady_ms())
     one.make_pass()
     other.make_pass()
     one.follow()

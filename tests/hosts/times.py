@@ -8,7 +8,6 @@ import pytest
 
 from kanban_shards import shard
 from kanban_shards.coordinator.merge import clock as merge_clock
-from kanban_shards.coordinator.merge import residents
 from kanban_shards.coordinator.shared import clock as far_clock
 from tests.far.fake import Service
 from tests.hosts.hosts import Host
@@ -22,7 +21,7 @@ class Times:
         self._here = ""
         self.wrong_ms: dict[str, int] = {}
         told = SimpleNamespace(time_ns=self._wall_ns, monotonic_ns=self._steady_ns)
-        for module in (merge_clock, far_clock, residents, shard):
+        for module in (merge_clock, far_clock, shard):
             monkeypatch.setattr(module, "time", told)
 
     @property
