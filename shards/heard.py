@@ -56,11 +56,13 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 def read_heard(paths: BoardPaths) -> Heard | None:
-    """What was noted last; None if nothing was, or nothing that ``note_heard`` writes."""
+    """What was noted last; None if nothing was, or nothing that ``note_heard`` writes, or at a time that has not come
+    yet: a clock was set back, and how long ago that was, nobody knows."""
     with suppress(KanbanError, msgspec.MsgspecError, RecursionError):
         heard = msgspec.json.decode(read_small(paths.folder, paths.heard) or "", type=Heard)
         numbers = [heard.at_ms, heard.end, *(number for each in heard.hosts for number in _numbers(each))]
-        if len(heard.hosts) <= _MOST_HOSTS and all(0 <= number <= CALENDAR_ENDS_MS for number in numbers):
+        is_likely = len(heard.hosts) <= _MOST_HOSTS and all(0 <= number <= CALENDAR_ENDS_MS for number in numbers)
+        if is_likely and heard.at_ms <= time.time_ns() // 1_000_000:
             return heard
     return None
 
@@ -85,7 +87,7 @@ def note_heard(paths: BoardPaths, end: int, hosts: Iterable[HostHeard] | None = 
     former = read_heard(paths)
     now_ms = time.time_ns() // 1_000_000
     if hosts is None:
-        if former is not None and 0 <= now_ms - former.at_ms < NOTED_EVERY_S * 1_000:
+        if former is not None and now_ms - former.at_ms < NOTED_EVERY_S * 1_000:
             return
         hosts = former.hosts if former else ()
     said = msgspec.json.encode(Heard(now_ms, end, list(hosts)))

@@ -66,6 +66,17 @@ def test_nonsense_counts_for_nothing(paths: BoardPaths, text: bytes) -> None:
     assert read_heard(paths) is None
 
 
+def test_a_time_that_has_not_come_yet_counts_for_nothing(paths: BoardPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock was set back: the host would seem to be in touch until then, and would note no answer."""
+    note_heard(paths, 40, [LAPTOP])
+    before_ns = time.time_ns() - 3_600 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: before_ns)
+    assert read_heard(paths) is None
+    note_heard(paths, 41)
+    heard = read_heard(paths)
+    assert heard is not None and (heard.end, heard.at_ms) == (41, before_ns // 1_000_000)
+
+
 def test_a_link_is_not_followed(paths: BoardPaths) -> None:
     note_heard(paths, 40, [LAPTOP])
     paths.heard.rename(paths.folder / "elsewhere")
