@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
 from kanban_shards import inline_merge
 from kanban_shards.bell import Ringer
 from kanban_shards.paths import BoardPaths
+from kanban_shards.storage import connections
 from kanban_shards.storage.locks import FileLock, is_mine
 
 # Who needs a pass that soon after another one is likely to need more.
@@ -25,6 +27,7 @@ class Passing:
         self._ringer = ringer
         self._lock = FileLock(paths.coordinator_lock)
         self._threads = threading.RLock()
+        self._pid = os.getpid()
         self._stay: inline_merge.Stay | None = None
         self._last_s = float("-inf")
 
@@ -40,7 +43,9 @@ class Passing:
 
     def make(self) -> bool:
         """Make a pass, unless another thread or process does so now. Returns whether one was made. Raises the
-        StorageErrors of a ledger or a board that cannot be used."""
+        StorageErrors of a ledger or a board that cannot be used; Forked in a fork of the process that made
+        this: the parent's threads are not there, and what they held would be waited for without end."""
+        connections.check_same_process(self._paths.board, self._pid)
         if self.is_interrupted:
             return False
         try:

@@ -21,7 +21,7 @@ from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, GATEWAY, holder, take
 from kanban_shards.coordinator.merge.once import merge_once
 from kanban_shards.coordinator.recovery.verify import verify
-from kanban_shards.errors import StorageError
+from kanban_shards.errors import Forked, StorageError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock, is_taken
@@ -241,6 +241,22 @@ def test_a_fork_takes_nothing_along(paths: BoardPaths, amy: Gateway) -> None:
     assert os.waitpid(child, 0)[1] == 0 and is_staying(paths)
     with Board(paths) as board:
         assert [task.status for task in board.tasks()] == ["done"] * 4
+
+
+def test_a_fork_is_told_so_by_the_parents_gateway(paths: BoardPaths, amy: Gateway) -> None:
+    """It would wait without end for a thread that only the parent has."""
+    work(amy)
+    assert is_staying(paths)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            with pytest.raises(Forked):
+                amy.merge_now()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_signal_that_closes_the_gateway_while_it_waits_for_its_own_pass(
