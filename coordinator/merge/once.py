@@ -17,7 +17,7 @@ from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.collector import LOST_SHARD, MISSING, Collected, Skipped, look
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Passes, Report
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON
-from kanban_shards.errors import Undecided
+from kanban_shards.errors import CoordinatorRunning, Undecided
 from kanban_shards.homes import homes_elsewhere
 from kanban_shards.inline_merge import CUT_OFF_S, why_cut_off, why_undecided
 from kanban_shards.paths import COORDINATOR, BoardPaths
@@ -61,13 +61,24 @@ def merge_once(paths: BoardPaths) -> MergeReport:
     the StorageErrors of files that cannot be used.
     """
     paths.require_folder()
-    try:
-        merged = _ask_daemon(paths)
-    except _NoDaemon:
-        merged = _pass_here(paths)
+    merged = _merged(paths)
     with Board(paths) as board:
         merged.skipped.extend(_missing(paths, board))
     return merged
+
+
+def _merged(paths: BoardPaths) -> MergeReport:
+    try:
+        return _ask_daemon(paths)
+    except _NoDaemon:
+        pass
+    try:
+        return _pass_here(paths)
+    except CoordinatorRunning as error:
+        try:
+            return _ask_daemon(paths)  # which began between the look and the lock
+        except _NoDaemon:
+            raise error from None
 
 
 def _pass_here(paths: BoardPaths) -> MergeReport:

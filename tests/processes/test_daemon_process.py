@@ -11,6 +11,7 @@ from datetime import datetime
 import pytest
 
 from kanban_shards import Board, Gateway
+from kanban_shards.coordinator.merge import once
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, holder
 from kanban_shards.storage.locks import FileLock
 from tests.processes.conftest import merging
@@ -73,6 +74,22 @@ def test_once_asks_the_daemon(home, start, daemon) -> None:
         assert asked.returncode == 0, errors
         assert json.loads(output)["daemon"].startswith(f"daemon process {daemon.pid} ")
         assert gateway.board.watermarks()["amy"][0] == seqs[-1]
+
+
+def test_once_asks_a_daemon_that_begins_just_then(home, paths, start_daemon, monkeypatch) -> None:
+    """When it looked there was none, and when it took the lock there was."""
+    begun: list[int] = []
+    holding = once.locks.holding
+
+    def too_late(*arguments):
+        begun.append(start_daemon().pid)
+        return holding(*arguments)
+
+    monkeypatch.setattr(once.locks, "holding", too_late)
+    with Gateway("amy", home=home) as gateway:
+        gateway.create("a task")
+        assert once.merge_once(paths).daemon.startswith(f"daemon process {begun[0]} ")
+        assert len(gateway.board.tasks()) == 1
 
 
 def test_a_lost_bell_costs_latency_alone(home, paths, daemon) -> None:
