@@ -36,8 +36,10 @@ from kanban_shards.storage.locks import FileLock
 LOCK_WAIT_S = 30.0
 # So many changes of a process's threads are appended in one transaction.
 AT_ONCE = 64
-# Heartbeats of runs that ended are worth nothing; they are swept out when they are this old.
+# Heartbeats of runs that ended are worth nothing; it is asked whether theirs did when they are this far from now.
 HEARTBEATS_KEPT_MS = 7 * 24 * 3600 * 1000
+# So many are asked about at once.
+SWEPT_AT_ONCE = 100
 
 _INSERT = "INSERT INTO changes (seq, task_id, kind, body, seen, at_ms, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
 # Behind the change with the given seq and digest, if the file still ends with it and has the given schema.
@@ -140,12 +142,21 @@ class Shard:
         with self._opened(View()) as connection:
             return read_end(connection, self.path, merged[0]).has(merged)
 
-    def heartbeat(self, run_id: int, view: View) -> None:
-        """Note that the worker of ``run_id`` is alive now. Overwritten in place; not a change."""
+    def heartbeat(self, run_id: int, view: View) -> list[int]:
+        """Note that the worker of ``run_id`` is alive now. Overwritten in place; not a change. Returns runs of which a
+        heartbeat is kept that is long ago, or far ahead: by this clock, which may be wrong, so that it takes more than
+        that to let ``forget_heartbeats`` have them."""
         now_ms = time.time_ns() // 1_000_000
+        usual = now_ms - HEARTBEATS_KEPT_MS, now_ms + HEARTBEATS_KEPT_MS
         with self._writing(view) as connection, connections.transaction(connection):
             connection.execute("INSERT OR REPLACE INTO liveness (run_id, at_ms) VALUES (?, ?)", (run_id, now_ms))
-            connection.execute("DELETE FROM liveness WHERE at_ms < ?", (now_ms - HEARTBEATS_KEPT_MS,))
+            far = "SELECT run_id FROM liveness WHERE at_ms NOT BETWEEN ? AND ? ORDER BY run_id LIMIT ?"
+            return [each for (each,) in connection.execute(far, (*usual, SWEPT_AT_ONCE))]
+
+    def forget_heartbeats(self, run_ids: Sequence[int], view: View) -> None:
+        """Drop the heartbeats of runs that are over."""
+        with self._writing(view) as connection, connections.transaction(connection):
+            connection.executemany("DELETE FROM liveness WHERE run_id = ?", [(run_id,) for run_id in run_ids])
 
     def attempt(self, key: DeliveryKey, view: View) -> Attempt:
         """Where the delivery ``key`` stands."""

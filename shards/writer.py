@@ -181,7 +181,9 @@ class Writer:
     def heartbeat(self, run_id: int) -> None:
         """Note in the shard that the worker of the run is alive now. Durable on return; no change, and no verdict.
         Raises StorageError."""
-        self._shard.heartbeat(run_id, self._view())
+        far = self._shard.heartbeat(run_id, self._view())
+        if over := [each for each in far if not self._is_open(each)]:
+            self._shard.forget_heartbeats(over, self._view())
         if self._passing.silent_s > HEARD_EVERY_S and self.paths.is_shared and not self._ring():
             self._is_unheard = True
             self._background.soon()
@@ -422,6 +424,10 @@ class Writer:
         if self._passing.silent_s > SWEEP_EVERY_S and not self.paths.is_shared:
             with contextlib.suppress(KanbanError):  # the change is durable; whoever needs a verdict is told
                 self._pass_or_ring()
+
+    def _is_open(self, run_id: int) -> bool:
+        run = self.board.run(run_id)
+        return run is not None and run.ended_at is None
 
     def _is_merged(self) -> bool:
         """Whether the board shows everything that this process wrote."""

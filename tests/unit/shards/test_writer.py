@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
-from kanban_shards import Board, Gateway, background, writer
+from kanban_shards import Board, Gateway, background, gateway, shard, writer
 from kanban_shards.background import BackgroundRetry
 from kanban_shards.bell import Bell
 from kanban_shards.changes.kinds import AddComment
@@ -197,3 +199,35 @@ def test_the_verdict_on_the_same_seq_of_another_shard_is_not_ones_own(home: str,
         with pytest.raises(Quarantined, match=f"Change {written} of amy is safely written, and is not merged"):
             mine.wait_for_verdict(written)
         assert [comment.body for comment in mine.board.comments(task_id)] == ["the other's"]
+
+
+def test_a_clock_that_is_ahead_forgets_no_heartbeat_of_an_open_run(
+    home: str, paths: BoardPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process of a profile has a clock that is nine days ahead: what the others said of their runs stays. What is
+    said of runs that ended goes, whether it is long ago or far ahead."""
+
+    def signs() -> list[int]:
+        with closing(sqlite3.connect(paths.shard("amy"))) as plainly:
+            return [run_id for (run_id,) in plainly.execute("SELECT run_id FROM liveness ORDER BY run_id")]
+
+    def ahead(days: float) -> None:
+        now_ns = time.time_ns() + int(days * 86_400 * 10**9)
+        monkeypatch.setattr(shard, "time", SimpleNamespace(time_ns=lambda: now_ns))
+
+    monkeypatch.setattr(gateway, "HEARTBEAT_EVERY_S", 0.0)
+    with Gateway("amy", home=home) as amy:
+        first, second, third = (amy.claim(amy.create(f"task {number}")) for number in range(3))
+        amy.heartbeat(first)
+        ahead(9)
+        amy.heartbeat(second)
+        assert signs() == [first.id, second.id]
+        amy.complete(first)
+        amy.heartbeat(second)
+        assert signs() == [second.id]
+        ahead(0)
+        amy.heartbeat(third)
+        assert signs() == [second.id, third.id]
+        amy.complete(second)
+        amy.heartbeat(third)
+        assert signs() == [third.id]
