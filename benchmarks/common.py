@@ -24,8 +24,9 @@ from kanban_shards.changes.kinds import Create
 from kanban_shards.changes.vectors import View, encode
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, DAEMON, holder, take
+from kanban_shards.known_end import read_end
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
-from kanban_shards.shard import Shard
+from kanban_shards.shard_file import ShardFile
 from kanban_shards.storage import connections, sqlite
 from kanban_shards.storage.locks import FileLock
 
@@ -82,9 +83,9 @@ def is_served_by(paths: BoardPaths, pid: int) -> bool:
 def fill_shard(paths: BoardPaths, profile: str, changes: Iterable[tuple[str, Body]]) -> None:
     """Append ``changes`` in one transaction: what is not measured should not take long. Each author has seen what it
     wrote before."""
-    shard = Shard(paths, profile)
-    with shard._writing(View()) as connection, connections.transaction(connection):
-        rows = _chained(profile, changes, *shard._head(connection))
+    shard = ShardFile(paths, profile)
+    with shard.writing(View()) as connection, connections.transaction(connection):
+        rows = _chained(profile, changes, *read_end(connection, shard.path).last)
         connection.executemany("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
     shard.close()
 

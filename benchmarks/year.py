@@ -92,7 +92,7 @@ class _Fleet:
             seq, digest = watermarks.get(profile, (0, ""))
             view = View(merged_seq=seq, merged_digest=digest)
             shard = Shard(self.paths, profile)
-            with shard._writing(view) as connection:
+            with shard._file.writing(view) as connection:
                 connection.execute("PRAGMA synchronous=OFF")
             for task_id, body in changes:
                 shard.append(task_id, body, view)

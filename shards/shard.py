@@ -8,32 +8,26 @@ and each append must be durable when it returns. So each takes the shard's lock,
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from kanban_shards.attempts import Attempt, DeliveryKey, read_attempt, save_attempt
-from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body, genesis
+from kanban_shards.changes.codec import KIND_OF, Change, chain, encode_body
 from kanban_shards.changes.fields import DECIDING, Body
 from kanban_shards.changes.kinds import KINDS
 from kanban_shards.changes.vectors import View, encode
-from kanban_shards.errors import LivesElsewhere, ShardBehind, ShardOfAnother, SharingStrange, StorageError
+from kanban_shards.errors import StorageError
 from kanban_shards.group_commit import GroupCommit, Request
-from kanban_shards.known_end import KnownEnd, Named, read_end
-from kanban_shards.paths import BoardPaths, check_profile
-from kanban_shards.pending import PendingChanges
-from kanban_shards.storage import connections, files, journals, owners, sqlite
+from kanban_shards.known_end import Named, read_end
+from kanban_shards.paths import BoardPaths
+from kanban_shards.shard_file import ShardFile
+from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.files import Identity
-from kanban_shards.storage.journals import Journal
-from kanban_shards.storage.locks import FileLock
 
-# How long an append waits for the other processes of its own profile.
-LOCK_WAIT_S = 30.0
 # So many changes of a process's threads are appended in one transaction.
 AT_ONCE = 64
 # Heartbeats of runs that ended are worth nothing; it is asked whether theirs did when they are this far from now.
@@ -85,17 +79,9 @@ class Shard:
     """The shard of ``profile``, opened by this process for appending. Safe to use from several threads."""
 
     def __init__(self, paths: BoardPaths, profile: str) -> None:
-        self.profile = check_profile(profile)
-        self.path = paths.shard(profile)
-        self._paths = paths
-        self._lock = FileLock(paths.shard_lock(profile))
-        self._connection: sqlite3.Connection | None = None
-        self._identity: Identity | None = None
-        self._journal: Journal | None = None
-        self._was_used = False
-        self._pid = os.getpid()
-        self._pending = PendingChanges()
-        self._known = KnownEnd()
+        self._file = ShardFile(paths, profile)
+        self.profile = profile
+        self.path = self._file.path
         self._commits: GroupCommit[_Appended, Written] = GroupCommit(self._append_all, AT_ONCE)
 
     def append(self, task_id: str, body: Body, view: View) -> Written:
@@ -104,20 +90,20 @@ class Shard:
         ``view``: what this process read of the task before it decided to write; it becomes the change's ``seen``.
         Raises InvalidChange, TooLarge, ShardBehind, and the StorageErrors of a file that cannot be written.
         """
-        connections.check_same_process(self.path, self._pid)
+        self._file.check_same_process()
         asked = _Appended(task_id, KIND_OF[type(body)], encode_body(body), view)
         return self._append_behind_known(asked) or self._commits.submit(asked)
 
     def append_behind_known(self, task_id: str, body: Body, view: View) -> Written | None:
         """As ``append``, with a ``view`` that may be an older one, if the shard is as this process left it; None if
         there is any doubt, and nothing was written: then it takes a look at the board, and ``append``."""
-        connections.check_same_process(self.path, self._pid)
+        self._file.check_same_process()
         return self._append_behind_known(_Appended(task_id, KIND_OF[type(body)], encode_body(body), view))
 
     def append_together(self, changes: Sequence[tuple[str, Body, View]]) -> list[Written]:
         """Append all of ``changes`` (task id, body, view) in one commit, in their order, or none of them. Durable on
         return. Each sees those before it, as its author does. Raises as ``append`` does."""
-        connections.check_same_process(self.path, self._pid)
+        self._file.check_same_process()
         asked = [_Appended(task_id, KIND_OF[type(body)], encode_body(body), view) for task_id, body, view in changes]
         requests: list[Request[_Appended, Written]] = [Request(each) for each in asked]
         self._append_all(requests, together=True)
@@ -129,7 +115,7 @@ class Shard:
         found = files.identity(self.path)
         if found is not None and found == written.file:
             return True
-        with self._opened(View()) as connection:
+        with self._file.opened(View()) as connection:
             row = connection.execute("SELECT digest FROM changes WHERE seq = ?", (written.seq,)).fetchone()
             return bool(row == (written.digest,))
 
@@ -137,9 +123,9 @@ class Shard:
         """Whether what was merged of this profile, up to the change with this seq and digest, came from this shard. The
         digests are a chain, so one says it of all changes before it. Of those that were dropped meanwhile nothing is
         known any more, which only happens to what was merged from here."""
-        if self._known.has(merged):
+        if self._file.known.has(merged):
             return True
-        with self._opened(View()) as connection:
+        with self._file.opened(View()) as connection:
             return read_end(connection, self.path, merged[0]).has(merged)
 
     def heartbeat(self, run_id: int, view: View) -> list[int]:
@@ -148,19 +134,19 @@ class Shard:
         that to let ``forget_heartbeats`` have them."""
         now_ms = time.time_ns() // 1_000_000
         usual = now_ms - HEARTBEATS_KEPT_MS, now_ms + HEARTBEATS_KEPT_MS
-        with self._writing(view) as connection, connections.transaction(connection):
+        with self._file.writing(view) as connection, connections.transaction(connection):
             connection.execute("INSERT OR REPLACE INTO liveness (run_id, at_ms) VALUES (?, ?)", (run_id, now_ms))
             far = "SELECT run_id FROM liveness WHERE at_ms NOT BETWEEN ? AND ? ORDER BY run_id LIMIT ?"
             return [each for (each,) in connection.execute(far, (*usual, SWEPT_AT_ONCE))]
 
     def forget_heartbeats(self, run_ids: Sequence[int], view: View) -> None:
         """Drop the heartbeats of runs that are over."""
-        with self._writing(view) as connection, connections.transaction(connection):
+        with self._file.writing(view) as connection, connections.transaction(connection):
             connection.executemany("DELETE FROM liveness WHERE run_id = ?", [(run_id,) for run_id in run_ids])
 
     def attempt(self, key: DeliveryKey, view: View) -> Attempt:
         """Where the delivery ``key`` stands."""
-        with self._opened(view) as connection:
+        with self._file.opened(view) as connection:
             return read_attempt(connection, key)
 
     def lease_attempt(
@@ -169,7 +155,7 @@ class Shard:
         """Take the delivery of the events up to ``upto`` until ``until_ms``; returns the number of the attempt, counted
         from 1, or 0 if another process has it, its next try is later than ``now_ms``, or the newest event told is
         another than ``acknowledged``, so that another process told it meanwhile."""
-        with self._writing(view) as connection, connections.transaction(connection):
+        with self._file.writing(view) as connection, connections.transaction(connection):
             taken = read_attempt(connection, key).leased(acknowledged, upto, now_ms, until_ms)
             if taken is None:
                 return 0
@@ -178,7 +164,7 @@ class Shard:
 
     def save_attempt(self, key: DeliveryKey, attempt: Attempt, view: View) -> None:
         """Remember how the delivery ended. Not a change: overwritten in place, but what was told stays told."""
-        with self._writing(view) as connection, connections.transaction(connection):
+        with self._file.writing(view) as connection, connections.transaction(connection):
             known = read_attempt(connection, key)
             if known.acknowledged_seq > view.merged_seq:
                 attempt = replace(attempt, acknowledged=max(known.acknowledged, attempt.acknowledged))
@@ -189,19 +175,19 @@ class Shard:
         found = files.identity(self.path)
         if found is None:
             return False
-        with self._locked():
-            if found == self._identity and self._pending.has_create(task_id, view):
+        with self._file.locked():
+            if found == self._file.identity and self._file.pending.has_create(task_id, view):
                 return True
-        with self._opened(view) as connection:
-            self._pending.read(connection, self._head(connection)[0], view)
-            return self._pending.has_create(task_id, view)
+        with self._file.opened(view) as connection:
+            self._file.pending.read(connection, read_end(connection, self.path).last[0], view)
+            return self._file.pending.has_create(task_id, view)
 
     def newest(self, count: int) -> list[OwnChange]:
         """The newest changes, ``count`` at most, the newest first."""
         if not self.path.exists():
             return []
         sql = "SELECT seq, task_id, kind, body FROM changes ORDER BY seq DESC LIMIT ?"
-        with self._opened(View()) as connection:
+        with self._file.opened(View()) as connection:
             rows = connection.execute(sql, (count,)).fetchall()
         return [OwnChange(seq, task_id, kind, json.loads(body)) for seq, task_id, kind, body in rows]
 
@@ -209,48 +195,34 @@ class Shard:
         """The seq of the newest change, by whichever process of this profile; 0 for an empty shard."""
         if not self.path.exists():
             return 0
-        with self._opened(view) as connection:
-            return self._head(connection)[0]
+        with self._file.opened(view) as connection:
+            return read_end(connection, self.path).last[0]
 
     def close(self) -> None:
         """Close the file, when no thread writes any more. The shard may be used again afterwards. Raises FileBusy."""
-        if not self._was_used or self._pid != os.getpid():
-            return
-        self._lock.acquire(LOCK_WAIT_S)
-        try:
-            self._close_connection()
-        finally:
-            self._lock.close()
+        self._file.close()
 
     def _append_behind_known(self, asked: _Appended) -> Written | None:
         """Append in one statement, without reading anything, where this process knows how the shard ends. In any doubt
         nothing is written, and the answer is None; also while other threads append, who share a commit, and where the
         board is shared: the profile may have moved to another host since."""
-        if self._paths.is_shared or not self._commits.is_idle or not self._lock.try_acquire():
+        if self._file.is_shared or not self._commits.is_idle:
             return None
-        try:
-            self._was_used = True
-            with connections.explained(self.path), owners.acting_for(self.path):
-                connection, last = self._connection, self._known.last
-                if connection is None or last is None or not self._known.has(_merged(asked.view)):
-                    return None
-                if self._pending.read_to != last[0] or connection.in_transaction:
-                    return None
-                if not journals.are_untouched(self.path, self._identity, self._journal):
-                    return None
-                return self._insert_behind(connection, last, asked)
-        finally:
-            self._lock.release()
+        with self._file.as_left() as connection:
+            last = self._file.known.last
+            if connection is None or last is None or not self._file.known.has(_merged(asked.view)):
+                return None
+            return self._insert_behind(connection, last, asked)
 
     def _insert_behind(self, connection: sqlite3.Connection, last: Named, asked: _Appended) -> Written | None:
         """Append behind the change ``last``, if the file ends with it. Ctrl-C may come at any line, so how it ends is
         not known before it is all over."""
-        self._known.last = None
-        self._pending.forget_shown(asked.view)
+        self._file.known.last = None
+        self._file.pending.forget_shown(asked.view)
         change = self._next(last, asked)
         is_written = False
         try:
-            self._pending.add_mine(change.seq, change.task_id, change.kind)
+            self._file.pending.add_mine(change.seq, change.task_id, change.kind)
             inserted = connection.execute(_INSERT_BEHIND, (*change.row(), *last, sqlite.SHARD.schema))
             is_written = inserted.rowcount == 1
         except BaseException as error:
@@ -259,33 +231,33 @@ class Shard:
                 raise
         finally:
             if not is_written:
-                self._pending.forget_from(change.seq)
+                self._file.pending.forget_from(change.seq)
         if not is_written:
             return None
-        self._known.learn(last, [change])
-        return Written(change.seq, change.digest, self._identity)
+        self._file.known.learn(last, [change])
+        return Written(change.seq, change.digest, self._file.identity)
 
     def _append_all(self, requests: list[Request[_Appended, Written]], together: bool = False) -> None:
         """Append what is asked for, all or nothing but for those whose author saw more than this shard holds; if they
         are ``together``, that is everybody's error. An answer that is set says that it is durable."""
         views = [request.asked.view for request in requests]
         oldest, newest = min(views, key=_merged), max(views, key=_merged)
-        with self._writing(newest) as connection:
+        with self._file.writing(newest) as connection:
             changes: list[Change] = []
             able: list[Request[_Appended, Written]] = []
             behind: Named = (0, "")
             try:
                 with connections.transaction(connection):
-                    self._known.last = None
+                    self._file.known.last = None
                     end, able = self._checked(connection, requests)
                     behind = end
                     if together and len(able) < len(requests):
                         raise next(each.error for each in requests if each.error is not None)
-                    self._pending.read(connection, end[0], oldest)
+                    self._file.pending.read(connection, end[0], oldest)
                     for request in able:
                         change = self._next(end, request.asked)
                         end = change.seq, change.digest
-                        self._pending.add_mine(change.seq, change.task_id, change.kind)
+                        self._file.pending.add_mine(change.seq, change.task_id, change.kind)
                         changes.append(change)
                     connection.executemany(_INSERT, [change.row() for change in changes])
                 self._answer(able, changes)
@@ -293,11 +265,11 @@ class Shard:
                 if changes and self._reaches(connection, changes[-1]):  # Ctrl-C came when it was committed
                     self._answer(able, changes)
                 elif changes:
-                    self._pending.forget_from(changes[0].seq)
+                    self._file.pending.forget_from(changes[0].seq)
                 raise
-            self._known.learn(behind, changes)
+            self._file.known.learn(behind, changes)
             for request in able:
-                self._known.learn_merged(_merged(request.asked.view))
+                self._file.known.learn_merged(_merged(request.asked.view))
 
     def _checked(
         self, connection: sqlite3.Connection, requests: list[Request[_Appended, Written]]
@@ -319,84 +291,14 @@ class Shard:
 
     def _answer(self, requests: list[Request[_Appended, Written]], changes: list[Change]) -> None:
         for request, change in zip(requests, changes, strict=True):
-            request.answer = Written(change.seq, change.digest, self._identity)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        connections.check_same_process(self.path, self._pid)
-        self._lock.acquire(LOCK_WAIT_S)
-        self._was_used = True
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-    @contextmanager
-    def _opened(self, view: View) -> Iterator[sqlite3.Connection]:
-        with self._locked(), connections.explained(self.path), owners.acting_for(self.path):
-            yield self._open(view)
-
-    @contextmanager
-    def _writing(self, view: View) -> Iterator[sqlite3.Connection]:
-        """As ``_opened``, for who writes: the profile may have moved to another host since the file was opened, and
-        nothing in it says so."""
-        with self._opened(view) as connection:
-            with suppress(SharingStrange):  # what is written is kept; who waits for a verdict is told
-                self._check_home()
-            yield connection
-
-    def _open(self, view: View) -> sqlite3.Connection:
-        found = files.identity(self.path)
-        if self._connection is None:
-            self._check_home()
-        if found is None and view.merged_seq:
-            raise self._behind(0, view.merged_seq)
-        if self._connection is not None and found != self._identity:
-            self._close_connection()
-            self._pending = PendingChanges()  # in another file the same seqs may be another process's
-        if self._connection is not None:  # SQLite looks for a journal anew in each transaction
-            self._journal = sqlite.check_journal(self.path, sqlite.SHARD, self._journal)
-        if self._connection is not None and self._connection.in_transaction:  # Ctrl-C came where nobody could undo it
-            self._connection.execute("ROLLBACK")
-        if self._connection is not None:
-            sqlite.check_schema(self._connection, self.path, sqlite.SHARD)
-        if self._connection is None:
-            connection = sqlite.open_writer(self.path, sqlite.SHARD, self._lock)
-            try:
-                self._check_meta(connection)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-            self._identity = files.identity(self.path)
-        return self._connection
-
-    def _close_connection(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-        self._journal = None
-        self._known = KnownEnd()
-
-    def _check_meta(self, connection: sqlite3.Connection) -> None:
-        row = connection.execute("SELECT profile FROM meta").fetchone()
-        if row is None:
-            with connections.transaction(connection):
-                shard_id = draw_id()
-                meta = (self.profile, shard_id, genesis(self.profile, shard_id))
-                connection.execute("INSERT INTO meta VALUES (1, ?, ?, 0, ?)", meta)
-        elif row[0] != self.profile:
-            raise ShardOfAnother(path=self.path, found=row[0], profile=self.profile)
+            request.answer = Written(change.seq, change.digest, self._file.identity)
 
     def _reaches(self, connection: sqlite3.Connection, change: Change) -> bool:
         """Whether the file ends with the change; not, if it cannot be read."""
         try:
-            return not connection.in_transaction and self._head(connection) == (change.seq, change.digest)
+            return not connection.in_transaction and read_end(connection, self.path).last == (change.seq, change.digest)
         except sqlite3.Error:
             return False
-
-    def _head(self, connection: sqlite3.Connection) -> Named:
-        return read_end(connection, self.path).last
 
     def _end(self, connection: sqlite3.Connection, merged: Named) -> tuple[Named, StorageError | None]:
         """The last change; and an error if the shard is behind what was ``merged`` of it: a change appended to an older
@@ -405,31 +307,12 @@ class Shard:
         # A shard that is ahead of what the board shows is in order: the board is being made again.
         if end.has(merged):
             return end.last, None
-        return end.last, self._behind(end.last[0], merged[0])
-
-    def _behind(self, head: int, merged: int) -> StorageError:
-        """Why nothing is appended behind change ``head``: this host is not the profile's home any more, or its shard is
-        an older copy."""
-        try:
-            self._check_home()
-        except LivesElsewhere as error:
-            return error
-        return ShardBehind(path=self.path, profile=self.profile, head=head, merged=merged)
-
-    def _check_home(self) -> None:
-        """Raise LivesElsewhere if the board is shared and the profile lives on another host. Nothing is loaded for a
-        board that is not."""
-        if not self._paths.is_shared:
-            return
-        from kanban_shards.homes import other_home
-
-        if host := other_home(self._paths, self.profile):
-            raise LivesElsewhere(path=self.path, profile=self.profile, host=host)
+        return end.last, self._file.behind(end.last[0], merged[0])
 
     def _seen(self, task_id: str, view: View) -> dict[str, int]:
         """The task's vector as this process knows it: the board's, and then its own changes that the board lacks."""
         seen = dict(view.vector)
-        mine = None if view.exactly else self._pending.seen(task_id, view)
+        mine = None if view.exactly else self._file.pending.seen(task_id, view)
         if mine is not None:
             seen[self.profile] = max(mine, seen.get(self.profile, 0))
         return seen
@@ -437,8 +320,3 @@ class Shard:
 
 def _merged(view: View) -> Named:
     return view.merged_seq, view.merged_digest
-
-
-def draw_id() -> str:
-    """What tells a new shard from any other: 128 random bits, as hex digits."""
-    return os.urandom(16).hex()

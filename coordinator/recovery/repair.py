@@ -40,7 +40,7 @@ from kanban_shards.coordinator.rules import VERSION
 from kanban_shards.errors import BoardLost, Damaged, LivesElsewhere, NotAFile, StrangeJournal
 from kanban_shards.homes import other_home
 from kanban_shards.paths import BoardPaths
-from kanban_shards.shard import draw_id
+from kanban_shards.shard_file import draw_id
 from kanban_shards.sharing import read_sharing
 from kanban_shards.storage import connections, copies, files, owners, sqlite
 from kanban_shards.storage.locks import FileLock

@@ -183,7 +183,7 @@ def test_whoever_has_the_shard_open_hears_of_the_move(world, verb: str) -> None:
             shard.append_together([(task_id, body, view)])
         elif shard.append_behind_known(task_id, body, view) is None or verb == "append":
             shard.append(task_id, body, view)
-    assert shard._known.last is not None, "it is as this process left it"
+    assert shard._file.known.last is not None, "it is as this process left it"
 
 
 def test_what_a_moved_profile_left_is_no_fault(world) -> None:

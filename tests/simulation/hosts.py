@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-from kanban_shards import shard as shard_file
+from kanban_shards import shard, shard_file
 from kanban_shards.board import Board
 from kanban_shards.coordinator.merge import clock as merge_clock
 from kanban_shards.coordinator.merge import other_hosts
@@ -112,7 +112,7 @@ class Hosts:
         steady = SimpleNamespace(monotonic_ns=lambda: self.now_ms * 1_000_000, time_ns=self._host_time_ns)
         enter(patch.object(merge_clock, "time", steady))
         enter(patch.object(far_clock, "time", steady))
-        enter(patch.object(shard_file, "time", steady))
+        enter(patch.object(shard, "time", steady))
         enter(patch.object(shard_file, "draw_id", lambda: f"{self._chance.getrandbits(128):032x}"))
         enter(patch.object(other_hosts, "note_heard", lambda *_: None))
         enter(no_fsync())

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from msgspec import structs
 
-from kanban_shards import shard as shard_file
+from kanban_shards import shard, shard_file
 from kanban_shards.board import Board
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.vectors import View
@@ -147,7 +147,7 @@ class World:
         clock = SimpleNamespace(time_ns=lambda: self.now_ms * 1_000_000, monotonic_ns=lambda: self.now_ms * 1_000_000)
         enter = self._patches.enter_context
         enter(patch.object(merge_clock, "time", clock))
-        enter(patch.object(shard_file, "time", clock))
+        enter(patch.object(shard, "time", clock))
         enter(patch.object(shard_file, "draw_id", lambda: f"{self.chance.getrandbits(128):032x}"))
         enter(no_fsync())
         return self

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import Board, Gateway, Refused, Undecided, passing, shard, writer
+from kanban_shards import Board, Gateway, Refused, Undecided, passing, shard_file, writer
 from kanban_shards.changes.fields import TEXT_LIMIT
 from kanban_shards.coordinator.merge import collector
 from kanban_shards.errors import (
@@ -344,7 +344,7 @@ def test_a_signal_that_closes_the_gateway_in_the_middle_of_its_own_pass(home, mo
 
     monkeypatch.setattr(passing, "IN_A_ROW_S", 0.0)  # a handler is called in the main thread alone
     monkeypatch.setattr(writer, "CLOSING_S", 0.1)
-    monkeypatch.setattr(shard, "LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr(shard_file, "LOCK_WAIT_S", 0.1)
     task_id = gateway.create("a task")
     monkeypatch.setattr(collector, "read_new", interrupted)
     with pytest.raises(GatewayClosed):

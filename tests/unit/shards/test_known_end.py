@@ -154,7 +154,7 @@ def test_a_repaired_file(amy: Amy, paths: BoardPaths) -> None:
 
 def test_ctrl_c_between_the_commit_and_the_return(amy: Amy, paths: BoardPaths) -> None:
     """The change is there once, and its author's later ones have seen it."""
-    amy.shard._connection = Interrupted(amy.shard._connection, KeyboardInterrupt())
+    amy.shard._file._connection = Interrupted(amy.shard._file._connection, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         amy.assign("bob")
     assert amy.assign("cleo").seq == 4
@@ -163,7 +163,7 @@ def test_ctrl_c_between_the_commit_and_the_return(amy: Amy, paths: BoardPaths) -
 
 
 def test_ctrl_c_before_the_commit(amy: Amy, paths: BoardPaths) -> None:
-    amy.shard._connection = Interrupted(amy.shard._connection, KeyboardInterrupt(), before=True)
+    amy.shard._file._connection = Interrupted(amy.shard._file._connection, KeyboardInterrupt(), before=True)
     with pytest.raises(KeyboardInterrupt):
         amy.assign("bob")
     assert amy.assign("cleo").seq == 3
@@ -172,7 +172,7 @@ def test_ctrl_c_before_the_commit(amy: Amy, paths: BoardPaths) -> None:
 
 def test_an_error_is_told_and_leaves_nothing(amy: Amy, paths: BoardPaths) -> None:
     error = sqlite3.OperationalError("disk I/O error")
-    amy.shard._connection = Interrupted(amy.shard._connection, error, before=True)
+    amy.shard._file._connection = Interrupted(amy.shard._file._connection, error, before=True)
     with pytest.raises(StorageError, match="disk I/O error"):
         amy.comment("lost")
     assert amy.comment("kept").seq == 3
@@ -180,7 +180,7 @@ def test_an_error_is_told_and_leaves_nothing(amy: Amy, paths: BoardPaths) -> Non
 
 def test_an_error_behind_the_commit_does_not_write_twice(amy: Amy, paths: BoardPaths) -> None:
     """The file is asked."""
-    amy.shard._connection = Interrupted(amy.shard._connection, sqlite3.OperationalError("disk I/O error"))
+    amy.shard._file._connection = Interrupted(amy.shard._file._connection, sqlite3.OperationalError("disk I/O error"))
     assert amy.comment("once").seq == 3
     assert len(rows(paths)) == 3
 
@@ -203,7 +203,7 @@ def test_a_journal_that_names_a_file_is_not_written(amy: Amy, paths: BoardPaths)
 
 
 def test_a_lock_that_somebody_has_is_waited_for(amy: Amy, paths: BoardPaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kanban_shards.shard.LOCK_WAIT_S", 0.02)
+    monkeypatch.setattr("kanban_shards.shard_file.LOCK_WAIT_S", 0.02)
     with closing(locks.FileLock(paths.shard_lock("amy"))) as lock:
         assert lock.try_acquire()
         with pytest.raises(FileBusy):
