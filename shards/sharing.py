@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -32,7 +33,8 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``service``: a section of libpq's service file. ``board``: its name in the server. ``ledger_id``: which ledger; a
     server that holds another one is not followed. ``host``: this home's name among those that share. ``trust_network``:
-    whether somebody said that the way to the server needs no TLS with a checked name.
+    whether somebody said that the way to the server needs no TLS with a checked name. ``ephemeral``: whether this
+    home's files go when its host does, so that what is only in them is not safe yet.
     """
 
     service: Annotated[str, msgspec.Meta(pattern=_SERVICE)]
@@ -40,6 +42,7 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger_id: Annotated[str, msgspec.Meta(pattern=_LEDGER_ID)]
     host: Annotated[str, msgspec.Meta(pattern=_NAME)]
     trust_network: bool = False
+    ephemeral: bool = False
 
 
 def read_sharing(paths: BoardPaths) -> Sharing | None:
@@ -57,6 +60,15 @@ def read_sharing(paths: BoardPaths) -> Sharing | None:
         raise SharingStrange(path=paths.shared, problem=error.happened) from error
     except (msgspec.MsgspecError, RecursionError) as error:
         raise SharingStrange(path=paths.shared, problem=str(error)) from error
+
+
+def is_ephemeral(paths: BoardPaths) -> bool:
+    """Whether what is written here is safe only when the shared ledger has it. Raises nothing: while the file that
+    would say so is damaged nothing is merged, so there is nothing to wait for."""
+    with suppress(SharingStrange):
+        sharing = read_sharing(paths) if paths.is_shared else None
+        return sharing is not None and sharing.ephemeral
+    return False
 
 
 def write_sharing(paths: BoardPaths, sharing: Sharing) -> None:

@@ -110,9 +110,10 @@ class Writer:
         self._pid = os.getpid()
 
     def write(self, task: str | Task, change: Body) -> int:
-        """Append ``change`` and return its seq, without waiting for the verdict. Durable on return.
+        """Append ``change`` and return its seq, without waiting for the verdict. Durable on return; on an ephemeral
+        host of a shared board that takes the server, and is waited for.
 
-        Raises InvalidTaskId, UnknownTask, InvalidChange, TooLarge, StorageError.
+        Raises InvalidTaskId, UnknownTask, InvalidChange, TooLarge, StorageError, and Undecided on an ephemeral host.
         """
         return self._add(_id_of(task), change, self._view_for(task, change))
 
@@ -149,11 +150,9 @@ class Writer:
 
     def write_together(self, changes: Sequence[tuple[str, Body, View]]) -> list[int]:
         """Append ``changes`` (task id, change, what was seen) in one commit, all or none, without waiting for the
-        verdicts; returns their seqs. Durable on return. Raises what ``write`` raises."""
+        verdicts; returns their seqs. Durable on return, as in ``write``. Raises what ``write`` raises."""
         written = self._append_together(changes)
-        if not self._ring():
-            self._sweep()
-        self._background.soon()
+        self._leave(written[-1].seq)
         return [each.seq for each in written]
 
     def ask_together(self, changes: Sequence[tuple[str, Body, View]]) -> list[Verdict]:
@@ -231,8 +230,7 @@ class Writer:
         """The verdict on this profile's change ``seq``, a refusal too, as soon as there is one. Raises Undecided after
         ``patience_s``."""
         self._check_open()
-        with self._bell() as bell, self._written(seq):
-            return self._wait(seq, bell, time.monotonic() + self.patience_s)
+        return self._wait_for(seq)
 
     def own_changes(self, count: int) -> list[OwnChange]:
         """The newest changes of this profile, ``count`` at most, the newest first. Raises StorageError."""
@@ -324,10 +322,16 @@ class Writer:
     def _add(self, task_id: str, change: Body, view: View | None) -> int:
         """Append a change that nobody waits for, and see to it that it is merged; returns its seq."""
         written = self._append(task_id, change, view)
+        self._leave(written.seq, task_id)
+        return written.seq
+
+    def _leave(self, seq: int, task_id: str = "") -> None:
+        """See to it that what was appended up to ``seq`` is merged; without waiting for that, where it is safe."""
         if not self._ring():
             self._sweep()
         self._background.soon()
-        return written.seq
+        if self.paths.is_shared and self._is_ephemeral():
+            self._wait_for(seq, task_id)
 
     def _decided(self, task_id: str, change: Body, view: View | None) -> Verdict:
         with self._bell() as bell:
@@ -359,6 +363,15 @@ class Writer:
             if verdict is not None or not self._ring(bell):  # nor is who rang the coordinator any longer
                 return verdict
         return None
+
+    def _is_ephemeral(self) -> bool:
+        from kanban_shards.sharing import is_ephemeral  # which no board of one host has a use for
+
+        return is_ephemeral(self.paths)
+
+    def _wait_for(self, seq: int, task_id: str = "") -> Verdict:
+        with self._bell() as bell, self._written(seq, task_id):
+            return self._wait(seq, bell, time.monotonic() + self.patience_s, task_id)
 
     def _wait(self, seq: int, bell: Bell, until_s: float, task_id: str = "") -> Verdict:
         began_s, began_ms = time.monotonic(), time.time_ns() // 1_000_000

@@ -38,6 +38,9 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
     help="Nobody else can listen or answer on the way to the server: do without TLS that checks its name.",
 )
 @click.option(
+    "--ephemeral", is_flag=True, help="This host's files go when it does (a pod): each write waits for the server."
+)
+@click.option(
     "--again", is_flag=True, help="Take the history of the shared ledger, which went another way than this host."
 )
 @click.option("--upgrade", is_flag=True, help="Have the ledger decided by this version's rules: all hosts run it.")
@@ -50,6 +53,7 @@ def share(
     service: str | None,
     host: str | None,
     trust_network: bool,
+    ephemeral: bool,
     again: bool,
     upgrade: bool,
     dry_run: bool,
@@ -63,7 +67,7 @@ def share(
     first, and is started again afterwards.
     """
     if again or upgrade:
-        if service or host or trust_network or (again and upgrade):
+        if service or host or trust_network or ephemeral or (again and upgrade):
             raise click.UsageError("--again and --upgrade stand alone: the board knows what it shares.")
         (_take_again if again else _upgrade)(ctx, dry_run, yes, as_json)
         return
@@ -77,7 +81,7 @@ def share(
     else:
         paths.require_folder()
         with _alone(paths) as lock, _Bars(as_json) as progress:
-            done = joining.share(paths, lock, address, Carrier, progress)
+            done = joining.share(paths, lock, address, Carrier, progress, ephemeral)
     if as_json:
         where = {"board": str(paths.board), "service": address.service, "host": address.host}
         text.print_json({**where, **_value_of(done), "dry_run": dry_run})

@@ -42,7 +42,8 @@ class SharedHealth:
         """Where the board is shared and when that was heard last, as a phrase."""
         if self.sharing is None:
             return "with other hosts, but it cannot be read where"
-        return f"over {self.sharing.service}, by this host as {self.sharing.host}; {self.heard_in_words(now_ms)}"
+        here = f"{self.sharing.host}, which is ephemeral" if self.sharing.ephemeral else self.sharing.host
+        return f"over {self.sharing.service}, by this host as {here}; {self.heard_in_words(now_ms)}"
 
     def heard_in_words(self, now_ms: int) -> str:
         """When the service answered last, as a phrase."""
@@ -56,6 +57,7 @@ class SharedHealth:
             "service": sharing and sharing.service,
             "ledger_id": sharing and sharing.ledger_id,
             "host": sharing and sharing.host,
+            "ephemeral": sharing and sharing.ephemeral,
             "last_heard_ms": self.last_heard_ms(),
             "outage": outage and {"cause": outage.cause, "since_ms": outage.since_ms},
             "end": heard and heard.end,

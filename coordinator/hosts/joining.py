@@ -67,10 +67,12 @@ def share(
     address: Address,
     open_far: OpenFar,
     progress: Progress = lambda what, done, total: None,
+    ephemeral: bool = False,
 ) -> Plan:
     """Have the board at ``paths`` share the ledger at ``address``, and merge what there is; returns what was done.
 
-    ``lock``: the coordinator's, held. Raises what ``plan`` raises, FarError, and the StorageErrors of files.
+    ``lock``: the coordinator's, held. ``ephemeral``: as in Sharing. Raises what ``plan`` raises, FarError, and the
+    StorageErrors of files.
     """
     if read_sharing(paths) is None:
         Coordinator(paths, lock).close()  # the files are there and sound, before anybody is told of them
@@ -82,6 +84,7 @@ def share(
             ledger_id=what.ledger_id or secrets.token_hex(16),
             host=address.host,
             trust_network=address.trusts_network,
+            ephemeral=ephemeral,
         )
         if what.did == BEGUN or what.send:
             begin_and_fill(paths, far, sharing, progress)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
-from kanban_shards import Refused
+from kanban_shards import Gateway, Refused
+from kanban_shards.errors import Undecided
 from tests.hosts.machines import Machine, assert_alike, settled, until
 
 
@@ -61,6 +63,55 @@ def test_two_hosts_share_a_board_and_one_leaves(pair: list[Machine]) -> None:
     laptop.create("ann", "Only there")
     assert alone not in {row["id"] for row in laptop.tables()["tasks"]}
     assert server.json("status")["problems"] == []
+
+
+def test_what_a_pod_was_told_outlives_it(pair: list[Machine]) -> None:
+    """Each write of an ephemeral host returns when the server has it; so nothing is lost with its files."""
+    laptop, pod = pair
+    laptop.join()
+    laptop.start()
+    pod.share("--ephemeral")
+    pod.start()
+    assert shared(pod)["ephemeral"] and not shared(laptop)["ephemeral"]
+    assert "as server, which is ephemeral;" in pod.merge("status").stdout
+    with pod.gateway("bob") as bob:
+        told = [bob.create("By a pod"), bob.create("And heard of", subscribe={"platform": "irc", "chat_id": "1"})]
+        with bob.batch() as batch:
+            told.append(batch.create("With others"))
+        bob.comment(told[0], "and commented on")
+        end = pod.shared_end()
+        pod.kill()
+    shutil.rmtree(pod.home)
+    until(lambda: laptop.position() == end, "all of it on the laptop")
+    tables = laptop.tables()
+    assert {row["id"] for row in tables["tasks"]} == {*told}
+    assert [row["body"] for row in tables["task_comments"]] == ["and commented on"]
+
+
+def test_a_pod_without_its_server_says_that_nothing_is_heard_yet(pair: list[Machine]) -> None:
+    """Where another host writes on; and all of it is merged when the server is back."""
+    laptop, pod = pair
+    laptop.join()
+    pod.share("--ephemeral")
+    for host in pair:
+        host.start()
+    with laptop.gateway("ann") as ann, pod.gateway("bob") as bob:
+        task = bob.create("There")
+        for host in pair:
+            host.link.cut()
+        assert ann.create("Merged later")
+        for write in (lambda: bob.create("b"), lambda: bob.comment(task, "c"), lambda: batched(bob, "d")):
+            with pytest.raises(Undecided, match="the shared ledger in kanban"):
+                write()
+        for host in pair:
+            host.link.heal()
+        settled(pair)
+        assert {task.title for task in ann.board.tasks()} == {"There", "Merged later", "b", "d"}
+
+
+def batched(gateway: Gateway, title: str) -> None:
+    with gateway.batch() as batch:
+        batch.create(title)
 
 
 def test_a_home_with_a_history_of_its_own_does_not_join(pair: list[Machine]) -> None:
