@@ -204,9 +204,9 @@ class Shard:
 
     def _append_behind_known(self, asked: _Appended) -> Written | None:
         """Append in one statement, without reading anything, where this process knows how the shard ends. In any doubt
-        nothing is written, and the answer is None; also while other threads append, who share a commit, and where the
-        board is shared: the profile may have moved to another host since."""
-        if self._file.is_shared or not self._commits.is_idle:
+        nothing is written, and the answer is None; also while other threads append, who share a commit, and
+        where it must be asked whether the profile still lives on this host."""
+        if not self._file.is_at_home or not self._commits.is_idle:
             return None
         with self._file.as_left() as connection:
             last = self._file.known.last

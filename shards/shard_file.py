@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -24,6 +25,9 @@ from kanban_shards.storage.locks import FileLock
 
 # How long an append waits for the other processes of its own profile.
 LOCK_WAIT_S = 30.0
+# How often a process asks the board of several hosts whether its profile still lives here: that costs as much as a
+# write.
+HOME_ASKED_EVERY_S = 1.0
 
 
 class ShardFile:
@@ -44,6 +48,7 @@ class ShardFile:
         self._identity: Identity | None = None
         self._journal: Journal | None = None
         self._was_used = False
+        self._home_asked_s = float("-inf")
         self._pid = os.getpid()
 
     @property
@@ -52,9 +57,10 @@ class ShardFile:
         return self._identity
 
     @property
-    def is_shared(self) -> bool:
-        """Whether the board is one of several hosts: the profile may have moved to another one since the last look."""
-        return self._paths.is_shared
+    def is_at_home(self) -> bool:
+        """Whether the profile lives on this host, as far as was asked HOME_ASKED_EVERY_S ago at most. What is written
+        before another host's ``move`` shows here is not merged, however soon this asks."""
+        return not self._paths.is_shared or time.monotonic() - self._home_asked_s < HOME_ASKED_EVERY_S
 
     def check_same_process(self) -> None:
         """Raise Forked in a fork of the process that made this."""
@@ -83,8 +89,9 @@ class ShardFile:
         """As ``opened``, for who writes: the profile may have moved to another host since the file was opened, and
         nothing in it says so."""
         with self.opened(view) as connection:
-            with suppress(SharingStrange):  # what is written is kept; who waits for a verdict is told
-                self._check_home()
+            if not self.is_at_home:
+                with suppress(SharingStrange):  # what is written is kept; who waits for a verdict is told
+                    self._check_home()
             yield connection
 
     @contextmanager
@@ -172,12 +179,13 @@ class ShardFile:
     def _check_home(self) -> None:
         """Raise LivesElsewhere if the board is shared and the profile lives on another host. Nothing is loaded for a
         board that is not."""
-        if not self.is_shared:
+        if not self._paths.is_shared:
             return
         from kanban_shards.homes import other_home
 
         if host := other_home(self._paths, self.profile):
             raise LivesElsewhere(path=self.path, profile=self.profile, host=host)
+        self._home_asked_s = time.monotonic()
 
 
 def draw_id() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kanban_shards import shard_file
 from kanban_shards.changes.homes import Home
 from kanban_shards.changes.kinds import Create
 from kanban_shards.coordinator.merge.collector import QUARANTINED, look
@@ -168,9 +169,10 @@ def test_a_profile_that_moved(world) -> None:
 
 
 @pytest.mark.parametrize("verb", ["append", "append_behind_known", "append_together", "heartbeat"])
-def test_whoever_has_the_shard_open_hears_of_the_move(world, verb: str) -> None:
-    """Nothing of the shard looks different: neither side wrote since, so the board must be asked each time."""
+def test_whoever_has_the_shard_open_hears_of_the_move(world, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the shard looks different: neither side wrote since, so the board must be asked now and then."""
     _, laptop, server = world
+    monkeypatch.setattr(shard_file, "HOME_ASKED_EVERY_S", 0.0)
     at_home(laptop, server)
     moved_to(server, "ann", was="laptop")
     laptop.follow()
