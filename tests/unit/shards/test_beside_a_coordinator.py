@@ -41,7 +41,7 @@ def test_signs_of_life_are_dense_enough_for_the_lease(
     written = []
     with Gateway("bingge", home=home) as kanban:
         run = kanban.claim(kanban.create("mine"), lease_s=lease_s)
-        monkeypatch.setattr(kanban._writer._shard, "heartbeat", lambda run_id, view: written.append(run_id))
+        monkeypatch.setattr(kanban._writer._shard, "heartbeat", lambda run_id, view: written.append(run_id) or [])
         now = gateways.time.monotonic()
         for at in (now, now + later_s):
             monkeypatch.setattr(gateways.time, "monotonic", lambda at=at: at)
