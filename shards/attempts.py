@@ -11,6 +11,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import astuple, replace
 
+# For how long a process has a delivery, if it does not say.
+DELIVERY_LEASE_S = 60
 # No lease on a delivery and no pause is longer: one that seems to be was taken while the clock was ahead.
 LONGEST_WAIT_MS = 3_600_000
 

@@ -23,7 +23,6 @@ from kanban_shards.records import DeadLetter, Event, Subscription
 if TYPE_CHECKING:
     from kanban_shards.writer import Writer
 
-DELIVERY_LEASE_S = 60
 # After so many seconds a failed delivery is tried again; after the last one it is a dead letter.
 PAUSES_S = (5, 30, 120, 600, 3_600)
 LONGEST_ERROR = 4_000

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 import msgspec
 
 from kanban_shards import attachments, supervision
+from kanban_shards.attempts import DELIVERY_LEASE_S
 from kanban_shards.batch import Batch, subscription
 from kanban_shards.changes.codec import encode_body
 from kanban_shards.changes.fields import BlockKind
@@ -61,7 +62,6 @@ from kanban_shards.changes.kinds import (
     Unlink,
     Unsubscribe,
 )
-from kanban_shards.deliveries import DELIVERY_LEASE_S, Delivery, delivery_to, pending_deliveries
 from kanban_shards.errors import BoardMissing, InvalidChange, NoOpenRun, Refused, UnknownRun, WorkerAlive
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import DELIVERED_KINDS, DeadLetter, Run, Task, Verdict, Worker
@@ -70,6 +70,7 @@ from kanban_shards.writer import Writer
 
 if TYPE_CHECKING:
     from kanban_shards.arguments import Chat, EditFields, Limits, Opening, PlannedTask, SpecifyFields, TaskFields
+    from kanban_shards.deliveries import Delivery
 
 # On a full board a worker asks for a task no oftener than this, unless a run began or ended meanwhile.
 ASK_AGAIN_S = 20.0
@@ -632,6 +633,8 @@ class Gateway:
         other process of this profile sends the same; a delivery that is neither acknowledged nor failed is due again
         after that. Raises ValueError for another lease, Undecided, StorageError.
         """
+        from kanban_shards.deliveries import pending_deliveries  # which a command does without
+
         return pending_deliveries(self._writer, kinds, lease_s)
 
     def delivery_to(
@@ -648,6 +651,8 @@ class Gateway:
         dead letter of it that is to be sent once more; None if that is nothing, another profile's to tell, or another
         process's for the moment. A chat that nobody delivers to becomes this profile's. ``kinds``, ``lease_s``: as in
         ``deliveries``. Raises as that does."""
+        from kanban_shards.deliveries import delivery_to
+
         return delivery_to(self._writer, (task_id, platform, chat_id, thread_id), kinds, lease_s)
 
     def resend(self, letter: DeadLetter) -> Verdict:

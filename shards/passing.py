@@ -1,4 +1,5 @@
-"""Passing: how one gateway makes passes where no daemon does: one at a time, and in a row without closing the files."""
+"""Passing: how one gateway has passes made: by the daemon, which it rings, or, where none is, by itself, one at a time,
+and in a row without closing the files."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import threading
 import time
 
 from kanban_shards import inline_merge
-from kanban_shards.bell import Ringer
+from kanban_shards.bell import Bell, Ringer
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections
 from kanban_shards.storage.locks import FileLock, is_mine
@@ -17,9 +18,10 @@ IN_A_ROW_S = 1.0
 
 
 class Passing:
-    """Makes the passes of one gateway over the board at ``paths``. Safe to use from several threads; not across a fork.
+    """Makes the passes of one gateway over the board at ``paths``, or has the daemon make them. Safe to use from
+    several threads; not across a fork.
 
-    ``ringer``: rings those who wait, when a pass was made and the next one may be theirs.
+    ``ringer``: rings the daemon; and those who wait, when a pass was made and the next one may be theirs.
     """
 
     def __init__(self, paths: BoardPaths, ringer: Ringer) -> None:
@@ -30,11 +32,17 @@ class Passing:
         self._pid = os.getpid()
         self._stay: inline_merge.Stay | None = None
         self._last_s = float("-inf")
+        self._is_served = False
 
     @property
     def silent_s(self) -> float:
         """How long ago the last pass was made."""
         return time.monotonic() - self._last_s
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a daemon had its bell out when it was rung last."""
+        return self._is_served
 
     @property
     def is_interrupted(self) -> bool:
@@ -56,6 +64,21 @@ class Passing:
         finally:
             if self.is_interrupted:
                 self._threads.release()
+
+    def make_or_ring(self, waiting: Bell | None = None) -> bool:
+        """Make a pass, or ask the coordinator for one; ``waiting``: see ``ring``. Returns whether it was made here.
+        Raises as ``make`` does."""
+        if self.make():
+            return True
+        self.ring(waiting)
+        return False
+
+    def ring(self, waiting: Bell | None = None) -> bool:
+        """Tell the daemon that something is new, and that this thread waits for ``waiting``, if it does; returns
+        whether one has its bell out."""
+        at = self._paths.coordinator_bell
+        self._is_served = self._ringer.ring(at) if waiting is None else self._ringer.call(at, waiting)
+        return self._is_served
 
     def end_row(self) -> None:
         """Be the coordinator no longer, if this gateway is; what it wrote so far is merged then. Not for a signal's

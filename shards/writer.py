@@ -12,23 +12,21 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from msgspec.structs import replace
 
 from kanban_shards import inline_merge
 from kanban_shards.attempts import Attempt, DeliveryKey
 from kanban_shards.background import BackgroundRetry
-from kanban_shards.bell import Bell, Ringer
+from kanban_shards.bell import Ringer
 from kanban_shards.board import Board
 from kanban_shards.changes import normalize
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Create, Delete
 from kanban_shards.changes.vectors import View
 from kanban_shards.errors import (
-    BoardMissing,
     EarlierUndecided,
-    FileBusy,
     GatewayClosed,
     GivenUp,
     KanbanError,
@@ -42,10 +40,8 @@ from kanban_shards.passing import Passing
 from kanban_shards.paths import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
 from kanban_shards.shard import OwnChange, Shard, Written
+from kanban_shards.waiting import FIRST_LOOK_S, LONGEST_LOOK_S, Wait, Waiting
 
-# While waiting for a verdict: how soon to look again although the bell did not ring.
-FIRST_LOOK_S = 0.002
-LONGEST_LOOK_S = 0.1
 # Without a daemon: how often changes that nobody waits for are merged.
 SWEEP_EVERY_S = 1.0
 # On a shared board without a daemon: how often a worker that gives nothing but signs of life has the other hosts told.
@@ -97,17 +93,18 @@ class Writer:
         self._looks = Looks(self.board, profile)
         self._ringer = Ringer()
         self._passing = Passing(self.paths, self._ringer)
-        self._is_served = False
+        self._waiting = self._made_waiting()
         self._is_closed = False
-        self._bells: list[Bell] = []
         self._guard = threading.Lock()
-        self._held_up_by: FileBusy | None = None
         self._written_to = 0
-        self._merged_to = 0
         self._settled_to = 0
         self._background = BackgroundRetry(self._merge_what_is_left)
         self._is_unheard = False
         self._pid = os.getpid()
+
+    def _made_waiting(self) -> Waiting:
+        """For who watches what is told."""
+        return Waiting(self.board, self._shard, self._passing, self._check_open)
 
     def write(self, task: str | Task, change: Body) -> int:
         """Append ``change`` and return its seq, without waiting for the verdict. Durable on return; on an ephemeral
@@ -160,14 +157,12 @@ class Writer:
         and what ``write`` raises."""
         if not changes:
             return []
-        with self._bell() as bell:
+        with self._waiting.bell() as bell:
             bell.hush()
             written = self._append_together(changes)
             last = written[-1]
-            until_s = time.monotonic() + self.patience_s
             with self._written(last.seq):
-                heard = self._hear(last.seq, bell, until_s) if self._ring(bell) else None
-                heard = heard or self._wait(last.seq, bell, until_s)
+                self._waiting.answer(Wait.of(last.seq, bell, self.patience_s))
                 is_kept = self._shard.still_holds(last)
         if not is_kept:
             raise GivenUp(seq=last.seq, profile=self.profile)
@@ -183,7 +178,7 @@ class Writer:
         far = self._shard.heartbeat(run_id, self._view())
         if over := [each for each in far if not self._is_open(each)]:
             self._shard.forget_heartbeats(over, self._view())
-        if self._passing.silent_s > HEARD_EVERY_S and self.paths.is_shared and not self._ring():
+        if self._passing.silent_s > HEARD_EVERY_S and self.paths.is_shared and not self._passing.ring():
             self._is_unheard = True
             self._background.soon()
 
@@ -193,7 +188,7 @@ class Writer:
         task_id = check_task_id(_id_of(task))
         view = self._view(task_id)
         if not view.has_task and not self._shard.has_unmerged_create(task_id, view):
-            self._pass_or_ring()
+            self._passing.make_or_ring()
             self.sync_first()
             view = self._view(task_id)
             if not view.has_task:
@@ -224,7 +219,7 @@ class Writer:
         Returns whether a pass was made here. Raises the StorageErrors of a ledger or a board that cannot be used.
         """
         self._check_open()
-        return self._pass_or_ring()
+        return self._passing.make_or_ring()
 
     def wait_for_verdict(self, seq: int) -> Verdict:
         """The verdict on this profile's change ``seq``, a refusal too, as soon as there is one. Raises Undecided after
@@ -279,9 +274,7 @@ class Writer:
                 self._passing.close()
             self.board.close()
             self._ringer.close()
-            with self._guard:
-                while self._bells:
-                    self._bells.pop().close()
+            self._waiting.close()
 
     def __enter__(self) -> Self:
         return self
@@ -327,20 +320,18 @@ class Writer:
 
     def _leave(self, seq: int, task_id: str = "") -> None:
         """See to it that what was appended up to ``seq`` is merged; without waiting for that, where it is safe."""
-        if not self._ring():
+        if not self._passing.ring():
             self._sweep()
         self._background.soon()
         if self.paths.is_shared and self._is_ephemeral():
             self._wait_for(seq, task_id)
 
     def _decided(self, task_id: str, change: Body, view: View | None) -> Verdict:
-        with self._bell() as bell:
+        with self._waiting.bell() as bell:
             bell.hush()
             written = self._append(task_id, change, view)
-            until_s = time.monotonic() + self.patience_s
             with self._written(written.seq, task_id):
-                verdict = self._hear(written.seq, bell, until_s) if self._ring(bell) else None
-                verdict = verdict or self._wait(written.seq, bell, until_s, task_id)
+                verdict = self._waiting.answer(Wait.of(written.seq, bell, self.patience_s, task_id))
                 is_kept = self._shard.still_holds(written)
         if not is_kept:
             raise GivenUp(seq=written.seq, profile=self.profile)
@@ -350,56 +341,14 @@ class Writer:
             raise Refused(reason=verdict.reason, sentence=verdict.sentence, answer=verdict.answer or {})
         return verdict
 
-    def _hear(self, seq: int, bell: Bell, until_s: float) -> Verdict | None:
-        """Wait for the daemon's answer. A ring says that a pass ended, not that it decided this change: it may have
-        begun before, or have had much else of this profile to decide. Then this one says again that it waits."""
-        pause_s = FIRST_LOOK_S
-        while time.monotonic() < until_s:
-            rang = bell.wait(LONGEST_LOOK_S if bell.is_expected else pause_s)
-            if not rang and bell.is_expected:
-                return None
-            pause_s = min(2 * pause_s, LONGEST_LOOK_S)
-            verdict = self._verdict(seq)
-            if verdict is not None or not self._ring(bell):  # nor is who rang the coordinator any longer
-                return verdict
-        return None
-
     def _is_ephemeral(self) -> bool:
         from kanban_shards.sharing import is_ephemeral  # which no board of one host has a use for
 
         return is_ephemeral(self.paths)
 
     def _wait_for(self, seq: int, task_id: str = "") -> Verdict:
-        with self._bell() as bell, self._written(seq, task_id):
-            return self._wait(seq, bell, time.monotonic() + self.patience_s, task_id)
-
-    def _wait(self, seq: int, bell: Bell, until_s: float, task_id: str = "") -> Verdict:
-        began_s, began_ms = time.monotonic(), time.time_ns() // 1_000_000
-        pause_s = FIRST_LOOK_S
-        while (verdict := self._look_for_verdict(seq, bell)) is None:
-            waited_s = time.monotonic() - began_s
-            cut_off = self._why_cut_off(began_ms) if waited_s >= inline_merge.CUT_OFF_S else None
-            if cut_off is not None or began_s + waited_s >= until_s:
-                self._background.soon()
-                raise self._undecided(seq, task_id, cut_off, waited_s)
-            # A daemon rings when it decided; where there is none, the lock may be free at any time, and nobody says so.
-            longest_s = LONGEST_LOOK_S if self._is_served else pause_s
-            is_heard = bell.is_expected or not self._is_served
-            bell.wait(longest_s if is_heard else FIRST_LOOK_S)
-            pause_s = min(2 * pause_s, LONGEST_LOOK_S)
-        return verdict
-
-    def _why_cut_off(self, began_ms: int) -> str | None:
-        return inline_merge.why_cut_off(self.paths, began_ms - inline_merge.ASK_AGAIN_MS)
-
-    def _undecided(self, seq: int, task_id: str, cut_off: str | None, waited_s: float) -> Undecided:
-        """That there is no verdict on change ``seq``: because this host is ``cut_off``, or patience is over."""
-        facts: dict[str, Any] = {"seq": seq, "profile": self.profile, "task_id": task_id}
-        if cut_off is not None:
-            return Undecided(waited_s=round(waited_s, 1), why=cut_off, **facts)
-        if quarantine := self._quarantine():
-            return Quarantined(waited_s=self.patience_s, why=quarantine, **facts)
-        return Undecided(waited_s=self.patience_s, why=self._why_undecided(), **facts)
+        with self._waiting.bell() as bell, self._written(seq, task_id):
+            return self._waiting.verdict(Wait.of(seq, bell, self.patience_s, task_id))
 
     @contextlib.contextmanager
     def _written(self, seq: int, task_id: str = "") -> Iterator[None]:
@@ -407,7 +356,10 @@ class Writer:
         and no trouble's own advice to repeat what failed is right."""
         try:
             yield
-        except (Undecided, GatewayClosed):
+        except GatewayClosed:
+            raise
+        except Undecided:
+            self._background.soon()
             raise
         except KanbanError as error:
             self._background.soon()
@@ -436,7 +388,7 @@ class Writer:
         # On a shared board no write waits for what a network takes.
         if self._passing.silent_s > SWEEP_EVERY_S and not self.paths.is_shared:
             with contextlib.suppress(KanbanError):  # the change is durable; whoever needs a verdict is told
-                self._pass_or_ring()
+                self._passing.make_or_ring()
 
     def _is_open(self, run_id: int) -> bool:
         run = self.board.run(run_id)
@@ -444,19 +396,19 @@ class Writer:
 
     def _is_merged(self) -> bool:
         """Whether the board shows everything that this process wrote."""
-        return self._written_to <= self._merged_to or self._looks.look().merged_seq >= self._written_to
+        return self._written_to <= self._waiting.merged_to or self._looks.look().merged_seq >= self._written_to
 
     def _merge_what_is_left(self) -> bool:
         with contextlib.suppress(KanbanError):  # it is written; whoever needs a verdict is told what is the matter
             if inline_merge.why_cut_off(self.paths, time.time_ns() // 1_000_000 - int(1000 * CUT_OFF_AGAIN_S)):
                 return False
-            if self._is_unheard and self._pass_or_ring():
+            if self._is_unheard and self._passing.make_or_ring():
                 self._is_unheard = False
-            return self._is_merged() or (self._pass_or_ring() and self._is_merged())
+            return self._is_merged() or (self._passing.make_or_ring() and self._is_merged())
         return False
 
     def _merge_before_closing(self) -> None:
-        if self._is_merged() or self._ring():
+        if self._is_merged() or self._passing.ring():
             return
         if self.paths.is_shared:  # a network is not waited for twice
             self._merge_what_is_left()
@@ -469,50 +421,7 @@ class Writer:
             stop=tenacity.stop_after_delay(CLOSING_S),
             retry_error_callback=lambda state: False,
         )
-        attempts(lambda: self._pass_or_ring() or self._is_merged())
-
-    def _look_for_verdict(self, seq: int, bell: Bell) -> Verdict | None:
-        verdict = self._verdict(seq)
-        self._held_up_by = None
-        return verdict or self._verdict_of_pass(seq, bell)
-
-    def _verdict_of_pass(self, seq: int, bell: Bell) -> Verdict | None:
-        try:
-            passed = self._pass_or_ring(bell)
-        except FileBusy as error:  # somebody has ledger or board locked, who may let go of it
-            self._held_up_by = error
-            return None
-        return self._verdict(seq) if passed else None
-
-    def _verdict(self, seq: int) -> Verdict | None:
-        """The verdict on this shard's change; where a profile has two shards, the same seq is another change in the
-        other one. Then there is no verdict on this one, and its shard is quarantined."""
-        try:
-            found = self.board.own_verdict(self.profile, seq)
-        except BoardMissing:
-            return None
-        if found is None:
-            return None
-        verdict, merged = found
-        self._check_open()
-        if not self._shard.was_merged(merged):
-            return None
-        self._merged_to = max(self._merged_to, seq)
-        return verdict
-
-    def _pass_or_ring(self, waiting: Bell | None = None) -> bool:
-        """Make a pass, or ask the coordinator for one; ``waiting``: see ``_ring``. Returns whether it was made here."""
-        if self._passing.make():
-            return True
-        self._ring(waiting)
-        return False
-
-    def _ring(self, waiting: Bell | None = None) -> bool:
-        """Tell the daemon that something is new, and that this thread waits for ``waiting``, if it does; returns
-        whether one has its bell out."""
-        at = self.paths.coordinator_bell
-        self._is_served = self._ringer.ring(at) if waiting is None else self._ringer.call(at, waiting)
-        return self._is_served
+        attempts(lambda: self._passing.make_or_ring() or self._is_merged())
 
     @contextlib.contextmanager
     def _logged(self, what: str) -> Iterator[None]:
@@ -523,35 +432,6 @@ class Writer:
 
             why = error if isinstance(error, Undecided) else error.happened
             logging.getLogger(__name__).warning("%s: %s", what, why)
-
-    def _quarantine(self) -> str | None:
-        """Why no pass takes anything from this profile's shard, and the cure, if it is quarantined."""
-        with contextlib.suppress(KanbanError):  # then that is what holds it up
-            return inline_merge.why_quarantined(self.paths, self.profile, self.board.watermarks)
-        return None
-
-    def _why_undecided(self) -> str:
-        if self._held_up_by is not None:
-            return self._held_up_by.happened
-        return inline_merge.why_undecided(self.paths)
-
-    @contextlib.contextmanager
-    def _bell(self) -> Iterator[Bell]:
-        """A bell of this thread's, to be rung when a pass decided something of this profile."""
-        with self._guard:
-            bell = self._bells.pop() if self._bells else None
-        if bell is not None and bell.problem is None and not bell.is_there():  # somebody cleaned up
-            bell.close()
-            bell = None
-        bell = bell or Bell.waiting(self.paths.folder, self.profile)
-        try:
-            yield bell
-        finally:
-            with self._guard:
-                if self._is_closed:
-                    bell.close()
-                else:
-                    self._bells.append(bell)
 
 
 def _id_of(task: str | Task) -> str:

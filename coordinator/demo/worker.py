@@ -28,6 +28,7 @@ from kanban_shards.errors import Refused
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
 from kanban_shards.records import Run, Status, Task, Verdict
 from kanban_shards.shard import Written
+from kanban_shards.waiting import Waiting
 from kanban_shards.writer import Writer
 
 Answer = TypeVar("Answer")
@@ -76,17 +77,27 @@ class Witness(Gateway):
 
 
 class _WitnessWriter(Writer):
-    """Notes each change as soon as it is durable, before anybody waits for its verdict, and each verdict before anybody
-    acts on it."""
+    """Notes each change as soon as it is durable, before anybody waits for its verdict."""
 
     def __init__(self, journal: Journal, *given: Any, **where: Any) -> None:
-        super().__init__(*given, **where)
         self._journal = journal
+        super().__init__(*given, **where)
+
+    def _made_waiting(self) -> Waiting:
+        return _WitnessWaiting(self._journal, self.board, self._shard, self._passing, self._check_open)
 
     def _append(self, task_id: str, change: Body, view: View | None) -> Written:
         written = super()._append(task_id, change, view)
         self._journal.note("wrote", written.seq, KIND_OF[type(change)], task_id)
         return written
+
+
+class _WitnessWaiting(Waiting):
+    """Notes each verdict before anybody acts on it."""
+
+    def __init__(self, journal: Journal, *given: Any) -> None:
+        self._journal = journal
+        super().__init__(*given)
 
     def _verdict(self, seq: int) -> Verdict | None:
         verdict = super()._verdict(seq)

@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from kanban_shards.attempts import Attempt, DeliveryKey
+from kanban_shards.attempts import DELIVERY_LEASE_S, Attempt, DeliveryKey
 from kanban_shards.changes.kinds import Delivered, Subscribe, Unsubscribe
-from kanban_shards.deliveries import DELIVERY_LEASE_S, Delivery, adopted, delivery_to
+from kanban_shards.deliveries import Delivery, adopted, delivery_to
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import can_name_a_profile, profile_now, settle_later, write_soon, writer_of
 from kanban_shards.hermes.upstream import Hermes, UpstreamEvent

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from kanban_shards import Gateway, attachments, deliveries, gateway
+from kanban_shards import Gateway, attachments, attempts, gateway
 from kanban_shards.changes.fields import ADDING, NESTING_LIMIT
 from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, Outcome
 from kanban_shards.coordinator.merge import collector, shard_reader
@@ -112,7 +112,7 @@ def test_every_way_to_fail_is_listed() -> None:
         ("Attempts", f"for {failures.RATE_LIMIT_COOLDOWN_S} s"),
         ("Capacity", f"for {capacity.TURN_KEPT_S} s,"),
         ("Capacity", f"for {gateway.ASK_AGAIN_S:g} s unless"),
-        ("Notifications", f"({deliveries.DELIVERY_LEASE_S} s)"),
+        ("Notifications", f"({attempts.DELIVERY_LEASE_S} s)"),
         ("Attachments", f"{attachments.LIMIT_BYTES // 2**20} MiB"),
         ("Losing a file", f"the newest {files.ASIDE_KEPT} of each"),
         ("SQLite laws", f"metadata {NESTING_LIMIT} levels"),

@@ -11,8 +11,9 @@ import pytest
 
 from kanban_shards import Board, Gateway
 from kanban_shards import gateway as gateways
+from kanban_shards.attempts import DELIVERY_LEASE_S
 from kanban_shards.coordinator.merge import coordinator_lock
-from kanban_shards.deliveries import DELIVERY_LEASE_S, PAUSES_S
+from kanban_shards.deliveries import PAUSES_S
 from kanban_shards.paths import BoardPaths
 from tests.docs.test_readme import outside, run  # noqa: F401
 

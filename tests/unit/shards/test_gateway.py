@@ -227,7 +227,7 @@ def test_closing_leaves_nothing(home: str, paths: BoardPaths) -> None:
         gateway.sync()
         assert list(paths.folder.glob("kanban-waiting.*"))
         gateway._writer._written_to = 1_000
-        gateway._writer._pass_or_ring = lambda: 1 / 0
+        gateway._writer._passing.make_or_ring = lambda waiting=None: 1 / 0
         with pytest.raises(ZeroDivisionError):
             gateway.close()
         gateway._writer._written_to = 0

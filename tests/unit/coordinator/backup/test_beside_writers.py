@@ -56,7 +56,7 @@ def test_a_change_that_saw_what_came_later(
             bob.edit(task, title="on that")
             cleo.edit(task, title="and on that")
             if not is_merged:
-                bob._writer._pass_or_ring = lambda: False
+                bob._writer._passing.make_or_ring = lambda waiting=None: False
                 bob.comment(task, "not merged yet")
 
         before_copying("bob", write)
@@ -87,7 +87,7 @@ def test_a_forged_sight_is_said(paths: BoardPaths, home: str) -> None:
     with Gateway("amy", home=home) as amy, Gateway("bob", home=home) as bob:
         task = amy.create("amy's")
         amy.sync()
-        bob._writer._pass_or_ring = lambda: False
+        bob._writer._passing.make_or_ring = lambda waiting=None: False
         bob.comment(task, "seen too much")
     with closing(sqlite3.connect(paths.shard("bob"))) as shard, shard:
         shard.execute("UPDATE changes SET seen = '{\"amy\":99}'")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import Gateway, writer
+from kanban_shards import Gateway, waiting
 from kanban_shards.bell import Bell, Ringer, Rings
 from kanban_shards.coordinator.daemon import served_board, waiters
 from kanban_shards.coordinator.daemon.daemon import Daemon
@@ -205,7 +205,7 @@ def test_a_pass_at_once_for_who_waits_and_soon_for_what_is_written(served: Serve
 
 def _claiming(home: str, monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Thread, list[object]]:
     """A thread that claims a task beside a daemon, and what came of it."""
-    monkeypatch.setattr(writer, "LONGEST_LOOK_S", NEVER_S)
+    monkeypatch.setattr(waiting, "LONGEST_LOOK_S", NEVER_S)
     claimed: list[object] = []
 
     def claim() -> None:
@@ -240,7 +240,7 @@ def test_who_said_that_it_waits_when_a_pass_had_begun(
 
 def test_no_verdict_is_found_only_by_looking_again(home: str, paths: BoardPaths, monkeypatch) -> None:
     """Many threads and processes' worth of gateways, more than a queue holds: each one is rung for each verdict."""
-    monkeypatch.setattr(writer, "LONGEST_LOOK_S", NEVER_S)
+    monkeypatch.setattr(waiting, "LONGEST_LOOK_S", NEVER_S)
     daemon, done = Daemon(paths), []
 
     def work(amy: Gateway) -> None:

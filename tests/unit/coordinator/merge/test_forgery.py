@@ -183,7 +183,7 @@ def forge(paths: BoardPaths) -> Forger:
         amy.sync()
         for gateway in (amy, bob):
             gateway.settle()
-        amy._writer._pass_or_ring = lambda: False  # nobody merges what follows
+        amy._writer._passing.make_or_ring = lambda waiting=None: False  # nobody merges what follows
         amy.comment(task_id, "not merged yet")
     return Forger(paths, task_id)
 
