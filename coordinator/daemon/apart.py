@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from kanban_shards.coordinator.daemon.pass_times import PassTimes
 from kanban_shards.coordinator.daemon.served_board import ServedBoard, Stopped
 
 
@@ -80,11 +81,11 @@ class BoardApart:
                 board.close()
 
     def _make_passes(self, board: ServedBoard, bells: selectors.BaseSelector) -> None:
-        next_sweep, pause_s, rang = 0.0, None, True
+        next_sweep, times = 0.0, PassTimes(bells)
         while not self._ends:
             if time.monotonic() >= next_sweep:
                 board.sweep()
-                next_sweep, rang = time.monotonic() + self._sweep_s, True
-            pause_s = board.make_pass() if rang else None
-            longest_s = max(0.0, next_sweep - time.monotonic())
-            rang = bool(bells.select(longest_s if pause_s is None else min(pause_s, longest_s))) or pause_s is not None
+                times.at_once(board)
+                next_sweep = time.monotonic() + self._sweep_s
+            times.make_due(unless=lambda: self._ends)
+            times.sleep(next_sweep)

@@ -21,6 +21,7 @@ from kanban_shards import wording
 from kanban_shards.boards import boards
 from kanban_shards.coordinator.backup.schedule import BackupSchedule
 from kanban_shards.coordinator.daemon.apart import BoardApart
+from kanban_shards.coordinator.daemon.pass_times import PassTimes
 from kanban_shards.coordinator.daemon.served_board import ServedBoard, Stopped
 from kanban_shards.coordinator.daemon.supervisor import Supervisor
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON
@@ -101,27 +102,18 @@ class Daemon:
             pass  # the sweep that follows says it, and tries again
 
     def _serve(self, bells: selectors.BaseSelector) -> None:
-        ready, next_sweep = False, 0.0
-        due_s: dict[ServedBoard | BoardApart, float] = {}
+        ready, next_sweep, times = False, 0.0, PassTimes(bells)
         while not self._stopping:
             if time.monotonic() >= next_sweep:
                 for board in self._boards(bells):
                     self._unless_stopping()
                     board.sweep()
-                    due_s[board] = 0.0
+                    times.at_once(board)
                 next_sweep = time.monotonic() + min(SWEEP_S, self._supervisor.interval_s)
-            now_s = time.monotonic()
-            for board in [board for board, at_s in due_s.items() if at_s <= now_s]:
-                del due_s[board]
-                if not self._stopping and (pause_s := board.make_pass()) is not None:
-                    due_s[board] = time.monotonic() + pause_s
+            times.make_due(unless=lambda: self._stopping)
             self._tell_supervisor(ready)
             ready = True
-            until_s = 0.0 if self._stopping else min([next_sweep, *due_s.values()])
-            for key, _ in bells.select(max(0.0, until_s - time.monotonic())):
-                if (rung := key.data) is not None:
-                    at_s = time.monotonic() + rung.heard(key.fileobj)
-                    due_s[rung] = min(at_s, due_s.get(rung, at_s))
+            times.sleep(0.0 if self._stopping else next_sweep)
 
     def _tell_supervisor(self, ready: bool) -> None:
         """That it is alive, unless every board fails by a bug of this program, which a restart may end."""

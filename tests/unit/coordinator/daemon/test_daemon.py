@@ -16,9 +16,10 @@ import pytest
 from kanban_shards import Gateway
 from kanban_shards.boards import create_board
 from kanban_shards.coordinator.daemon import daemon as daemons
-from kanban_shards.coordinator.daemon import served_board
+from kanban_shards.coordinator.daemon import troubles
 from kanban_shards.coordinator.daemon.daemon import Daemon, HomeDaemon
-from kanban_shards.coordinator.daemon.served_board import ServedBoard, Troubles
+from kanban_shards.coordinator.daemon.served_board import ServedBoard
+from kanban_shards.coordinator.daemon.troubles import Troubles
 from kanban_shards.coordinator.merge.coordinator import Coordinator, Report
 from kanban_shards.coordinator.merge.coordinator_lock import DAEMON, holder, take, write_note
 from kanban_shards.errors import Damaged, DiskFull, LegacyBoard
@@ -37,15 +38,15 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 def test_each_trouble_is_said_once_and_once_more_when_it_is_over(said) -> None:
     known = Troubles("board x: ")
-    for troubles in ({"a"}, {"a"}, {"a", "b"}, {"b"}, set(), set()):
-        known.are(troubles)
+    for found in ({"a"}, {"a"}, {"a", "b"}, {"b"}, set(), set()):
+        known.are(found)
     assert said() == ["board x: a", "board x: b", "over: board x: a", "over: board x: b"]
 
 
 def test_a_trouble_that_comes_and_goes_is_said_once_in_a_while(said, monkeypatch: pytest.MonkeyPatch) -> None:
     """With each pass, as a lock that is held for moments does; and one that comes back to stay is said all the same."""
     now_s = 0.0
-    monkeypatch.setattr(served_board.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(troubles.time, "monotonic", lambda: now_s)
     known = Troubles("")
     for _ in range(300):
         now_s += 0.1
@@ -54,7 +55,7 @@ def test_a_trouble_that_comes_and_goes_is_said_once_in_a_while(said, monkeypatch
     known.are({"b", "a"})
     assert said() == ["a", "over: a", "b"]
     assert known, "what is not said is there all the same"
-    now_s += served_board.AGAIN_S
+    now_s += troubles.AGAIN_S
     known.are({"a", "b"})
     known.are({"a", "b"})
     assert said()[3:] == ["a"]
