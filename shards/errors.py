@@ -502,6 +502,18 @@ class CannotOpen(StorageError):
     template = "{path} cannot be opened ({problem}); check that its folder exists and that this user may write there."
 
 
+class SecondName(CannotOpen):
+    template = (
+        "{path} is a second name of {other}, which a hard link made, so it was not opened; remove that name (`rm`), "
+        "which takes nothing from {other}, then {cure}."
+    )
+    other: str
+    cure: str
+
+    def __init__(self, *, path: object, other: str) -> None:
+        super().__init__(path=path, other=other, cure=cure_of(re.sub("-(journal|wal|shm)$", "", str(path))))
+
+
 class MountedReadOnly(CannotOpen):
     template = (
         "{path} lies on a filesystem that is mounted read-only here, so nothing was written; repeat the command where "

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from kanban_shards.errors import AlreadyThere, DiskFull, LawBroken, StillWritten, cannot_open, is_full
-from kanban_shards.storage import journals, numbered, owners
+from kanban_shards.storage import journals, numbered, owners, second_names
 from kanban_shards.storage.filesystems import open_plain, sync_folder
 from kanban_shards.storage.locks import FileLock
 from kanban_shards.storage.space import require_room
@@ -210,7 +210,7 @@ def is_open_here(path: Path) -> bool:
         found = os.stat(path)
     except OSError:
         return False
-    return next(journals.open_here(found), None) is not None
+    return second_names.is_open_here(found)
 
 
 def name_aside(path: Path, lock: FileLock) -> Path:

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from kanban_shards.errors import NotAFolder, StorageError, cannot_write
+from kanban_shards.storage import second_names
 from kanban_shards.storage.filesystems import (
     FOR_ALL,
     FOR_ITS_USER,
@@ -116,7 +117,11 @@ class Folder:
         return found is not None and stat.S_ISDIR(found.st_mode)
 
     def open_file(self, name: str) -> int:
-        """A descriptor, for reading, of the regular file ``name``. Raises NotAFile, FileNotFoundError, OSError."""
+        """A descriptor, for reading, of the regular file ``name``, which is no second name of a database that is open
+        here. Raises NotAFile, SecondName, FileNotFoundError, OSError."""
+        found = self.look(name)
+        if found is not None and stat.S_ISREG(found.st_mode):
+            second_names.check_apart(self.path / name, found)
         return open_plain(self.path / name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.descriptor)
 
     def mode_for(self, group: int) -> int:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from kanban_shards.errors import CannotOpen, NotAFile, StrangeJournal, cannot_open
 from kanban_shards.paths import printable_name
+from kanban_shards.storage import second_names
 from kanban_shards.storage.filesystems import FOR_ITS_USER
 from kanban_shards.storage.owners import acting_user, make_like, name_of
 
@@ -59,7 +59,10 @@ def check(path: Path, of_one_user: bool = False, known: Journal | None = None) -
         whose = f"belongs to {name_of(found.st_uid)}, and the file to {name_of(database.st_uid)}"
         raise StrangeJournal(path=path, problem=whose)
     if found.st_nlink != 1:
-        raise StrangeJournal(path=path, problem="is a second name of another file")
+        other = second_names.check(Path(journal), found)
+        is_its_own = other is None and _is_nobody_elses(path.parent)  # of a copy that was made of links
+        if not (of_one_user and (is_its_own or is_silent(path))):
+            raise StrangeJournal(path=path, problem=f"is a second name of {other or 'another file'}")
     identity = found.st_dev, found.st_ino
     if of_one_user and identity == known:
         return identity
@@ -68,6 +71,31 @@ def check(path: Path, of_one_user: bool = False, known: Journal | None = None) -
         problem = f"ends with the name of another file ({name}), which SQLite would delete"
         raise StrangeJournal(path=path, problem=problem)
     return identity
+
+
+def is_silent(path: Path) -> bool:
+    """Whether the journal beside the database at ``path`` says nothing: it is empty, or was emptied at its beginning,
+    so nothing is lost with it. Raises StrangeJournal, CannotOpen."""
+    journal = f"{path}{SUFFIX}"
+    try:
+        found = os.lstat(journal)
+    except FileNotFoundError:
+        return False
+    return not found.st_size or _ends_of(journal, found)[0] == bytes(len(_DATABASE))
+
+
+def is_linked(path: Path) -> bool:
+    """Whether the journal beside the database at ``path`` has another name somewhere."""
+    try:
+        return os.lstat(f"{path}{SUFFIX}").st_nlink != 1
+    except OSError:
+        return False
+
+
+def _is_nobody_elses(folder: Path) -> bool:
+    """Whether nobody but this user and root can give a file a name in ``folder``."""
+    found = os.stat(folder)
+    return found.st_uid in (acting_user(), 0) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def are_untouched(path: Path, database: tuple[int, int] | None, journal: Journal | None) -> bool:
@@ -122,7 +150,7 @@ def _named(journal: str, found: os.stat_result) -> str | None:
     length or checksum is wrong, counts as one all the same."""
     if found.st_size < _TRAILER_BYTES:
         return None
-    end = _end_of(journal, found)
+    end = _ends_of(journal, found)[1]
     if not end.endswith(_MAGIC):
         return None
     length = int.from_bytes(end[-_TRAILER_BYTES:][:4])
@@ -130,8 +158,8 @@ def _named(journal: str, found: os.stat_result) -> str | None:
     return printable_name(os.fsdecode(name))
 
 
-def _end_of(journal: str, found: os.stat_result) -> bytes:
-    """The last bytes of the journal, which ``found`` describes.
+def _ends_of(journal: str, found: os.stat_result) -> tuple[bytes, bytes]:
+    """The first and the last bytes of the journal, which ``found`` describes.
 
     SQLite takes no locks on a journal, so closing a descriptor of one takes none away; but it would on a database that
     somebody gave the journal's name. So one that this process has open is read through a descriptor that is there.
@@ -139,20 +167,20 @@ def _end_of(journal: str, found: os.stat_result) -> bytes:
     """
     strange = StrangeJournal(path=journal.removesuffix(SUFFIX), problem="is another file, which this process has open")
     try:
-        for descriptor in open_here(found):
+        for descriptor in second_names.open_here(found):
             with suppress(OSError):  # closed at this moment, or not for reading
                 head, end = _head_and_end(descriptor, found)
                 if os.path.samestat(os.fstat(descriptor), found):
                     if head == _DATABASE:  # SQLite would open and close it, as it does a journal
                         raise strange
-                    return end
-        if any(open_here(found)):
+                    return head, end
+        if second_names.is_open_here(found):
             raise strange
         descriptor = open_as_found(Path(journal), found)
     except OSError as error:
         raise cannot_open(journal, error) from error
     try:
-        return _head_and_end(descriptor, found)[1]
+        return _head_and_end(descriptor, found)
     finally:
         os.close(descriptor)
 
@@ -160,11 +188,3 @@ def _end_of(journal: str, found: os.stat_result) -> bytes:
 def _head_and_end(descriptor: int, found: os.stat_result) -> tuple[bytes, bytes]:
     begin = max(0, found.st_size - _TRAILER_BYTES - _LONGEST_NAME_BYTES)
     return os.pread(descriptor, len(_DATABASE), 0), os.pread(descriptor, found.st_size - begin, begin)
-
-
-def open_here(wanted: os.stat_result) -> Iterator[int]:
-    """The descriptors of this process that are open on the file ``wanted``."""
-    for number in map(int, os.listdir("/dev/fd")):
-        with suppress(OSError):  # the descriptor of this very listing is closed by now
-            if os.path.samestat(os.fstat(number), wanted):
-                yield number

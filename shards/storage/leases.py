@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from kanban_shards.errors import CannotOpen, FileBusy, NotAFile, cannot_open
-from kanban_shards.storage import journals, sqlite
+from kanban_shards.errors import FileBusy, NotAFile, cannot_open
+from kanban_shards.storage import journals, second_names, sqlite
 from kanban_shards.storage.files import beside
 from kanban_shards.storage.locks import FileLock
 
@@ -25,7 +25,7 @@ def held_open(path: Path, lock: FileLock) -> Iterator[os.stat_result | None]:
     Whoever opens a file on which its owner has a lease waits for 45 s, and nobody can take a lease that excludes
     readers on a file that is open. The one exception to law 1: under the shard's ``lock``, held, no connection of this
     process is inside a read or a write of it, so closing these descriptors takes no lock away. Raises FileBusy if there
-    is a lease now, CannotOpen, NotAFile.
+    is a lease now, CannotOpen, NotAFile, SecondName.
     """
     lock.require(f"{path} is held open")
     sqlite.check_plain(path, sqlite.SHARD, _NEVER_OPENED)
@@ -33,8 +33,11 @@ def held_open(path: Path, lock: FileLock) -> Iterator[os.stat_result | None]:
     with ExitStack() as opened:
         for each in (path, beside(path, journals.SUFFIX)):
             try:
-                files[each] = _found_apart(each)
-                opened.callback(os.close, journals.open_as_found(each, files[each]))
+                found = files[each] = _found_apart(each)
+                if found.st_nlink == 1 or not second_names.is_open_here(found):
+                    opened.callback(os.close, journals.open_as_found(each, found))
+                # else it may be open here by another name, and locked under another lock; and of what is open anywhere
+                # nobody takes a lease that would make the reader wait
             except BlockingIOError as error:
                 raise FileBusy(path=each, lock=each, waited_s=0.0) from error
             except FileNotFoundError:
@@ -45,13 +48,10 @@ def held_open(path: Path, lock: FileLock) -> Iterator[os.stat_result | None]:
 
 
 def _found_apart(path: Path) -> os.stat_result:
-    """What the file at ``path`` is, which is no second name of the board or its ledger: those have connections of this
-    process inside, under another lock. Raises NotAFile, CannotOpen, OSError."""
+    """What the file at ``path`` is, which is no second name of another file of the board. Raises NotAFile, SecondName,
+    OSError."""
     found = os.lstat(path)
     if not stat.S_ISREG(found.st_mode):
         raise NotAFile(path=path)
-    if found.st_nlink != 1:
-        for other in (path.with_name("kanban.db"), path.with_name("kanban-ledger.db")):
-            if other.exists() and os.path.samestat(found, other.stat()):
-                raise CannotOpen(path=path, problem=f"it is a second name of {other.name}")
+    second_names.check(path, found)
     return found

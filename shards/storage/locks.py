@@ -12,12 +12,14 @@ import errno
 import fcntl
 import os
 import resource
+import stat
 import threading
 import time
 import weakref
 from pathlib import Path
 
-from kanban_shards.errors import CannotOpen, FileBusy, LawBroken, NotAFile, Reentered, cannot_open
+from kanban_shards.errors import CannotOpen, FileBusy, LawBroken, NotAFile, Reentered, SecondName, cannot_open
+from kanban_shards.storage import second_names
 from kanban_shards.storage.filesystems import FOR_ITS_USER, GROUP_WRITES, file_mode, open_plain
 from kanban_shards.storage.owners import acting_for
 
@@ -133,7 +135,7 @@ class FileLock:
         take the lock may have written it."""
         try:
             descriptor = _open_as_it_lies(self.path, os.O_RDONLY)
-        except (OSError, NotAFile):
+        except (OSError, NotAFile, SecondName):
             return ""
         try:
             return os.read(descriptor, NOTE_BYTES).decode(errors="replace")
@@ -261,6 +263,14 @@ def _open(path: Path) -> int:
 
 
 def _open_as_it_lies(path: Path, access: int) -> int:
+    """A descriptor of the lock at ``path``. What is closed gives up the locks that this process has in it, and what is
+    noted in it is written over what it holds: so no database by the name of a lock is opened. Raises SecondName,
+    NotAFile, OSError."""
+    found = os.lstat(path)
+    if found.st_nlink != 1 and stat.S_ISREG(found.st_mode):
+        second_names.check(path, found)
+        if found.st_size > NOTE_BYTES:
+            raise SecondName(path=path, other="a file elsewhere")
     return open_plain(path, access | os.O_NOFOLLOW)
 
 

@@ -16,7 +16,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -35,14 +35,16 @@ from kanban_shards.errors import (
     NoSharedMemory,
     NotAFile,
     SchemaMoved,
+    SecondName,
     StorageError,
     StrangeJournal,
     StrangeSchema,
     cannot_open,
 )
-from kanban_shards.storage import connections, journals, owners, unwritable
+from kanban_shards.storage import connections, journals, owners, second_names, unwritable
 from kanban_shards.storage.files import (
     SIDECARS,
+    discard_journal,
     is_empty,
 )
 from kanban_shards.storage.filesystems import (
@@ -104,7 +106,8 @@ def open_writer(path: Path, role: Role, lock: FileLock, wait_ms: int = connectio
     LegacyBoard, NewerSchema, NoSharedMemory, NotAFile, StrangeJournal, StrangeSchema, TooManyFiles.
     """
     lock.require(f"{path} is opened for writing")
-    check_plain(path, role)
+    if check_plain(path, role) is not None:
+        open_reader(path, role, wait_ms).close()  # whose it is: what is beside it is another name's, and rolled back
     with connections.explained(path, waited_ms=wait_ms), owners.acting_for(path):
         if role.journal == "wal":
             _check_place(path, role, lock, wait_ms)
@@ -132,7 +135,7 @@ def open_reader(
 ) -> sqlite3.Connection:
     """Open ``path`` for reading only. ``wait_ms``: as in ``open_writer``. ``factory``: the class of the connection, for
     whoever answers some statements otherwise. Raises FileMissing and what ``open_writer`` raises."""
-    check_plain(path, role)
+    other_name = check_plain(path, role)
     if not path.exists():
         raise _missing(path, role)
     with connections.explained(path, waited_ms=wait_ms):
@@ -141,6 +144,8 @@ def open_reader(
             connection.execute("PRAGMA query_only=ON")
             if _check_identity(connection, path, role) == 0:
                 raise _missing(path, role)
+            if other_name is not None:
+                _check_whose(connection, path, other_name)
         except BaseException as error:
             connection.close()
             if role.journal == "wal" and unwritable.needs_copy(path, error):
@@ -194,11 +199,14 @@ def check_schema(connection: sqlite3.Connection, path: Path, role: Role) -> None
         raise SchemaMoved(path=path, found=schema, known=role.schema)
 
 
-def check_plain(path: Path, role: Role, suffixes: Iterable[str] = ("", *SIDECARS)) -> None:
-    """Raise NotAFile if something else than a file lies at ``path`` or beside it: opening a pipe would wait for ever.
-    Of files that others write, a symbolic link is refused too: it may lead to a file of anybody. ``suffixes``: of those
-    to look at."""
+def check_plain(path: Path, role: Role, suffixes: Iterable[str] = ("", *SIDECARS)) -> str | None:
+    """Raise NotAFile if something else than a file lies at ``path`` or beside it: opening a pipe would wait for ever;
+    and SecondName if it is another file of the board. Of files that others write, a symbolic link is refused too: it
+    may lead to a file of anybody. ``suffixes``: of those to look at.
+
+    Returns the other name of a shard that has the one of another shard, too (second_names.check)."""
     name = os.fspath(path)
+    other_name = None
     for each in (name + suffix for suffix in suffixes):
         try:
             found = os.stat(each, follow_symlinks=role.fingerprint is None)
@@ -208,6 +216,10 @@ def check_plain(path: Path, role: Role, suffixes: Iterable[str] = ("", *SIDECARS
             raise cannot_open(each, error) from error
         if not stat.S_ISREG(found.st_mode):
             raise NotAFile(path=each)
+        as_strong = second_names.check(Path(each), found)
+        if each == name:
+            other_name = as_strong
+    return other_name
 
 
 def check_journal(
@@ -221,6 +233,9 @@ def check_journal(
     of_one_user = role is not None and role.fingerprint is not None
     if of_one_user and not owners.is_mine(path):
         raise CannotOpen(path=path, problem=f"only {owners.owner_of(path)}, whose file it is, writes it")
+    if of_one_user and journals.is_linked(path) and journals.is_silent(path):
+        with suppress(OSError):  # where its user may make none, nobody else may link one
+            discard_journal(path)  # it shares what is written in it with a copy that was made of links, or with worse
     return journals.check(path, of_one_user, known)
 
 
@@ -231,6 +246,8 @@ def roll_back_hot_journal(path: Path, role: Role, lock: FileLock, wait_ms: int =
     The journal stays: its user may not be able to make another one in that folder. Raises what ``check_journal`` does.
     """
     lock.require(f"{path} is opened for writing")
+    if (other_name := check_plain(path, role)) is not None:  # whose it is cannot be read while it is half written
+        raise SecondName(path=path, other=other_name)
     with connections.explained(path, waited_ms=wait_ms), owners.acting_for(path):
         connection = open_raw(path, "rw", role, wait_ms)
         try:
@@ -369,6 +386,14 @@ def _check_identity(connection: sqlite3.Connection, path: Path, role: Role) -> i
             raise StrangeSchema(path=path) from error
         finally:
             connection.set_progress_handler(None, 0)
+
+
+def _check_whose(connection: sqlite3.Connection, path: Path, other_name: str) -> None:
+    """Raise SecondName unless the shard, which is called ``other_name`` as well, says that it is the one of this
+    name. One that says nothing yet is nobody's."""
+    row = connection.execute("SELECT profile FROM meta").fetchone()
+    if row is None or path.name != f"kanban.{row[0]}.db":
+        raise SecondName(path=path, other=other_name)
 
 
 def _identify(connection: sqlite3.Connection, path: Path, role: Role) -> int:
