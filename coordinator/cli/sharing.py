@@ -16,7 +16,7 @@ from kanban_shards.coordinator import rules
 from kanban_shards.coordinator.backup.backup import upkeep
 from kanban_shards.coordinator.cli.output import ProgressBar
 from kanban_shards.coordinator.hosts import joining, leaving, moving, parting, upgrading
-from kanban_shards.coordinator.hosts.joining import Progress
+from kanban_shards.coordinator.hosts.following import Progress
 from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND
 from kanban_shards.coordinator.merge.replay import ProgressCallback

@@ -9,7 +9,7 @@ continued by repeating it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib.metadata import version
 from typing import NamedTuple
@@ -22,14 +22,14 @@ from kanban_shards.coordinator.hosts.errors import (
     HistoryOfItsOwn,
     HostTaken,
     NotFilledYet,
-    NotShared,
     SharedElsewhere,
 )
+from kanban_shards.coordinator.hosts.following import OpenFar, Progress, follow
 from kanban_shards.coordinator.ledger import GENESIS, FileLedger, Point
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.shared.errors import AnotherLedger, NoSharedLedger
 from kanban_shards.coordinator.shared.far import Address, Far, Page, Standing
-from kanban_shards.coordinator.shared.ledger import SharedLedger, portions
+from kanban_shards.coordinator.shared.ledger import portions
 from kanban_shards.coordinator.shared.standings import as_heard
 from kanban_shards.heard import note_heard
 from kanban_shards.paths import BoardPaths
@@ -41,10 +41,6 @@ from kanban_shards.storage.locks import FileLock
 BEGUN, FILLED, JOINED, KNOWN = "begun", "filled", "joined", "known"
 # A host that said something so short a while ago lives.
 LIVES_MS = 60_000
-
-OpenFar = Callable[[Address], Far]
-# ``(what, done, total)``: how many entries were sent, fetched or decided.
-Progress = Callable[[str, int, int], None]
 
 
 class Plan(NamedTuple):
@@ -89,11 +85,7 @@ def share(
         if what.did == BEGUN or what.send:
             begin_and_fill(paths, far, sharing, progress)
         write_sharing(paths, sharing)
-        with closing(FileLedger(paths.ledger, lock)) as copy:
-            SharedLedger(copy, far, sharing, rules.VERSION).pull(lambda done, total: progress("fetched", done, total))
-        with Coordinator(paths, lock, lambda done, total: progress("decided", done, total), far) as coordinator:
-            coordinator.make_passes()
-            shown = coordinator.board.position()
+        shown = follow(paths, lock, far, sharing, progress)
         note_heard(paths, shown.position, as_heard(far.meet(_standing(address.host, shown))))
     return what
 
@@ -181,14 +173,6 @@ def begin_and_fill(paths: BoardPaths, far: Far, sharing: Sharing, progress: Prog
             end = portion[-1].point
             done += len(portion)
             progress("sent", done, total)
-
-
-def shared(paths: BoardPaths) -> Sharing:
-    """Where the board is shared. Raises NotShared, SharingStrange."""
-    found = read_sharing(paths)
-    if found is None:
-        raise NotShared(board=paths)
-    return found
 
 
 @contextmanager

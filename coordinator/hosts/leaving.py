@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass, field
 
 from kanban_shards.board import Board
-from kanban_shards.coordinator import rules
-from kanban_shards.coordinator.hosts.joining import OpenFar, Progress, shared
-from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.hosts.following import OpenFar, Progress, follow, reached, shared
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.recovery.repair import repair_shard
 from kanban_shards.coordinator.shared.errors import FarError
-from kanban_shards.coordinator.shared.far import Far
-from kanban_shards.coordinator.shared.ledger import SharedLedger
-from kanban_shards.coordinator.shared.opening import address_of
 from kanban_shards.heard import forget_heard
 from kanban_shards.paths import COORDINATOR, BoardPaths
-from kanban_shards.sharing import Sharing, remove_sharing
+from kanban_shards.sharing import remove_sharing
 from kanban_shards.storage.locks import FileLock
 
 
@@ -46,8 +40,9 @@ def unshare(
     sharing = shared(paths)
     left = Left()
     try:
-        with closing(open_far(address_of(sharing, rules.VERSION))) as far:
-            _part(paths, lock, far, sharing, progress)
+        with reached(sharing, open_far) as far:
+            follow(paths, lock, far, sharing, progress)
+            far.leave()
     except FarError as error:
         if not anyway:
             raise
@@ -59,14 +54,6 @@ def unshare(
         left.position = coordinator.board.position().position
     left.shards = _make_shards(paths, lock)
     return left
-
-
-def _part(paths: BoardPaths, lock: FileLock, far: Far, sharing: Sharing, progress: Progress) -> None:
-    with closing(FileLedger(paths.ledger, lock)) as copy:
-        SharedLedger(copy, far, sharing, rules.VERSION).pull(lambda done, total: progress("fetched", done, total))
-    with Coordinator(paths, lock, lambda done, total: progress("decided", done, total), far) as coordinator:
-        coordinator.make_passes()
-    far.leave()
 
 
 def _make_shards(paths: BoardPaths, lock: FileLock) -> list[str]:

@@ -10,13 +10,11 @@ from contextlib import closing
 from typing import NamedTuple
 
 from kanban_shards.changes.homes import Home
-from kanban_shards.coordinator import rules
 from kanban_shards.coordinator.hosts.errors import LivesNowhere
-from kanban_shards.coordinator.hosts.joining import OpenFar, shared
+from kanban_shards.coordinator.hosts.following import OpenFar, reached, shared
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.shard_reader import shard_id_of
 from kanban_shards.coordinator.recovery.repair import Repaired, make_shard
-from kanban_shards.coordinator.shared.opening import address_of
 from kanban_shards.errors import Refused
 from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.storage import sqlite
@@ -38,7 +36,7 @@ def move(paths: BoardPaths, lock: FileLock, profile: str, open_far: OpenFar) -> 
     """
     sharing = shared(paths)
     check_profile(profile)
-    with closing(open_far(address_of(sharing, rules.VERSION))) as far:
+    with reached(sharing, open_far) as far:
         with Coordinator(paths, lock, far=far) as coordinator:
             coordinator.make_passes()
             home = coordinator.board.home_of(profile)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from kanban_shards.coordinator import rules
 from kanban_shards.coordinator.errors import LedgerBehind
-from kanban_shards.coordinator.hosts.joining import OpenFar, Progress, begin_and_fill, shared
+from kanban_shards.coordinator.hosts.following import OpenFar, Progress, reached, shared
+from kanban_shards.coordinator.hosts.joining import begin_and_fill
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.replay import make_board
@@ -20,7 +21,6 @@ from kanban_shards.coordinator.shared.copies import fetch_copy
 from kanban_shards.coordinator.shared.errors import NoSharedLedger, Parted
 from kanban_shards.coordinator.shared.far import Far
 from kanban_shards.coordinator.shared.ledger import SharedLedger
-from kanban_shards.coordinator.shared.opening import address_of
 from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import Sharing
 from kanban_shards.storage import files
@@ -56,7 +56,7 @@ def look(paths: BoardPaths, lock: FileLock, open_far: OpenFar) -> Way:
     ``lock``: the coordinator's, held. Raises NotShared, FarError.
     """
     sharing = shared(paths)
-    with closing(open_far(address_of(sharing, rules.VERSION))) as far, closing(FileLedger(paths.ledger, lock)) as copy:
+    with reached(sharing, open_far) as far, closing(FileLedger(paths.ledger, lock)) as copy:
         return _way(paths, copy, far, sharing)
 
 
@@ -88,7 +88,7 @@ def take_again(
     def deciding(done: int, total: int) -> None:
         progress("decided", done, total)
 
-    with closing(open_far(address_of(sharing, rules.VERSION))) as far:
+    with reached(sharing, open_far) as far:
         with closing(FileLedger(paths.ledger, lock)) as copy:
             way = _way(paths, copy, far, sharing)
         if way.how == GONE:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import NamedTuple
 
 from kanban_shards.coordinator import rules
-from kanban_shards.coordinator.hosts.joining import OpenFar, shared
+from kanban_shards.coordinator.hosts.following import OpenFar, reached, shared
 from kanban_shards.coordinator.shared.far import Standing
-from kanban_shards.coordinator.shared.opening import address_of
 from kanban_shards.paths import BoardPaths
 
 
@@ -24,7 +22,7 @@ class Upgrade(NamedTuple):
 def look(paths: BoardPaths, open_far: OpenFar) -> Upgrade:
     """What an upgrade would do. Raises NotShared, FarError."""
     sharing = shared(paths)
-    with closing(open_far(address_of(sharing, rules.VERSION))) as far:
+    with reached(sharing, open_far) as far:
         before, hosts = far.read(0).rules, far.meet(None)
     behind = [each for each in hosts if each.rules < rules.VERSION and each.host != sharing.host]
     return Upgrade(before, rules.VERSION, behind)
@@ -32,5 +30,5 @@ def look(paths: BoardPaths, open_far: OpenFar) -> Upgrade:
 
 def upgrade(paths: BoardPaths, open_far: OpenFar) -> None:
     """Have the ledger decided by this version's rules. Raises NotShared, OtherRules if it has newer ones, FarError."""
-    with closing(open_far(address_of(shared(paths), rules.VERSION))) as far:
+    with reached(shared(paths), open_far) as far:
         far.raise_rules()
