@@ -81,14 +81,15 @@ def silence(paths: BoardPaths, now_s: float) -> str:
     return ""
 
 
-def note_heard(paths: BoardPaths, end: int, hosts: Iterable[HostHeard] | None = None) -> None:
+def note_heard(paths: BoardPaths, end: int, hosts: Iterable[HostHeard] | None = None) -> float:
     """Note that the service answered just now, and that its ledger ends at ``end``. ``hosts``: None leaves those that
-    were noted, and nothing is written then if something was noted NOTED_EVERY_S ago. Raises nothing."""
+    were noted, and nothing is written then if something was noted less than NOTED_EVERY_S ago. Returns in how many
+    seconds it is to be noted again. Raises nothing."""
     former = read_heard(paths)
     now_ms = time.time_ns() // 1_000_000
     if hosts is None:
         if former is not None and now_ms - former.at_ms < NOTED_EVERY_S * 1_000:
-            return
+            return NOTED_EVERY_S - (now_ms - former.at_ms) / 1_000
         hosts = former.hosts if former else ()
     said = msgspec.json.encode(Heard(now_ms, end, list(hosts)))
     fresh = free_name(paths.heard.name)
@@ -100,6 +101,7 @@ def note_heard(paths: BoardPaths, end: int, hosts: Iterable[HostHeard] | None = 
         except BaseException:
             folder.remove(fresh)
             raise
+    return NOTED_EVERY_S
 
 
 def forget_heard(paths: BoardPaths) -> None:

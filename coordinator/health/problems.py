@@ -211,20 +211,17 @@ def hosts(health: Health) -> Iterator[Finding]:
 
 def _of_host(here: str, each: HostHeard) -> Iterator[Finding]:
     """What is to be said of another host, or of this one as the others see it."""
-    name = f"The host {each.host}"
+    from kanban_shards.coordinator.shared.standings import decided_otherwise  # which no board of one host has a use for
+
     if each.differs:
-        yield Finding(
-            "hosts",
-            FAULT,
-            f"{name} decided one of the entries up to {each.position} otherwise than this one; run `kanban-merge "
-            "verify` on both, and the same version of kanban-shards.",
-        )
+        yield Finding("hosts", FAULT, f"The {decided_otherwise(each.host, each.position)}.")
     if each.host != here and each.ago_ms > QUIET_S * 1_000:
         yield Finding(
             "hosts",
             NOTE,
-            f"{name} was heard {wording.age(each.ago_ms / 1_000)} before this one, at entry {each.position}; if it "
-            "does not come back, `kanban-merge move PROFILE` takes over a profile that lives there.",
+            f"The host {each.host} was heard {wording.age(each.ago_ms / 1_000)} before this one, at entry "
+            f"{each.position}; if it does not come back, `kanban-merge move PROFILE` takes over a profile that lives "
+            "there.",
         )
 
 

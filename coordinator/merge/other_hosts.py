@@ -25,19 +25,14 @@ from kanban_shards.coordinator.shared.errors import FarError
 from kanban_shards.coordinator.shared.far import Far, Standing
 from kanban_shards.coordinator.shared.ledger import SharedLedger, portions
 from kanban_shards.coordinator.shared.opening import open_far
-from kanban_shards.coordinator.shared.standings import as_heard
+from kanban_shards.coordinator.shared.standings import as_heard, decided_otherwise
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import InvalidName, LawBroken
-from kanban_shards.heard import NOTED_EVERY_S, note_heard
+from kanban_shards.heard import NOTED_EVERY_S, HostHeard, note_heard
 from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import Sharing, read_sharing
 from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock
-
-DIFFERS = (
-    "host {host} decided one of the entries up to {position} otherwise than this host; run `kanban-merge verify` on "
-    "both, and the same version of kanban-shards"
-)
 
 
 class OtherHosts:
@@ -53,6 +48,7 @@ class OtherHosts:
         self._outage = Outage.read(lock)
         self._digest: VerdictDigest | None = None
         self._meet_at_s = 0.0
+        self._note_at_s = 0.0
         self._residents: Residents | None = None
         self.troubles: set[str] = set()
 
@@ -130,16 +126,21 @@ class OtherHosts:
             outage.note(self._lock, None)
 
     def meet(self, board: BoardState) -> None:
-        """Say how far this host is, if it is time, and note how far all are, and who decided otherwise. Raises
-        FarError."""
-        end = self._copy.head().position
-        if not self._stays or time.monotonic() < self._meet_at_s:
-            note_heard(self._paths, end)
-            return
+        """Say how far this host is, if it is time, and note how far all are, and who decided otherwise. For who just
+        pulled: that the service answered is noted in any case. Raises FarError."""
+        end, now_s = self._copy.head().position, time.monotonic()
+        if self._stays and now_s >= self._meet_at_s and (hosts := self._met(board)) is not None:
+            self._note_at_s = now_s + note_heard(self._paths, end, hosts)
+        elif now_s >= self._note_at_s:
+            self._note_at_s = now_s + note_heard(self._paths, end)
+
+    def _met(self, board: BoardState) -> list[HostHeard] | None:
+        """How far all hosts are, who were told how far this one is; None as long as it does not know that itself: most
+        of a large board is to be read first."""
         self._digest = self._digest or VerdictDigest(board, self._copy)
         position = self._digest.read_on()
-        if position is None:  # most of a large board is to be read first
-            return
+        if position is None:
+            return None
         self._meet_at_s = time.monotonic() + NOTED_EVERY_S
         mine = Standing(
             self._sharing.host, version("kanban-shards"), rules.VERSION, position, self._digest.at(position) or ""
@@ -147,8 +148,8 @@ class OtherHosts:
         with self._noting():
             standings = self._far.meet(mine)
         differing = self._digest.differing(standings)
-        self.troubles = {DIFFERS.format(host=host, position=position) for host, position in differing.items()}
-        note_heard(self._paths, end, as_heard(standings, differing))
+        self.troubles = {decided_otherwise(*each) for each in differing.items()}
+        return as_heard(standings, differing)
 
     def close(self) -> None:
         """Let go of the service, if this coordinator alone asked it."""

@@ -1,4 +1,4 @@
-"""Standings: how far each host is, as it is noted here for who looks at the board."""
+"""Standings: how far each host is, as it is noted here for who looks at the board, and said."""
 
 from __future__ import annotations
 
@@ -15,3 +15,11 @@ def as_heard(standings: Sequence[Standing], differing: Collection[str] = ()) -> 
         HostHeard(each.host, each.program, each.rules, each.position, newest_ms - each.seen_ms, each.host in differing)
         for each in standings
     ]
+
+
+def decided_otherwise(host: str, position: int) -> str:
+    """What to say of a ``host`` that is at ``position`` and does not decide as this one does, without a full stop."""
+    return (
+        f"host {host} decided one of the entries up to {position} otherwise than this one; run `kanban-merge verify` "
+        "on both, and the same version of kanban-shards"
+    )

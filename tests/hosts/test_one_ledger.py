@@ -13,7 +13,7 @@ from kanban_shards.changes.codec import Change
 from kanban_shards.changes.kinds import AddComment, Claim, Complete, Create, Schedule
 from kanban_shards.coordinator.ledger import GENESIS, Entry, FileLedger, Point, continued
 from kanban_shards.coordinator.merge import clock as merge_clock
-from kanban_shards.coordinator.merge import verdict_digest
+from kanban_shards.coordinator.merge import other_hosts, verdict_digest
 from kanban_shards.coordinator.rules import TASKLESS_RULES
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.shared import ledger as shared_ledger
@@ -28,7 +28,7 @@ from kanban_shards.coordinator.shared.errors import (
     Unreachable,
 )
 from kanban_shards.coordinator.shared.ledger import SharedLedger
-from kanban_shards.heard import read_heard
+from kanban_shards.heard import forget_heard, read_heard
 from kanban_shards.paths import COORDINATOR
 from kanban_shards.sharing import Sharing
 from kanban_shards.storage import files
@@ -431,7 +431,7 @@ def test_differing_rule(world, monkeypatch: pytest.MonkeyPatch) -> None:
         host.coordinator._hosts._meet_at_s = 0
         host.follow()
     assert [str(each) for each in one.coordinator.troubles] == [
-        "host two decided one of the entries up to 4 otherwise than this host; run `kanban-merge verify` on both, and "
+        "host two decided one of the entries up to 4 otherwise than this one; run `kanban-merge verify` on both, and "
         "the same version of kanban-shards"
     ]
     assert {each.host: each.differs for each in read_heard(one.paths).hosts} == {"one": False, "two": True}
@@ -457,6 +457,38 @@ def test_hosts_that_decide_alike_are_not_named(world, monkeypatch: pytest.Monkey
         host.follow()
     assert one.coordinator.troubles == other.coordinator.troubles == set()
     assert [each.position for each in read_heard(other.paths).hosts] == [9, 9]
+
+
+def test_that_the_service_answered_is_noted_while_verdicts_are_still_read(
+    world, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large board takes many passes to read, in which nobody shall be told that the service is silent."""
+    _, one, other = world
+    for _ in range(7):
+        a_task(one, task_id=new_task_id())
+    one.make_pass()
+    other.follow()
+    other.stop()
+    forget_heard(other.paths)
+    monkeypatch.setattr(verdict_digest, "AT_ONCE", 1)
+    other.follow()
+    heard = read_heard(other.paths)
+    assert heard is not None and heard.end == 8 and heard.hosts == []
+
+
+def test_what_was_noted_is_not_read_at_each_pass(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, one, _ = world
+    noted: list[int] = []
+
+    def note_heard(paths: object, end: int, *hosts: object) -> float:
+        noted.append(end)
+        return 60.0
+
+    monkeypatch.setattr(other_hosts, "note_heard", note_heard)
+    for _ in range(3):
+        a_task(one, task_id=new_task_id())
+        one.make_pass()
+    assert len(noted) == 1
 
 
 POISON = {

@@ -114,7 +114,7 @@ class Hosts:
         enter(patch.object(far_clock, "time", steady))
         enter(patch.object(shard, "time", steady))
         enter(patch.object(shard_file, "draw_id", lambda: f"{self._chance.getrandbits(128):032x}"))
-        enter(patch.object(other_hosts, "note_heard", lambda *_: None))
+        enter(patch.object(other_hosts, "note_heard", lambda *_: 0.0))
         enter(no_fsync())
         return self
 
