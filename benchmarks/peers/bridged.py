@@ -50,7 +50,7 @@ class BridgedAlone(Hermes):
     def close(self) -> None:
         from kanban_shards.hermes import identity
 
-        identity.close_writers()
+        identity.close_kept()
 
 
 class Bridged(BridgedAlone):

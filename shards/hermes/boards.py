@@ -8,7 +8,7 @@ from typing import Any
 
 from kanban_shards.errors import BoardInUse, BoardMissing, BoardRenamed, CoordinatorRunning, UnknownBoard
 from kanban_shards.hermes import identity
-from kanban_shards.hermes.connection import BoardConnection, Statements, open_board
+from kanban_shards.hermes.connection import BoardConnection, Statements
 from kanban_shards.hermes.tick import current_tick
 from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
@@ -71,7 +71,7 @@ def remove_board(hermes: Hermes, slug: str, *, archive: bool = True) -> dict[str
     if named == hermes.now.DEFAULT_BOARD:
         raise ValueError("the 'default' board cannot be removed")
     root = hermes.now.kanban_home()
-    identity.close_writers(BoardPaths.of(root, named).folder)
+    identity.close_kept(BoardPaths.of(root, named).folder)
     try:
         kept = boards.remove_board(root, named, delete=not archive)
     except UnknownBoard as error:
@@ -91,7 +91,7 @@ def _opened(paths: BoardPaths) -> BoardConnection:
     """The board at ``paths``. It is made here, or by a coordinator that runs already, if there is none. Raises
     BoardRenamed for a named one whose folder is not there, which Hermes makes first, and StorageError."""
     try:
-        return open_board(paths, _statements_of)
+        return BoardConnection(paths, _statements_of)
     except BoardMissing:
         if paths.slug != DEFAULT_BOARD and not paths.folder.is_dir():
             raise BoardRenamed(path=paths.folder, slug=paths.slug) from None
@@ -107,7 +107,7 @@ def _opened(paths: BoardPaths) -> BoardConnection:
                 raise
             time.sleep(LOOK_EVERY_S)
         try:
-            return open_board(paths, _statements_of)
+            return BoardConnection(paths, _statements_of)
         except BoardMissing:
             if time.monotonic() > until_s:
                 raise

@@ -12,12 +12,14 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Any, Protocol, Self, cast
+from typing import Any, Literal, Protocol, Self, cast
+from weakref import WeakSet
 
 from kanban_shards.hermes.errors import WriteRefused, as_hermes_catches, as_hermes_knows
 from kanban_shards.hermes.identity import settle
+from kanban_shards.hermes.lending import Lent, borrow, give_back
 from kanban_shards.paths import BoardPaths
-from kanban_shards.storage import connections, sqlite
+from kanban_shards.storage import connections
 
 _READS = frozenset({"SELECT", "WITH", "EXPLAIN", "VALUES"})
 _PRAGMA = re.compile(r"PRAGMA\s+(\w+)\s*(\([^()]*\))?[\s;]*", re.IGNORECASE)
@@ -61,16 +63,14 @@ class Statements(Protocol):
 class BoardCursor(sqlite3.Cursor):
     """A cursor whose writing statements are verbs."""
 
+    _board: BoardConnection
     _changed: int | None = None
 
     def execute(self, sql: str, parameters: Any = ()) -> Self:
         """As SQLite, or as the verb that ``sql`` stands for. Raises WriteRefused."""
         self._changed = None
-        board = cast(BoardConnection, self.connection)
-        if not board.is_open:
-            return super().execute(sql, parameters)
         if _only_reads(sql):
-            settle(board.paths)
+            settle(self._board.paths)
             try:
                 return super().execute(sql, parameters)
             except sqlite3.DatabaseError as error:
@@ -78,7 +78,7 @@ class BoardCursor(sqlite3.Cursor):
                     raise refusal(sql) from error
                 raise self._explained(error) from error
         with as_hermes_catches():
-            self._changed = board.statements.execute(" ".join(sql.split()), tuple(parameters))
+            self._changed = self._board.statements.execute(" ".join(sql.split()), tuple(parameters))
         return self
 
     def executemany(self, sql: str, parameters: Iterable[Any]) -> Self:
@@ -113,7 +113,12 @@ class BoardCursor(sqlite3.Cursor):
         """The error as this project says it, where it is about the file."""
         if _primary_code(error) not in _OF_THE_FILE:
             return error
-        return as_hermes_knows(connections.explanation(cast(BoardConnection, self.connection).paths.board, error))
+        return as_hermes_knows(connections.explanation(self._board.paths.board, error))
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection that made it."""
+        return self._board
 
     @property
     def rowcount(self) -> int:
@@ -122,22 +127,32 @@ class BoardCursor(sqlite3.Cursor):
 
 
 class BoardConnection(sqlite3.Connection):
-    """A board open for reading. ``paths``: which board; ``taker``: see ``open_board``; ``is_open``: whether its own
-    opening is over, which executes what must reach SQLite."""
+    """The board at ``paths``, as Hermes reads and writes it. ``taker`` makes its ``statements``, when the first of
+    them comes. Raises BoardMissing, StorageError.
 
-    paths: BoardPaths
-    is_open = False
+    It has no file of its own, but borrows a connection until it is closed (shards/hermes/lending.py): that it is a
+    ``sqlite3.Connection`` is for those who ask.
+    """
 
-    taker: Callable[[BoardConnection], Statements]
+    _lent: Lent | None = None
+
+    def __init__(self, paths: BoardPaths, taker: Callable[[BoardConnection], Statements]) -> None:
+        self.paths = paths
+        self._taker = taker
+        self._lent = borrow(paths)
+        self._cursors: WeakSet[BoardCursor] = WeakSet()
 
     @cached_property
     def statements(self) -> Statements:
         """What takes the statements that would write; most connections have none."""
-        return self.taker(self)
+        return self._taker(self)
 
     def cursor(self, factory: Any = BoardCursor) -> Any:
         """A cursor of this connection; ``factory`` is one of BoardCursor, whatever is asked for."""
-        return super().cursor(BoardCursor)
+        made = self._open().cursor(BoardCursor)
+        made._board = self
+        self._cursors.add(made)
+        return made
 
     def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
         """As BoardCursor.execute."""
@@ -145,7 +160,7 @@ class BoardConnection(sqlite3.Connection):
 
     def glance(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Row | None:
         """The first row of a read, of the board as it is: what this process wrote just now may not be merged yet."""
-        found: sqlite3.Row | None = super().execute(sql, parameters).fetchone()
+        found: sqlite3.Row | None = self._open().execute(sql, parameters).fetchone()
         return found
 
     def executemany(self, sql: str, parameters: Iterable[Any]) -> sqlite3.Cursor:
@@ -156,16 +171,54 @@ class BoardConnection(sqlite3.Connection):
         """As BoardCursor.executescript."""
         return cast(BoardCursor, self.cursor()).executescript(sql_script)
 
+    def commit(self) -> None:
+        """Nothing: what a verb wrote is durable."""
+        self._open()
 
-def open_board(paths: BoardPaths, taker: Callable[[BoardConnection], Statements]) -> BoardConnection:
-    """The board at ``paths``, as Hermes reads and writes it. ``taker`` makes its ``statements``, when the first of them
-    comes. Raises BoardMissing, StorageError."""
-    opened = cast(BoardConnection, sqlite.open_reader(paths.board, sqlite.BOARD, factory=BoardConnection))
-    opened.paths = paths
-    opened.row_factory = sqlite3.Row
-    opened.taker = taker
-    opened.is_open = True
-    return opened
+    def rollback(self) -> None:
+        """Nothing: what a verb wrote stays."""
+        self._open()
+
+    def close(self) -> None:
+        """Give the connection back, with no read of it open: one that is would hold up the board's checkpoints."""
+        lent: Lent | None = vars(self).pop("_lent", None)  # in one step: it is given back once
+        if lent is None:
+            return
+        for cursor in list(self._cursors):
+            cursor.close()
+        give_back(lent)
+
+    def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    def __exit__(self, *exc_info: object) -> Literal[False]:
+        return False
+
+    def _open(self) -> sqlite3.Connection:
+        if self._lent is None:
+            raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
+        return self._lent.connection
+
+    def _alone(self) -> sqlite3.Connection:
+        """For what may leave the connection other than it was: nobody borrows it after that."""
+        connection = self._open()
+        self._lent = cast(Lent, self._lent)._replace(files=None)
+        return connection
+
+
+def _of_the_lent(name: str, reach: Callable[[BoardConnection], sqlite3.Connection]) -> property:
+    """The attribute ``name`` of what was lent, by way of ``reach``."""
+    return property(
+        lambda board: getattr(reach(board), name),
+        lambda board, value: setattr(reach(board), name, value),
+    )
+
+
+for _name, _value in vars(sqlite3.Connection).items():
+    if not _name.startswith("__") and not isinstance(_value, type) and _name not in vars(BoardConnection):
+        setattr(BoardConnection, _name, _of_the_lent(_name, BoardConnection._alone))
+setattr(BoardConnection, "row_factory", _of_the_lent("row_factory", BoardConnection._open))  # noqa: B010
 
 
 def _only_reads(sql: str) -> bool:

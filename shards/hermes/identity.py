@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from kanban_shards.errors import GatewayClosed, InvalidName, Undecided
+from kanban_shards.hermes import lending
 from kanban_shards.paths import BoardPaths, profile_meant
 from kanban_shards.storage.files import Identity, identity
 
@@ -149,8 +150,9 @@ def settle(paths: BoardPaths) -> None:
                 del _unsettled[key]
 
 
-def close_writers(folder: Path | None = None) -> None:
-    """Close this process's writers of the board in ``folder``, None for all."""
+def close_kept(folder: Path | None = None) -> None:
+    """Close what this process keeps open of the board in ``folder``, None for all: what it writes and reads by."""
+    lending.close_kept(folder)
     with _guard:
         _forget(lambda key: folder is None or key.folder == folder)
 
@@ -160,4 +162,4 @@ def _forget(is_meant: Callable[[_Key], bool]) -> None:
         _writers.pop(key).close()
 
 
-atexit.register(close_writers)
+atexit.register(close_kept)

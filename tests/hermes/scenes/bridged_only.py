@@ -132,7 +132,7 @@ def a_board_that_is_damaged(kb, home):
         kb.create_task(conn, title="x")
     from kanban_shards.hermes import identity
 
-    identity.close_writers()
+    identity.close_kept()
     path = home / ".hermes/kanban.db"
     for name in ("kanban.db-wal", "kanban.db-shm"):
         (home / ".hermes" / name).unlink(missing_ok=True)
@@ -154,7 +154,7 @@ def a_snapshot_that_hermes_puts_back(kb, home):
         made = [kb.create_task(conn, title=f"before {number}", body="x" * 500) for number in range(20)]
         snapshot = backup.create_quick_snapshot()
         made += [kb.create_task(conn, title=f"after {number}", body="y" * 2_000) for number in range(60)]
-    identity.close_writers()
+    identity.close_kept()
     assert backup.restore_quick_snapshot(snapshot)
     try:
         with board(kb) as conn:
@@ -162,7 +162,7 @@ def a_snapshot_that_hermes_puts_back(kb, home):
             conn.execute("SELECT * FROM task_events ORDER BY payload").fetchall()
     except sqlite3.DatabaseError as error:
         assert "kanban-merge rebuild" in str(error), error
-    identity.close_writers()
+    identity.close_kept()
     with holding_coordinator_lock(ledger_of(home)) as lock:
         rebuild(ledger_of(home), lock)
     with board(kb) as conn:
@@ -336,7 +336,7 @@ def a_sandbox_in_which_the_board_alone_can_be_written(kb, home):
         raise CannotBePlayed("nobody may make a sandbox on this machine")
     from kanban_shards.hermes import identity
 
-    identity.close_writers()
+    identity.close_kept()
     environ = {**os.environ, "HERMES_KANBAN_DB": str(folder / "kanban.db"), "HERMES_HOME": str(home / ".hermes")}
     code = SANDBOXED.format(home=home, task=task_id, run=run_id)
     script = f"{closed} && {opened} && exec {sys.executable} -c '{code}'"
@@ -625,7 +625,7 @@ def what_lists_tasks_makes_no_pass(kb, home):
 
     with board(kb) as conn:
         task_id = kb.create_task(conn, title="x")
-        identity.close_writers()
+        identity.close_kept()
         for _ in range(3):
             kb.recompute_ready(conn)
         assert not identity._writers

@@ -59,7 +59,7 @@ def _play(module: ModuleType, scene: str, home: str, kanban_db: ModuleType) -> s
         if "kanban_shards.hermes.identity" in sys.modules:
             from kanban_shards.hermes import identity
 
-            identity.close_writers()
+            identity.close_kept()
     except BaseException:
         return traceback.format_exc()
     return ""

@@ -11,7 +11,7 @@ import pytest
 
 from kanban_shards import Gateway, inline_merge
 from kanban_shards.hermes import identity
-from kanban_shards.hermes.connection import BoardConnection, open_board
+from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.statements import BoardStatements
 from kanban_shards.paths import BoardPaths
 
@@ -25,7 +25,7 @@ def works_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     monkeypatch.setitem(sys.modules, "hermes_cli.profiles", profiles)
     monkeypatch.setitem(sys.modules, "hermes_constants", homes)
     yield now
-    identity.close_writers()
+    identity.close_kept()
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def conn(works_for: SimpleNamespace, paths: BoardPaths) -> Iterator[BoardConnect
     """The board, open as Hermes gets it."""
     paths.make_folder()
     inline_merge.make_files(paths)
-    opened = open_board(paths, BoardStatements)
+    opened = BoardConnection(paths, BoardStatements)
     yield opened
     opened.close()
 
