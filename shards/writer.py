@@ -40,6 +40,7 @@ from kanban_shards.passing import Passing
 from kanban_shards.paths import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
 from kanban_shards.shard import OwnChange, Shard, Written
+from kanban_shards.shard_file import HOME_ASKED_EVERY_S
 from kanban_shards.waiting import FIRST_LOOK_S, LONGEST_LOOK_S, Wait, Waiting
 
 # Without a daemon: how often changes that nobody waits for are merged.
@@ -100,6 +101,8 @@ class Writer:
         self._settled_to = 0
         self._background = BackgroundRetry(self._merge_what_is_left)
         self._is_unheard = False
+        self._was_ephemeral = False
+        self._ephemeral_asked_s = float("-inf")
         self._pid = os.getpid()
 
     def _made_waiting(self) -> Waiting:
@@ -342,9 +345,13 @@ class Writer:
         return verdict
 
     def _is_ephemeral(self) -> bool:
+        """Of a shared board: whether this host's files go with it, as far as was asked HOME_ASKED_EVERY_S ago."""
         from kanban_shards.sharing import is_ephemeral  # which no board of one host has a use for
 
-        return is_ephemeral(self.paths)
+        if time.monotonic() - self._ephemeral_asked_s >= HOME_ASKED_EVERY_S:
+            self._was_ephemeral = is_ephemeral(self.paths)
+            self._ephemeral_asked_s = time.monotonic()
+        return self._was_ephemeral
 
     def _wait_for(self, seq: int, task_id: str = "") -> Verdict:
         with self._waiting.bell() as bell, self._written(seq, task_id):

@@ -47,7 +47,6 @@ class Server:
             session = psycopg.connect(
                 service=self.address.service,
                 autocommit=True,
-                prepare_threshold=None,  # a pooler may give each transaction another session
                 connect_timeout=_CONNECT_S,
                 application_name="kanban-merge",
                 client_encoding="utf8",
@@ -86,7 +85,9 @@ class Server:
             if version > len(VERSIONS):
                 raise FarSchemaNewer(path=self.name, found=version, known=len(VERSIONS))
         self.is_pooled = process != session.info.backend_pid
-        if not self.is_pooled:  # nobody would hear the bell
+        if self.is_pooled:  # each transaction may have another session: nobody would hear the bell, nothing is prepared
+            session.prepare_threshold = None
+        else:
             session.execute(f"LISTEN {CHANNEL}")
 
     def _checked_sslmode(self) -> str:

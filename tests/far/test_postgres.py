@@ -7,7 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -247,6 +247,17 @@ def test_what_was_acknowledged_outlives_crashes(own_server: Server) -> None:
             assert answered_again(carrier).entries == acknowledged, crash
 
 
+def is_there(carrier: Carrier, entries: list[Entry]) -> bool:
+    """Whether ``entries`` are in the ledger after one attempt more to append them at its beginning."""
+    try:
+        carrier.append(entries, BEGINNING)
+    except Overtaken:  # on a busy machine the carrier gave up an attempt that came to its end all the same
+        return True
+    except (FarBusy, Unreachable):
+        return False
+    return True
+
+
 def test_a_stopped_holder_of_the_turn_loses_it(carrier: Carrier) -> None:
     with closing(Carrier(THERE)) as stopped:
         stopped.turn(0)
@@ -255,11 +266,8 @@ def test_a_stopped_holder_of_the_turn_loses_it(carrier: Carrier) -> None:
         began = time.monotonic()
         entries = chained(BEGINNING, [change("amy", 1)])
         try:
-            while True:
-                with suppress(FarBusy):
-                    carrier.append(entries, BEGINNING)
-                    break
-            assert time.monotonic() - began < 3 * DEADLINE_S
+            while not is_there(carrier, entries):
+                assert time.monotonic() - began < 3 * DEADLINE_S
         finally:
             os.kill(stopped.pid, signal.SIGCONT)
         with pytest.raises((Unreachable, Overtaken)):
