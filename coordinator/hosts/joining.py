@@ -86,7 +86,7 @@ def share(
             begin_and_fill(paths, far, sharing, progress)
         write_sharing(paths, sharing)
         shown = follow(paths, lock, far, sharing, progress)
-        note_heard(paths, shown.position, as_heard(far.meet(_standing(address.host, shown))))
+        note_heard(paths, shown.position, as_heard(far.meet(_standing(address.host, shown)), address.host))
     return what
 
 
@@ -142,8 +142,9 @@ def _compared(ledger: FileLedger | None, head: Point, base: Point, page: Page) -
 
 def _check_name_is_free(host: str, hosts: list[Standing], now_ms: int) -> None:
     for each in hosts:
-        if each.host == host and now_ms - each.seen_ms < LIVES_MS:
-            raise HostTaken(host=host, ago=f"{wording.age((now_ms - each.seen_ms) / 1_000)} ago")
+        # One that lives says so every few seconds: a time that is long to come was said while the clock was ahead.
+        if each.host == host and abs(now_ms - each.seen_ms) < LIVES_MS:
+            raise HostTaken(host=host, ago=f"{wording.age(max(0, now_ms - each.seen_ms) / 1_000)} ago")
 
 
 def _check_is_filled(server: str, end: Point, others: list[Standing]) -> None:

@@ -49,6 +49,10 @@ class Clock:
         self._seen_ms = {key: seen for key, seen in self._seen_ms.items() if steady_ms - seen[1] < FORGET_MS}
         return True
 
+    def see_anew(self, run_id: int) -> None:
+        """Somebody said that the run gave a sign: what was seen of it before counts no more."""
+        self._seen_ms = {key: seen for key, seen in self._seen_ms.items() if key[0] != run_id}
+
     def seen_for_ms(self, run_id: int, stamped_ms: int) -> int:
         """For how long, by the steady clock, this coordinator has known that the newest heartbeat of the run is of
         ``stamped_ms``; 0 if it hears of it for the first time."""

@@ -133,6 +133,7 @@ class Coordinator:
                 caught_up = self._catch_up_at_first(progress)
                 self._left.note()
             self._was_written = False
+            self._looked_to = self._board.position()[0]
             self._ringer = ringer or opened.enter_context(closing(Ringer()))
             if caught_up:  # of a coordinator that was killed before it could ring
                 self._ringer.ring_decided(paths.folder, ())
@@ -145,7 +146,7 @@ class Coordinator:
         self._check_still_there()
         with self._explained():
             self._was_written |= self._board.forget_if_written()
-            self.catch_up()
+            self._show(set())  # what a pass that failed had fetched
             self._follow_others()
             collected = self._collector.collect(self._board.watermark, patient, self._most)
             more = leave_what_costs_too_much(collected, self._board)
@@ -182,6 +183,10 @@ class Coordinator:
     def _liveness(self, collected: Collected) -> Liveness:
         residents = None if self._hosts is None else self._hosts.residents
         looks_ahead = self._clock.is_time_to_look()
+        if looks_ahead and residents is not None:
+            for run_id in self._board.renewed_behind(self._looked_to):
+                self._clock.see_anew(run_id)
+            self._looked_to = self._board.position()[0]
         return Liveness(self._board, self._collector, collected, self._clock, residents, looks_ahead)
 
     def _decide(
@@ -232,7 +237,7 @@ class Coordinator:
             self._ringer.ring_decided(self.paths.folder, whose)
 
     def _now_ms(self) -> int:
-        """What the next entries are stamped with."""
+        """By which it is asked what is over or due, and the next entries are stamped."""
         now_ms = self._clock.now_ms()
         return now_ms if self._hosts is None else self._hosts.now_ms()
 

@@ -8,7 +8,8 @@ time has come goes on, and one that is held.
 
 On a board that several hosts share, a shard is read by one of them. It says for the others that a run gave a sign; and
 a run of which this host does not read every shard ends here only when no host said so for two leases, while this one
-heard them all. A heartbeat is as old as the clock of its own host says, whatever time the ledger has.
+heard them all. A heartbeat is as old as the clock of its own host says, whatever time the ledger has. Of a run whose
+times have not come yet, a host says so as often, by the steady clock, and others count from when it last did.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from kanban_shards.changes.kinds import Claim, Due, Expire, Supervise
 from kanban_shards.coordinator.merge.clock import DRIFT_MS, Clock
 from kanban_shards.coordinator.merge.collector import Collected, Collector
 from kanban_shards.coordinator.state.board_state import BoardState
+from kanban_shards.coordinator.state.runs import OpenRun
 from kanban_shards.paths import COORDINATOR
 
 if TYPE_CHECKING:
@@ -76,12 +78,13 @@ class Liveness(msgspec.Struct, frozen=True):
     looks_ahead: bool
 
     def says(self, now_ms: int) -> list[tuple[str, Body]]:
-        """What the coordinator says of runs at ``now_ms``, the ledger's time, before what it collected."""
+        """What the coordinator says of runs at ``now_ms`` (by the clock that stamps entries, whatever the newest is
+        stamped with), before what it collected."""
         return [*self.renewed(now_ms), *self.expired(now_ms)]
 
     def expired(self, now_ms: int) -> list[tuple[str, Body]]:
-        """The runs that are over at ``now_ms``, the ledger's time, AT_ONCE of them at most. They come before all that
-        was collected, so that a claim of the same pass finds the task free."""
+        """The runs that are over at ``now_ms``, AT_ONCE of them at most. They come before all that was collected, so
+        that a claim of the same pass finds the task free."""
         return list(islice(self._expired(now_ms), AT_ONCE))
 
     def renewed(self, now_ms: int) -> list[tuple[str, Body]]:
@@ -92,11 +95,10 @@ class Liveness(msgspec.Struct, frozen=True):
 
     def _expired(self, now_ms: int) -> Iterator[tuple[str, Body]]:
         board, residents = self.board, self.residents
-        ahead = list(board.stamped_ahead(now_ms // 1000)) if self.looks_ahead else []
         unread = {skipped.profile for skipped in self.collected.skipped} | self.collected.unfinished
         named = self._named()
         seen_alive = self._seen_alive()
-        for run in [*board.running_out(now_ms // 1000), *ahead]:
+        for run in [*board.running_out(now_ms // 1000), *self._stamped_ahead(now_ms)]:
             task_id, run_id, run_profile, run_claimer, silent_s, stamped_s = run
             profiles = {run_profile, run_claimer}
             here = profiles if residents is None else {each for each in profiles if self._reads(each)}
@@ -123,10 +125,24 @@ class Liveness(msgspec.Struct, frozen=True):
     def _renewed(self, now_ms: int) -> Iterator[tuple[str, Body]]:
         for task_id, run_id, run_profile, run_claimer, _, stamped_s in self.board.half_over(now_ms // 1000):
             here = {each for each in {run_profile, run_claimer} if self._reads(each)}
-            past_ms = [each.age_ms for each in self._heartbeats(here, run_id) if each.age_ms >= -DRIFT_MS]
-            age_ms = max(0, min(past_ms, default=now_ms))
+            age_ms = self._age_ms(here, run_id, now_ms)
             if (now_ms - age_ms) // 1000 > stamped_s:
                 yield task_id, Alive(run_id=run_id, age_ms=age_ms)
+        for task_id, run_id, run_profile, run_claimer, silent_s, stamped_s in self._stamped_ahead(now_ms):
+            here = {each for each in {run_profile, run_claimer} if self._reads(each)}
+            seen_ms = self.clock.seen_for_ms(run_id, stamped_s * 1000)
+            age_ms = self._age_ms(here, run_id, now_ms)
+            if seen_ms * 2 >= silent_s * 1000 and age_ms < seen_ms:
+                yield task_id, Alive(run_id=run_id, age_ms=age_ms)
+
+    def _stamped_ahead(self, now_ms: int) -> list[OpenRun]:
+        """Open runs whose times have not come yet: what the board shows of them says nothing until then."""
+        return list(self.board.stamped_ahead(now_ms // 1000)) if self.looks_ahead else []
+
+    def _age_ms(self, here: set[str], run_id: int, none_ms: int) -> int:
+        """How old the newest heartbeat of the run is that this host reads; ``none_ms`` if there is none."""
+        past_ms = [each.age_ms for each in self._heartbeats(here, run_id) if each.age_ms >= -DRIFT_MS]
+        return max(0, min(past_ms, default=none_ms))
 
     def _reads(self, profile: str) -> bool:
         """Whether this host reads the profile's signs of life: it lives here, or nobody has said so and it has a shard

@@ -78,7 +78,7 @@ class OtherHosts:
         self._ledger = SharedLedger(copy, self._far, self._sharing, rules.VERSION, self._is_own)
 
     def now_ms(self) -> int:
-        """What the next entry is stamped with, milliseconds since 1970."""
+        """As of SharedLedger."""
         return self._ledger.now_ms()
 
     def pull(self, progress: ProgressCallback = lambda done, total: None) -> set[str]:
@@ -149,7 +149,7 @@ class OtherHosts:
             standings = self._far.meet(mine)
         differing = self._digest.differing(standings)
         self.troubles = {decided_otherwise(*each) for each in differing.items()}
-        return as_heard(standings, differing)
+        return as_heard(standings, self._sharing.host, differing)
 
     def close(self) -> None:
         """Let go of the service, if this coordinator alone asked it."""

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Self
 
 from kanban_shards.coordinator.merge.coordinator_lock import OUTAGE, note_in
-from kanban_shards.coordinator.shared.errors import FarBusy, FarError, OtherRules, Parted, Unreachable
+from kanban_shards.coordinator.shared.errors import ClockStrange, FarBusy, FarError, OtherRules, Parted, Unreachable
 from kanban_shards.moments import CALENDAR_ENDS_MS
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
@@ -24,6 +24,7 @@ _SAID = {
     "busy": "is kept by another host since {since}",
     "parted": "holds another entry {position} than this host does; `kanban-merge share --again` takes its history",
     "rules": "is decided by other rules than this host has; run one version of kanban-shards on all hosts",
+    "clock": "has a clock that is more than a day off, by this host's and by the ledger; set right whichever is wrong",
     "other": "cannot be used since {since}; `kanban-merge doctor` says why",
 }
 _CAUSES: dict[type[FarError], str] = {
@@ -31,6 +32,7 @@ _CAUSES: dict[type[FarError], str] = {
     FarBusy: "busy",
     Parted: "parted",
     OtherRules: "rules",
+    ClockStrange: "clock",
 }
 
 

@@ -73,6 +73,18 @@ class OtherRules(FarError):
     mine: int
 
 
+class ClockStrange(FarError):
+    template = (
+        "The clock of {path} is {off}, and as far from what was heard before, so nothing was appended; set right "
+        "whichever is wrong (`timedatectl` shows this host's). What is written meanwhile is merged then."
+    )
+    off: str
+
+    def __init__(self, *, path: object, off_ms: int) -> None:
+        side = "ahead of" if off_ms > 0 else "behind"
+        super().__init__(path=path, off=f"{wording.age(abs(off_ms) / 1_000)} {side} this host's")
+
+
 class Parted(FarError):
     template = (
         "The shared ledger in {path} holds another entry {position} than this host does, so nothing is merged; "

@@ -16,9 +16,10 @@ from kanban_shards import wording
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.errors import Overtaken
 from kanban_shards.coordinator.ledger import Entry, FileLedger, Point, continued
-from kanban_shards.coordinator.shared.clock import FarClock, steady_ms
+from kanban_shards.coordinator.shared.clock import FarClock, stamp_ms, steady_ms
 from kanban_shards.coordinator.shared.errors import (
     AnotherLedger,
+    ClockStrange,
     FarBroken,
     OtherRules,
     Parted,
@@ -56,14 +57,16 @@ class SharedLedger:
         self._rules = rules
         self._is_own = is_own
         self._clock = FarClock()
+        self._strange_ms = 0
         self._in_doubt = True
         self.has_turn = False
         self._parted: tuple[Point, Parted] | None = None
 
     def now_ms(self) -> int:
-        """The time to stamp entries with, milliseconds since 1970: the service's, which is no host's own, and never
-        below that of the last entry."""
-        return max(self._clock.now_ms() or 0, self._copy.newest_ms() or 0)
+        """The time, milliseconds since 1970: the service's, which is no host's own. What is over or due is so by this
+        time, and not by that of the newest entry, which a wrong answer may have stamped."""
+        now_ms = self._clock.now_ms()
+        return (self._copy.newest_ms() or 0) if now_ms is None else now_ms
 
     def is_time_to_pull(self) -> bool:
         """Whether the service may hold more than was read: its bell rings, a second went by, or what became of the last
@@ -77,9 +80,9 @@ class SharedLedger:
         )
 
     def append(self, changes: Sequence[Change], at_ms: int, behind: Point) -> list[Entry]:
-        """As of FileLedger, with the service first: what this host has, the service has. Raises Overtaken if somebody
-        else appended meanwhile."""
-        entries = continued(changes, max(at_ms, self._copy.newest_ms() or 0), behind)
+        """As of FileLedger, with the service first: what this host has, the service has. ``at_ms``: what ``now_ms``
+        said. Raises Overtaken if somebody else appended meanwhile."""
+        entries = continued(changes, stamp_ms(at_ms, self._copy.newest_ms()), behind)
         self._in_doubt, self.has_turn = True, False
         self._far.append(entries, behind)
         self._copy.store(entries, behind)
@@ -90,7 +93,8 @@ class SharedLedger:
         """Fetch, check and store what the copy lacks; returns whose changes came. What the service lost and the copy
         has is put back. ``progress`` is told after each page, and may raise to stop.
 
-        Raises FarError: Parted if the two hold different histories, AnotherLedger, OtherRules, FarBroken, TailGone.
+        Raises FarError: Parted if the two hold different histories, AnotherLedger, OtherRules, FarBroken, TailGone; and
+        ClockStrange when all is fetched.
         """
         self.has_turn = False
         return self._follow(self._far.read, progress)
@@ -116,6 +120,8 @@ class SharedLedger:
                     progress(end.position, page.end.position)
                 if end == page.end:
                     self._in_doubt = False
+                    if self._strange_ms:
+                        raise ClockStrange(path=self._far.server, off_ms=self._strange_ms)
                     return came
                 if not page.entries:
                     raise FarBroken(path=self._far.server, position=end.position + 1)
@@ -136,7 +142,8 @@ class SharedLedger:
             )
         if page.rules > self._rules:  # what older rules decided, newer ones decide alike; not the other way round
             raise OtherRules(path=self._far.server, theirs=page.rules, mine=self._rules)
-        self._clock.heard(page.clock_ms, asked_ms)
+        newest_ms = page.entries[-1].at_ms if page.entries else self._copy.newest_ms()
+        self._strange_ms = self._clock.heard(page.clock_ms, asked_ms, newest_ms)
         return page
 
     def _holds(self, point: Point) -> bool:

@@ -8,11 +8,19 @@ from kanban_shards.coordinator.shared.far import Standing
 from kanban_shards.heard import HostHeard
 
 
-def as_heard(standings: Sequence[Standing], differing: Collection[str] = ()) -> list[HostHeard]:
-    """``standings``, just heard, as they are noted. ``differing``: the hosts that decided something otherwise."""
-    newest_ms = max((each.seen_ms for each in standings), default=0)  # by the service's clock, as all of them are
+def as_heard(standings: Sequence[Standing], here: str, differing: Collection[str] = ()) -> list[HostHeard]:
+    """``standings``, as they are noted by the host ``here``, which just said how far it is and heard them.
+    ``differing``: the hosts that decided something otherwise."""
+    now_ms = next((each.seen_ms for each in standings if each.host == here), 0)  # by the service's clock, as all are
     return [
-        HostHeard(each.host, each.program, each.rules, each.position, newest_ms - each.seen_ms, each.host in differing)
+        HostHeard(
+            each.host,
+            each.program,
+            each.rules,
+            each.position,
+            abs(now_ms - each.seen_ms),  # a clock was ahead when it was said, so it was not said now
+            each.host in differing,
+        )
         for each in standings
     ]
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kanban_shards.changes.codec import KIND_OF
+from kanban_shards.changes.homes import Alive
 from kanban_shards.coordinator.state.session import Rows
+from kanban_shards.paths import COORDINATOR
 
-# Open runs whose claim, or whose newest heartbeat that is an entry, is of a time that has not come yet.
+# Open runs whose claim, or whose newest heartbeat that is an entry, is of a time that has not come yet; but not those
+# whose lease was begun anew at one that has.
 STAMPED_AHEAD = (
     "SELECT * FROM (SELECT t.id, t.current_run_id, m.run_profile, m.run_claimer, "
-    "max(m.lease_s, coalesce(m.grace_s, 0)), max(r.started_at, coalesce(t.last_heartbeat_at, 0)) AS stamped_s "
+    "max(m.lease_s, coalesce(m.grace_s, 0)), "
+    "min(max(r.started_at, coalesce(t.last_heartbeat_at, 0)), t.claim_expires - m.lease_s) AS stamped_s "
     "FROM tasks t INDEXED BY merge_running JOIN merge_tasks m ON m.task_id = t.id "
     "JOIN task_runs r ON r.id = t.current_run_id WHERE t.status = 'running' AND t.claim_expires > ?1) "
     "WHERE stamped_s > ?1"
@@ -68,6 +73,14 @@ class RunRows(Rows):
         """Open runs that were claimed, or gave a heartbeat, at a time after ``now_s``: as ``running_out``, and that
         time, in seconds, at the end."""
         return self._execute(STAMPED_AHEAD, (now_s,))
+
+    def renewed_behind(self, position: int) -> list[int]:
+        """The runs of which a host said, behind ``position`` of the ledger, that they gave a sign."""
+        sql = (
+            "SELECT DISTINCT json_extract(body, '$.run_id') FROM merge_kept "
+            "WHERE position > ? AND profile = ? AND kind = ?"
+        )
+        return [run_id for (run_id,) in self._execute(sql, (position, COORDINATOR, KIND_OF[Alive]))]
 
     def open_runs(self) -> dict[str, int]:
         """How many runs each profile has open."""

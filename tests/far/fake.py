@@ -77,8 +77,9 @@ class Link:
 
     ``cut``: refused at once. ``silent``: no answer within the deadline. ``late_ms``: how long an answer takes.
     ``lose_requests``: of how many appends, from now on, nothing arrives. ``lose_answers``: of how many the answer is
-    lost, after the commit. ``deaf``: no bell rings. ``trips``, ``waited_ms``: how many calls there were, and how long
-    they took together. ``failed_ms``: when it failed first since the last answer.
+    lost, after the commit. ``deaf``: no bell rings. ``wrong_ms``: by how much the clock is ahead that answers tell.
+    ``trips``, ``waited_ms``: how many calls there were, and how long they took together. ``failed_ms``: when it failed
+    first since the last answer.
     """
 
     cut: bool = False
@@ -87,6 +88,7 @@ class Link:
     lose_requests: int = 0
     lose_answers: int = 0
     deaf: bool = False
+    wrong_ms: int = 0
     trips: int = 0
     waited_ms: int = 0
     failed_ms: int | None = None
@@ -264,7 +266,7 @@ class FakeFar:
             if entries and bytes_left < 0:
                 break
             entries.append(entry)
-        now_ms = self._service.now_ms()
+        now_ms = self._service.now_ms() + self.link.wrong_ms
         return Page(ledger.ledger_id, ledger.rules, now_ms, ledger.end, ledger.digest_at(position), entries)
 
     def _check_nobody_has_its_turn(self, ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ is closed where it stands.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -97,9 +98,10 @@ class Host:
 
 
 class Clock:
-    """The service's clock, which a test moves."""
+    """The service's clock, which a test moves; at first it is right, as those of the hosts are."""
 
-    now_ms = 1_700_000_000_000
+    def __init__(self) -> None:
+        self.now_ms = time.time_ns() // 1_000_000
 
     def __call__(self) -> int:
         return self.now_ms

@@ -146,7 +146,7 @@ def test_two_coordinators_write_into_one_chain_of_their_own(world) -> None:
     # Each knows the time by an answer that came before the other's entries.
     for host in (one, other):
         host.far.read(0)
-        host.coordinator._hosts._ledger._clock.heard(service.now_ms(), steady_ms())
+        host.coordinator._hosts._ledger._clock.heard(service.now_ms(), steady_ms(), None)
     one.make_pass()
     other.make_pass()
     one.follow()

@@ -1,8 +1,10 @@
 """Several hosts of one board, in one process: a home each, with writers and a coordinator that is killed now and then,
-and a link that is cut, loses what it carries, or says nothing; the service loses its tail, and clocks are wrong."""
+and a link that is cut, loses what it carries, or says nothing; the service loses its tail, and clocks are wrong: those
+of hosts, and that of the service for an answer. Workers give signs of life, which their hosts pass on."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from contextlib import ExitStack, closing
@@ -10,13 +12,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
+import msgspec
+
 from kanban_shards import shard, shard_file
 from kanban_shards.board import Board
+from kanban_shards.changes.kinds import Claim
 from kanban_shards.coordinator.merge import clock as merge_clock
 from kanban_shards.coordinator.merge import other_hosts
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.replay import replay
 from kanban_shards.coordinator.shared import clock as far_clock
+from kanban_shards.coordinator.shared.clock import APART_MS
 from kanban_shards.coordinator.shared.errors import FarError
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.paths import BoardPaths
@@ -34,6 +40,8 @@ LEDGER_ID = "0123456789abcdef0123456789abcdef"
 HOSTS = (("one", ("ann", "bob")), ("two", ("cyd",)), ("three", ("dan",)))
 POINTS = ("before the service's commit", "after the service's commit", *CRASH_POINTS)
 FORWARD_MS = (1, 50, 1_500, 61_000, 1_000_000)
+HALF_LEASES_MS = (32_000, 460_000)
+WRONG_MS = (-365 * 86_400_000, -2 * 3_600_000, 2 * 3_600_000, 20 * 3_600_000, 365 * 86_400_000)
 STEPS = {
     "write": 50,
     "make_pass": 45,
@@ -42,6 +50,9 @@ STEPS = {
     "mend": 8,
     "restart": 4,
     "clock": 2,
+    "told_wrong": 6,
+    "work": 8,
+    "live": 25,
     "tail": 2,
     "lose": 2,
 }
@@ -100,6 +111,12 @@ class Hosts:
         self.acknowledged: dict[Dot, str] = {}
         self.remembered: dict[Dot, tuple] = {}
         self.had: Counter[str] = Counter()
+        # By digest, the entries that were looked at; by run and profile, when it gave a sign, and how wrong the clock
+        # of its host was.
+        self._looked: set[str] = set()
+        self._signs: dict[tuple[int, str], tuple[int, int]] = {}
+        self._leases: dict[int, int] = {}
+        self._was_told_wrong = False
         self._acting: Host | None = None
         there = HOSTS[: self._chance.choice((2, 3))]
         self.hosts = [Host(self, folder / name, name, profiles) for name, profiles in there]
@@ -133,8 +150,10 @@ class Hosts:
         names, weights = list(STEPS), list(STEPS.values())
         for _ in range(steps):
             host = self._acting = self._chance.choice(self.hosts)
+            self._was_told_wrong = self._believes_wrong(host)
             getattr(self, f"_{self._chance.choices(names, weights)[0]}")(host)
             self._check(host)
+            self._check_times(host)
         return self._come_to_rest()
 
     # --- what may happen -----------------------------------------------------------------------------------------
@@ -163,6 +182,41 @@ class Hosts:
     def _clock(self, host: Host) -> None:
         """A host's own clock is wrong from here on."""
         host.clock_off_ms = self._chance.choice((-3_600_000, -600_000, 0, 600_000))
+
+    def _told_wrong(self, host: Host) -> None:
+        """The service's clock is wrong in what it answers to one pass."""
+        host.far.link.wrong_ms = self._chance.choice(WRONG_MS)
+        self._was_told_wrong = True
+        if host.coordinator is not None:
+            host.coordinator._hosts._ledger._in_doubt = True
+        self._make_pass(host)
+        host.far.link.wrong_ms = 0
+        self.had["believed"] += self._believes_wrong(host)
+
+    def _work(self, host: Host) -> None:
+        """A worker of this host begins on a task of its own, now and then for another profile."""
+        writer = self._chance.choice(host.writers)
+        task_id, create = drawn("create", self._pool, self._chance)
+        runs_as = self._chance.choice((None, None, self._chance.choice(self._pool.profiles)))
+        claim = Claim(lease_s=self._chance.choice((60, 900)), runs_as=runs_as)
+        for change in (msgspec.structs.replace(create, starts=None, parents=()), claim):
+            seq = writer.write(task_id, change)
+            self.acknowledged[writer.profile, seq] = ""
+        self._make_pass(host)
+
+    def _live(self, host: Host) -> None:
+        """Workers of this host give signs of life, or most of them; half a lease later their host passes that on."""
+        if not host.paths.board.exists():
+            return
+        for run_id, _ in self._pool.runs[-6:]:
+            run = host.board.run(run_id)
+            for writer in host.writers[::2] if run is not None and run.ended_at is None else ():
+                if writer.profile == run.profile and self._chance.random() < 0.8:
+                    writer.heartbeat(run_id)
+                    self._signs[run_id, writer.profile] = self.now_ms, host.clock_off_ms
+        if self._chance.random() < 0.7:
+            self.now_ms += self._chance.choice(HALF_LEASES_MS)
+            self._make_pass(host)
 
     def _link(self, host: Host) -> None:
         what = self._chance.choice(("cut", "silent", "deaf", "lose_requests", "lose_answers"))
@@ -219,8 +273,43 @@ class Hosts:
         invariants.no_lost_change(evidence, self.acknowledged, self.remembered)
         shared = self.service.ledgers["default"].entries
         assert evidence.entries == shared[: len(evidence.entries)], f"{host.name} has another history than the service"
-        times = [entry.at_ms for entry in shared]
-        assert times == sorted(times), "time goes back in the ledger"
+
+    def _believes_wrong(self, host: Host) -> bool:
+        """Whether the time that it knows of the service is an hour off."""
+        said_ms = None if host.coordinator is None else host.coordinator._hosts._ledger._clock.now_ms()
+        return said_ms is not None and abs(said_ms - self.now_ms) > 3_600_000
+
+    def _check_times(self, host: Host) -> None:
+        """What ``host`` appended in this step is stamped with the time that it is, unless it was told another; and what
+        it said of runs is true by the clock that it has."""
+        evidence = Evidence.read(host.paths)
+        if not evidence.tables:
+            return
+        profiles = {row["id"]: row["profile"] for row in evidence.rows("task_runs")}
+        for entry in self.service.ledgers["default"].entries:
+            if entry.digest in self._looked:
+                continue
+            self._looked.add(entry.digest)
+            off_ms = entry.at_ms - self.now_ms
+            assert self._was_told_wrong or abs(off_ms) <= 2 * APART_MS, f"{entry.position} is stamped {off_ms} ms off"
+            if entry.change.kind not in ("alive", "expire"):
+                continue
+            self.had[entry.change.kind] += 1
+            said = json.loads(entry.change.body)
+            run_id = said["run_id"]
+            sign_ms, clock_off_ms = self._signs.get((run_id, profiles.get(run_id, "")), (0, None))
+            if clock_off_ms != host.clock_off_ms or said.get("unheard_s") is not None:
+                continue
+            silent_ms = self.now_ms - sign_ms
+            if entry.change.kind == "alive":
+                assert abs(said["age_ms"] - silent_ms) <= 2_000, f"{entry.position}: a sign of {silent_ms} ms ago"
+            else:
+                lease_ms = self._leases.get(run_id, 0) * 1_000
+                assert silent_ms >= lease_ms, f"{entry.position}: ended {silent_ms} ms after a sign, of {lease_ms}"
+        open_runs = {row["id"]: row["current_run_id"] for row in evidence.rows("tasks") if row["current_run_id"]}
+        for row in evidence.rows("merge_tasks"):
+            if row["task_id"] in open_runs:
+                self._leases[open_runs[row["task_id"]]] = max(row["lease_s"], row["grace_s"] or 0)
 
     def _come_to_rest(self) -> int:
         for host in self.hosts:

@@ -23,11 +23,11 @@ def test_same_rows(tmp_path: Path, seed: int) -> None:
 
 def test_histories_have_everything_in_them(tmp_path: Path) -> None:
     had: Counter[str] = Counter()
-    for seed in range(100, 106):
+    for seed in range(100, 108):
         (folder := tmp_path / str(seed)).mkdir()
         with Hosts(folder, seed) as hosts:
             hosts.run(STEPS)
             had += hosts.had
     assert had["entries"] > 200
-    for what in ("kill", "Unreachable", "tail"):
+    for what in ("kill", "Unreachable", "tail", "ClockStrange", "believed", "alive", "expire"):
         assert had[what] > 1, had

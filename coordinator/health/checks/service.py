@@ -9,6 +9,7 @@ from contextlib import closing
 from kanban_shards import wording
 from kanban_shards.coordinator import rules
 from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.shared.clock import STRANGE_MS
 from kanban_shards.coordinator.shared.errors import AnotherLedger, OtherRules, Unreachable
 from kanban_shards.coordinator.shared.far import Page
 from kanban_shards.coordinator.shared.opening import open_far
@@ -49,7 +50,7 @@ def service(paths: BoardPaths) -> Iterator[Finding]:
         side = "ahead of" if ahead_s > 0 else "behind"
         yield Finding(
             "service",
-            NOTE,
+            NOTE if abs(ahead_s) * 1_000 <= STRANGE_MS else WARNING,
             f"The clock of this machine is {wording.age(abs(ahead_s))} {side} the server's, by which entries are "
             "stamped; `timedatectl` shows whether it is this one that is wrong.",
         )

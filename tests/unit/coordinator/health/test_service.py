@@ -49,6 +49,9 @@ def test_clocks_that_differ(paths: BoardPaths, service: Service) -> None:
     service.now_ms = lambda: time.time_ns() // 1_000_000 + 600_000
     _, finding = checks.service(paths)
     assert finding.level == NOTE and "behind the server's" in finding.sentence
+    service.now_ms = lambda: time.time_ns() // 1_000_000 + 366 * 86_400_000
+    _, finding = checks.service(paths)
+    assert finding.level == WARNING and "365 d 23 h behind the server's" in finding.sentence
 
 
 def test_one_that_is_silent(paths: BoardPaths, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -105,7 +107,7 @@ def no_pass_of_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def service() -> Service:
-    clock = iter(range(1_700_000_000_000, 1_800_000_000_000, 10))
+    clock = count(time.time_ns() // 1_000_000, 10)
     return Service(lambda: next(clock))
 
 
@@ -146,6 +148,19 @@ def test_a_name_that_lives_is_taken_and_one_that_is_gone_is_not(homes: tuple[Hom
         two.share()
     later_ms = service.now_ms() + 3_600_000
     service.now_ms = lambda: later_ms
+    assert two.share().did == JOINED
+
+
+def test_a_name_is_free_again_that_was_said_in_the_future(homes: tuple[Home, Home], service: Service) -> None:
+    """The server's clock was a year ahead when that host spoke last: it is not in touch until then."""
+    one, two = homes
+    one.share()
+    two.address = two.address._replace(host="one")
+    now_ms = service.now_ms()
+    service.now_ms = lambda: now_ms - 30_000
+    with pytest.raises(HostTaken, match="0 s ago"):
+        two.share()
+    service.now_ms = lambda: now_ms - 365 * 86_400_000
     assert two.share().did == JOINED
 
 
