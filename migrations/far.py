@@ -51,4 +51,21 @@ VERSIONS: tuple[tuple[LiteralString, ...], ...] = (
             PRIMARY KEY (board, host)
         )""",
     ),
+    # What no host of this program appends, and others could not keep or read, is refused where it is written. NOT
+    # VALID: what is there already is not looked at, so that the step can be taken in any case.
+    (
+        """ALTER TABLE kanban_entry ADD CONSTRAINT kanban_entry_bounds CHECK (
+            position > 0 AND seq > 0
+            AND octet_length(profile) <= 64 AND octet_length(task_id) <= 128 AND octet_length(kind) <= 64
+            AND octet_length(body) <= 8388608 AND octet_length(seen) <= 1048576
+            AND octet_length(change_digest) <= 64 AND octet_length(digest) <= 64
+            AND written_ms BETWEEN 0 AND 253402300799999 AND at_ms BETWEEN 0 AND 253402300799999
+        ) NOT VALID""",
+        """ALTER TABLE kanban_host ADD CONSTRAINT kanban_host_bounds CHECK (
+            octet_length(host) <= 64 AND octet_length(program) <= 64 AND octet_length(decided) <= 256
+        ) NOT VALID""",
+        """ALTER TABLE kanban_ledger ADD CONSTRAINT kanban_ledger_bounds CHECK (
+            octet_length(ledger_id) <= 64 AND octet_length(digest) <= 64
+        ) NOT VALID""",
+    ),
 )

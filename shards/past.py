@@ -61,9 +61,9 @@ class TaskChange(msgspec.Struct, frozen=True):
     ``position``: in the ledger. ``at_ms``: when it was decided, by the coordinator's clock; ``written_ms``: when it was
     written, by its author's; both in milliseconds since 1970. ``profile``, ``seq``: its author and its number in that
     shard. ``task_id``: the task that it names; empty where its author left the choice to the coordinator. ``body``:
-    what was asked for. ``reason``, ``why``: of a refusal, in a word and as a sentence. ``answer``: what its author was
-    told. ``missed``: what its author had not seen of the task then, ``{profile: seq}``. ``sentence``: all this for
-    people, without the time.
+    what was asked for; of a change that cannot be read whatever it was. ``reason``, ``why``: of a refusal, in a word
+    and as a sentence. ``answer``: what its author was told. ``missed``: what its author had not seen of the task then,
+    ``{profile: seq}``. ``sentence``: all this for people, without the time.
     """
 
     position: int
@@ -73,7 +73,7 @@ class TaskChange(msgspec.Struct, frozen=True):
     seq: int
     task_id: str
     kind: str
-    body: dict[str, Any]
+    body: Any
     verdict: Literal["applied", "refused"]
     reason: str | None
     why: str | None

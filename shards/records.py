@@ -49,6 +49,14 @@ def _parsed(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
+def as_written(text: str) -> Any:
+    """What an author wrote as JSON; the text itself where it is none, for which it was refused."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def _facts(text: str | None) -> Any:
     return {} if text is None else json.loads(text)
 
@@ -312,18 +320,19 @@ class ProfileHome(Record, frozen=True):
 
 class RefusedChange(Record, frozen=True):
     """A refused change, whole, with its verdict. ``body`` and ``seen`` are what its author wrote, at ``written_ms`` by
-    its own clock; ``at_ms``: when it was refused, by the coordinator's. Both in milliseconds since 1970."""
+    its own clock: maps, and of a change that cannot be read whatever it was. ``at_ms``: when it was refused, by the
+    coordinator's. Both in milliseconds since 1970."""
 
     position: int
     profile: str
     seq: int
     task_id: str
     kind: str
-    body: dict[str, Any]
-    seen: dict[str, int]
+    body: Any
+    seen: Any
     written_ms: int
     at_ms: int
     reason: str
     sentence: str
 
-    _read = {"body": _parsed, "seen": _parsed}
+    _read = {"body": as_written, "seen": as_written}

@@ -112,6 +112,11 @@ def sentence(
     return f"{who} {applied}{more}" + (f"; had not seen {unseen}" if unseen else "")
 
 
+def unreadable(profile: str, why: str) -> str:
+    """What is said of a change that nobody can read, and that was refused for that: ``why``."""
+    return f"{wording.printable(profile)} wrote something that says nothing: {wording.printable(why)}"
+
+
 def as_part(profile: str, task_id: str) -> str:
     """What is said of a task that a plan made: ``profile`` split the task ``task_id``."""
     return f"{profile} created it as a part of {task_id}"

@@ -12,12 +12,13 @@ import msgspec
 from kanban_shards.changes import vectors
 from kanban_shards.changes.codec import Change, decode_body
 from kanban_shards.changes.fields import DECIDING, run_id_of
-from kanban_shards.coordinator.history.sentences import as_part, sentence
+from kanban_shards.coordinator.history.sentences import as_part, sentence, unreadable
 from kanban_shards.coordinator.ledger import Entry, FileLedger
 from kanban_shards.coordinator.merge.snapshots import read_start
 from kanban_shards.errors import StorageError, UnknownTask
 from kanban_shards.past import TaskChange, TaskHistory
 from kanban_shards.paths import COORDINATOR, BoardPaths, check_task_id
+from kanban_shards.records import as_written
 from kanban_shards.storage import connections, sqlite
 
 # These name no task, or another one: their answers say which they chose, or made.
@@ -113,6 +114,9 @@ def _told(task_id: str, decided: Iterable[_Decided], vector: dict[str, int]) -> 
     and are not bound to a run."""
     kinds: dict[tuple[str, int], str] = {}
     for position, change, verdict in decided:
+        if verdict.reason == "unreadable":
+            yield _change(position, change, verdict, {}, unreadable(change.profile, verdict.why or ""))
+            continue
         body = decode_body(change.kind, change.body)
         is_of_plan = change.kind == "decompose" and change.task_id != task_id
         decides = body.rule == DECIDING and not is_of_plan
@@ -123,24 +127,31 @@ def _told(task_id: str, decided: Iterable[_Decided], vector: dict[str, int]) -> 
             vector = {} if change.kind == "delete" else {**vector, change.profile: change.seq}
         kinds[change.profile, change.seq] = change.kind
         in_words = {author: _named(author, seq, kinds) for author, seq in missed.items()}
-        yield TaskChange(
-            position=position,
-            at_ms=verdict.at_ms,
-            written_ms=change.written_ms,
-            profile=change.profile,
-            seq=change.seq,
-            task_id=change.task_id,
-            kind=change.kind,
-            body=msgspec.json.decode(change.body),
-            verdict="applied" if verdict.verdict == "applied" else "refused",
-            reason=verdict.reason,
-            why=verdict.why,
-            answer=verdict.answer,
-            missed=missed,
-            sentence=as_part(change.profile, change.task_id)
+        said = (
+            as_part(change.profile, change.task_id)
             if is_of_plan
-            else sentence(change.profile, change.kind, body, verdict.answer, verdict.why, in_words),
+            else sentence(change.profile, change.kind, body, verdict.answer, verdict.why, in_words)
         )
+        yield _change(position, change, verdict, missed, said)
+
+
+def _change(position: int, change: Change, verdict: _Verdict, missed: dict[str, int], said: str) -> TaskChange:
+    return TaskChange(
+        position=position,
+        at_ms=verdict.at_ms,
+        written_ms=change.written_ms,
+        profile=change.profile,
+        seq=change.seq,
+        task_id=change.task_id,
+        kind=change.kind,
+        body=as_written(change.body),
+        verdict="applied" if verdict.verdict == "applied" else "refused",
+        reason=verdict.reason,
+        why=verdict.why,
+        answer=verdict.answer,
+        missed=missed,
+        sentence=said,
+    )
 
 
 def _named(author: str, seq: int, kinds: Mapping[tuple[str, int], str]) -> str:

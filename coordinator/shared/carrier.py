@@ -73,7 +73,7 @@ class Carrier:
         self._address = self._address._replace(ledger_id=ledger_id)
 
     def raise_rules(self) -> None:
-        self._ask(frames.RaiseRules(), frames.Done)
+        self._ask(frames.RaiseRules(), frames.Done, MAKING_S)
 
     def leave(self) -> None:
         self._ask(frames.Leave(), frames.Done)

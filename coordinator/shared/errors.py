@@ -118,6 +118,20 @@ class FarBroken(FarError):
     position: int
 
 
+class EntryTooLarge(FarError):
+    template = (
+        "The shared ledger in {path} has an entry {position} of {size_bytes} bytes, which {role} put there, and no "
+        "host can keep, so nothing from there on is merged by any; whoever owns its tables takes it out (`DELETE FROM "
+        "kanban_entry WHERE board = '{board}' AND position >= {position}`), by which nothing is lost that was merged, "
+        "and has `kanban-merge share --upgrade` refuse such ones from then on."
+    )
+    board: str
+    position: int
+    size_bytes: int
+    # The role that appended it, as the server knows it.
+    role: str
+
+
 class TailGone(FarError):
     template = (
         "The shared ledger in {path} ends at entry {held}, and has lost what came after it; this host dropped its own "

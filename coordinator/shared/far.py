@@ -16,6 +16,9 @@ from kanban_shards.errors import LawBroken
 # What a page holds at most; whoever gets as many entries, or is short of ``end``, asks for what is behind them.
 PAGE_ENTRIES = 1_000
 PAGE_BYTES = 8 << 20
+# Of text in an entry: more no host can keep, whose rows SQLite reads within 16 MiB (sqlite.LONGEST_VALUE_BYTES). What
+# a host of this program appends has 9 MiB at most.
+LONGEST_ENTRY_BYTES = 15 << 20
 # What the slowest link carries that is still waited for.
 _BYTES_PER_S = 128 << 10
 # For how long others wait for the host that has its turn.
@@ -46,7 +49,8 @@ class Page(NamedTuple):
     decided by. ``clock_ms``: the service's clock, milliseconds since 1970. ``end``: its last entry; ``(0, GENESIS)``
     if it has none. ``here``: the digest of its entry at the position that was asked for, GENESIS at 0; None if it has
     no entry there. ``entries``: those behind that position, in order, at most PAGE_ENTRIES, and no more than
-    PAGE_BYTES of bodies (one entry at least). Nobody has checked their chain.
+    PAGE_BYTES (one entry at least), and none that is larger than LONGEST_ENTRY_BYTES or behind such a one. Nobody has
+    checked their chain.
     """
 
     ledger_id: str
@@ -90,7 +94,7 @@ class Far(Protocol):
 
     def read(self, position: int) -> Page:
         """What is behind ``position``, with the rest of one and the same state. The bell is quiet after it, until
-        there is more."""
+        there is more. Raises EntryTooLarge if the very next entry is larger than LONGEST_ENTRY_BYTES."""
         ...
 
     def append(self, entries: Sequence[Entry], behind: Point) -> None:
@@ -132,8 +136,9 @@ class Far(Protocol):
         ...
 
     def raise_rules(self) -> None:
-        """Have the ledger decided by this host's rules from now on. Hosts with older ones append nothing more. Raises
-        OtherRules if the ledger has newer ones."""
+        """Have the ledger decided by this host's rules from now on. Hosts with older ones append nothing more. Brings
+        what the service needs for it (tables) to this host's version, as ``begin`` makes it. Raises OtherRules if the
+        ledger has newer ones."""
         ...
 
     def leave(self) -> None:

@@ -18,9 +18,23 @@ from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator.errors import Overtaken
 from kanban_shards.coordinator.ledger import Entry, Point
 from kanban_shards.coordinator.shared.connecting import CHANNEL, Server
-from kanban_shards.coordinator.shared.errors import AnotherLedger, FarError, NoSharedLedger, OtherRules
+from kanban_shards.coordinator.shared.errors import (
+    AnotherLedger,
+    EntryTooLarge,
+    FarError,
+    NoSharedLedger,
+    OtherRules,
+)
 from kanban_shards.coordinator.shared.failing import failed
-from kanban_shards.coordinator.shared.far import PAGE_BYTES, PAGE_ENTRIES, Page, Standing, check_continue, size_s
+from kanban_shards.coordinator.shared.far import (
+    LONGEST_ENTRY_BYTES,
+    PAGE_BYTES,
+    PAGE_ENTRIES,
+    Page,
+    Standing,
+    check_continue,
+    size_s,
+)
 from kanban_shards.migrations.far import VERSIONS
 
 # The columns of an entry in its order.
@@ -40,22 +54,27 @@ _SETTINGS = """
            set_config('idle_in_transaction_session_timeout', '2s', true)"""
 _HEAD = """
     SELECT ledger.ledger_id, ledger.rules, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint,
-           coalesce(last.position, 0), coalesce(last.digest, ''),
-           CASE WHEN %(position)s = 0 THEN '' ELSE here.digest END,
+           coalesce(last.position, 0), coalesce(left(last.digest, 64), ''),
+           CASE WHEN %(position)s = 0 THEN '' ELSE left(here.digest, 64) END,
            (ledger.position, ledger.digest) = (coalesce(last.position, 0), coalesce(last.digest, ''))
     FROM kanban_ledger AS ledger
     LEFT JOIN LATERAL (SELECT position, digest FROM kanban_entry WHERE board = ledger.board
                        ORDER BY position DESC LIMIT 1) AS last ON true
     LEFT JOIN kanban_entry AS here ON here.board = ledger.board AND here.position = %(position)s
     WHERE ledger.board = %(board)s"""
-# At least one entry, and no more of them than have so many bytes.
+# How many bytes of text an entry has; its texts are not read for that.
+_SIZE: LiteralString = " + ".join(f"octet_length({name})" for name, kind in _TYPES.items() if kind == "text")
+# At least one entry, and no more of them than have so many bytes; none from the first one on that no host can keep.
 _ENTRIES: LiteralString = f"""
     SELECT {_COLUMNS} FROM (
-        SELECT *, sum(octet_length(body)) OVER (ORDER BY position) AS bytes,
+        SELECT *, sum(size) OVER (ORDER BY position) AS bytes, max(size) OVER (ORDER BY position) AS largest,
                row_number() OVER (ORDER BY position) AS nth
-        FROM (SELECT * FROM kanban_entry WHERE board = %(board)s AND position > %(position)s
+        FROM (SELECT *, {_SIZE} AS size FROM kanban_entry WHERE board = %(board)s AND position > %(position)s
               ORDER BY position LIMIT %(most)s) AS page
-    ) AS page WHERE nth = 1 OR bytes <= %(bytes)s ORDER BY position"""
+    ) AS page WHERE (nth = 1 OR bytes <= %(bytes)s) AND largest <= %(longest)s ORDER BY position"""
+_TOO_LARGE: LiteralString = f"""
+    SELECT position, {_SIZE}, left(host, 64) FROM kanban_entry
+    WHERE board = %(board)s AND position > %(position)s AND {_SIZE} > %(longest)s ORDER BY position LIMIT 1"""
 _LOCK = "SELECT 1 FROM kanban_ledger WHERE board = %(board)s FOR UPDATE"
 # No row comes of it if ``behind`` is not the end: the row is looked at again once its lock is free. Nor if the entry is
 # gone that the row says is the last.
@@ -85,7 +104,10 @@ _SAY = """
     ON CONFLICT (board, host) DO UPDATE SET program = excluded.program, rules = excluded.rules,
         position = excluded.position, decided = excluded.decided, seen_ms = excluded.seen_ms"""
 _HOSTS = """
-    SELECT host, program, rules, position, decided, seen_ms FROM kanban_host WHERE board = %(board)s ORDER BY host"""
+    SELECT left(host, 64), left(program, 64), rules, position, left(decided, 256), seen_ms FROM kanban_host
+    WHERE board = %(board)s ORDER BY seen_ms DESC, host LIMIT %(most)s"""
+# Of hosts, those that said something last; more do not share one board.
+_MOST_HOSTS = 1_000
 _BEGIN = """
     INSERT INTO kanban_ledger VALUES (%(board)s, %(ledger_id)s, %(rules)s, 0, '') ON CONFLICT DO NOTHING"""
 _RAISE = "UPDATE kanban_ledger SET rules = %(rules)s WHERE board = %(board)s AND rules < %(rules)s"
@@ -144,6 +166,7 @@ class Postgres:
             page, is_even = self._page_of(head, entries)
             if not is_even:
                 self._mend()
+            self._check_size(page, position)
         return page
 
     def turn(self, position: int, most_bytes: int = PAGE_BYTES) -> Page:
@@ -157,6 +180,7 @@ class Postgres:
             if not is_even:
                 with self._in_one_trip("", stays_open=True):
                     self._run(_MEND)
+            self._check_size(page, position)
         return page
 
     def append(self, entries: Sequence[Entry], behind: Point) -> None:
@@ -186,11 +210,11 @@ class Postgres:
             with self._in_one_trip("BEGIN"):
                 if mine is not None:
                     self._run(_SAY, **mine._asdict())
-                hosts = self._run(_HOSTS)
+                hosts = self._run(_HOSTS, most=_MOST_HOSTS)
                 head = self._run(_HEAD, position=0)
                 self._run("COMMIT")
             self._page_of(head, None)
-            return [Standing(*row) for row in hosts.fetchall()]
+            return sorted(Standing(*row) for row in hosts.fetchall())
 
     def remarks(self) -> list[str]:
         """See ``Far.remarks``."""
@@ -232,6 +256,7 @@ class Postgres:
     def raise_rules(self) -> None:
         """See ``Far.raise_rules``."""
         with self._explained():
+            self._make_tables()
             with self._in_one_trip("BEGIN"):
                 self._run(_RAISE)
                 head = self._run(_HEAD, position=0)
@@ -317,7 +342,10 @@ class Postgres:
     def _page(self, position: int, most_bytes: int) -> tuple[Cursor[tuple[Any, ...]], Cursor[tuple[Any, ...]]]:
         """Ask for a page: for its head, and for its entries."""
         head = self._run(_HEAD, position=position)
-        return head, self._run(_ENTRIES, position=position, most=PAGE_ENTRIES, bytes=most_bytes)
+        entries = self._run(
+            _ENTRIES, position=position, most=PAGE_ENTRIES, bytes=most_bytes, longest=LONGEST_ENTRY_BYTES
+        )
+        return head, entries
 
     def _page_of(self, head: Cursor[tuple[Any, ...]], entries: Cursor[tuple[Any, ...]] | None) -> tuple[Page, bool]:
         """The page that came, and whether the row that is locked says the same as the entries do. Raises
@@ -328,6 +356,19 @@ class Postgres:
         ledger_id, rules, clock_ms, position, digest, here, is_even = row
         rows = entries.fetchall() if entries else []
         return Page(ledger_id, rules, clock_ms, Point(position, digest), here, [*map(_entry, rows)]), is_even
+
+    def _check_size(self, page: Page, position: int) -> None:
+        """Raise EntryTooLarge if ``page`` has no entries behind ``position`` because the next one is larger than any
+        host can keep."""
+        if page.entries or page.end.position <= position:
+            return
+        with self._in_one_trip("BEGIN"):
+            found = self._run(_TOO_LARGE, position=position, longest=LONGEST_ENTRY_BYTES)
+            self._run("COMMIT")
+        for first, size_bytes, role in found.fetchall():
+            raise EntryTooLarge(
+                path=self.server, board=self._address.board, position=first, size_bytes=size_bytes, role=role
+            )
 
     def _end(self) -> tuple[Page, bool]:
         """The same, of no entries."""

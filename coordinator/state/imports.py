@@ -19,7 +19,10 @@ class ImportedRows(Rows):
 
     def earlier_import(self, digest: str) -> dict[str, int] | None:
         """The ids that an import of the same rows reserved; None if there was none."""
-        kept = "SELECT body FROM merge_kept WHERE kind = 'import' ORDER BY position"
+        kept = (
+            "SELECT body FROM merge_kept JOIN merge_verdicts USING (profile, seq) "
+            "WHERE kind = 'import' AND verdict = 'applied' ORDER BY merge_kept.position"
+        )  # what was refused may say anything
         begun = [json.loads(body) for (body,) in self._execute(kept).fetchall()]
         return next((body["ids"] for body in begun if body["digest"] == digest), None)
 

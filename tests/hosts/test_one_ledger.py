@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from kanban_shards.changes.codec import Change
 from kanban_shards.changes.kinds import AddComment, Claim, Complete, Create, Schedule
+from kanban_shards.coordinator.history.task_changes import of_task
 from kanban_shards.coordinator.ledger import GENESIS, Entry, FileLedger, Point, continued
 from kanban_shards.coordinator.merge import clock as merge_clock
 from kanban_shards.coordinator.merge import other_hosts, verdict_digest
@@ -502,6 +505,8 @@ POISON = {
     "a name that only looks like the coordinator's": {"profile": "@coordinator "},
     "a time without a year": {"written_ms": 2**62},
     "before all time": {"written_ms": -(2**62)},
+    "more digits than are read": {"kind": "edit", "body": '{"title":"x"}', "seen": f'{{"ann":{"1" * 5_000}}}'},
+    "what begins an import": {"kind": "import", "task_id": "", "body": "no JSON"},
 }
 
 
@@ -519,6 +524,14 @@ def test_poison(world, what: str) -> None:
     for host in (one, other):
         host.follow()
         assert host.verdict(change.profile, 1) == "unreadable"
+        [refused] = host.board.refusals()
+        assert refused.body in (change.body, json.loads(usual["body"]), {"run_id": 1}, {"title": "x"})
+        with closing(FileLedger(host.paths.ledger)) as copy:
+            told = of_task(host.paths, copy, TASK).changes
+        if change.task_id == TASK:
+            assert told[-1].sentence.startswith(f"{change.profile} wrote something that says nothing: ")
+        assert msgspec.json.encode([each.as_dict() for each in [*told, refused]])
+        assert host.coordinator.board.earlier_import("any") is None
     one.write("ann", TASK, Complete(run_id=1))
     one.make_pass()
     other.follow()

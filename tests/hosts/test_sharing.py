@@ -8,7 +8,10 @@ import shutil
 import pytest
 
 from kanban_shards import Gateway, Refused
+from kanban_shards.coordinator import rules
 from kanban_shards.errors import Undecided
+from kanban_shards.migrations.far import VERSIONS
+from tests.far.server import Server
 from tests.hosts.machines import Machine, assert_alike, settled, until
 
 
@@ -133,6 +136,28 @@ def test_two_hosts_have_two_names(pair: list[Machine]) -> None:
     )
     assert "is shared already" in laptop.merge("share", "kanban", "--host", "desk", ok=1).stderr
     assert "is not shared" in server.merge("unshare", ok=1).stderr
+
+
+def test_a_ledger_of_before_is_upgraded(pair: list[Machine], postgres: Server) -> None:
+    """Rules and tables of an earlier version, raised by one host once all have this one."""
+    laptop, server = pair
+    for host in pair:
+        host.join()
+    for table in ("entry", "host", "ledger"):
+        postgres.sql(f"ALTER TABLE kanban_{table} DROP CONSTRAINT kanban_{table}_bounds", laptop.database)
+    postgres.sql("UPDATE kanban_schema SET version = 1", laptop.database)
+    postgres.sql("UPDATE kanban_ledger SET rules = 0", laptop.database)
+    postgres.sql("UPDATE kanban_host SET rules = 0 WHERE host = 'server'", laptop.database)
+    behind = "server has rules 0, and merges nothing until it is upgraded"
+    assert behind in laptop.merge("share", "--upgrade", "--dry-run").stdout
+    assert postgres.sql("SELECT rules FROM kanban_ledger", laptop.database) == [(0,)]
+    said = laptop.json("share", "--upgrade")
+    assert (said["before"], said["now"], [each["host"] for each in said["behind"]]) == (0, rules.VERSION, ["server"])
+    assert postgres.sql("SELECT rules FROM kanban_ledger", laptop.database) == [(rules.VERSION,)]
+    assert postgres.sql("SELECT version FROM kanban_schema", laptop.database) == [(len(VERSIONS),)]
+    laptop.create("ann", "Merged by these rules")
+    assert server.json("--once")["left"] == []
+    assert_alike(pair)
 
 
 def shared(host: Machine) -> dict:
