@@ -52,7 +52,7 @@ class BackupStanding(msgspec.Struct, frozen=True):
     is_good: bool
 
 
-class Standing(msgspec.Struct, frozen=True):
+class BoardStanding(msgspec.Struct, frozen=True):
     """How a board stands now, for those who show it.
 
     ``coordinator``: who merges, as a phrase. ``position``: how many entries of the ledger the board shows.

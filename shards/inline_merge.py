@@ -13,7 +13,7 @@ from typing import Protocol
 
 from kanban_shards.board import Board
 from kanban_shards.errors import BoardMissing, CoordinatorRunning
-from kanban_shards.health import Finding, Standing
+from kanban_shards.health import BoardStanding, Finding
 from kanban_shards.past import History
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
@@ -143,7 +143,7 @@ def open_history(paths: BoardPaths) -> History:
     return ReplayedHistory(paths)
 
 
-def standing(paths: BoardPaths) -> Standing:
+def standing(paths: BoardPaths) -> BoardStanding:
     """How the board stands now. Raises BoardMissing and the StorageErrors of a board that cannot be read."""
     from kanban_shards.coordinator.health.standing import standing
 

@@ -13,19 +13,19 @@ from kanban_shards.coordinator.health.problems import findings
 from kanban_shards.coordinator.health.read import COMMIT_MS, read_health, read_sizes
 from kanban_shards.coordinator.merge.shard_reader import heartbeat_ms
 from kanban_shards.errors import KanbanError
-from kanban_shards.health import BackupStanding, ShardStanding, Standing
+from kanban_shards.health import BackupStanding, BoardStanding, ShardStanding
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, sqlite
 
 NOBODY = "nobody stays; whoever needs a verdict merges"
 
 
-def standing(paths: BoardPaths) -> Standing:
+def standing(paths: BoardPaths) -> BoardStanding:
     """How the board stands now. Raises BoardMissing and the StorageErrors of a board that cannot be read."""
     health, sizes = read_health(paths), read_sizes(paths)
     with Board(paths) as board:
         dead_letters = sum(not letter.resend for letter in board.dead_letters())
-    return Standing(
+    return BoardStanding(
         coordinator=str(health.coordinator or NOBODY),
         position=health.position,
         open_runs=health.open_runs,

@@ -22,7 +22,7 @@ from kanban_shards.storage import connections, files
 from kanban_shards.storage.locks import FileLock
 
 # Inode, bytes and time in ns of a file; of one whose checkpoint may be half done the inode alone.
-Stamp = tuple[int, int | None, int | None]
+Noted = tuple[int, int | None, int | None]
 # By what the note calls each file.
 BOARD, LEDGER = LEFT
 # A WAL that became so long is brought into its file, as near as can be told from what was written.
@@ -41,7 +41,7 @@ class LeftFiles:
         self._ledger = ledger
         self._paths = _paths_of(paths)
         self._identities = {name: files.identity(path) for name, path in self._paths.items()}
-        self._noted: dict[str, Stamp] = {}
+        self._noted: dict[str, Noted] = {}
         self._written_bytes = 0
         connections.checkpoint_late(board)
         ledger.checkpoint_late()
@@ -72,18 +72,18 @@ class LeftFiles:
         if is_same == self._paths.keys():  # else it is as the other program left it, beside what may be our WAL
             self.note()
 
-    def _note(self, stamps: Mapping[str, Stamp]) -> None:
+    def _note(self, stamps: Mapping[str, Noted]) -> None:
         if stamps != self._noted and self._lock.held:
             self._noted = dict(stamps)
             note_left(self._lock, stamps)
 
 
-def note_left(lock: FileLock, stamps: Mapping[str, Stamp]) -> None:
+def note_left(lock: FileLock, stamps: Mapping[str, Noted]) -> None:
     """Write into the lock file how its holder leaves each file, for the next holder."""
     lock.write_note(json.dumps({**note_in(lock), **stamps}))
 
 
-def left(lock: FileLock, name: str) -> Stamp | None:
+def left(lock: FileLock, name: str) -> Noted | None:
     """What the last holder noted of the file that the note calls ``name``; None if nothing, or nothing that
     ``note_left`` writes."""
     found = note_in(lock).get(name)
@@ -106,7 +106,7 @@ def set_aside_what_was_replaced(paths: BoardPaths, lock: FileLock) -> None:
         _try_without_wal(paths.ledger, lock)
 
 
-def _is_as_left(path: Path, noted: Stamp | None) -> bool:
+def _is_as_left(path: Path, noted: Noted | None) -> bool:
     seen = files.stamp(path)
     if noted is None or seen is None or files.is_empty(files.beside(path, "-wal")):
         return True

@@ -21,7 +21,7 @@ from kanban_shards.coordinator.ledger import Entry, Point
 from kanban_shards.coordinator.shared import frames
 from kanban_shards.coordinator.shared.errors import Unreachable, unreachable
 from kanban_shards.coordinator.shared.far import Address, Page, Standing, check_continue, size_s
-from kanban_shards.coordinator.shared.patience import DEADLINE_S, Outage, Portion
+from kanban_shards.coordinator.shared.patience import DEADLINE_S, Backoff, Portion
 from kanban_shards.errors import KanbanError
 
 # -P: no module of the folder where the parent was started is taken for ours.
@@ -44,7 +44,7 @@ class Carrier:
         self._bell, self._rope = os.pipe()
         os.set_blocking(self._bell, False)
         self._child: Child | None = None
-        self._outage: Outage | None = None
+        self._backoff: Backoff | None = None
         self._portion = Portion()
 
     def read(self, position: int) -> Page:
@@ -115,9 +115,9 @@ class Carrier:
         if isinstance(answer, frames.Failed):
             if answer.ends:
                 raise self._fail(answer.error())
-            self._outage = None
+            self._backoff = None
             raise answer.error()
-        self._outage = None
+        self._backoff = None
         if not isinstance(answer, kind):
             raise self._fail(unreachable(self.server, "it was answered with something else"))
         return answer
@@ -130,8 +130,8 @@ class Carrier:
         was_there = self._child is not None and self._child.is_there
         if self._child is None or was_there:
             self._end_child()
-            if self._outage is not None:
-                self._outage.check()
+            if self._backoff is not None:
+                self._backoff.check()
             self._child = Child(self._address, self._rope)
         self._await(self._child, was_there)
         return self._child
@@ -139,7 +139,7 @@ class Carrier:
     def _await(self, child: Child, was_there: bool) -> None:
         """Wait for the child to be there. Raises why it is not. ``was_there``: there was one before, whose session was
         lost; then somebody may wait for an answer already, and is to hear in time that there is none."""
-        until = 0.0 if self._outage else time.monotonic() + (DEADLINE_S if was_there else BEGINNING_S)
+        until = 0.0 if self._backoff else time.monotonic() + (DEADLINE_S if was_there else BEGINNING_S)
         while not child.is_there:
             try:
                 said = child.hear(until)
@@ -147,25 +147,25 @@ class Carrier:
                 late = unreachable(self.server, f"no session with it within {child.age_s:.0f} seconds")
                 if child.age_s >= ARRIVING_S:
                     raise self._fail(late) from None
-                self._outage = self._outage or Outage(late)
-                raise self._outage.error() from None
+                self._backoff = self._backoff or Backoff(late)
+                raise self._backoff.error() from None
             except (OSError, EOFError):
                 raise self._fail(unreachable(self.server, "the process that speaks to it ended")) from None
             if isinstance(said, frames.Going):
                 self.server = said.server
-                until = until if self._outage or was_there else time.monotonic() + DEADLINE_S
+                until = until if self._backoff or was_there else time.monotonic() + DEADLINE_S
             elif isinstance(said, frames.Failed):
                 raise self._fail(said.error())
 
     def _fail(self, error: KanbanError) -> KanbanError:
         """What to raise of ``error``, which ends the child."""
         self._end_child()
-        if self._outage is None:
-            self._outage = Outage(error)
+        if self._backoff is None:
+            self._backoff = Backoff(error)
         else:
-            self._outage.goes_on(error)
-        self._outage.pause()
-        return self._outage.error()
+            self._backoff.goes_on(error)
+        self._backoff.pause()
+        return self._backoff.error()
 
     def _end_child(self) -> None:
         if self._child is not None:

@@ -16,7 +16,7 @@ PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 FIRST_PAGE_BYTES, LEAST_PAGE_BYTES = 512 << 10, 16 << 10
 
 
-class Outage:
+class Backoff:
     """Why nothing is answered, and since when; how long to wait until it is tried again."""
 
     def __init__(self, error: KanbanError) -> None:

@@ -21,7 +21,7 @@ from kanban_shards.coordinator.shared import patience
 from kanban_shards.coordinator.shared.carrier import Carrier
 from kanban_shards.coordinator.shared.errors import FarError, ServerUnknown, Unreachable, unreachable
 from kanban_shards.coordinator.shared.far import PAGE_BYTES, Address, Page
-from kanban_shards.coordinator.shared.patience import DEADLINE_S, Outage, Portion
+from kanban_shards.coordinator.shared.patience import DEADLINE_S, Backoff, Portion
 from kanban_shards.errors import ExtraMissing, NoServiceName
 from tests.far.changes import BEGINNING, chained, change
 from tests.far.fixtures import serve
@@ -179,14 +179,14 @@ def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0
     monkeypatch.setattr(patience.time, "monotonic", lambda: now_s)
     monkeypatch.setattr(patience.time, "time", lambda: now_s)
-    outage = Outage(unreachable("db", "gone"))
+    backoff = Backoff(unreachable("db", "gone"))
     pauses = []
     for _ in range(9):
-        outage.pause()
+        backoff.pause()
         began_s = now_s
         while True:
             try:
-                outage.check()
+                backoff.check()
                 break
             except Unreachable as error:
                 assert error.since_ms == 100_000
