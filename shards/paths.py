@@ -31,8 +31,11 @@ from kanban_shards.storage.folders import read_small
 COORDINATOR = "@coordinator"
 DEFAULT_BOARD = "default"
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_TASK_ID = re.compile(r"t_[0-9a-f]{8,64}")
+# What a profile, a board and a host may be called, and a task's id; as regular expressions.
+NAME = r"[a-z0-9][a-z0-9_-]{0,63}"
+TASK_ID = r"t_[0-9a-f]{8,64}"
+_NAME = re.compile(NAME)
+_TASK_ID = re.compile(TASK_ID)
 _SHARD_FILE = re.compile(r"kanban\.(?P<name>.+)\.db", re.DOTALL)
 
 

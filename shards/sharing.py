@@ -16,14 +16,14 @@ from typing import Annotated
 import msgspec
 
 from kanban_shards.errors import InvalidName, NoServiceName, SharingStrange, StorageError, cannot_write
-from kanban_shards.paths import BoardPaths
+from kanban_shards.paths import NAME, BoardPaths
 from kanban_shards.storage.filesystems import GROUP_READS
 from kanban_shards.storage.folders import make_below, open_below, read_small
 
 # Far more than these names need.
 LONGEST = 4096
 _SERVICE = r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
-_NAME = r"\A[a-z0-9][a-z0-9_-]{0,63}\Z"
+_NAME = rf"\A{NAME}\Z"
 _LEDGER_ID = r"\A[0-9a-f]{32}\Z"
 _LONGEST_NAME = 64
 

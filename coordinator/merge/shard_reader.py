@@ -17,13 +17,13 @@ import msgspec
 from kanban_shards.changes import vectors
 from kanban_shards.changes.codec import LATEST_MS, Change, decode_body, is_beginning
 from kanban_shards.changes.fields import LIMIT_BYTES, TEXT_LIMIT
-from kanban_shards.changes.identities import makes_only_its_own
-from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS, TASKLESS_KINDS
+from kanban_shards.changes.identities import makes_only_its_own, names_as_its_kind
+from kanban_shards.changes.kinds import COORDINATOR_KINDS, KINDS
 from kanban_shards.errors import (
     InvalidChange,
     StorageError,
 )
-from kanban_shards.paths import BoardPaths, is_task_id
+from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, leases, sqlite
 from kanban_shards.storage.locks import FileLock
 
@@ -191,7 +191,7 @@ def _check_shape(seq: int, row: tuple[Any, ...]) -> int:
         raise Quarantine(f"change {seq} is of the kind {kind!r}, which only the coordinator writes", seq)
     if not 0 <= at_ms <= LATEST_MS:
         raise Quarantine(f"change {seq} has an impossible time", seq)
-    if task_id != "" if kind in TASKLESS_KINDS else not is_task_id(task_id):
+    if not names_as_its_kind(kind, task_id):
         raise Quarantine(f"change {seq} names no task", seq)
     body_bytes, seen_bytes = len(body.encode()), len(seen.encode())
     if body_bytes > LIMIT_BYTES or seen_bytes > TEXT_LIMIT:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from kanban_shards.changes import vectors
 from kanban_shards.changes.codec import KIND_OF, LATEST_MS, Change, decode_body
 from kanban_shards.changes.fields import Body
-from kanban_shards.changes.kinds import COORDINATOR_KINDS, TASKLESS_KINDS, Settings
+from kanban_shards.changes.identities import names_as_its_kind
+from kanban_shards.changes.kinds import COORDINATOR_KINDS, Settings
 from kanban_shards.coordinator.ledger import Entry
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.errors import InvalidChange
-from kanban_shards.paths import COORDINATOR, is_profile, is_task_id
+from kanban_shards.paths import COORDINATOR, is_profile
 
 SETTINGS = KIND_OF[Settings]
 
@@ -43,7 +44,7 @@ def _is_possible(change: Change) -> bool:
     may_be_coordinators = is_coordinators or change.kind == SETTINGS  # those of an adopted board
     return (
         (may_be_coordinators if change.profile == COORDINATOR else not is_coordinators and is_profile(change.profile))
-        and (change.task_id == "" if change.kind in TASKLESS_KINDS else is_task_id(change.task_id))
+        and names_as_its_kind(change.kind, change.task_id)
         and 0 <= change.written_ms <= LATEST_MS
     )
 

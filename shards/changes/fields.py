@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from kanban_shards.paths import NAME, TASK_ID
+
 # Of one text, in characters; and of a whole change, so that any such text fits, however it has to be escaped.
 TEXT_LIMIT = 1024 * 1024
 LIMIT_BYTES = 8 * TEXT_LIMIT
@@ -21,11 +23,11 @@ NAMED_PER_CHANGE = 2
 Line = Annotated[str, Meta(min_length=1, max_length=1_000)]
 Title = Annotated[str, Meta(min_length=1, max_length=10_000)]
 Text = Annotated[str, Meta(max_length=TEXT_LIMIT)]
-TaskId = Annotated[str, Meta(pattern=r"^t_[0-9a-f]{8,64}\Z")]
+TaskId = Annotated[str, Meta(pattern=rf"^{TASK_ID}\Z")]
 Salt = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
-Host = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
+Host = Annotated[str, Meta(pattern=rf"^{NAME}\Z")]
 ShardId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
-Profile = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
+Profile = Annotated[str, Meta(pattern=rf"^{NAME}\Z")]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Id = Annotated[int, Meta(ge=1, le=2**53)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31)]

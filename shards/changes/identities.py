@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from kanban_shards.changes.fields import Body
-from kanban_shards.changes.kinds import Create, Decompose
+from kanban_shards.changes.kinds import TASKLESS_KINDS, Create, Decompose
+from kanban_shards.paths import is_task_id
 
 SALT_BYTES = 16
 ID_BYTES = 10
@@ -30,6 +31,11 @@ class NewTask(NamedTuple):
 
     id: str
     salt: str
+
+
+def names_as_its_kind(kind: str, task_id: str) -> bool:
+    """Whether ``task_id`` is what a change of ``kind`` is about: an id, or ``""`` for one that names no task."""
+    return task_id == "" if kind in TASKLESS_KINDS else is_task_id(task_id)
 
 
 def new_task(profile: str) -> NewTask:

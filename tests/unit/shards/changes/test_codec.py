@@ -144,6 +144,7 @@ def test_what_looks_through_a_part_of_the_board_weighs_more() -> None:
         ("create", {"title": "x", "skills": ["x"] * 101}, "skills has more than 100 entries"),
         ("create", {"title": "x", "starts": "done"}, "starts cannot be 'done'"),
         ("claim", {"runs_as": "A B"}, "runs_as cannot name a profile"),
+        ("home", {"profile": "amy", "shard": "0" * 32, "host": "a.b"}, "host cannot name a profile"),
         ("decompose", {"children": []}, "children is empty"),
         ("decompose", {"children": [{"title": ""}]}, "children[0].title is empty"),
         ("complete", {"metadata": 3}, "metadata is a whole number, and not an object or nothing"),
