@@ -17,6 +17,11 @@ def age(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
+def span(seconds: float) -> str:
+    """A span of time in its largest unit, rounded down; one that is over counts as none."""
+    return " ".join(age(max(0.0, seconds)).split(" ")[:2])
+
+
 def many(count: int, what: str) -> str:
     """``count`` of ``what``: 1 change, 2 changes, 2 entries."""
     return f"{count} {what if count == 1 else plural(what)}"
@@ -39,11 +44,10 @@ def when(seconds: int | None) -> str:
 
 def ago(seconds: int, now_s: float) -> str:
     """How long before ``now_s`` that time was, in its largest unit, or how long after. Both in seconds since 1970."""
-    span = now_s - seconds
-    if abs(span) < 1:
+    since_s = now_s - seconds
+    if abs(since_s) < 1:
         return "just now"
-    size = " ".join(age(abs(span)).split(" ")[:2])
-    return f"{size} ago" if span > 0 else f"in {size}"
+    return f"{span(since_s)} ago" if since_s > 0 else f"in {span(-since_s)}"
 
 
 def clip(text: str | None, longest: int = 200) -> str:

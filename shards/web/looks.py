@@ -50,20 +50,20 @@ def prose(text: str, board: str) -> Markup:
 @pass_context
 def age(context: Context, at_s: float | None) -> Markup:
     """For how long there has been something that began at a moment (seconds since 1970), by the page's ``now_s``."""
-    return Markup("") if at_s is None else _time(int(at_s), span(context["now_s"] - at_s), "age")
+    return Markup("") if at_s is None else _time(int(at_s), wording.span(context["now_s"] - at_s), "age")
 
 
 @pass_context
 def ago(context: Context, at_s: float | None) -> Markup:
     """How long ago a moment was (seconds since 1970), by the page's ``now_s``; the script keeps it up to date."""
-    return Markup("") if at_s is None else _time(int(at_s), f"{span(context['now_s'] - at_s)} ago", "ago")
+    return Markup("") if at_s is None else _time(int(at_s), f"{wording.span(context['now_s'] - at_s)} ago", "ago")
 
 
 @pass_context
 def until(context: Context, at_s: float) -> Markup:
     """How long it is until a moment, or since when it is over, by the page's ``now_s``."""
     left = at_s - context["now_s"]
-    said = f"{span(left)} left" if left >= 0 else f"over for {span(-left)}"
+    said = f"{wording.span(left)} left" if left >= 0 else f"over for {wording.span(-left)}"
     return _time(int(at_s), said, "until")
 
 
@@ -96,15 +96,6 @@ def size(count: int) -> str:
     return wording.many(count, "byte")
 
 
-def span(seconds: float) -> str:
-    """A length of time in one unit, rounded down; the script says it so, too."""
-    whole = max(0, int(seconds))
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if whole >= length:
-            return f"{whole // length} {unit}"
-    return f"{whole} s"
-
-
 def _time(at_s: int, said: str, how: str) -> Markup:
     try:
         stamp, full = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s)), wording.when(at_s)
@@ -117,5 +108,5 @@ def _time(at_s: int, said: str, how: str) -> Markup:
 
 FILTERS = {
     "fit": fit, "age": age, "short": short, "prose": prose, "ago": ago, "until": until, "at": at, "initials": initials,
-    "hue": hue, "as_json": as_json, "size": size, "span": span, "many": wording.many,
+    "hue": hue, "as_json": as_json, "size": size, "span": wording.span, "many": wording.many,
 }  # fmt: skip
