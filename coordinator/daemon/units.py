@@ -185,7 +185,8 @@ class Service:
         return ["systemctl", *([] if self.user else ["--user"]), *words]
 
     def _unit(self) -> str:
-        network = "" if self.opens_network else "PrivateNetwork=yes\n"
+        opens_network = self.opens_network
+        network = "" if opens_network else "PrivateNetwork=yes\n"
         system = {"user": self.user, "home": quoted(str(self.home)), "network": network}
         return _UNIT.format(
             mark=SIGNATURE,
@@ -194,7 +195,7 @@ class Service:
             watchdog_s=WATCHDOG_S,
             stop_s=STOP_S,
             open_files=OPEN_FILES,
-            families=" ".join(("AF_UNIX", *(_NETWORK if self.opens_network else ()))),
+            families=" ".join(("AF_UNIX", *(_NETWORK if opens_network else ()))),
             more=_FOR_A_SYSTEM_UNIT.format(**system) if self.user else "",
             wanted_by="multi-user.target" if self.user else "default.target",
         )

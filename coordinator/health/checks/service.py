@@ -34,9 +34,10 @@ def service(paths: BoardPaths) -> Iterator[Finding]:
         return
     with closing(open_far(sharing, rules.VERSION)) as far:
         try:
-            far.read(_held(paths))  # makes the connection
+            held = _held(paths)
+            far.read(held)  # makes the connection
             began_s = time.monotonic()
-            page = far.read(_held(paths))
+            page = far.read(held)
             took_ms = (time.monotonic() - began_s) * 1_000
         except Unreachable as error:
             yield Finding("service", WARNING, str(error))
