@@ -8,8 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,11 @@ from kanban_shards.paths import BoardPaths
 from tests.evidence import board_tables, shard_rows
 from tests.far.server import Server
 from tests.hosts.network import Link
+from tests.until import PATIENCE_S, until
 
 SERVICE = "kanban"
 PASSWORD = "s3cret-Of-No-File"
 # What a host says of itself, and when, differs; what it was told does not.
-WAIT_S = 20.0
 
 
 class Machine:
@@ -174,15 +173,7 @@ def machines(
         yield found
 
 
-def until(is_so: Callable[[], object], what: str, wait_s: float = WAIT_S) -> None:
-    """Wait until ``is_so()``; nothing tells when, so it is asked again and again."""
-    end_s = time.monotonic() + wait_s
-    while not is_so():
-        assert time.monotonic() < end_s, f"{what} within {wait_s} s"
-        time.sleep(0.02)
-
-
-def settled(hosts: list[Machine], wait_s: float = WAIT_S) -> None:
+def settled(hosts: list[Machine], wait_s: float = PATIENCE_S) -> None:
     """Wait until every host shows all that the server has, and all that its own shards hold."""
 
     def is_settled() -> bool:

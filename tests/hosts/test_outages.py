@@ -13,8 +13,9 @@ import pytest
 
 from kanban_shards.errors import Undecided
 from tests.far.server import Server
-from tests.hosts.machines import Machine, assert_alike, is_waiting, settled, until
+from tests.hosts.machines import Machine, assert_alike, is_waiting, settled
 from tests.hosts.network import Link
+from tests.until import until
 
 # Until who asks is told why nobody decides: docs/hosts.md.
 TOLD_WITHIN_S = 2.0

@@ -12,7 +12,8 @@ from kanban_shards.coordinator import rules
 from kanban_shards.errors import Undecided
 from kanban_shards.migrations.far import VERSIONS
 from tests.far.server import Server
-from tests.hosts.machines import Machine, assert_alike, settled, until
+from tests.hosts.machines import Machine, assert_alike, settled
+from tests.until import until
 
 
 def test_two_hosts_share_a_board_and_one_leaves(pair: list[Machine]) -> None:

@@ -28,6 +28,7 @@ from kanban_shards.sharing import Sharing, write_sharing
 from tests.evidence import ledger_entries
 from tests.far.fake import FakeFar, Link, Service
 from tests.hosts.hosts import LEDGER_ID
+from tests.until import until
 
 # Until when a test that waits has failed.
 LATEST_S = 20
@@ -103,13 +104,6 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Daemon, Callable[
             raise failed[0]
 
     yield run
-
-
-def until(holds: Callable[[], object]) -> None:
-    end_s = time.monotonic() + LATEST_S
-    while not holds():
-        assert time.monotonic() < end_s, "it never came"
-        time.sleep(0.005)
 
 
 def of_ann(service: Service) -> int:

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, holder, ta
 from kanban_shards.errors import Damaged, KanbanError
 from kanban_shards.paths import BoardPaths
 from tests import forks
+from tests.until import until
 
 MADE_AGAIN = "made again"
 
@@ -298,7 +298,7 @@ def test_a_bell_is_hung_up_again(home, paths, task_id, daemon) -> None:
     """Removed by hand, it is back within a sweep."""
     paths.coordinator_bell.unlink()
     ringer = Ringer()
-    _until(lambda: ringer.ring(paths.coordinator_bell))
+    until(lambda: ringer.ring(paths.coordinator_bell))
     ringer.close()
 
 
@@ -316,16 +316,6 @@ def _said(daemon: subprocess.Popen, *words: str) -> list[str]:
         assert line, lines
         lines.append(line)
     return lines
-
-
-def _until(is_so: Callable[[], bool]) -> None:
-    import tenacity
-
-    waiting = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda so: not so), wait=tenacity.wait_fixed(0.01),
-        stop=tenacity.stop_after_delay(60),
-    )  # fmt: skip
-    waiting(is_so)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-import tenacity
 from msgspec.structs import asdict
 
 from kanban_shards import Gateway
@@ -22,6 +21,7 @@ from kanban_shards.errors import CoordinatorRunning, Undecided
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
 from tests.processes.conftest import merging
+from tests.until import until
 
 # A loaded machine may be slower than the promise.
 PATIENCE_S = 20.0
@@ -82,7 +82,7 @@ def test_a_standby_ends_when_asked(standby, daemon) -> None:
 def test_a_stopped_daemon_is_named(home, paths, daemon, standby) -> None:
     """Whoever waits is told which process it is and what to do; once it is dead the standby has the board."""
     daemon.send_signal(signal.SIGSTOP)
-    _until(lambda: is_stopped(daemon.pid))
+    until(lambda: is_stopped(daemon.pid))
     with Gateway("amy", home=home, patience_s=0.2) as amy:
         task_id = amy.create("waits")
         with pytest.raises(Undecided) as undecided:
@@ -131,7 +131,7 @@ def test_a_coordinator_that_was_stopped_notices_that_it_is_none(home, paths, dae
     """Somebody removed the lock file meanwhile, and another daemon serves. Continued, the first one merges nothing."""
     _claim_one(home)
     daemon.send_signal(signal.SIGSTOP)
-    _until(lambda: is_stopped(daemon.pid))
+    until(lambda: is_stopped(daemon.pid))
     paths.coordinator_lock.unlink()
     second = merging(start("-m", "kanban_shards.coordinator", "--home", home, "daemon"))
     _claim_one(home)
@@ -232,10 +232,3 @@ def _datagrams(listening: socket.socket, beginning: str) -> list[str]:
     while not told[-1].startswith(beginning):
         told.append(listening.recv(1_000).decode())
     return told
-
-
-def _until(is_so) -> None:
-    tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda so: not so), wait=tenacity.wait_fixed(0.01),
-        stop=tenacity.stop_after_delay(60),
-    )(is_so)  # fmt: skip

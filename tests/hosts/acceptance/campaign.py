@@ -18,7 +18,8 @@ import psycopg
 from kanban_shards.coordinator.ledger import FileLedger
 from tests.far.server import Server
 from tests.hosts.acceptance import checks
-from tests.hosts.machines import Machine, machines, settled, until
+from tests.hosts.machines import Machine, machines, settled
+from tests.until import until
 
 WORKERS = 2
 # Of these each host has done one before anything is broken.

@@ -6,7 +6,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from kanban_shards.coordinator.daemon.served_board import ServedBoard
 from kanban_shards.coordinator.daemon.waiters import Waiters
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files
+from tests.until import until
 
 # A look by itself would take longer than any test.
 NEVER_S = 300.0
@@ -217,12 +218,6 @@ def _claiming(home: str, monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Thr
     return thread, claimed
 
 
-def _until(reached: Callable[[], bool]) -> None:
-    until_s = time.monotonic() + 30
-    while not reached():
-        assert time.monotonic() < until_s
-
-
 def test_who_said_that_it_waits_when_a_pass_had_begun(
     home: str, served: ServedBoard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,9 +226,9 @@ def test_who_said_that_it_waits_when_a_pass_had_begun(
     true_rings, heard = bell.rings, []
     monkeypatch.setattr(bell, "rings", Rings)
     thread, claimed = _claiming(home, monkeypatch)
-    _until(lambda: served.make_pass() is None and served._open.coordinator.board.watermark("amy")[0] == 2)
+    until(lambda: served.make_pass() is None and served._open.coordinator.board.watermark("amy")[0] == 2)
     monkeypatch.setattr(bell, "rings", lambda: heard.append(true_rings()) or heard[-1])
-    _until(lambda: served.make_pass() is None and any(rings.waits for rings in heard))
+    until(lambda: served.make_pass() is None and any(rings.waits for rings in heard))
     thread.join(30)
     assert claimed
 

@@ -25,6 +25,7 @@ from kanban_shards.errors import Forked, StorageError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock, is_taken
+from tests.until import until
 
 # Far beyond what anything here takes, also on a machine that has much else to do.
 SOON_S = 30.0
@@ -60,13 +61,6 @@ def work(gateway: Gateway, tasks: int = 1) -> None:
 def is_staying(paths: BoardPaths) -> bool:
     found = holder(paths)
     return found is not None and (found.pid, found.role) == (os.getpid(), GATEWAY) and paths.coordinator_bell.exists()
-
-
-def until(condition) -> None:
-    end_s = time.monotonic() + SOON_S
-    while not condition():
-        assert time.monotonic() < end_s, "it took too long"
-        time.sleep(0.001)
 
 
 def passes_threads() -> list[threading.Thread]:
