@@ -63,6 +63,7 @@ from kanban_shards.changes.kinds import (
     Unsubscribe,
 )
 from kanban_shards.errors import BoardMissing, InvalidChange, NoOpenRun, Refused, UnknownRun, WorkerAlive
+from kanban_shards.heard import ledger_now_s
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import DELIVERED_KINDS, DeadLetter, Run, Task, Verdict, Worker
 from kanban_shards.shard import OwnChange
@@ -380,12 +381,12 @@ class Gateway:
         """Supervise what runs on this host: each open run whose worker's process lives, and of whose lease less than
         half is left. Returns the workers of open runs whose process is gone, for the caller to say how they ended. Call
         it several times in a lease. Raises Undecided, StorageError."""
-        gone = []
+        gone, now_s = [], ledger_now_s(self.paths)
         for worker in self.board.workers():
             is_there = supervision.lives(worker)
             if is_there is False:
                 gone.append(worker)
-            elif is_there and worker.grace_s is not None and worker.is_half_over(time.time()):
+            elif is_there and worker.grace_s is not None and (now_s is None or worker.is_half_over(now_s)):
                 with suppress(Refused):  # it ended meanwhile
                     self.supervise(worker)
         return gone

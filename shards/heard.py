@@ -15,9 +15,11 @@ from contextlib import suppress
 import msgspec
 
 from kanban_shards import wording
+from kanban_shards.clocks import steady_ms
 from kanban_shards.errors import KanbanError, SharingStrange
 from kanban_shards.moments import CALENDAR_ENDS_MS
 from kanban_shards.paths import BoardPaths
+from kanban_shards.processes import running_system
 from kanban_shards.sharing import read_sharing
 from kanban_shards.storage.filesystems import GROUP_READS
 from kanban_shards.storage.folders import Folder, free_name, read_small
@@ -44,15 +46,28 @@ class HostHeard(msgspec.Struct, frozen=True):
 
 class Heard(msgspec.Struct, frozen=True):
     """``at_ms``: when the service answered last, by this host's clock, milliseconds since 1970. ``end``: the ledger's
-    last position then. ``hosts``: those that share the board, this one too, by name."""
+    last position then. ``hosts``: those that share the board, this one too, by name. ``clock_ms``: what the service's
+    clock said then, 0 if it was not noted; ``steady_ms``: this machine's steady clock, since it began as ``system``
+    (``running_system``)."""
 
     at_ms: int
     end: int
     hosts: list[HostHeard]
+    clock_ms: int = 0
+    steady_ms: int = 0
+    system: str = ""
 
     def silent_s(self, now_s: float) -> float:
         """For how long the service has not answered, in seconds."""
         return max(0.0, now_s - self.at_ms / 1_000)
+
+    def clock_s(self) -> float | None:
+        """What the service's clock says by now, in seconds since 1970; None if it is not known since this machine
+        began."""
+        passed_ms = steady_ms() - self.steady_ms
+        if not self.clock_ms or passed_ms < 0 or self.system != running_system():
+            return None
+        return (self.clock_ms + passed_ms) / 1_000
 
 
 def read_heard(paths: BoardPaths) -> Heard | None:
@@ -60,11 +75,26 @@ def read_heard(paths: BoardPaths) -> Heard | None:
     yet: a clock was set back, and how long ago that was, nobody knows."""
     with suppress(KanbanError, msgspec.MsgspecError, RecursionError):
         heard = msgspec.json.decode(read_small(paths.folder, paths.heard) or "", type=Heard)
-        numbers = [heard.at_ms, heard.end, *(number for each in heard.hosts for number in _numbers(each))]
+        numbers = [
+            heard.at_ms,
+            heard.end,
+            heard.clock_ms,
+            heard.steady_ms,
+            *(number for each in heard.hosts for number in _numbers(each)),
+        ]
         is_likely = len(heard.hosts) <= _MOST_HOSTS and all(0 <= number <= CALENDAR_ENDS_MS for number in numbers)
         if is_likely and heard.at_ms <= time.time_ns() // 1_000_000:
             return heard
     return None
+
+
+def ledger_now_s(paths: BoardPaths) -> float | None:
+    """What time it is by the clock that stamps the board's entries, in seconds since 1970: this host's, or the
+    service's, as it was last heard; None if that is not known. Raises nothing."""
+    if not paths.is_shared:
+        return time.time()
+    heard = read_heard(paths)
+    return None if heard is None else heard.clock_s()
 
 
 def silence(paths: BoardPaths, now_s: float) -> str:
@@ -81,8 +111,11 @@ def silence(paths: BoardPaths, now_s: float) -> str:
     return ""
 
 
-def note_heard(paths: BoardPaths, end: int, hosts: Iterable[HostHeard] | None = None) -> float:
-    """Note that the service answered just now, and that its ledger ends at ``end``. ``hosts``: None leaves those that
+def note_heard(
+    paths: BoardPaths, end: int, hosts: Iterable[HostHeard] | None = None, clock_ms: int | None = None
+) -> float:
+    """Note that the service answered just now, that its ledger ends at ``end``, and what its clock says by now
+    (milliseconds since 1970; None if that is not known). ``hosts``: None leaves those that
     were noted, and nothing is written then if something was noted less than NOTED_EVERY_S ago. Returns in how many
     seconds it is to be noted again. Raises nothing."""
     former = read_heard(paths)
@@ -91,7 +124,7 @@ def note_heard(paths: BoardPaths, end: int, hosts: Iterable[HostHeard] | None = 
         if former is not None and now_ms - former.at_ms < NOTED_EVERY_S * 1_000:
             return NOTED_EVERY_S - (now_ms - former.at_ms) / 1_000
         hosts = former.hosts if former else ()
-    said = msgspec.json.encode(Heard(now_ms, end, list(hosts)))
+    said = msgspec.json.encode(Heard(now_ms, end, list(hosts), clock_ms or 0, steady_ms(), running_system()))
     fresh = free_name(paths.heard.name)
     with suppress(OSError), Folder.given(paths.folder) as folder:
         try:

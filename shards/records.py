@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal, Self, get_args
 
 import msgspec
 
+from kanban_shards.clocks import DRIFT_S
+
 Status = Literal["triage", "todo", "scheduled", "ready", "running", "blocked", "review", "done", "archived"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 TERMINAL = ("done", "archived")
@@ -178,8 +180,10 @@ class Worker(Record, frozen=True):
     grace_s: int | None
 
     def is_half_over(self, now_s: float) -> bool:
-        """Whether less than half of the open run's lease is left."""
-        return self.expires_at is not None and self.expires_at - now_s < (self.lease_s or 0) / 2
+        """Whether less than half of the open run's lease is left, or more than all of it: that one begins at a time
+        that has not come yet. ``now_s``: by the clock that stamps the board's entries (``heard.ledger_now_s``)."""
+        lease_s = self.lease_s or 0
+        return self.expires_at is not None and not lease_s / 2 <= self.expires_at - now_s <= lease_s + DRIFT_S
 
 
 class Comment(Record, frozen=True):

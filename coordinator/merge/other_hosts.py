@@ -130,9 +130,9 @@ class OtherHosts:
         pulled: that the service answered is noted in any case. Raises FarError."""
         end, now_s = self._copy.head().position, time.monotonic()
         if self._stays and now_s >= self._meet_at_s and (hosts := self._met(board)) is not None:
-            self._note_at_s = now_s + note_heard(self._paths, end, hosts)
+            self._note_at_s = now_s + note_heard(self._paths, end, hosts, self.now_ms())
         elif now_s >= self._note_at_s:
-            self._note_at_s = now_s + note_heard(self._paths, end)
+            self._note_at_s = now_s + note_heard(self._paths, end, clock_ms=self.now_ms())
 
     def _met(self, board: BoardState) -> list[HostHeard] | None:
         """How far all hosts are, who were told how far this one is; None as long as it does not know that itself: most

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.changes.homes import Home
+from kanban_shards.clocks import steady_ms
 from kanban_shards.coordinator.merge.shard_reader import Quarantine, base_of, head_of
-from kanban_shards.coordinator.shared.clock import steady_ms
 from kanban_shards.errors import SharingStrange
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import ProfileHome

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 
+from kanban_shards.clocks import steady_ms
+
 # An answer that is further from both witnesses is not believed. Between hosts, and before anybody sets a clock right,
 # less than that happens.
 STRANGE_MS = 24 * 3_600_000
@@ -50,14 +52,6 @@ def stamp_ms(now_ms: int, newest_ms: int | None) -> int:
     if newest_ms is None or max(now_ms, host_ms()) < newest_ms - APART_MS:
         return now_ms
     return max(now_ms, newest_ms)
-
-
-def steady_ms() -> int:
-    """Milliseconds that go by evenly, since some moment; where the system can tell, also while the machine sleeps. By
-    a clock that slept, a host that wakes would stamp its entries with yesterday's time, and take a worker that was
-    silent meanwhile for one that it heard all along."""
-    boottime = getattr(time, "CLOCK_BOOTTIME", None)
-    return (time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)) // 1_000_000
 
 
 def host_ms() -> int:

@@ -14,9 +14,10 @@ from typing import TypeVar
 
 from kanban_shards import wording
 from kanban_shards.changes.codec import Change
+from kanban_shards.clocks import steady_ms
 from kanban_shards.coordinator.errors import Overtaken
 from kanban_shards.coordinator.ledger import Entry, FileLedger, Point, continued
-from kanban_shards.coordinator.shared.clock import FarClock, stamp_ms, steady_ms
+from kanban_shards.coordinator.shared.clock import FarClock, stamp_ms
 from kanban_shards.coordinator.shared.errors import (
     AnotherLedger,
     ClockStrange,

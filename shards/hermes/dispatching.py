@@ -21,6 +21,7 @@ from kanban_shards.hermes.identity import writer_of
 from kanban_shards.hermes.runs import open_run
 from kanban_shards.hermes.supervising import (
     SILENT_S,
+    age_of,
     defer,
     end_worker,
     is_alive,
@@ -63,9 +64,9 @@ def detect_stale_running(
         return []
     stale = []
     for run in open_runs(hermes, conn, everywhere=True):
-        now = int(time.time())
-        elapsed_s = now - run.started_at
-        silent_s = None if run.last_heartbeat_at is None else now - run.last_heartbeat_at
+        elapsed_s = int(age_of(conn, run.id, "started", run.started_at))
+        heard_s = run.last_heartbeat_at
+        silent_s = None if heard_s is None else int(age_of(conn, run.id, "heartbeat", heard_s))
         if elapsed_s < stale_timeout_seconds or (silent_s is not None and silent_s < SILENT_S):
             continue
         ended = end_worker(hermes, conn, run, signal_fn)
@@ -92,7 +93,9 @@ def detect_crashed_workers(hermes: Hermes, conn: BoardConnection) -> list[str]:
     ended = [
         _how_it_ended(hermes, run)
         for run in open_runs(hermes, conn)
-        if run.worker_pid and time.time() - run.started_at >= grace_s and not is_alive(hermes, conn, run)
+        if run.worker_pid
+        and age_of(conn, run.id, "started", run.started_at) >= grace_s
+        and not is_alive(hermes, conn, run)
     ]
     alike = Counter(_likeness(each.error) for each in ended if each.outcome != "rate_limited")
     crashed: list[str] = []
@@ -119,7 +122,7 @@ def enforce_max_runtime(hermes: Hermes, conn: BoardConnection, *, signal_fn: Sig
     for run in open_runs(hermes, conn):
         task = writer.board.task(run.task_id)
         limit_s = None if task is None else task.max_runtime_seconds
-        elapsed_s = int(time.time()) - run.started_at
+        elapsed_s = int(age_of(conn, run.id, "started", run.started_at))
         if limit_s is None or run.worker_pid is None or elapsed_s < limit_s:
             continue
         pid = process_to_end(hermes, conn, run)

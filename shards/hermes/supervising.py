@@ -8,13 +8,14 @@ starts a second worker beside one that lives. A number that was given to another
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
 from kanban_shards import supervision
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.kinds import Note, Reclaim, Supervise
+from kanban_shards.clocks import DRIFT_S, age_s
 from kanban_shards.errors import StorageError
+from kanban_shards.heard import ledger_now_s
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import write_soon, writer_of
 from kanban_shards.hermes.upstream import Hermes
@@ -40,10 +41,17 @@ def release_stale_claims(hermes: Hermes, conn: BoardConnection, *, signal_fn: An
     that says something once an hour; else its worker is ended first."""
     runs = open_runs(hermes, conn, everywhere=True)
     for run in runs:
-        if _is_of_here(hermes, run) and (run.claim_expires or 0) < time.time():
+        if _is_of_here(hermes, run) and _is_to_be_looked_after(conn, run):
             _look_after(hermes, conn, run, signal_fn)
     writer_of(conn.paths).merge_now()
     return len({run.id for run in runs}.difference(_ids_of_open_runs(conn)))
+
+
+def age_of(conn: BoardConnection, run_id: int, what: str, stamped_s: int | None) -> float:
+    """How many seconds ago the board says that ``what`` became of the run, as ``clocks.age_s`` has it; 0 if never."""
+    if stamped_s is None:
+        return 0.0
+    return age_s(ledger_now_s(conn.paths), (conn.paths.board, run_id, what), stamped_s)
 
 
 def open_runs(hermes: Hermes, conn: BoardConnection, *, everywhere: bool = False) -> list[Run]:
@@ -93,7 +101,7 @@ def is_free_of_workers(hermes: Hermes, conn: BoardConnection, task_id: str) -> b
     """Whether no worker of a run that has ended lives on this host. One that goes on although its run ended is given a
     minute, and then ended."""
     for worker in supervision.living(writer_of(conn.paths).board, task_id):
-        if time.time() - (worker.ended_at or time.time()) < ENDING_S:
+        if age_of(conn, worker.run_id, "ended", worker.ended_at) < ENDING_S:
             _log.warning(
                 "kanban: %s is not claimed yet, because process %d of its run %d, which is over, still lives",
                 task_id,
@@ -141,9 +149,16 @@ def _may_end(pid: int, task_id: str, run_id: int) -> bool:
     return False
 
 
+def _is_to_be_looked_after(conn: BoardConnection, run: Run) -> bool:
+    """Whether the run's lease is over, or began at a time that has not come yet."""
+    now_s, expires_s = ledger_now_s(conn.paths), run.claim_expires or 0
+    begun_s = max(run.started_at, run.last_heartbeat_at or 0)
+    return now_s is not None and (expires_s < now_s or expires_s >= begun_s > now_s + DRIFT_S)
+
+
 def _look_after(hermes: Hermes, conn: BoardConnection, run: Run, signal_fn: Any) -> None:
     """What becomes of a run whose lease is over."""
-    silent_s = time.time() - (run.last_heartbeat_at or time.time())
+    silent_s = age_of(conn, run.id, "heartbeat", run.last_heartbeat_at)
     is_there = is_alive(hermes, conn, run)
     if is_there and silent_s <= SILENT_S:
         _extend(conn, run)

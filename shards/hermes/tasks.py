@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 from kanban_shards import attachments
 from kanban_shards.changes.kinds import Archive, Assign, Delete, Edit, Gc, Link, Promote, Unlink
+from kanban_shards.clocks import latest_s
 from kanban_shards.errors import InvalidTaskId, Refused, UnknownTask
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import writer_of
@@ -122,8 +122,11 @@ def delete_task(hermes: Hermes, conn: BoardConnection, task_id: str) -> bool:
 
 def gc_events(hermes: Hermes, conn: BoardConnection, *, older_than_seconds: int = 30 * 24 * 3600) -> int:
     """How many events of finished tasks are gone. Those that a chat is still to be told of stay."""
-    change = Gc(events_before_s=max(0, int(time.time()) - int(older_than_seconds)))
-    return int(writer_of(conn.paths).ask_unseen("", change).answer["events"])
+    writer = writer_of(conn.paths)
+    newest = writer.board.event(writer.board.last_event_id())
+    now_s = latest_s(newest.created_at if newest else None)
+    change = Gc(events_before_s=max(0, int(now_s) - int(older_than_seconds)))
+    return int(writer.ask_unseen("", change).answer["events"])
 
 
 def _deleted(conn: BoardConnection, task_id: str, *, archived_only: bool) -> bool:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from kanban_shards import clocks
 from kanban_shards.changes.kinds import Claim, Create, Progress, Schedule, Supervise
 from kanban_shards.coordinator.merge.outage import outage_of
 from kanban_shards.coordinator.shared import clock
@@ -178,7 +179,8 @@ def own(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     told = SimpleNamespace(now_ms=NOW_MS, steady_ms=0)
     told.time_ns = lambda: told.now_ms * 1_000_000
     told.monotonic_ns = lambda: told.steady_ms * 1_000_000
-    monkeypatch.setattr(clock, "time", told)
+    for module in (clock, clocks):
+        monkeypatch.setattr(module, "time", told)
     return told
 
 

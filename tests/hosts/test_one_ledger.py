@@ -13,6 +13,7 @@ import pytest
 
 from kanban_shards.changes.codec import Change
 from kanban_shards.changes.kinds import AddComment, Claim, Complete, Create, Schedule
+from kanban_shards.clocks import steady_ms
 from kanban_shards.coordinator.history.task_changes import of_task
 from kanban_shards.coordinator.ledger import GENESIS, Entry, FileLedger, Point, continued
 from kanban_shards.coordinator.merge import clock as merge_clock
@@ -20,7 +21,6 @@ from kanban_shards.coordinator.merge import other_hosts, verdict_digest
 from kanban_shards.coordinator.rules import TASKLESS_RULES
 from kanban_shards.coordinator.rules.refusal import Refusal
 from kanban_shards.coordinator.shared import ledger as shared_ledger
-from kanban_shards.coordinator.shared.clock import steady_ms
 from kanban_shards.coordinator.shared.errors import (
     AnotherLedger,
     FarBroken,

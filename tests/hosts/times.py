@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kanban_shards import shard
+from kanban_shards import clocks, shard
 from kanban_shards.coordinator.merge import clock as merge_clock
 from kanban_shards.coordinator.shared import clock as far_clock
 from tests.far.fake import Service
@@ -21,7 +21,7 @@ class Times:
         self._here = ""
         self.wrong_ms: dict[str, int] = {}
         told = SimpleNamespace(time_ns=self._wall_ns, monotonic_ns=self._steady_ns)
-        for module in (merge_clock, far_clock, shard):
+        for module in (merge_clock, far_clock, clocks, shard):
             monkeypatch.setattr(module, "time", told)
 
     @property

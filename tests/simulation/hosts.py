@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from kanban_shards import shard, shard_file
+from kanban_shards import clocks, shard, shard_file
 from kanban_shards.board import Board
 from kanban_shards.changes.kinds import Claim
 from kanban_shards.coordinator.merge import clock as merge_clock
@@ -129,9 +129,10 @@ class Hosts:
         steady = SimpleNamespace(monotonic_ns=lambda: self.now_ms * 1_000_000, time_ns=self._host_time_ns)
         enter(patch.object(merge_clock, "time", steady))
         enter(patch.object(far_clock, "time", steady))
+        enter(patch.object(clocks, "time", steady))
         enter(patch.object(shard, "time", steady))
         enter(patch.object(shard_file, "draw_id", lambda: f"{self._chance.getrandbits(128):032x}"))
-        enter(patch.object(other_hosts, "note_heard", lambda *_: 0.0))
+        enter(patch.object(other_hosts, "note_heard", lambda *_, **__: 0.0))
         enter(no_fsync())
         return self
 

@@ -16,6 +16,7 @@ from kanban_shards.board import Board
 from kanban_shards.cli import text
 from kanban_shards.cli.params import DAYS, POSITIVE
 from kanban_shards.cli.session import TASK, Session, answer, json_option, table
+from kanban_shards.clocks import latest_s
 from kanban_shards.errors import BoardMissing, NoLog, StorageError, cannot_write
 from kanban_shards.gateway import Gateway
 from kanban_shards.homes import homes_elsewhere
@@ -162,13 +163,11 @@ def gc(session: Session, event_retention_days: int, log_retention_days: int, as_
 
 
 def _latest_s(gateway: Gateway) -> float:
-    """From when ages count: now, but not from long after anything happened here, for the clock may be years ahead, and
-    what is thrown away then does not come back when it is set right."""
     try:
         newest = gateway.board.event(gateway.board.last_event_id())
     except BoardMissing:  # the first change makes it
         newest = None
-    return min(time.time(), newest.created_at + 1) if newest else time.time()
+    return latest_s(newest.created_at if newest else None)
 
 
 def _profiles(root: Path) -> set[str]:
