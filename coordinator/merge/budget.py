@@ -42,6 +42,7 @@ _SETTLING = frozenset(KIND_OF[body] for body in (Complete, Archive, Delete, Reop
 _ASKING = frozenset(
     KIND_OF[body] for body in (Assign, Block, Claim, Fail, Promote, Reclaim, Release, Reopen, Specify, Unblock, Unlink)
 )
+_WEIGHED = _SETTLING | _ASKING
 LINK = KIND_OF[Link]
 # Nothing that is named costs as much as this, so nobody counts further.
 MOST = 10_000
@@ -55,6 +56,7 @@ def leave_what_costs_too_much(collected: Collected, board: BoardState) -> Counte
     """Keep of each shard's changes as many as its share of a pass pays for, and at least one; the rest is for the next
     pass. ``board``: as it stands before the pass. Returns how many will wait for each task by what was collected."""
     whole = [change for changes in collected.changes.values() for change in changes]
+    board.look_for_links(change.task_id for change in whole if change.kind in _WEIGHED)
     if not any(change.kind in _SETTLING for change in whole):
         return Counter()
     share = Budget.of_each(len(collected.changes)).changes

@@ -23,8 +23,9 @@ class ChatRows(Rows):
     def add_subscription(self, columns: dict[str, Any]) -> bool:
         """A subscription, unless this chat has one of this task; returns whether it is new."""
         chat = (columns["task_id"], columns["platform"], columns["chat_id"], columns["thread_id"])
-        if self._subscriptions.get(chat) is not None:
+        if columns["task_id"] not in self._untold and self._subscriptions.get(chat) is not None:
             return False
+        self._untold.discard(columns["task_id"])
         self._subscriptions.add(chat, self._new_row("kanban_notify_subs", columns))
         return True
 

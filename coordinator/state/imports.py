@@ -49,5 +49,6 @@ class ImportedRows(Rows):
 
     def bring(self, table: str, rows: list[dict[str, Any]]) -> None:
         """Insert rows as they are; all have the same columns."""
+        self._untold.difference_update(row["task_id"] for row in rows)
         if rows:
             self._insert_many(table, rows)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from kanban_shards.coordinator.state.events import EventRows
-from kanban_shards.coordinator.state.session import json_text
+from kanban_shards.coordinator.state.session import REMEMBERED, json_text, remember
 from kanban_shards.records import TERMINAL
 
 _PARENTS = (
@@ -16,7 +17,6 @@ _LAST = 2**63 - 1
 _NO_HOLD = "UPDATE merge_tasks SET due_s = NULL WHERE task_id IN (SELECT value FROM json_each(?)) AND due_s IS NOT NULL"
 # Parents that are passed over before it is worth remembering where an open one was found.
 WORTH_REMEMBERING = 16
-REMEMBERED = 10_000
 # So many tasks are looked through for a circle on one side of a link before the other side is tried.
 SEARCHED_FIRST = 64
 _BELOW = "SELECT child_id FROM task_links JOIN found ON parent_id = id"
@@ -33,6 +33,10 @@ _FREE = _AMONG.format(
     f"WHERE o.child_id = t.id AND coalesce(p.status, '') NOT IN {TERMINAL}))"
 )
 _UNFORCED = _AMONG.format("t.status = 'ready' AND NOT coalesce(m.forced, 0)")
+_NOT_LINKED = (
+    "SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM task_links WHERE parent_id = value) "
+    "AND NOT EXISTS (SELECT 1 FROM task_links WHERE child_id = value)"
+)
 # Ids in one parameter, as JSON, far below the longest text that a statement may be given.
 AT_ONCE = 10_000
 
@@ -40,12 +44,21 @@ AT_ONCE = 10_000
 class LinkRows(EventRows):
     """Reads and writes of links."""
 
+    def look_for_links(self, task_ids: Iterable[str]) -> None:
+        """Ask at once what is asked of each of ``task_ids`` otherwise, and remember those that no link names."""
+        asked = [each for each in dict.fromkeys(task_ids) if each not in self._unlinked]
+        for begin in range(0, len(asked), AT_ONCE):
+            for found in self._texts(_NOT_LINKED, (json_text(asked[begin : begin + AT_ONCE]),)):
+                remember(self._unlinked, found)
+
     def has_open_parent(self, task_id: str) -> bool:
         """Whether the task waits for one that is neither done nor archived.
 
         Where an open one was found is remembered, and the next look begins there: parents are often finished in the
         order in which they were linked, and each of many would be passed over each time.
         """
+        if task_id in self._unlinked:
+            return False
         begin = self._open_parents.get(task_id, 0)
         return self._finds_open_parent(task_id, begin, _LAST) or (
             begin > 0 and self._finds_open_parent(task_id, 0, begin)
@@ -87,21 +100,29 @@ class LinkRows(EventRows):
 
     def children(self, task_id: str) -> list[str]:
         """The tasks that wait for this one."""
+        if task_id in self._unlinked:
+            return []
         return self._texts("SELECT child_id FROM task_links WHERE parent_id = ? ORDER BY child_id", (task_id,))
 
     def count_children(self, task_id: str, most: int) -> int:
         """How many tasks wait for this one; not counted beyond ``most``."""
+        if task_id in self._unlinked:
+            return 0
         sql = "SELECT count(*) FROM (SELECT 1 FROM task_links WHERE parent_id = ? LIMIT ?)"
         return self._number(sql, (task_id, most))
 
     def count_parents(self, task_id: str, most: int) -> int:
         """How many tasks this one was made to wait for; not counted beyond ``most``."""
+        if task_id in self._unlinked:
+            return 0
         sql = "SELECT count(*) FROM (SELECT 1 FROM task_links WHERE child_id = ? LIMIT ?)"
         return self._number(sql, (task_id, most))
 
     def count_beside(self, task_id: str, most: int) -> int:
         """How many links lead to the tasks that wait for this one, those from it among them; not counted beyond
         ``most``."""
+        if task_id in self._unlinked:
+            return 0
         sql = (
             "SELECT count(*) FROM (SELECT 1 FROM task_links c JOIN task_links o ON o.child_id = c.child_id "
             "WHERE c.parent_id = ? LIMIT ?)"
@@ -132,6 +153,7 @@ class LinkRows(EventRows):
 
     def add_link(self, parent: str, child: str) -> None:
         """``child`` waits for ``parent``; they are not linked yet."""
+        self._unlinked.difference_update((parent, child))
         self._execute("INSERT INTO task_links (parent_id, child_id) VALUES (?, ?)", (parent, child))
 
     def remove_link(self, parent: str, child: str) -> None:

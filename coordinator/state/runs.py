@@ -98,9 +98,13 @@ class RunRows(Rows):
 
     def wait_for_room(self, profile: str) -> None:
         """The profile asked in vain now."""
+        self._waiting = None
         self._execute("INSERT OR REPLACE INTO merge_waiting VALUES (?, ?)", (profile, self.now_s))
 
     def no_longer_waits(self, profile: str) -> None:
         """The profile got a run."""
-        if self._finds("SELECT 1 FROM merge_waiting WHERE profile = ?", (profile,)):
+        if self._waiting is None:
+            self._waiting = set(self._texts("SELECT profile FROM merge_waiting", ()))
+        if profile in self._waiting:
+            self._waiting.remove(profile)
             self._execute("DELETE FROM merge_waiting WHERE profile = ?", (profile,))

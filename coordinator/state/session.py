@@ -16,6 +16,8 @@ _encode = msgspec.json.Encoder().encode
 COUNTED = ("task_comments", "task_events", "task_runs", "task_attachments")
 ALL_COUNTED = (*COUNTED, "merge_dead_letters")
 CHAT = ("task_id", "platform", "chat_id", "thread_id")
+# So much of what was asked of one table is remembered.
+REMEMBERED = 10_000
 # The values of CHAT.
 Chat = tuple[str, str, str, str]
 
@@ -34,6 +36,9 @@ class Rows:
         self._next_id: dict[str, int] = {}
         self.now_s = 0
         self._limits: dict[str, int] | None = None
+        self._waiting: set[str] | None = None
+        self._unlinked: set[str] = set()
+        self._untold: set[str] = set()
         self._is_settled = self._in_entry = self._in_savepoint = False
         self._hold_nothing()
         self._defaults = {
@@ -65,9 +70,15 @@ class Rows:
 
     def _forget(self) -> None:
         """Tables are not what they were: read rows anew."""
-        self._limits = None
+        self._forget_answers()
         for table in self._tables:
             table.forget()
+
+    def _forget_answers(self) -> None:
+        """What was found by asking a table is to be asked anew."""
+        self._limits = self._waiting = None
+        self._unlinked.clear()
+        self._untold.clear()
 
     # --- statements ------------------------------------------------------------------------------------------------
 
@@ -137,7 +148,7 @@ class Rows:
         self._tables = (self._tasks, self._runs, self._subscriptions)
         self._logs = (self._events, self._comments, self._verdicts, self._kept)
         self._held = (*self._tables, *self._logs)
-        self._limits = None
+        self._forget_answers()
         self._next_id = {}
         self._is_settled = self._in_entry = self._in_savepoint = False
 
@@ -199,6 +210,13 @@ class Rows:
         cursor = self._look(f"SELECT * FROM {where}", given)
         row = cursor.fetchone()
         return None if row is None else dict(zip([column[0] for column in cursor.description], row, strict=True))
+
+
+def remember(answers: set[str], answer: str) -> None:
+    """Add to what is remembered of the board, which is begun anew before it takes much memory."""
+    if len(answers) >= REMEMBERED:
+        answers.clear()
+    answers.add(answer)
 
 
 def insert_sql(table: str, columns: Iterable[str]) -> str:

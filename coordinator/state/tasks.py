@@ -7,7 +7,7 @@ from typing import Any
 
 from kanban_shards.changes.vectors import decode, encode
 from kanban_shards.coordinator.ledger import Entry
-from kanban_shards.coordinator.state.session import Rows
+from kanban_shards.coordinator.state.session import Rows, remember
 from kanban_shards.coordinator.state.write_buffer import RowValues
 from kanban_shards.errors import LawBroken
 
@@ -15,6 +15,11 @@ OF_A_TASK = (
     "task_comments", "task_events", "task_runs", "task_attachments", "kanban_notify_subs", "merge_dead_letters",
     "merge_tasks",
 )  # fmt: skip
+_WHO_NAMES = (
+    "SELECT EXISTS (SELECT 1 FROM tasks WHERE id = ?1), EXISTS (SELECT 1 FROM merge_tombstones WHERE task_id = ?1), "
+    "EXISTS (SELECT 1 FROM task_links WHERE parent_id = ?1) OR EXISTS (SELECT 1 FROM task_links WHERE child_id = ?1), "
+    "EXISTS (SELECT 1 FROM kanban_notify_subs WHERE task_id = ?1)"
+)
 
 
 class TaskState:
@@ -120,7 +125,17 @@ class TaskRows(Rows):
 
     def taken(self, task_ids: Iterable[str]) -> set[str]:
         """Those of ``task_ids`` that the board has, or had."""
-        return {task_id for task_id in task_ids if self._tasks.get(task_id) is not None or self.is_deleted(task_id)}
+        return {each for each in task_ids if self._tasks.held(each) is not None or not self._is_free(each)}
+
+    def _is_free(self, task_id: str) -> bool:
+        """Whether no task has this id, or had. What else of the board names it is remembered for the task that will:
+        most are never linked, and none is asked about more often than one that was just made."""
+        has, had, is_linked, is_told = self._look(_WHO_NAMES, (task_id,)).fetchone()
+        if not is_linked:
+            remember(self._unlinked, task_id)
+        if not is_told:
+            remember(self._untold, task_id)
+        return not has and not had
 
     def is_deleted(self, task_id: str) -> bool:
         """Whether there was a task with this id."""

@@ -9,11 +9,11 @@ from contextlib import closing
 import pytest
 
 from kanban_shards import Gateway
-from kanban_shards.changes.kinds import Claim
+from kanban_shards.changes.kinds import Claim, Complete, Link
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, holding
 from kanban_shards.coordinator.recovery.verify import verify
-from kanban_shards.coordinator.state import board_state
+from kanban_shards.coordinator.state import board_state, session
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.paths import BoardPaths
 
@@ -101,4 +101,64 @@ def test_so_many_rows_are_kept(
         amy.create("a task")
         coordinator.make_pass()
         assert len(coordinator.board._tasks._known) <= 3
+    assert verify(paths).clean
+
+
+def _statements(coordinator: Coordinator) -> list[str]:
+    seen: list[str] = []
+    coordinator._connection.set_trace_callback(seen.append)
+    return seen
+
+
+def test_links_of_a_task_that_has_none_are_asked_for_once(amy: Gateway, coordinator: Coordinator) -> None:
+    """What is asked when its id is given tells that of the one that was made here; of others, one statement for all
+    that a pass brings."""
+    task_id = amy.create("a task")
+    coordinator.make_pass()
+    made = _statements(coordinator)
+    amy._writer.write_unseen(task_id, Claim())
+    amy._writer.write_unseen(task_id, Complete())
+    assert all(decision.applied for decision in coordinator.make_pass().decisions)
+    assert not [sql for sql in made if "task_links" in sql]
+    others = [amy.create(f"task {number}") for number in range(3)]
+    coordinator.make_pass()
+    coordinator.board.forget()
+    found = _statements(coordinator)
+    for other in others:
+        amy._writer.write_unseen(other, Claim())
+        amy._writer.write_unseen(other, Complete())
+    assert all(decision.applied for decision in coordinator.make_pass().decisions)
+    assert len([sql for sql in found if "task_links" in sql]) == 1
+
+
+def test_a_link_to_a_task_that_had_none_is_seen(amy: Gateway, coordinator: Coordinator) -> None:
+    parent, child = amy.create("first"), amy.create("then")
+    coordinator.make_pass()
+    amy._writer.write(child, Link(parent=parent))
+    coordinator.make_pass()
+    amy._writer.write_unseen(child, Claim())
+    assert [decision.reason for decision in coordinator.make_pass().decisions] == ["wrong_status"]
+    amy._writer.write_unseen(parent, Complete())
+    coordinator.make_pass()
+    assert amy.board.task(child).status == "ready"
+
+
+def test_a_chat_that_hears_of_a_task_does_not_hear_twice(amy: Gateway, coordinator: Coordinator) -> None:
+    task_id = amy.create("a task")
+    amy.subscribe(task_id, platform="telegram", chat_id="42")
+    coordinator.make_pass()
+    amy.subscribe(task_id, platform="telegram", chat_id="42")
+    amy.subscribe(task_id, platform="telegram", chat_id="43")
+    answers = [decision.answer for decision in coordinator.make_pass().decisions]
+    assert answers == [{"subscribed": False}, {"subscribed": True}]
+
+
+def test_what_is_remembered_of_the_board_is_bounded(
+    paths: BoardPaths, amy: Gateway, coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "REMEMBERED", 5)
+    for number in range(12):
+        amy.create(f"task {number}")
+    coordinator.make_passes()
+    assert len(coordinator.board._unlinked) <= 5 and len(coordinator.board._untold) <= 5
     assert verify(paths).clean
