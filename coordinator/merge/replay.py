@@ -12,14 +12,17 @@ from kanban_shards.coordinator.errors import BoardBehind, LedgerBehind
 from kanban_shards.coordinator.ledger import Entry, FileLedger, Ledger
 from kanban_shards.coordinator.merge.snapshots import start_of
 from kanban_shards.coordinator.rules.decide import Decision, decide
+from kanban_shards.coordinator.state import indexes
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import StorageError
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections, copies, files, sqlite
 from kanban_shards.storage.locks import FileLock
 
-# Entries applied in one transaction of the board while catching up: short enough to be stopped between two.
-CATCH_UP_ENTRIES = 1_000
+# What is applied in one transaction of the board while catching up, in entries and in characters of their bodies: short
+# enough to be stopped between two, and long enough that most tasks are written once, with what became of them.
+CATCH_UP_ENTRIES = 5_000
+CATCH_UP_LENGTH = 32 * 1024 * 1024
 
 ProgressCallback = Callable[[int, int], None]
 
@@ -64,10 +67,23 @@ def catch_up(
     total = (head[0] if upto is None else min(upto, head[0])) - shown
     entries = islice(ledger.after(shown), total)
     count = 0
-    while batch := list(islice(entries, CATCH_UP_ENTRIES)):
+    for batch in _batches(entries):
         count += len(replay(board, batch))
         progress(count, total)
     return count
+
+
+def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    length = 0
+    for entry in entries:
+        batch.append(entry)
+        length += len(entry.change.body)
+        if len(batch) >= CATCH_UP_ENTRIES or length >= CATCH_UP_LENGTH:
+            yield batch
+            batch, length = [], 0
+    if batch:
+        yield batch
 
 
 def _at(ledger: Ledger, position: int) -> tuple[int, str]:
@@ -86,7 +102,9 @@ def replayed(
     with closing(sqlite.open_scratch(sqlite.BOARD)) as scratch:
         start_of(paths, ledger, onto=scratch)
         with connections.explained(sqlite.SCRATCH):
+            left_out = indexes.leave_out(scratch)
             entries = catch_up(BoardState(scratch), ledger, upto, progress)
+            indexes.make(scratch, left_out)
         yield scratch, entries
 
 

@@ -14,6 +14,7 @@ from kanban_shards.coordinator.merge.replay import ProgressCallback, catch_up
 from kanban_shards.coordinator.merge.snapshots import read_start, start_of
 from kanban_shards.coordinator.recovery.former import tables
 from kanban_shards.coordinator.recovery.lineage import differing_change
+from kanban_shards.coordinator.state import indexes
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import DiskFull, FileBusy, KanbanError
 from kanban_shards.homes import other_home
@@ -96,6 +97,7 @@ def _check_replay(
     scratch = sqlite.open_scratch(sqlite.BOARD)
     try:
         start_of(paths, ledger, onto=scratch)
+        indexes.leave_out(scratch)  # for good: rows are compared in the order of their keys
         compare_with_replay(found, board, ledger, scratch, progress)
     except DiskFull:  # of the scratch, and no finding about any file
         raise

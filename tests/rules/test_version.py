@@ -38,13 +38,13 @@ def test_other_rules_have_another_number() -> None:
 
 def test_the_history_has_much_in_it() -> None:
     decided = {row.get("reason", "applied") for row in _board_of_the_history()["merge_verdicts"]}
-    assert len(_entries()) > 150 and len(decided) > 12
+    assert len(entries_of_the_history()) > 150 and len(decided) > 12
 
 
 def _board_of_the_history() -> dict[str, list[dict[str, Any]]]:
     """The rows of each table that has any, without what is NULL: a new table or column alone decides nothing."""
     with closing(sqlite.open_scratch(sqlite.BOARD)) as scratch:
-        replay(BoardState(scratch), _entries())
+        replay(BoardState(scratch), entries_of_the_history())
         return {
             table: [{name: value for name, value in row.items() if value is not None} for row in rows]
             for table, rows in dump(scratch).items()
@@ -52,7 +52,7 @@ def _board_of_the_history() -> dict[str, list[dict[str, Any]]]:
         }
 
 
-def _entries() -> list[Entry]:
+def entries_of_the_history() -> list[Entry]:
     entries, end = [], Point(0, GENESIS)
     for *change, at_ms in json.loads(Path(__file__).with_name("ledger_of_version_1.json").read_text()):
         entries += continued([Change(*change)], at_ms, end)
