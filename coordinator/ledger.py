@@ -24,6 +24,8 @@ GENESIS = ""
 _COLUMNS = "position, profile, seq, task_id, kind, body, seen, written_ms, change_digest, at_ms, digest"
 _INSERT = f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PAGE = 1_000
+# The schema from which on a ledger knows that it is shared.
+_SHARED_SINCE = 2
 
 
 class Point(NamedTuple):
@@ -205,6 +207,21 @@ class FileLedger:
         """Let an empty ledger begin after ``position``."""
         with connections.explained(self.path), connections.transaction(self._connection):
             self._connection.execute("UPDATE base SET position = ?, digest = ?", (position, digest))
+
+    def shared(self) -> str | None:
+        """What ``note_shared`` noted last; None if nothing, as on a board of one host."""
+        with connections.explained(self.path):
+            if connections.schema_of(self._connection) < _SHARED_SINCE:
+                return None
+            row = self._connection.execute("SELECT said FROM shared").fetchone()
+        return row and str(row[0])
+
+    def note_shared(self, said: str | None) -> None:
+        """Note durably of whose ledger this is a copy, as the board's ``shared.json`` says it; None for nobody's."""
+        with connections.explained(self.path), connections.transaction(self._connection):
+            self._connection.execute("DELETE FROM shared")
+            if said is not None:
+                self._connection.execute("INSERT INTO shared VALUES (1, ?)", (said,))
 
     def shrink(self) -> None:
         """Give back to the disk what dropped entries took."""

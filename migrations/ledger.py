@@ -36,3 +36,9 @@ def m001_entries(db: Database) -> None:
         ) STRICT"""
     )
     db.execute("INSERT INTO base VALUES (1, 0, '')")
+
+
+@migrations()
+def m002_shared(db: Database) -> None:
+    # Where the other hosts are of whose ledger this is a copy: what ``shared.json`` said when it was last followed.
+    db.execute("CREATE TABLE shared (one INTEGER PRIMARY KEY CHECK (one = 1), said TEXT NOT NULL) STRICT")

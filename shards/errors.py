@@ -648,6 +648,17 @@ class SharingStrange(StorageError):
     )
 
 
+class SharingGone(SharingStrange):
+    template = (
+        "{path} is gone, and the ledger beside it is a copy of one that other hosts share, so nothing is merged. "
+        "`kanban-merge share {words}` puts it back, and `kanban-merge unshare` makes this a board of this host alone."
+    )
+    words: str
+
+    def __init__(self, *, path: object, words: str) -> None:
+        super().__init__(path=path, problem="it is gone", words=words)
+
+
 class ReaderGone(StorageError):
     template = "The process that reads the board ended over this page; it is started again, so load the page once more."
 

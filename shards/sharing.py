@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from contextlib import suppress
 from typing import Annotated
 
@@ -17,6 +18,7 @@ import msgspec
 
 from kanban_shards.errors import InvalidName, NoServiceName, SharingStrange, StorageError, cannot_write
 from kanban_shards.paths import NAME, BoardPaths
+from kanban_shards.storage import owners
 from kanban_shards.storage.filesystems import GROUP_READS
 from kanban_shards.storage.folders import make_below, open_below, read_small
 
@@ -48,7 +50,7 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_sharing(paths: BoardPaths) -> Sharing | None:
     """Where the board is shared; None if it is not. Raises SharingStrange for a file that says anything else."""
     try:
-        text = read_small(paths.folder, paths.shared)
+        text = read_small(paths.folder, paths.shared, lambda found: _check_believed(paths, found))
         if text is None:
             return None
         if len(text) > LONGEST:
@@ -60,6 +62,17 @@ def read_sharing(paths: BoardPaths) -> Sharing | None:
         raise SharingStrange(path=paths.shared, problem=error.happened) from error
     except (msgspec.MsgspecError, RecursionError) as error:
         raise SharingStrange(path=paths.shared, problem=str(error)) from error
+
+
+def _check_believed(paths: BoardPaths, found: os.stat_result) -> None:
+    """Raise SharingStrange for a ``shared.json`` that another user could have written: it says where this user's
+    process logs in, and whether it takes a network's word for it."""
+    believed = {owners.acting_user(), 0, os.stat(paths.folder).st_uid}
+    if found.st_uid not in believed:
+        whose = f"it belongs to {owners.name_of(found.st_uid)}, who is neither this user nor the folder's owner"
+        raise SharingStrange(path=paths.shared, problem=whose)
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise SharingStrange(path=paths.shared, problem="others may write it; look at it, then take that away (chmod)")
 
 
 def is_ephemeral(paths: BoardPaths) -> bool:

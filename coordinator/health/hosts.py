@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kanban_shards import wording
 from kanban_shards.board import Board
+from kanban_shards.coordinator.merge import sharing_mark
 from kanban_shards.errors import SharingStrange, StorageError
 from kanban_shards.heard import Heard, HostHeard, read_heard
 from kanban_shards.paths import BoardPaths
@@ -80,10 +81,12 @@ def _as_dict(host: HostHeard, heard_ms: int) -> dict[str, Any]:
 def read_shared(paths: BoardPaths, board: Board) -> SharedHealth | None:
     """How the board is shared; None if it is not. ``board``: the same one, open. Raises the StorageErrors of a board
     that cannot be read."""
-    trouble = None
+    trouble: SharingStrange | None = None
     try:
         sharing = read_sharing(paths)
-        if sharing is None:
+        if sharing is None and (marked := _marked(paths)) is not None:
+            trouble = sharing_mark.gone(paths, marked)
+        elif sharing is None:
             return None
     except SharingStrange as error:
         sharing, trouble = None, error
@@ -95,3 +98,10 @@ def read_shared(paths: BoardPaths, board: Board) -> SharedHealth | None:
         outage = None
     homes = {profile: home.host for profile, home in board.homes().items()}
     return SharedHealth(sharing, trouble, outage, read_heard(paths), homes)
+
+
+def _marked(paths: BoardPaths) -> Sharing | None:
+    try:
+        return sharing_mark.look(paths)
+    except StorageError:  # said where the ledger is judged
+        return None

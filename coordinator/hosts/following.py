@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, closing
 from kanban_shards.coordinator import rules
 from kanban_shards.coordinator.hosts.errors import NotShared
 from kanban_shards.coordinator.ledger import FileLedger, Point
+from kanban_shards.coordinator.merge import sharing_mark
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.shared.far import Address, Far
 from kanban_shards.coordinator.shared.ledger import SharedLedger
@@ -23,8 +24,10 @@ Progress = Callable[[str, int, int], None]
 
 
 def shared(paths: BoardPaths) -> Sharing:
-    """Where the board is shared. Raises NotShared, SharingStrange."""
+    """Where the board is shared. Raises NotShared, SharingStrange; SharingGone if its ledger alone knows."""
     found = read_sharing(paths)
+    if found is None and (marked := sharing_mark.look(paths)) is not None:
+        raise sharing_mark.gone(paths, marked)
     if found is None:
         raise NotShared(board=paths)
     return found

@@ -24,8 +24,9 @@ from kanban_shards.coordinator.hosts.errors import (
     NotFilledYet,
     SharedElsewhere,
 )
-from kanban_shards.coordinator.hosts.following import OpenFar, Progress, follow
+from kanban_shards.coordinator.hosts.following import OpenFar, Progress, follow, reached
 from kanban_shards.coordinator.ledger import GENESIS, FileLedger, Point
+from kanban_shards.coordinator.merge import sharing_mark
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.shared.errors import AnotherLedger, NoSharedLedger
 from kanban_shards.coordinator.shared.far import Address, Far, Page, Standing
@@ -70,7 +71,7 @@ def share(
     ``lock``: the coordinator's, held. ``ephemeral``: as in Sharing. Raises what ``plan`` raises, FarError, and the
     StorageErrors of files.
     """
-    if read_sharing(paths) is None:
+    if _known(paths) is None:
         Coordinator(paths, lock).close()  # the files are there and sound, before anybody is told of them
     with closing(open_far(address)) as far:
         what = plan(paths, address, far)
@@ -85,6 +86,7 @@ def share(
         if what.did == BEGUN or what.send:
             begin_and_fill(paths, far, sharing, progress)
         write_sharing(paths, sharing)
+    with reached(sharing, open_far) as far:  # as a host that knows which ledger it is, and may append
         shown = follow(paths, lock, far, sharing, progress)
         note_heard(paths, shown.position, as_heard(far.meet(_standing(address.host, shown)), address.host))
     return what
@@ -95,7 +97,7 @@ def plan(paths: BoardPaths, address: Address, far: Far) -> Plan:
 
     Raises SharedElsewhere, HostTaken, HistoryOfItsOwn, NotFilledYet, BeginsLate, FarError.
     """
-    known = read_sharing(paths)
+    known = _known(paths)
     if known is not None and (known.service, known.host) != (address.service, address.host):
         raise SharedElsewhere(board=paths, service=known.service, host=known.host)
     with _own_ledger(paths) as (ledger, head, base):
@@ -127,6 +129,11 @@ def plan(paths: BoardPaths, address: Address, far: Far) -> Plan:
             page.ledger_id,
             far.server,
         )
+
+
+def _known(paths: BoardPaths) -> Sharing | None:
+    """Where the board is shared, by what lies there, or if that is gone, by its ledger; None if it is not."""
+    return read_sharing(paths) or sharing_mark.look(paths)
 
 
 def _compared(ledger: FileLedger | None, head: Point, base: Point, page: Page) -> str | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from kanban_shards.board import Board
 from kanban_shards.coordinator.hosts.following import OpenFar, Progress, follow, reached, shared
+from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.merge import sharing_mark
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.recovery.repair import repair_shard
 from kanban_shards.coordinator.shared.errors import FarError
 from kanban_shards.heard import forget_heard
 from kanban_shards.paths import COORDINATOR, BoardPaths
-from kanban_shards.sharing import remove_sharing
+from kanban_shards.sharing import read_sharing, remove_sharing, write_sharing
+from kanban_shards.storage import files
 from kanban_shards.storage.locks import FileLock
 
 
@@ -37,6 +41,8 @@ def unshare(
     ``anyway``: also if the service cannot be asked; what only other hosts have by then is not here. ``lock``: the
     coordinator's, held. Raises NotShared, FarError unless ``anyway``, the StorageErrors of files.
     """
+    if read_sharing(paths) is None and (marked := sharing_mark.look(paths)) is not None:
+        write_sharing(paths, marked)  # it is left as it was shared
     sharing = shared(paths)
     left = Left()
     try:
@@ -47,6 +53,9 @@ def unshare(
         if not anyway:
             raise
         left.without = error
+    if not files.is_empty(paths.ledger):
+        with closing(FileLedger(paths.ledger, lock)) as ledger:
+            ledger.note_shared(None)
     remove_sharing(paths)
     forget_heard(paths)
     with Coordinator(paths, lock) as coordinator:

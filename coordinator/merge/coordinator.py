@@ -126,6 +126,10 @@ class Coordinator:
                 opened.callback(self._ledger.close)
                 if self._hosts is not None:
                     self._hosts.open(self._ledger, self._board)
+                elif self._ledger.shared() is not None:
+                    from kanban_shards.coordinator.merge import sharing_mark  # of no use to a board of one host
+
+                    sharing_mark.check(paths, self._ledger)
                 self._collector = Collector(paths, None if self._hosts is None else self._hosts.residents)
                 opened.callback(self._collector.close)
                 self._opened = _unless_replaced(found)

@@ -15,7 +15,7 @@ from typing import Self
 from kanban_shards.changes.codec import Change
 from kanban_shards.coordinator import rules
 from kanban_shards.coordinator.ledger import Entry, FileLedger, Point
-from kanban_shards.coordinator.merge import outage
+from kanban_shards.coordinator.merge import outage, sharing_mark
 from kanban_shards.coordinator.merge.outage import Outage
 from kanban_shards.coordinator.merge.replay import ProgressCallback
 from kanban_shards.coordinator.merge.residents import Residents
@@ -50,6 +50,7 @@ class OtherHosts:
         self._meet_at_s = 0.0
         self._note_at_s = 0.0
         self._residents: Residents | None = None
+        self._is_marked = False
         self.troubles: set[str] = set()
 
     @property
@@ -84,7 +85,11 @@ class OtherHosts:
     def pull(self, progress: ProgressCallback = lambda done, total: None) -> set[str]:
         """Fetch what others appended; returns whose changes those are. Raises FarError."""
         with self._noting():
-            return self._ledger.pull(progress)
+            came = self._ledger.pull(progress)
+        if not self._is_marked:
+            sharing_mark.note(self._copy, self._sharing)
+            self._is_marked = True
+        return came
 
     def is_time_to_pull(self) -> bool:
         """As of SharedLedger."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -230,11 +230,14 @@ def make_below(base: Path, path: Path, *, private: bool = False) -> Iterator[Fol
         yield folder
 
 
-def read_small(base: Path, path: Path) -> str | None:
-    """The text of the file ``path`` below ``base``, which is meant to be small; None if there is none. Raises NotAFile,
-    NotAFolder, and StorageError for what is larger than SMALL_BYTES, no UTF-8, or cannot be read."""
+def read_small(base: Path, path: Path, check: Callable[[os.stat_result], object] | None = None) -> str | None:
+    """The text of the file ``path`` below ``base``, which is meant to be small; None if there is none. ``check`` is
+    told which file it is, before it is read, and may raise. Raises NotAFile, NotAFolder, and StorageError for what is
+    larger than SMALL_BYTES, no UTF-8, or cannot be read."""
     try:
         with open_below(base, path.parent) as folder, open(folder.open_file(path.name), "rb") as file:
+            if check is not None:
+                check(os.fstat(file.fileno()))
             content = file.read(SMALL_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):  # of the second, ``base`` is none
         return None

@@ -90,7 +90,7 @@ class Role(msgspec.Struct, frozen=True):
 
 
 SHARD = Role("shard", 0x4B425348, 1, "persist", "FULL", GROUP_READS, "9c46e21b3e3c85aaa3fd4cf60e528912")
-LEDGER = Role("ledger", 0x4B424C47, 1, "wal", "FULL", GROUP_WRITES)
+LEDGER = Role("ledger", 0x4B424C47, 2, "wal", "FULL", GROUP_WRITES)
 # A power cut may take its newest commits: they are replayed from the ledger (docs/design/shards.md, "Durability").
 BOARD = Role("board", 0x4B424244, 3, "wal", "NORMAL", GROUP_WRITES)
 # A board at an earlier position, never written again.

@@ -120,3 +120,22 @@ def test_a_host_is_called_as_its_system_is(system: str, host: str, monkeypatch: 
 def test_a_said_host_is_a_name() -> None:
     with pytest.raises(InvalidName, match="cannot name a host"):
         host_meant("no name")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user")
+def test_what_another_user_wrote_is_not_believed(paths: BoardPaths) -> None:
+    """Whoever may write in the folder could have this user log in elsewhere, over a network that nobody vouches for."""
+    write_sharing(paths, msgspec.structs.replace(SHARED, trust_network=True))
+    os.chown(paths.shared, 65534, -1)
+    with pytest.raises(SharingStrange, match="it belongs to nobody"):
+        read_sharing(paths)
+    os.chown(paths.folder, 65534, -1)
+    assert read_sharing(paths) is not None, "the folder's owner may say it"
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_what_others_may_write_is_not_believed(paths: BoardPaths, mode: int) -> None:
+    write_sharing(paths, SHARED)
+    paths.shared.chmod(mode)
+    with pytest.raises(SharingStrange, match="others may write it"):
+        read_sharing(paths)
