@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 
 import msgspec
 
-from kanban_shards import attachments, supervision
+from kanban_shards import attachments
 from kanban_shards.attempts import DELIVERY_LEASE_S
 from kanban_shards.batch import Batch, subscription
 from kanban_shards.changes.codec import encode_body
@@ -311,7 +311,7 @@ class Gateway:
         """
         if grace_s is not None:
             task_id = task if isinstance(task, str) else task.id
-            if found := supervision.living(self.board, task_id):
+            if found := self.living_workers(task_id):
                 raise WorkerAlive(task_id=task_id, run_id=found[0].run_id, pid=found[0].pid)
         change = Claim(runs_as=runs_as, lease_s=lease_s, claimer=claimer, grace_s=grace_s)
         return self._run_of(self._writer.ask(task, change))
@@ -368,6 +368,8 @@ class Gateway:
     ) -> Verdict:
         """The worker of ``run`` is started, as process ``pid`` of this host. ``workspace_path``, ``branch_name``: where
         it works, if that was found out by starting it; None leaves the task's own. Raises Refused."""
+        from kanban_shards import supervision  # which a command does without
+
         change = supervision.spawned(run.id, pid, workspace_path=workspace_path, branch_name=branch_name)
         return self._writer.ask(run.task_id, change)
 
@@ -381,6 +383,8 @@ class Gateway:
         """Supervise what runs on this host: each open run whose worker's process lives, and of whose lease less than
         half is left. Returns the workers of open runs whose process is gone, for the caller to say how they ended. Call
         it several times in a lease. Raises Undecided, StorageError."""
+        from kanban_shards import supervision
+
         gone, now_s = [], ledger_now_s(self.paths)
         for worker in self.board.workers():
             is_there = supervision.lives(worker)
@@ -394,6 +398,8 @@ class Gateway:
     def living_workers(self, task_id: str) -> list[Worker]:
         """The workers of the task, also of runs that ended, whose processes live on this host, newest first: who takes
         the task over ends them first."""
+        from kanban_shards import supervision
+
         return supervision.living(self.board, task_id)
 
     def complete(

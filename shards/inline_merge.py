@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kanban_shards.board import Board
 from kanban_shards.errors import BoardMissing, CoordinatorRunning
-from kanban_shards.health import BoardStanding, Finding
-from kanban_shards.past import History
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage.locks import FileLock
+
+if TYPE_CHECKING:
+    from kanban_shards.health import BoardStanding, Finding
+    from kanban_shards.past import History
 
 # How soon a call is told that the other hosts of a shared board cannot be reached.
 CUT_OFF_S = 1.5

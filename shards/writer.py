@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -16,9 +15,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from kanban_shards import inline_merge
 from kanban_shards.attempts import Attempt, DeliveryKey
-from kanban_shards.background import BackgroundRetry
 from kanban_shards.bell import Ringer
 from kanban_shards.board import Board
 from kanban_shards.changes import normalize
@@ -39,18 +36,10 @@ from kanban_shards.looks import Looks, asks_what_was_seen
 from kanban_shards.passing import Passing
 from kanban_shards.paths import COORDINATOR, BoardPaths, check_profile, check_task_id
 from kanban_shards.records import Task, Verdict
+from kanban_shards.settling import Settling
 from kanban_shards.shard import OwnChange, Shard, Written
 from kanban_shards.shard_file import HOME_ASKED_EVERY_S
-from kanban_shards.waiting import FIRST_LOOK_S, LONGEST_LOOK_S, Wait, Waiting
-
-# Without a daemon: how often changes that nobody waits for are merged.
-SWEEP_EVERY_S = 1.0
-# On a shared board without a daemon: how often a worker that gives nothing but signs of life has the other hosts told.
-HEARD_EVERY_S = 20.0
-# While the other hosts of a shared board cannot be reached, what nobody waits for is left alone for so long.
-CUT_OFF_AGAIN_S = 10.0
-# How long closing waits for somebody else's pass, which may have begun before the last change was written.
-CLOSING_S = 2.0
+from kanban_shards.waiting import Wait, Waiting
 
 # Why a change was refused whose task is none, or no longer one.
 _NO_TASK = ("gone", "unknown_task")
@@ -96,11 +85,7 @@ class Writer:
         self._passing = Passing(self.paths, self._ringer)
         self._waiting = self._made_waiting()
         self._is_closed = False
-        self._guard = threading.Lock()
-        self._written_to = 0
-        self._settled_to = 0
-        self._background = BackgroundRetry(self._merge_what_is_left)
-        self._is_unheard = False
+        self._settling = Settling(self.paths, self._looks, self._passing, self._waiting)
         self._was_ephemeral = False
         self._ephemeral_asked_s = float("-inf")
         self._pid = os.getpid()
@@ -181,9 +166,7 @@ class Writer:
         far = self._shard.heartbeat(run_id, self._view())
         if over := [each for each in far if not self._is_open(each)]:
             self._shard.forget_heartbeats(over, self._view())
-        if self._passing.silent_s > HEARD_EVERY_S and self.paths.is_shared and not self._passing.ring():
-            self._is_unheard = True
-            self._background.soon()
+        self._settling.have_heard()
 
     def view_of(self, task: str | Task) -> View:
         """What this process sees of the task. Raises InvalidTaskId, and UnknownTask unless the board has it, or will
@@ -252,12 +235,9 @@ class Writer:
     def settle(self) -> None:
         """Have merged what was written, unless a coordinator that stays does it: the last step before ``close``, for
         those who want to know whether it went well. Raises Undecided if no pass can be made."""
-        if self._settled_to < self._written_to:
-            self._settled_to = self._written_to
-            with self._written(self._written_to):
-                if not self._passing.is_interrupted:
-                    self._passing.end_row()
-                self._merge_before_closing()
+        if upto := self._settling.unsettled:
+            with self._written(upto):
+                self._settling.settle()
 
     def close(self) -> None:
         """Settle what is not settled yet, and close the files; a call after that raises GatewayClosed. Raises nothing:
@@ -266,7 +246,7 @@ class Writer:
         if self._pid != os.getpid():
             return  # a fork's copy: the files and bells are the other process's
         self._is_closed = True
-        self._background.close()
+        self._settling.close()
         try:
             with self._logged(f"What {self.profile} wrote is durable, and was not merged at closing"):
                 self.settle()
@@ -297,8 +277,7 @@ class Writer:
         if written is None:
             written = self._shard.append(task_id, change, self._look_anew(task_id) if view is None else view)
         self._note_made(task_id, change)
-        with self._guard:
-            self._written_to = max(self._written_to, written.seq)
+        self._settling.wrote(written.seq)
         return written
 
     def _append_together(self, changes: Sequence[tuple[str, Body, View]]) -> list[Written]:
@@ -307,8 +286,7 @@ class Writer:
         )
         for task_id, change, _ in changes:
             self._note_made(task_id, change)
-        with self._guard:
-            self._written_to = max(self._written_to, written[-1].seq)
+        self._settling.wrote(written[-1].seq)
         return written
 
     def _note_made(self, task_id: str, change: Body) -> None:
@@ -324,8 +302,8 @@ class Writer:
     def _leave(self, seq: int, task_id: str = "") -> None:
         """See to it that what was appended up to ``seq`` is merged; without waiting for that, where it is safe."""
         if not self._passing.ring():
-            self._sweep()
-        self._background.soon()
+            self._settling.sweep()
+        self._settling.soon()
         if self.paths.is_shared and self._is_ephemeral():
             self._wait_for(seq, task_id)
 
@@ -366,10 +344,10 @@ class Writer:
         except GatewayClosed:
             raise
         except Undecided:
-            self._background.soon()
+            self._settling.soon()
             raise
         except KanbanError as error:
-            self._background.soon()
+            self._settling.soon()
             raise Undecided(seq=seq, profile=self.profile, waited_s=0, why=error.happened, task_id=task_id) from error
 
     def _view(self, task_id: str = "") -> View:
@@ -391,44 +369,9 @@ class Writer:
         if self._is_closed:
             raise GatewayClosed(profile=self.profile)
 
-    def _sweep(self) -> None:
-        # On a shared board no write waits for what a network takes.
-        if self._passing.silent_s > SWEEP_EVERY_S and not self.paths.is_shared:
-            with contextlib.suppress(KanbanError):  # the change is durable; whoever needs a verdict is told
-                self._passing.make_or_ring()
-
     def _is_open(self, run_id: int) -> bool:
         run = self.board.run(run_id)
         return run is not None and run.ended_at is None
-
-    def _is_merged(self) -> bool:
-        """Whether the board shows everything that this process wrote."""
-        return self._written_to <= self._waiting.merged_to or self._looks.look().merged_seq >= self._written_to
-
-    def _merge_what_is_left(self) -> bool:
-        with contextlib.suppress(KanbanError):  # it is written; whoever needs a verdict is told what is the matter
-            if inline_merge.why_cut_off(self.paths, time.time_ns() // 1_000_000 - int(1000 * CUT_OFF_AGAIN_S)):
-                return False
-            if self._is_unheard and self._passing.make_or_ring():
-                self._is_unheard = False
-            return self._is_merged() or (self._passing.make_or_ring() and self._is_merged())
-        return False
-
-    def _merge_before_closing(self) -> None:
-        if self._is_merged() or self._passing.ring():
-            return
-        if self.paths.is_shared:  # a network is not waited for twice
-            self._merge_what_is_left()
-            return
-        import tenacity  # seldom needed, and not to be loaded by each command
-
-        attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda done: not done),
-            wait=tenacity.wait_exponential(multiplier=FIRST_LOOK_S, max=LONGEST_LOOK_S),
-            stop=tenacity.stop_after_delay(CLOSING_S),
-            retry_error_callback=lambda state: False,
-        )
-        attempts(lambda: self._passing.make_or_ring() or self._is_merged())
 
     @contextlib.contextmanager
     def _logged(self, what: str) -> Iterator[None]:

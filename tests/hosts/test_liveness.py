@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from kanban_shards import Gateway, gateway, writer
+from kanban_shards import Gateway, gateway, settling
 from kanban_shards.changes.kinds import Claim, Complete, Create
 from kanban_shards.coordinator.ledger import Entry, Point
 from kanban_shards.coordinator.merge import other_hosts
@@ -213,7 +213,7 @@ def test_a_worker_without_a_daemon_is_heard(tmp_path: Path, monkeypatch: pytest.
             times.later(LEASE_S / 2)
             ann.heartbeat(run)
             assert not told.is_set()
-            monkeypatch.setattr(writer, "HEARD_EVERY_S", 0.0)
+            monkeypatch.setattr(settling, "HEARD_EVERY_S", 0.0)
             monkeypatch.setattr(gateway, "HEARTBEAT_EVERY_S", 0.0)
             times.later(10)
             ann.heartbeat(run)

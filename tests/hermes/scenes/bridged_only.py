@@ -630,8 +630,8 @@ def what_lists_tasks_makes_no_pass(kb, home):
             kb.recompute_ready(conn)
         assert not identity._writers
         gateway = Gateway("mafei", paths=ledger_of(home))
-        gateway._writer._sweep = lambda: None
-        gateway._writer._background.close()
+        gateway._writer._settling.sweep = lambda: None
+        gateway._writer._settling.close()
         gateway.comment(task_id, "hello")
         kb.recompute_ready(conn)
         assert "commented" in kinds(kb, conn, task_id)

@@ -96,9 +96,9 @@ def test_a_shard_that_its_owner_has_locked(
     """It is skipped and named; nobody waits for it, and it is read when the lock is gone."""
     with Gateway("mallory", home=home) as mallory:
         late = mallory._writer._append(mallory.create("z"), AddComment(text="late"), mallory._writer._view())
-        mallory._writer._settled_to = late.seq  # closing merges nothing
-        mallory._writer._background.close()
-        mallory._writer._written_to = 0
+        mallory._writer._settling._settled_to = late.seq  # closing merges nothing
+        mallory._writer._settling.close()
+        mallory._writer._settling._written_to = 0
     by = stranger(what, board.folder / f"kanban.mallory.db{suffix}")
     assert verdict_s(home) < AT_ONCE_S
     began = time.monotonic()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kanban_shards import Board, Gateway, Refused, Undecided, passing, shard_file, writer
+from kanban_shards import Board, Gateway, Refused, Undecided, passing, settling, shard_file
 from kanban_shards.changes.fields import TEXT_LIMIT
 from kanban_shards.coordinator.merge import collector
 from kanban_shards.errors import (
@@ -226,11 +226,11 @@ def test_closing_leaves_nothing(home: str, paths: BoardPaths) -> None:
         gateway.create("x")
         gateway.sync()
         assert list(paths.folder.glob("kanban-waiting.*"))
-        gateway._writer._written_to = 1_000
+        gateway._writer._settling._written_to = 1_000
         gateway._writer._passing.make_or_ring = lambda waiting=None: 1 / 0
         with pytest.raises(ZeroDivisionError):
             gateway.close()
-        gateway._writer._written_to = 0
+        gateway._writer._settling._written_to = 0
     assert list(paths.folder.glob("kanban-waiting.*")) == []
 
 
@@ -315,8 +315,8 @@ def test_a_signal_that_closes_the_gateway(home: str) -> None:
     """As a SIGTERM does at whichever line: it ends the process, and waits for nothing that it interrupts."""
     script = """if True:
         import signal, sys
-        from kanban_shards import Gateway, writer
-        writer.CLOSING_S = 0.1
+        from kanban_shards import Gateway, settling
+        settling.CLOSING_S = 0.1
         gateway = Gateway("amy", home=sys.argv[1])
         task_id = gateway.create("a task")
         def end(*_):
@@ -343,7 +343,7 @@ def test_a_signal_that_closes_the_gateway_in_the_middle_of_its_own_pass(home, mo
         return taken(*how)
 
     monkeypatch.setattr(passing, "IN_A_ROW_S", 0.0)  # a handler is called in the main thread alone
-    monkeypatch.setattr(writer, "CLOSING_S", 0.1)
+    monkeypatch.setattr(settling, "CLOSING_S", 0.1)
     monkeypatch.setattr(shard_file, "LOCK_WAIT_S", 0.1)
     task_id = gateway.create("a task")
     monkeypatch.setattr(collector, "read_new", interrupted)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kanban_shards import Board, Gateway, background, gateway, shard, writer
+from kanban_shards import Board, Gateway, background, gateway, settling, shard
 from kanban_shards.background import BackgroundRetry
 from kanban_shards.bell import Bell
 from kanban_shards.changes.kinds import AddComment
@@ -70,7 +70,7 @@ def test_closing_beside_a_pass_that_has_collected_already(home: str, paths: Boar
 def test_closing_does_not_wait_for_a_coordinator_that_stays(
     home: str, paths: BoardPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "CLOSING_S", 0.05)
+    monkeypatch.setattr(settling, "CLOSING_S", 0.05)
     with Gateway("amy", home=home) as amy:
         task_id = amy.create("a task")
         amy.sync()
