@@ -63,7 +63,6 @@ from kanban_shards.changes.kinds import (
     Unsubscribe,
 )
 from kanban_shards.errors import BoardMissing, InvalidChange, NoOpenRun, Refused, UnknownRun, WorkerAlive
-from kanban_shards.heard import ledger_now_s
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import DELIVERED_KINDS, DeadLetter, Run, Task, Verdict, Worker
 from kanban_shards.shard import OwnChange
@@ -384,6 +383,7 @@ class Gateway:
         half is left. Returns the workers of open runs whose process is gone, for the caller to say how they ended. Call
         it several times in a lease. Raises Undecided, StorageError."""
         from kanban_shards import supervision
+        from kanban_shards.heard import ledger_now_s
 
         gone, now_s = [], ledger_now_s(self.paths)
         for worker in self.board.workers():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
+import gc
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -28,6 +30,7 @@ class Group(click.Group):
 
     def main(self, *args: Any, **how: Any) -> Any:
         """Run as a program."""
+        atexit.register(gc.freeze)  # else all that was loaded is searched for cycles once more when the process ends
         for stream in ("stdout", "stderr"):
             if getattr(sys, stream) is None:  # the caller closed it
                 setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 - open for as long as the program
