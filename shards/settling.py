@@ -50,6 +50,11 @@ class Settling:
         """The newest change, by its seq, if something was written since the last ``settle``; else 0."""
         return self._written_to if self._settled_to < self._written_to else 0
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether the verdict on the newest change was seen, and so on each before it."""
+        return self._written_to <= self._waiting.merged_to
+
     def wrote(self, seq: int) -> None:
         """The change ``seq`` was appended."""
         with self._guard:
@@ -99,7 +104,7 @@ class Settling:
 
     def _is_merged(self) -> bool:
         """Whether the board shows everything that this process wrote."""
-        return self._written_to <= self._waiting.merged_to or self._looks.look().merged_seq >= self._written_to
+        return self.is_decided or self._looks.look().merged_seq >= self._written_to
 
     def _merge_what_is_left(self) -> bool:
         with contextlib.suppress(KanbanError):  # it is written; whoever needs a verdict is told what is the matter

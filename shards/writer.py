@@ -191,6 +191,12 @@ class Writer:
         if head:
             self.wait_for_verdict(head)
 
+    def sync_own(self) -> None:
+        """As ``sync``, for what was written by this writer; where its verdicts were seen already, nothing is asked.
+        Raises Undecided."""
+        if not self._settling.is_decided:
+            self.sync()
+
     def sync_first(self) -> None:
         """``sync`` before anything is written. Raises EarlierUndecided: what has no verdict then is nothing of now."""
         try:

@@ -130,11 +130,5 @@ def _finish(
         note = Note(event="suspected_hallucinated_references", facts=facts, about_run=run_id)
         write_soon(conn.paths, task_id, note)
     hermes.now._cleanup_workspace(conn, task_id)
-    done = hermes.now.get_task(conn, task_id)
-    hermes.tell_plugins(
-        "kanban_task_completed",
-        task_id,
-        assignee=done.assignee if done else None,
-        run_id=run_id,
-        summary=result if summary is None else summary,
-    )
+    said = result if summary is None else summary
+    hermes.tell_plugins("kanban_task_completed", conn, task_id, run_id=run_id, summary=said)

@@ -144,7 +144,7 @@ def settle(paths: BoardPaths) -> None:
             _made.pop(key, None)
     for key, written in found:
         with suppress(Undecided, GatewayClosed):
-            key[1].sync()
+            key[1].sync_own()
         with _settling:
             if _unsettled.get(key) is written:  # else another thread wrote meanwhile
                 del _unsettled[key]

@@ -13,9 +13,9 @@ from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
-from kanban_shards.errors import LawBroken
+from kanban_shards.errors import KanbanError, LawBroken
 from kanban_shards.hermes.connection import BoardConnection
-from kanban_shards.hermes.errors import as_hermes_catches
+from kanban_shards.hermes.errors import as_hermes_knows
 from kanban_shards.hermes.upstream import Hermes, Upstream
 
 Replacement = Callable[..., Any]
@@ -109,8 +109,10 @@ def _replace(module: ModuleType, name: str, replacement: Replacement) -> None:
 
     @functools.wraps(released)
     def replaced(*said: Any, **more: Any) -> Any:
-        with as_hermes_catches():
+        try:
             return replacement(*said, **more)
+        except KanbanError as error:
+            raise as_hermes_knows(error) from error
 
     setattr(module, name, replaced)
 

@@ -35,12 +35,7 @@ def claim_task(
     if run_id is None:
         return None
     claimed = hermes.now.get_task(conn, task_id)
-    hermes.tell_plugins(
-        "kanban_task_claimed",
-        task_id,
-        assignee=claimed.assignee if claimed else None,
-        run_id=run_id,
-    )
+    hermes.tell_plugins("kanban_task_claimed", conn, task_id, run_id=run_id)
     return claimed
 
 
@@ -143,14 +138,7 @@ def block_task(
     verdict = applies(writer_of(conn.paths), task_id, change)
     if verdict is None:
         return False
-    blocked = hermes.now.get_task(conn, task_id)
-    hermes.tell_plugins(
-        "kanban_task_blocked",
-        task_id,
-        assignee=blocked.assignee if blocked else None,
-        run_id=verdict.answer["run_id"],
-        reason=reason,
-    )
+    hermes.tell_plugins("kanban_task_blocked", conn, task_id, run_id=verdict.answer["run_id"], reason=reason)
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -113,7 +114,14 @@ class Hermes(NamedTuple):
     now: Upstream
     released: Upstream
 
-    def tell_plugins(self, event: str, task_id: str, **fields: Any) -> None:
-        """Call the hook ``event`` of Hermes's plugins; up to 0.17 there are none."""
-        if hasattr(self.now, "_fire_kanban_lifecycle_hook"):
-            self.now._fire_kanban_lifecycle_hook(event, task_id, board=self.now.get_current_board(), **fields)
+    def tell_plugins(self, event: str, conn: sqlite3.Connection, task_id: str, **fields: Any) -> None:
+        """Call the hook ``event`` of Hermes's plugins, if one has asked for it: what each is told takes Hermes longer
+        to find out than a task takes to read. Up to 0.17 there are none."""
+        plugins: Any = sys.modules.get("hermes_cli.plugins")  # where that is not loaded, nobody has asked
+        if plugins is None or not hasattr(self.now, "_fire_kanban_lifecycle_hook") or not plugins.has_hook(event):
+            return
+        task = self.now.get_task(conn, task_id)
+        assignee = task.assignee if task else None
+        self.now._fire_kanban_lifecycle_hook(
+            event, task_id, board=self.now.get_current_board(), assignee=assignee, **fields
+        )

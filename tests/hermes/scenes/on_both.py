@@ -41,6 +41,32 @@ def kinds(kb, conn, task_id):
 # --- tasks -------------------------------------------------------------------------------------------------------
 
 
+def a_plugin_hears_of_what_it_asked_for(kb, home):
+    """And of the rest nobody does."""
+    from hermes_cli import plugins
+
+    heard = []
+    events = ("kanban_task_claimed", "kanban_task_completed")
+    hooks = plugins.get_plugin_manager()._hooks
+    for event in events:
+        hooks[event] = [lambda event=event, **said: heard.append((event, said))]
+    try:
+        with board(kb) as conn:
+            done, blocked = (kb.create_task(conn, title="x", assignee="mafei") for _ in range(2))
+            run_id = kb.claim_task(conn, done).current_run_id
+            assert kb.complete_task(conn, done, summary="well done")
+            assert kb.block_task(conn, blocked, reason="why")
+    finally:
+        for event in events:
+            del hooks[event]
+    names = ("task_id", "profile_name", "board", "assignee", "run_id")
+    said = {"task_id": done, "profile_name": "default", "board": "default", "assignee": "mafei", "run_id": run_id}
+    assert [(event, {name: fields[name] for name in names}) for event, fields in heard] == [
+        (event, said) for event in events
+    ]
+    assert heard[1][1]["summary"] == "well done"
+
+
 def a_task_is_read_at_once(kb, home):
     with board(kb) as conn:
         task_id = kb.create_task(

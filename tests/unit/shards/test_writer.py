@@ -46,6 +46,21 @@ def test_the_last_word_of_an_idle_gateway(home: str, paths: BoardPaths) -> None:
         merged(board, "amy", amy.comment(task_id, "the last word"))
 
 
+def test_what_was_decided_is_not_asked_for_again(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Gateway("amy", home=home) as amy:
+        task_id = amy.create("a task")
+        amy._writer.sync_own()
+        assert amy.board.task(task_id)
+        asked = []
+        monkeypatch.setattr(amy._writer, "sync", lambda: asked.append("sync"))
+        amy.claim(task_id)
+        amy._writer.sync_own()
+        assert not asked
+        amy.comment(task_id, "and this")
+        amy._writer.sync_own()
+        assert asked
+
+
 def test_a_daemon_that_was_rung_and_died(home: str, paths: BoardPaths) -> None:
     with Gateway("amy", home=home) as amy, Board(paths) as board:
         task_id = amy.create("a task")

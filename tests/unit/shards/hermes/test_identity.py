@@ -72,7 +72,7 @@ def test_which_board_a_file_is_of(paths: BoardPaths) -> None:
 
 def test_what_is_written_while_it_is_settled_stays_to_be_settled(paths: BoardPaths) -> None:
     class Written:
-        def sync(self) -> None:
+        def sync_own(self) -> None:
             identity._unsettled[paths.folder, self] = 2  # another thread
 
     writer = Written()

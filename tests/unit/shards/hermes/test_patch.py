@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import sqlite3
+import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from kanban_shards.errors import LawBroken
 from kanban_shards.hermes import patch
+from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.hermes.versions import SIGNATURES
 from tests.unit.shards.hermes.imitation import source_of
 
@@ -69,3 +71,22 @@ def test_what_a_release_does_not_have_stays_absent(works_for: SimpleNamespace) -
 def test_a_replacement_looks_like_hermes_own(module: ModuleType) -> None:
     assert module.add_comment.__name__ == "add_comment"
     assert list(inspect.signature(module.add_comment).parameters) == ["conn", "task_id", "author", "body"]
+
+
+def test_what_no_plugin_asked_for_is_not_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, str, object]] = []
+    now = SimpleNamespace(
+        get_task=lambda conn, task_id: SimpleNamespace(assignee="mafei"),
+        get_current_board=lambda: "default",
+        _fire_kanban_lifecycle_hook=lambda event, task_id, **fields: told.append((event, task_id, fields)),
+    )
+    hermes = Hermes(now=now, released=now)  # type: ignore[arg-type]
+    monkeypatch.delitem(sys.modules, "hermes_cli.plugins", raising=False)
+    hermes.tell_plugins("claimed", None, "t_1", run_id=1)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "hermes_cli.plugins", SimpleNamespace(has_hook=lambda event: event == "claimed"))
+    hermes.tell_plugins("blocked", None, "t_2", run_id=2)  # type: ignore[arg-type]
+    assert not told
+    hermes.tell_plugins("claimed", None, "t_3", run_id=3)  # type: ignore[arg-type]
+    assert told == [("claimed", "t_3", {"board": "default", "assignee": "mafei", "run_id": 3})]
+    del now._fire_kanban_lifecycle_hook  # up to 0.17
+    hermes.tell_plugins("claimed", None, "t_4", run_id=4)  # type: ignore[arg-type]
