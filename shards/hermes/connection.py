@@ -11,11 +11,12 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, Protocol, Self, cast
-from weakref import WeakSet
+from weakref import ref
 
-from kanban_shards.hermes.errors import WriteRefused, as_hermes_catches, as_hermes_knows
+from kanban_shards.errors import KanbanError
+from kanban_shards.hermes.errors import WriteRefused, as_hermes_knows
 from kanban_shards.hermes.identity import settle
 from kanban_shards.hermes.lending import Lent, borrow, give_back
 from kanban_shards.paths import BoardPaths
@@ -34,6 +35,8 @@ _ASKS_FOR = frozenset({
     "synchronous", "user_version", "wal_autocheckpoint",
 })  # fmt: skip
 _OF_THE_FILE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+# Of so many cursors that were made, those that are gone are forgotten.
+CURSORS_NOTED = 64
 # Of a refused statement, so much is quoted.
 _QUOTED = 120
 
@@ -77,8 +80,10 @@ class BoardCursor(sqlite3.Cursor):
                 if _primary_code(error) == sqlite3.SQLITE_READONLY:
                     raise refusal(sql) from error
                 raise self._explained(error) from error
-        with as_hermes_catches():
+        try:
             self._changed = self._board.statements.execute(" ".join(sql.split()), tuple(parameters))
+        except KanbanError as error:
+            raise as_hermes_knows(error) from error
         return self
 
     def executemany(self, sql: str, parameters: Iterable[Any]) -> Self:
@@ -140,7 +145,7 @@ class BoardConnection(sqlite3.Connection):
         self.paths = paths
         self._taker = taker
         self._lent = borrow(paths)
-        self._cursors: WeakSet[BoardCursor] = WeakSet()
+        self._cursors: list[ref[BoardCursor]] = []
 
     @cached_property
     def statements(self) -> Statements:
@@ -151,7 +156,9 @@ class BoardConnection(sqlite3.Connection):
         """A cursor of this connection; ``factory`` is one of BoardCursor, whatever is asked for."""
         made = self._open().cursor(BoardCursor)
         made._board = self
-        self._cursors.add(made)
+        self._cursors.append(ref(made))
+        if len(self._cursors) > CURSORS_NOTED:
+            self._cursors = [each for each in self._cursors if each() is not None]
         return made
 
     def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
@@ -184,8 +191,9 @@ class BoardConnection(sqlite3.Connection):
         lent: Lent | None = vars(self).pop("_lent", None)  # in one step: it is given back once
         if lent is None:
             return
-        for cursor in list(self._cursors):
-            cursor.close()
+        for each in self._cursors:
+            if (cursor := each()) is not None:
+                cursor.close()
         give_back(lent)
 
     def __enter__(self) -> Self:
@@ -221,6 +229,7 @@ for _name, _value in vars(sqlite3.Connection).items():
 setattr(BoardConnection, "row_factory", _of_the_lent("row_factory", BoardConnection._open))  # noqa: B010
 
 
+@lru_cache(maxsize=512)  # Hermes's statements, again and again
 def _only_reads(sql: str) -> bool:
     """Whether the statement is one that SQLite may execute as it is. The file is open for reading all the same."""
     words = sql.split(None, 1)

@@ -8,8 +8,6 @@ one of those classes, and a ``RuntimeError`` too.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from kanban_shards.errors import (
     Damaged,
@@ -40,15 +38,6 @@ class BoardUnavailable(sqlite3.OperationalError, RuntimeError):
 
 class WriteRefused(sqlite3.OperationalError, RuntimeError):
     """A statement that would write to the board, and is none of those that have a verb."""
-
-
-@contextmanager
-def as_hermes_catches() -> Iterator[None]:
-    """Raise what Hermes catches in place of a KanbanError, with its sentence."""
-    try:
-        yield
-    except KanbanError as error:
-        raise as_hermes_knows(error) from error
 
 
 def as_hermes_knows(error: KanbanError) -> Exception:

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from kanban_shards.changes.kinds import Assign, Edit, Reopen, ReopenedStatus
@@ -173,12 +174,25 @@ class BoardStatements:
 
 def _as_insert(sql: str, parameters: Sequence[Any]) -> _Insert | None:
     """The row that ``sql`` inserts, if it inserts one: a value is a parameter, NULL or a word in quotes."""
-    found = _INSERTED.fullmatch(sql)
-    if not found:
+    shape = _shape_of(sql)
+    if shape is None:
         return None
     given = iter(parameters)
-    values = [next(given) if value == "?" else _literal(value) for value in _split(found[3])]
-    return _Insert(found[1], dict(zip(_split(found[2]), values, strict=True)))
+    row = {column: next(given) if value == "?" else _literal(value) for column, value in shape.columns}
+    return _Insert(shape.table, row)
+
+
+class _Shape(NamedTuple):
+    """What a statement inserts: into which table, and of each column what is said of its value."""
+
+    table: str
+    columns: tuple[tuple[str, str], ...]
+
+
+@lru_cache(maxsize=64)
+def _shape_of(sql: str) -> _Shape | None:
+    found = _INSERTED.fullmatch(sql)
+    return _Shape(found[1], tuple(zip(_split(found[2]), _split(found[3]), strict=True))) if found else None
 
 
 def _literal(value: str) -> str | None:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any, cast, get_args
 
 from kanban_shards.changes.kinds import Note, NotedKind
+from kanban_shards.errors import KanbanError
 from kanban_shards.hermes.connection import BoardConnection, refusal
-from kanban_shards.hermes.errors import as_hermes_catches
+from kanban_shards.hermes.errors import as_hermes_knows
 from kanban_shards.hermes.identity import write_soon
 from kanban_shards.hermes.upstream import Hermes
 
@@ -19,8 +20,11 @@ GUARDED = "respawn_guarded"
 @contextmanager
 def write_txn(hermes: Hermes, conn: BoardConnection) -> Iterator[BoardConnection]:
     """What Hermes writes in one transaction; see shards/hermes/statements.py."""
-    with as_hermes_catches(), conn.statements.transaction():
-        yield conn
+    try:
+        with conn.statements.transaction():
+            yield conn
+    except KanbanError as error:
+        raise as_hermes_knows(error) from error
 
 
 def append_event(
