@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, Unpack
 
 import msgspec
 
-from kanban_shards import attachments
 from kanban_shards.attempts import DELIVERY_LEASE_S
-from kanban_shards.batch import Batch, subscription
 from kanban_shards.changes.codec import encode_body
 from kanban_shards.changes.fields import BlockKind
 from kanban_shards.changes.identities import NewTask, is_drawn_by, new_task
@@ -70,6 +68,8 @@ from kanban_shards.writer import Writer
 
 if TYPE_CHECKING:
     from kanban_shards.arguments import Chat, EditFields, Limits, Opening, PlannedTask, SpecifyFields, TaskFields
+    from kanban_shards.attachments import Stored
+    from kanban_shards.batch import Batch
     from kanban_shards.deliveries import Delivery
 
 # On a full board a worker asks for a task no oftener than this, unless a run began or ended meanwhile.
@@ -194,6 +194,8 @@ class Gateway:
         if subscribe is None:
             self._writer.write_unseen(task_id, change)
         else:
+            from kanban_shards.batch import subscription
+
             unseen = self._writer.unseen()
             self._writer.write_together([(task_id, change, unseen), (task_id, subscription(subscribe), unseen)])
         return task_id
@@ -210,6 +212,8 @@ class Gateway:
     def batch(self) -> Batch:
         """Several changes that are written in one commit and decided together: ``with gateway.batch() as batch:``. See
         shards/batch.py."""
+        from kanban_shards.batch import Batch  # which a command does without
+
         return Batch(self._writer)
 
     def assign(self, task: str | Task, assignee: str | None) -> Verdict:
@@ -276,6 +280,8 @@ class Gateway:
     def delete(self, task: str | Task, *, archived_only: bool = False) -> None:
         """The task and everything of it is gone, its attachments too. ``archived_only``: refused unless it is archived.
         Raises Refused, UnknownTask."""
+        from kanban_shards import attachments
+
         self._writer.ask(task, Delete(archived_only=archived_only))
         attachments.remove_all(self.paths, task if isinstance(task, str) else task.id)
 
@@ -569,6 +575,8 @@ class Gateway:
         then on that of the first one that asks for deliveries. ``from_start``: of what was before, too.
         ``kinds``: of which events; None leaves it to the gateway that delivers. Raises UnknownTask.
         """
+        from kanban_shards.batch import subscription
+
         chat: Chat = {
             "platform": platform,
             "chat_id": chat_id,
@@ -600,6 +608,8 @@ class Gateway:
         ``name``: what it is called there; None takes the file's own. ``content_type``: its MIME type. ``uploaded_by``:
         who is shown. Raises UnknownTask, AttachmentTooLarge, StorageError.
         """
+        from kanban_shards import attachments
+
         self._writer.view_of(task_id)
         row = Attach(filename="-", stored_path="-", size=0, content_type=content_type, uploaded_by=uploaded_by)
         encode_body(row)  # before a copy is made for nothing
@@ -617,6 +627,8 @@ class Gateway:
         """As ``attach``, of a file that lies among the task's attachments already, in ``paths.attachments / task_id``,
         because whoever received it wrote it there; no copy is made, and the file is made durable. Raises StorageError
         for one that lies elsewhere, or is no regular file."""
+        from kanban_shards import attachments
+
         self._writer.view_of(task_id)
         row = Attach(filename="-", stored_path="-", size=0, content_type=content_type, uploaded_by=uploaded_by)
         return self._attached(task_id, row, attachments.already_stored(self.paths, task_id, file, name))
@@ -624,6 +636,8 @@ class Gateway:
     def detach(self, task_id: str, attachment_id: int) -> bool:
         """Remove an attachment, and its file unless another attachment of the task names the same one; returns whether
         there was one. Raises UnknownTask."""
+        from kanban_shards import attachments
+
         answer = self._writer.ask(task_id, Detach(attachment_id=attachment_id)).answer
         if not answer["detached"]:
             return False
@@ -724,7 +738,7 @@ class Gateway:
             raise InvalidChange(kind="create", problem=f"{self.profile} did not draw the id {new.id!r}; use draw()")
         return new.id, Create(title=title, parents=tuple(parents), salt=new.salt, **fields)
 
-    def _attached(self, task_id: str, row: Attach, stored: attachments.Stored) -> int:
+    def _attached(self, task_id: str, row: Attach, stored: Stored) -> int:
         change = msgspec.structs.replace(row, filename=stored.filename, stored_path=str(stored.path), size=stored.size)
         attachment_id: int = self._writer.ask(task_id, change).answer["attachment_id"]
         return attachment_id
