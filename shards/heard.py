@@ -92,7 +92,7 @@ def ledger_now_s(paths: BoardPaths) -> float | None:
     """What time it is by the clock that stamps the board's entries, in seconds since 1970: this host's, or the
     service's, as it was last heard; None if that is not known. Raises nothing."""
     if not paths.is_shared:
-        return time.time()
+        return time.time_ns() / 1e9
     heard = read_heard(paths)
     return None if heard is None else heard.clock_s()
 

@@ -26,6 +26,7 @@ from kanban_shards.coordinator.merge.coordinator_lock import STRANGER, Holder, h
 from kanban_shards.coordinator.merge.shard_reader import heartbeat_ms
 from kanban_shards.coordinator.state.runs import STAMPED_AHEAD, OpenRun
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
+from kanban_shards.heard import ledger_now_s
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import DELIVERED_KINDS
 from kanban_shards.storage import connections, files, sqlite
@@ -176,11 +177,12 @@ class Sizes:
 def read_health(paths: BoardPaths) -> Health:
     """How the board is now. Raises BoardMissing and the StorageErrors of a board that cannot be read."""
     now_ms = time.time_ns() // 1_000_000
+    board_s = ledger_now_s(paths) or now_ms / 1_000  # what is stamped by another clock than this host's
     with Board(paths) as board:
         with board.reading() as connection:
             refused = connection.execute(_REFUSED, (KEPT_READ, now_ms - LATELY_S * 1_000)).fetchall()
-            overdue = connection.execute(_OVERDUE, (now_ms // 1_000, RUNS_READ)).fetchall()
-            ahead = connection.execute(f"{STAMPED_AHEAD} LIMIT ?2", (now_ms // 1_000, RUNS_READ)).fetchall()
+            overdue = connection.execute(_OVERDUE, (int(board_s), RUNS_READ)).fetchall()
+            ahead = connection.execute(f"{STAMPED_AHEAD} LIMIT ?2", (int(board_s), RUNS_READ)).fetchall()
         before = board.watermarks()
         # First, because it takes back what a killed writer skipped half done.
         collected = look(paths, lambda: _reached(paths, board))
@@ -206,8 +208,8 @@ def read_health(paths: BoardPaths) -> Health:
         coordinator_state=state,
         coordinator_unknown=unknown,
         open_runs=open_runs,
-        past_lease=list(_past_lease(overdue, peeks, now_ms)),
-        stamped_ahead=list(_stamped_ahead(ahead, overdue, peeks, now_ms)),
+        past_lease=list(_past_lease(overdue, peeks, now_ms, board_s)),
+        stamped_ahead=list(_stamped_ahead(ahead, overdue, peeks, now_ms, board_s)),
         shards=_shards(paths, watermarks, collected, peeks, ledger.rates, last_refusals, now_ms, shared),
         refused=dict(Counter(row["reason"] for row in refused)),
         strangers=strangers(paths, held_by.pid if held_by is not None and held_by.shares_pids() else None),
@@ -357,20 +359,23 @@ def _peek(path: Path, merged: int, run_ids: list[int]) -> _Peek:
         return _Peek()
 
 
-def _past_lease(overdue: Iterable[OpenRun], peeks: dict[str, _Peek], now_ms: int) -> Iterable[PastLease]:
+def _past_lease(
+    overdue: Iterable[OpenRun], peeks: dict[str, _Peek], now_ms: int, board_s: float
+) -> Iterable[PastLease]:
+    """Heartbeats are of this host's clock, ``now_ms``; what the board says is of the one that is at ``board_s``."""
     for task_id, run_id, run_profile, run_claimer, silent_s, begun_s in overdue:
         heartbeats = [peeks.get(profile, _Peek()).signs_ms.get(run_id, 0) for profile in {run_profile, run_claimer}]
-        over_s = now_ms / 1_000 - max(begun_s, max(heartbeats) / 1_000) - silent_s
+        over_s = min(board_s - begun_s, (now_ms - max(heartbeats)) / 1_000) - silent_s
         if over_s > 0:
             yield PastLease(task_id, run_id, over_s)
 
 
 def _stamped_ahead(
-    claims: Iterable[OpenRun], overdue: Iterable[OpenRun], peeks: dict[str, _Peek], now_ms: int
+    claims: Iterable[OpenRun], overdue: Iterable[OpenRun], peeks: dict[str, _Peek], now_ms: int, board_s: float
 ) -> Iterable[StampedAhead]:
     """Runs of ``claims`` that were stamped ahead, and those past their lease whose heartbeat was."""
     for task_id, run_id, *_, stamped_s in claims:
-        yield StampedAhead(task_id, run_id, stamped_s - now_ms / 1_000)
+        yield StampedAhead(task_id, run_id, stamped_s - board_s)
     for task_id, run_id, run_profile, run_claimer, *_ in overdue:
         heartbeats = [peeks.get(profile, _Peek()).signs_ms.get(run_id, 0) for profile in {run_profile, run_claimer}]
         if max(heartbeats) > now_ms:

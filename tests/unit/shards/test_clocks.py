@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kanban_shards import clocks, heard, hermes
+from kanban_shards import Board, Gateway, clocks, heard, hermes
 from kanban_shards.clocks import FORGET_MS, age_s, latest_s
 from kanban_shards.heard import ledger_now_s, note_heard
 from kanban_shards.hermes.supervising import _is_to_be_looked_after, age_of
@@ -94,6 +94,18 @@ def test_another_run_of_the_machine_has_another_steady_clock(
 def test_a_note_of_an_older_program_tells_no_clock(shared: BoardPaths, steady: SimpleNamespace) -> None:
     shared.heard.write_text(f'{{"at_ms":{NOW_S * 1_000},"end":7,"hosts":[]}}')
     assert ledger_now_s(shared) is None
+
+
+def test_what_waits_by_the_board_is_ready_by_the_clock_of_the_board(home: str, paths: BoardPaths) -> None:
+    """A rate limit is over by the service's clock: a host that is two hours behind takes the task up all the same."""
+    with Gateway("amy", home=home) as amy, Board(paths) as board:
+        run = amy.claim(amy.create("work", assignee="amy"))
+        amy.fail(run, "rate_limited", "try later", cooldown_s=600)
+        assert not board.has_ready("amy")
+        write_sharing(paths, Sharing(service="fake", board="default", ledger_id="0" * 32, host="here"))
+        note_heard(paths, 7, [], time.time_ns() // 1_000_000 + 2 * HOUR_S * 1_000)
+        assert board.has_ready("amy")
+        paths.shared.unlink()
 
 
 @pytest.mark.parametrize(("left_s", "is_half_over"), [(-5, True), (29, True), (31, False), (60, False), (9_000, True)])

@@ -21,7 +21,9 @@ from kanban_shards.coordinator.merge import coordinator_lock as locks
 from kanban_shards.coordinator.merge.collector import QUARANTINED
 from kanban_shards.errors import BoardMissing, Damaged, StorageError
 from kanban_shards.health import FAULT, NOTE, OK, WARNING
+from kanban_shards.heard import note_heard
 from kanban_shards.paths import BoardPaths
+from kanban_shards.sharing import Sharing, write_sharing
 from kanban_shards.storage import connections, files, sqlite
 from tests.untyped import write_untyped
 
@@ -220,6 +222,21 @@ def test_a_run_past_its_lease(paths: BoardPaths, gateway: Gateway, later) -> Non
         assert levels(paths)["runs"] == WARNING
         gateway.heartbeat(run)
         assert levels(paths)["runs"] == OK, "the heartbeat is in the shard"
+
+
+def test_leases_of_a_shared_board_are_over_by_the_services_clock(paths: BoardPaths, gateway: Gateway, later) -> None:
+    """This host's is two hours ahead, and its worker's heartbeats with it."""
+    run = gateway.claim(gateway.create("a task"), lease_s=60)
+    true_ms = time.time_ns() // 1_000_000
+    with nobody_merges(paths, locks.DAEMON):
+        later(7_200)
+        write_sharing(paths, Sharing(service="fake", board="default", ledger_id="0" * 32, host="here"))
+        note_heard(paths, 1, [], true_ms)
+        assert not read_health(paths).past_lease
+        note_heard(paths, 1, [], true_ms + 100_000)
+        [past] = read_health(paths).past_lease
+        assert past.run_id == run.id and 35 <= past.over_s <= 45
+        paths.shared.unlink()
 
 
 def test_a_clock_that_went_back(paths: BoardPaths, gateway: Gateway, later) -> None:
