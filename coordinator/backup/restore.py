@@ -35,7 +35,7 @@ from kanban_shards.coordinator.processes import file_holders, processes_of
 from kanban_shards.coordinator.recovery.lineage import NO_DAMAGE, check_same_board, stop_at_damage
 from kanban_shards.coordinator.recovery.repair import is_sound_snapshot, repair_ledger, repair_shard, repair_snapshot
 from kanban_shards.coordinator.recovery.verify import Discrepancy, verify
-from kanban_shards.errors import Damaged, InvalidName, StorageError
+from kanban_shards.errors import Damaged, InvalidName, SharingGone, StorageError
 from kanban_shards.paths import BoardPaths, check_profile
 from kanban_shards.storage import connections, copies, files, sqlite
 from kanban_shards.storage.locks import FileLock
@@ -52,7 +52,8 @@ class Restored:
     """What a restore did.
 
     ``ledger``, ``shards``: what became of them: STAYED, RESTORED from the backup, or REPAIRED from the other files.
-    ``merged``: changes made after the backup. ``findings``: what is still not as it must be.
+    ``merged``: changes made after the backup; ``not_merged``: why that is left to a command. ``findings``: what is
+    still not as it must be.
     """
 
     ledger: str = STAYED
@@ -60,6 +61,7 @@ class Restored:
     set_aside: list[Path] = field(default_factory=list)
     attachments: int = 0
     merged: int = 0
+    not_merged: str | None = None
     findings: list[Discrepancy] = field(default_factory=list)
 
 
@@ -280,6 +282,9 @@ def _go_on(paths: BoardPaths, lock: FileLock, done: Restored) -> None:
 
 
 def _merge(paths: BoardPaths, lock: FileLock, done: Restored) -> None:
-    with Coordinator(paths, lock) as coordinator:
-        while merged := coordinator.make_passes().decided:
-            done.merged += merged
+    try:
+        with Coordinator(paths, lock) as coordinator:
+            while merged := coordinator.make_passes().decided:
+                done.merged += merged
+    except SharingGone as error:  # the home was lost with it: the other hosts decide
+        done.not_merged = str(error)

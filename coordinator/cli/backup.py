@@ -149,6 +149,8 @@ def restore(ctx: click.Context, backup: str, as_json: bool) -> None:
         text.print_table(("FILE", "WHAT BECAME OF IT"), rows)
         merged, put = wording.many(done.merged, "change"), wording.many(done.attachments, "attachment")
         text.say(f"merged {merged} from behind it, and put {put} back")
+        if done.not_merged:
+            text.say(done.not_merged, fg="yellow")
         for aside in asides:
             text.say(f"kept the former file as {aside}")
         for finding in done.findings:

@@ -126,10 +126,7 @@ class Coordinator:
                 opened.callback(self._ledger.close)
                 if self._hosts is not None:
                     self._hosts.open(self._ledger, self._board)
-                elif self._ledger.shared() is not None:
-                    from kanban_shards.coordinator.merge import sharing_mark  # of no use to a board of one host
-
-                    sharing_mark.check(paths, self._ledger)
+                self._is_others = self._hosts is None and self._ledger.shared() is not None
                 self._collector = Collector(paths, None if self._hosts is None else self._hosts.residents)
                 opened.callback(self._collector.close)
                 self._opened = _unless_replaced(found)
@@ -147,7 +144,7 @@ class Coordinator:
     def make_pass(self, patient: bool = True) -> Report:
         """One pass over everything that is there now. ``patient``: whether shards that are busy are waited for
         although others hold something new (Collector.collect). Raises NotCoordinator, FileReplaced, StorageError."""
-        self._check_still_there()
+        self._check_may_append()
         with self._explained():
             self._was_written |= self._board.forget_if_written()
             self._show(set())  # what a pass that failed had fetched
@@ -210,7 +207,7 @@ class Coordinator:
         another host was first, they are put behind what it said."""
         hosts = self._hosts
         while whole := [*own_changes(self._board, own, at_ms), *changes]:
-            self._check_still_there()  # collecting takes a while, and a process may be stopped for any time
+            self._check_may_append()  # collecting takes a while, and a process may be stopped for any time
             behind = self._board.position()
             if hosts is None:
                 return self._replay(self._ledger.append(whole, at_ms, behind))
@@ -262,7 +259,7 @@ class Coordinator:
     def write(self, bodies: Iterable[tuple[str, Body]]) -> list[Decision]:
         """Append changes of the coordinator's own, ``(task_id, body)`` each, at once or not at all, and decide them."""
         own = list(bodies)
-        self._check_still_there()
+        self._check_may_append()
         with self._explained():
             self.catch_up()
             self._follow_others()
@@ -321,6 +318,15 @@ class Coordinator:
             connections.explained(self.paths.board, waited_ms=FOREIGN_LOCK_MS),
         ):
             yield
+
+    def _check_may_append(self) -> None:
+        """Before a pass, and before it appends: a ledger that other hosts share is not continued by this one alone,
+        though its files may be repaired. And they must still be there."""
+        if self._is_others:
+            from kanban_shards.coordinator.merge import sharing_mark  # of no use to a board of one host
+
+            sharing_mark.check(self.paths, self._ledger)
+        self._check_still_there()
 
     def _check_still_there(self) -> None:
         """A lock file at another place, or none there, excludes nobody; and a verdict written to a file that nobody

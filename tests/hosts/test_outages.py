@@ -116,7 +116,7 @@ def test_tables_that_were_dropped_are_filled_again_when_somebody_says_so(
     assert_alike(sharing)
 
 
-def test_a_host_that_was_restored_goes_on(sharing: list[Machine], postgres: Server) -> None:
+def test_a_host_that_was_restored_goes_on(sharing: list[Machine]) -> None:
     laptop, server = sharing
     with laptop.gateway("ann") as ann:
         ann.create("in the backup")
@@ -130,10 +130,11 @@ def test_a_host_that_was_restored_goes_on(sharing: list[Machine], postgres: Serv
     shutil.copytree(backup, kept)
     shutil.rmtree(laptop.home)
     laptop.home.mkdir()
-    laptop.merge("restore", kept)
+    assert "`kanban-merge share kanban --host laptop` puts it back" in laptop.merge("restore", kept).stdout
     assert not laptop.paths.shared.exists(), "the home was lost, with what said that it shares"
-    postgres.sql("UPDATE kanban_host SET seen_ms = seen_ms - 600000", laptop.database)  # since it was heard last
-    assert json.loads(laptop.share("--json").stdout)["did"] == "joined"
+    assert [row["title"] for row in laptop.tables()["tasks"]] == ["in the backup"]
+    assert laptop.merge("verify").returncode == 0
+    assert json.loads(laptop.share("--json").stdout)["did"] == "known"
     laptop.start()
     with laptop.gateway("ann") as ann:
         ann.create("and on")
