@@ -10,7 +10,6 @@ import json
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -20,7 +19,7 @@ from msgspec.structs import replace
 from kanban_shards import queries
 from kanban_shards.changes.vectors import View, decode
 from kanban_shards.errors import BoardMissing, SharingStrange, UnknownTask
-from kanban_shards.heard import ledger_now_s
+from kanban_shards.heard import board_now_s
 from kanban_shards.paths import BoardPaths, check_task_id
 from kanban_shards.queries import TaskPage, TaskQuery
 from kanban_shards.records import (
@@ -493,8 +492,7 @@ class Board:
     def _now_s(self) -> int:
         """From when ages of what the board says count: seconds since 1970, by the clock that stamps its entries as far
         as that is known."""
-        now_s = ledger_now_s(self.paths)
-        return int(time.time() if now_s is None else now_s)
+        return int(board_now_s(self.paths))
 
     def _open(self) -> sqlite3.Connection:
         present = self._present_files()

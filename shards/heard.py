@@ -1,8 +1,9 @@
 """Heard: what this host last heard of the ledger that it shares with others, in a small file beside the board.
 
 Only the process that makes passes asks the service. Whoever shows a board wants to say when that was answered last,
-and how far each host is; so it is noted here, every few seconds. Nothing is decided by it, so it is not worth a sync,
-and whatever else lies there counts as nothing heard.
+and how far each host is; so it is noted here, every few seconds. It is not worth a sync, and whatever else lies there
+counts as nothing heard. By one thing in it runs are ended, the service's clock; so that is believed only of who would
+be believed with ``shared.json``.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from kanban_shards.errors import KanbanError, SharingStrange
 from kanban_shards.moments import CALENDAR_ENDS_MS
 from kanban_shards.paths import BoardPaths
 from kanban_shards.processes import running_system
-from kanban_shards.sharing import read_sharing
+from kanban_shards.sharing import believed_in, read_sharing
 from kanban_shards.storage.filesystems import GROUP_READS
-from kanban_shards.storage.folders import Folder, free_name, read_small
+from kanban_shards.storage.folders import Check, Folder, free_name, read_small
 
 # How old the file gets at most while the service answers; whoever notes something sooner need not.
 NOTED_EVERY_S = 10.0
@@ -70,11 +71,12 @@ class Heard(msgspec.Struct, frozen=True):
         return (self.clock_ms + passed_ms) / 1_000
 
 
-def read_heard(paths: BoardPaths) -> Heard | None:
+def read_heard(paths: BoardPaths, check: Check | None = None) -> Heard | None:
     """What was noted last; None if nothing was, or nothing that ``note_heard`` writes, or at a time that has not come
-    yet: a clock was set back, and how long ago that was, nobody knows."""
+    yet: a clock was set back, and how long ago that was, nobody knows. ``check``: as in ``read_small``; what it raises
+    says that nothing was noted."""
     with suppress(KanbanError, msgspec.MsgspecError, RecursionError):
-        heard = msgspec.json.decode(read_small(paths.folder, paths.heard) or "", type=Heard)
+        heard = msgspec.json.decode(read_small(paths.folder, paths.heard, check) or "", type=Heard)
         numbers = [
             heard.at_ms,
             heard.end,
@@ -93,8 +95,14 @@ def ledger_now_s(paths: BoardPaths) -> float | None:
     service's, as it was last heard; None if that is not known. Raises nothing."""
     if not paths.is_shared:
         return time.time_ns() / 1e9
-    heard = read_heard(paths)
+    heard = read_heard(paths, believed_in(paths))
     return None if heard is None else heard.clock_s()
+
+
+def board_now_s(paths: BoardPaths) -> float:
+    """The same for who only shows it: by this host's clock where the other is not known."""
+    now_s = ledger_now_s(paths)
+    return time.time_ns() / 1e9 if now_s is None else now_s
 
 
 def silence(paths: BoardPaths, now_s: float) -> str:
@@ -115,9 +123,9 @@ def note_heard(
     paths: BoardPaths, end: int, hosts: Iterable[HostHeard] | None = None, clock_ms: int | None = None
 ) -> float:
     """Note that the service answered just now, that its ledger ends at ``end``, and what its clock says by now
-    (milliseconds since 1970; None if that is not known). ``hosts``: None leaves those that
-    were noted, and nothing is written then if something was noted less than NOTED_EVERY_S ago. Returns in how many
-    seconds it is to be noted again. Raises nothing."""
+    (milliseconds since 1970; None if that is not known). ``hosts``: None leaves those that were noted, and nothing is
+    written then if something was noted less than NOTED_EVERY_S ago. Returns in how many seconds it is to be noted
+    again. Raises nothing."""
     former = read_heard(paths)
     now_ms = time.time_ns() // 1_000_000
     if hosts is None:

@@ -20,7 +20,7 @@ from kanban_shards.errors import InvalidName, NoServiceName, SharingStrange, Sto
 from kanban_shards.paths import NAME, BoardPaths
 from kanban_shards.storage import owners
 from kanban_shards.storage.filesystems import GROUP_READS
-from kanban_shards.storage.folders import make_below, open_below, read_small
+from kanban_shards.storage.folders import Check, make_below, open_below, read_small
 
 # Far more than these names need.
 LONGEST = 4096
@@ -50,7 +50,7 @@ class Sharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_sharing(paths: BoardPaths) -> Sharing | None:
     """Where the board is shared; None if it is not. Raises SharingStrange for a file that says anything else."""
     try:
-        text = read_small(paths.folder, paths.shared, lambda found: _check_believed(paths, found))
+        text = read_small(paths.folder, paths.shared, believed_in(paths))
         if text is None:
             return None
         if len(text) > LONGEST:
@@ -64,15 +64,20 @@ def read_sharing(paths: BoardPaths) -> Sharing | None:
         raise SharingStrange(path=paths.shared, problem=str(error)) from error
 
 
-def _check_believed(paths: BoardPaths, found: os.stat_result) -> None:
-    """Raise SharingStrange for a ``shared.json`` that another user could have written: it says where this user's
-    process logs in, and whether it takes a network's word for it."""
-    believed = {owners.acting_user(), 0, os.stat(paths.folder).st_uid}
-    if found.st_uid not in believed:
-        whose = f"it belongs to {owners.name_of(found.st_uid)}, who is neither this user nor the folder's owner"
-        raise SharingStrange(path=paths.shared, problem=whose)
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise SharingStrange(path=paths.shared, problem="others may write it; look at it, then take that away (chmod)")
+def believed_in(paths: BoardPaths) -> Check:
+    """What raises SharingStrange for a file of the board at ``paths`` that another user could have written.
+    ``shared.json`` says where this user's process logs in, and whether it takes a network's word for it."""
+
+    def check(found: os.stat_result) -> None:
+        believed = {owners.acting_user(), 0, os.stat(paths.folder).st_uid}
+        if found.st_uid not in believed:
+            whose = f"it belongs to {owners.name_of(found.st_uid)}, who is neither this user nor the folder's owner"
+            raise SharingStrange(path=paths.shared, problem=whose)
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            problem = "others may write it; look at it, then take that away (chmod)"
+            raise SharingStrange(path=paths.shared, problem=problem)
+
+    return check
 
 
 def is_ephemeral(paths: BoardPaths) -> bool:

@@ -26,7 +26,7 @@ from kanban_shards.coordinator.merge.coordinator_lock import STRANGER, Holder, h
 from kanban_shards.coordinator.merge.shard_reader import heartbeat_ms
 from kanban_shards.coordinator.state.runs import STAMPED_AHEAD, OpenRun
 from kanban_shards.errors import FileMissing, KanbanError, StorageError
-from kanban_shards.heard import ledger_now_s
+from kanban_shards.heard import board_now_s
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import DELIVERED_KINDS
 from kanban_shards.storage import connections, files, sqlite
@@ -177,7 +177,7 @@ class Sizes:
 def read_health(paths: BoardPaths) -> Health:
     """How the board is now. Raises BoardMissing and the StorageErrors of a board that cannot be read."""
     now_ms = time.time_ns() // 1_000_000
-    board_s = ledger_now_s(paths) or now_ms / 1_000  # what is stamped by another clock than this host's
+    board_s = board_now_s(paths)  # what is stamped by another clock than this host's
     with Board(paths) as board:
         with board.reading() as connection:
             refused = connection.execute(_REFUSED, (KEPT_READ, now_ms - LATELY_S * 1_000)).fetchall()

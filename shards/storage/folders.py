@@ -39,6 +39,9 @@ _NO_FOLDER = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _RANDOM_BYTES = 8
 
+# Is told which file it is that will be read, and may raise.
+Check = Callable[[os.stat_result], object]
+
 
 class Folder:
     """An open folder. ``path`` is for sentences; what is done is done to the folder that was opened, wherever that was
@@ -230,7 +233,7 @@ def make_below(base: Path, path: Path, *, private: bool = False) -> Iterator[Fol
         yield folder
 
 
-def read_small(base: Path, path: Path, check: Callable[[os.stat_result], object] | None = None) -> str | None:
+def read_small(base: Path, path: Path, check: Check | None = None) -> str | None:
     """The text of the file ``path`` below ``base``, which is meant to be small; None if there is none. ``check`` is
     told which file it is, before it is read, and may raise. Raises NotAFile, NotAFolder, and StorageError for what is
     larger than SMALL_BYTES, no UTF-8, or cannot be read."""

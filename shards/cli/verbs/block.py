@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -15,7 +14,7 @@ from kanban_shards.cli.groups import Spreading
 from kanban_shards.cli.params import MOMENT, SPAN, joined
 from kanban_shards.cli.session import TASK, Session, each, json_option, once_more, others_run, run_option, work_of
 from kanban_shards.errors import Refused, UnknownTask
-from kanban_shards.heard import ledger_now_s
+from kanban_shards.heard import board_now_s
 from kanban_shards.paths import check_task_id
 from kanban_shards.records import TERMINAL
 
@@ -103,7 +102,7 @@ def schedule(
         raise click.UsageError("Say --at or --in, not both.")
     _check_one_run(run_id, more_ids)
     gateway, why = session.gateway(), joined(reason)
-    due_s = at_s if after_s is None else int(ledger_now_s(gateway.paths) or time.time()) + after_s
+    due_s = at_s if after_s is None else int(board_now_s(gateway.paths)) + after_s
 
     def scheduled(task_id: str) -> Any:
         verdict = gateway.schedule(work_of(gateway, task_id, run_id), why, due_s=due_s)

@@ -11,7 +11,7 @@ import pytest
 
 from kanban_shards import Board, Gateway, clocks, heard, hermes
 from kanban_shards.clocks import FORGET_MS, age_s, latest_s
-from kanban_shards.heard import ledger_now_s, note_heard
+from kanban_shards.heard import ledger_now_s, note_heard, read_heard
 from kanban_shards.hermes.supervising import _is_to_be_looked_after, age_of
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import Run, Worker
@@ -89,6 +89,15 @@ def test_another_run_of_the_machine_has_another_steady_clock(
     note_heard(shared, 7, [], NOW_S * 1_000)
     monkeypatch.setattr(heard, "running_system", lambda: "another")
     assert ledger_now_s(shared) is None
+
+
+def test_a_note_that_others_may_have_written_tells_no_clock(shared: BoardPaths, steady: SimpleNamespace) -> None:
+    """By that clock live workers would be taken for silent ones; how far the hosts are is shown all the same."""
+    note_heard(shared, 7, [], (NOW_S + 2 * HOUR_S) * 1_000)
+    assert ledger_now_s(shared) == NOW_S + 2 * HOUR_S
+    shared.heard.chmod(0o666)
+    assert ledger_now_s(shared) is None
+    assert read_heard(shared) is not None
 
 
 def test_a_note_of_an_older_program_tells_no_clock(shared: BoardPaths, steady: SimpleNamespace) -> None:
