@@ -42,7 +42,8 @@ def age_s(now_s: float | None, what: Hashable, stamped_s: float) -> float:
         return max(0.0, now_s - stamped_s)
     now_ms = steady_ms()
     since_ms, _ = _seen.get((what, stamped_s), (now_ms, now_ms))
-    for key in [key for key, (_, asked_ms) in _seen.items() if now_ms - asked_ms > FORGET_MS]:
-        del _seen[key]
+    for key, (_, seen_ms) in list(_seen.items()):  # which other threads may change meanwhile
+        if now_ms - seen_ms > FORGET_MS:
+            _seen.pop(key, None)
     _seen[what, stamped_s] = since_ms, now_ms
     return (now_ms - since_ms) / 1_000
