@@ -7,7 +7,7 @@ from contextlib import suppress
 from kanban_shards.board import Board
 from kanban_shards.errors import BoardMissing, SharingStrange
 from kanban_shards.paths import BoardPaths
-from kanban_shards.sharing import read_sharing
+from kanban_shards.sharing import Sharing, read_sharing
 
 
 def other_home(paths: BoardPaths, profile: str) -> str | None:
@@ -15,8 +15,11 @@ def other_home(paths: BoardPaths, profile: str) -> str | None:
     has said so yet, or the board is not shared. Raises SharingStrange, and the StorageErrors of a board that cannot be
     read."""
     sharing = read_sharing(paths)
-    if sharing is None:
-        return None
+    return None if sharing is None else home_beside(paths, sharing, profile)
+
+
+def home_beside(paths: BoardPaths, sharing: Sharing, profile: str) -> str | None:
+    """The same of a board that is shared as ``sharing`` says."""
     with suppress(BoardMissing), Board(paths) as board:
         home = board.home_of(profile)
         return None if home is None or home.host == sharing.host else home.host

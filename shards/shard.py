@@ -84,6 +84,11 @@ class Shard:
         self.path = self._file.path
         self._commits: GroupCommit[_Appended, Written] = GroupCommit(self._append_all, AT_ONCE)
 
+    @property
+    def is_ephemeral(self) -> bool:
+        """As of ShardFile."""
+        return self._file.is_ephemeral
+
     def append(self, task_id: str, body: Body, view: View) -> Written:
         """Append one change. Durable on return.
 

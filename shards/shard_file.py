@@ -25,8 +25,8 @@ from kanban_shards.storage.locks import FileLock
 
 # How long an append waits for the other processes of its own profile.
 LOCK_WAIT_S = 30.0
-# How often a process asks the board of several hosts whether its profile still lives here: that costs as much as a
-# write.
+# How often a process asks of a board of several hosts whether its profile still lives here, and what kind of host this
+# is: that costs as much as a write.
 HOME_ASKED_EVERY_S = 1.0
 
 
@@ -49,6 +49,7 @@ class ShardFile:
         self._journal: Journal | None = None
         self._was_used = False
         self._home_asked_s = float("-inf")
+        self._is_ephemeral = False
         self._pid = os.getpid()
 
     @property
@@ -61,6 +62,12 @@ class ShardFile:
         """Whether the profile lives on this host, as far as was asked HOME_ASKED_EVERY_S ago at most. What is written
         before another host's ``move`` shows here is not merged, however soon this asks."""
         return not self._paths.is_shared or time.monotonic() - self._home_asked_s < HOME_ASKED_EVERY_S
+
+    @property
+    def is_ephemeral(self) -> bool:
+        """Whether the board is shared and this host's files go with it, as far as was asked when something was written
+        last: then that is safe only when the shared ledger has it."""
+        return self._paths.is_shared and self._is_ephemeral
 
     def check_same_process(self) -> None:
         """Raise Forked in a fork of the process that made this."""
@@ -181,10 +188,16 @@ class ShardFile:
         board that is not."""
         if not self._paths.is_shared:
             return
-        from kanban_shards.homes import other_home
+        from kanban_shards.homes import home_beside
+        from kanban_shards.sharing import read_sharing
 
-        if host := other_home(self._paths, self.profile):
+        self._is_ephemeral = False  # while the file that would say so is damaged nothing is merged, nor waited for
+        sharing = read_sharing(self._paths)
+        if sharing is None:
+            return
+        if host := home_beside(self._paths, sharing, self.profile):
             raise LivesElsewhere(path=self.path, profile=self.profile, host=host)
+        self._is_ephemeral = sharing.ephemeral
         self._home_asked_s = time.monotonic()
 
 

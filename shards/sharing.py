@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -78,15 +77,6 @@ def believed_in(paths: BoardPaths) -> Check:
             raise SharingStrange(path=paths.shared, problem=problem)
 
     return check
-
-
-def is_ephemeral(paths: BoardPaths) -> bool:
-    """Whether what is written here is safe only when the shared ledger has it. Raises nothing: while the file that
-    would say so is damaged nothing is merged, so there is nothing to wait for."""
-    with suppress(SharingStrange):
-        sharing = read_sharing(paths) if paths.is_shared else None
-        return sharing is not None and sharing.ephemeral
-    return False
 
 
 def write_sharing(paths: BoardPaths, sharing: Sharing) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
@@ -38,7 +37,6 @@ from kanban_shards.paths import COORDINATOR, BoardPaths, check_profile, check_ta
 from kanban_shards.records import Task, Verdict
 from kanban_shards.settling import Settling
 from kanban_shards.shard import OwnChange, Shard, Written
-from kanban_shards.shard_file import HOME_ASKED_EVERY_S
 from kanban_shards.waiting import Wait, Waiting
 
 # Why a change was refused whose task is none, or no longer one.
@@ -86,8 +84,6 @@ class Writer:
         self._waiting = self._made_waiting()
         self._is_closed = False
         self._settling = Settling(self.paths, self._looks, self._passing, self._waiting)
-        self._was_ephemeral = False
-        self._ephemeral_asked_s = float("-inf")
         self._pid = os.getpid()
 
     def _made_waiting(self) -> Waiting:
@@ -310,7 +306,7 @@ class Writer:
         if not self._passing.ring():
             self._settling.sweep()
         self._settling.soon()
-        if self.paths.is_shared and self._is_ephemeral():
+        if self._shard.is_ephemeral:
             self._wait_for(seq, task_id)
 
     def _decided(self, task_id: str, change: Body, view: View | None) -> Verdict:
@@ -327,15 +323,6 @@ class Writer:
         if verdict.verdict == "refused":
             raise Refused(reason=verdict.reason, sentence=verdict.sentence, answer=verdict.answer or {})
         return verdict
-
-    def _is_ephemeral(self) -> bool:
-        """Of a shared board: whether this host's files go with it, as far as was asked HOME_ASKED_EVERY_S ago."""
-        from kanban_shards.sharing import is_ephemeral  # which no board of one host has a use for
-
-        if time.monotonic() - self._ephemeral_asked_s >= HOME_ASKED_EVERY_S:
-            self._was_ephemeral = is_ephemeral(self.paths)
-            self._ephemeral_asked_s = time.monotonic()
-        return self._was_ephemeral
 
     def _wait_for(self, seq: int, task_id: str = "") -> Verdict:
         with self._waiting.bell() as bell, self._written(seq, task_id):
