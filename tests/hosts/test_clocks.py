@@ -17,9 +17,8 @@ from kanban_shards.coordinator.shared.clock import APART_MS, STRANGE_MS, FarCloc
 from kanban_shards.coordinator.shared.errors import ClockStrange
 from kanban_shards.coordinator.shared.far import Standing
 from kanban_shards.coordinator.shared.standings import as_heard
-from tests.hosts.hosts import Host, assert_alike, hosts
-from tests.hosts.test_liveness import LEASE_S, World, said_of_runs
-from tests.hosts.times import Times
+from tests.hosts.hosts import Host
+from tests.hosts.worlds import LEASE_S, World, at_work, said_of_runs
 from tests.ids import new_task_id
 
 YEAR_MS = 365 * 86_400_000
@@ -29,15 +28,8 @@ NOW_MS = 1_700_000_000_000
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    with hosts(tmp_path, "laptop", "server") as (service, (laptop, server)):
-        there = World(Times(service, monkeypatch), laptop, server)
-        for host, profile in ((laptop, "ann"), (server, "bob")):
-            there.times.on(host).write(profile, new_task_id(), Create(title="first"))
-            host.make_pass()
-        there.both()
+    with at_work(tmp_path, monkeypatch) as there:
         yield there
-        there.both()
-        assert_alike(laptop, server)
 
 
 @contextmanager

@@ -8,74 +8,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from kanban_shards import Gateway, gateway, settling
-from kanban_shards.changes.kinds import Claim, Complete, Create
+from kanban_shards.changes.kinds import Claim, Complete
 from kanban_shards.coordinator.ledger import Entry, Point
 from kanban_shards.coordinator.merge import other_hosts
 from kanban_shards.coordinator.shared.errors import Unreachable
-from kanban_shards.paths import COORDINATOR
 from tests.far.fake import FakeFar
-from tests.hosts.hosts import LEDGER_ID, Host, assert_alike, hosts
+from tests.hosts.hosts import LEDGER_ID, assert_alike, hosts
 from tests.hosts.times import Times
-from tests.ids import new_task_id
-
-LEASE_S = 60
-
-
-class World(NamedTuple):
-    """Ann lives on the laptop, whose clock is ten minutes behind, and bob on the server, whose is ten ahead."""
-
-    times: Times
-    laptop: Host
-    server: Host
-
-    def both(self, *hosts: Host) -> None:
-        """A pass of each, now."""
-        for host in hosts or (self.laptop, self.server):
-            self.times.on(host).follow()
-
-    def live(self, seconds: int, *alive: tuple[Host, str, int], hosts: tuple[Host, ...] = ()) -> None:
-        """So many seconds go by, in which passes are made, and each of ``alive`` (host, profile, run) gives a sign
-        every ten."""
-        for second in range(0, seconds, 5):
-            for host, profile, run_id in alive if second % 10 == 0 else ():
-                self.times.on(host).shard(profile).heartbeat(run_id, host.board.view("", profile))
-            self.times.later(5)
-            self.both(*hosts)
-
-    def claimed(self, by: Host, profile: str, runs_as: str | None = None, lease_s: int = LEASE_S) -> tuple[str, int]:
-        """A task that is running; its id, and its run's."""
-        task_id = new_task_id()
-        self.times.on(by).write(profile, task_id, Create(title="work"))
-        by.make_pass()
-        by.write(profile, task_id, Claim(lease_s=lease_s, runs_as=runs_as))
-        by.make_pass()
-        self.both()
-        return task_id, by.board.runs(task_id)[0].id
+from tests.hosts.worlds import LEASE_S, World, at_work, said_of_runs
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    with hosts(tmp_path, "laptop", "server") as (service, (laptop, server)):
-        there = World(Times(service, monkeypatch), laptop, server)
-        there.times.wrong_ms |= {"laptop": -600_000, "server": 600_000}
-        for host, profile in ((laptop, "ann"), (server, "bob")):
-            there.times.on(host).write(profile, new_task_id(), Create(title="first"))
-            host.make_pass()
-        there.both()
+    """The laptop's clock is ten minutes behind, the server's ten ahead."""
+    with at_work(tmp_path, monkeypatch, laptop=-600_000, server=600_000) as there:
         yield there
-        there.both()
-        assert_alike(laptop, server)
-
-
-def said_of_runs(host: Host) -> list[str]:
-    """What coordinators said of runs, in order."""
-    kinds = [entry.change.kind for entry in host.entries() if entry.change.profile == COORDINATOR]
-    return [kind for kind in kinds if kind in ("alive", "expire")]
 
 
 def test_a_worker_that_gives_signs_is_kept_alive_by_its_own_host(world: World) -> None:
