@@ -126,7 +126,7 @@ class Coordinator:
                 opened.callback(self._ledger.close)
                 if self._hosts is not None:
                     self._hosts.open(self._ledger, self._board)
-                self._is_others = self._hosts is None and self._ledger.shared() is not None
+                self._is_copy_alone = self._hosts is None and self._ledger.shared() is not None
                 self._collector = Collector(paths, None if self._hosts is None else self._hosts.residents)
                 opened.callback(self._collector.close)
                 self._opened = _unless_replaced(found)
@@ -322,7 +322,7 @@ class Coordinator:
     def _check_may_append(self) -> None:
         """Before a pass, and before it appends: a ledger that other hosts share is not continued by this one alone,
         though its files may be repaired. And they must still be there."""
-        if self._is_others:
+        if self._is_copy_alone:
             from kanban_shards.coordinator.merge import sharing_mark  # of no use to a board of one host
 
             sharing_mark.check(self.paths, self._ledger)
