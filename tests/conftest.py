@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,17 @@ for folder in ("shards", "coordinator", "migrations"):
 def pytest_xdist_auto_num_workers() -> int:
     """Twice as many as there are cores: most tests wait for a disk or for another process."""
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where temporary files lie, of the tests and of every process that they start: who is killed leaves some, and
+    pytest removes this folder with its own. The name is short, because sockets lie there, too."""
+    place = tmp_path_factory.mktemp("t", numbered=False)
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setenv("TMPDIR", str(place))
+        patches.setattr(tempfile, "tempdir", str(place))
+        yield place
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,9 @@ class _Server:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             words = [sys.executable, "-m", __name__, str(theirs.fileno())]
-            self._process = subprocess.Popen(words, pass_fds=[theirs.fileno()], cwd=ROOT, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                words, pass_fds=[theirs.fileno()], cwd=ROOT, stdin=subprocess.DEVNULL, env=for_every_user(os.environ)
+            )
 
     def call(self, files: list[int], timeout_s: float) -> int | None:
         """The exit code of the call whose words, stdin, stdout and stderr ``files`` are; None if it took longer."""
@@ -65,6 +67,11 @@ class _Server:
         said = self._channel.recv(64)
         assert said, f"the process that forks has ended: {self._process.poll()}"
         return int(said)
+
+
+def for_every_user(env: Mapping[str, str]) -> dict[str, str]:
+    """``env`` without the folder for temporary files, where another user cannot come."""
+    return {name: value for name, value in env.items() if name != "TMPDIR"}
 
 
 _idle: list[_Server] = []
@@ -83,7 +90,7 @@ def python(
     said = {
         "words": [os.fsdecode(word) if isinstance(word, os.PathLike | bytes) else str(word) for word in words],
         "cwd": str(cwd or os.getcwd()),
-        "env": dict(os.environ if env is None else env),
+        "env": (for_every_user if user else dict)(os.environ if env is None else env),
         "user": user,
     }
     server = _idle.pop() if _idle else _Server()

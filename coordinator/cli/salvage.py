@@ -14,6 +14,7 @@ from kanban_shards.cli import text
 from kanban_shards.cli.session import json_option
 from kanban_shards.coordinator.hermes.salvage import STAGES, Salvage
 from kanban_shards.coordinator.hermes.salvage import salvage as make_sound
+from kanban_shards.coordinator.hermes.salvage.stages import PREFIX
 from kanban_shards.errors import NEEDS_ATTENTION, AlreadyThere, cannot_open
 from kanban_shards.storage import files
 
@@ -37,7 +38,7 @@ def salvage(ctx: click.Context, source: Path, into: Path, as_json: bool) -> None
     if into.exists():
         raise AlreadyThere(path=into)
     try:
-        with tempfile.TemporaryDirectory(prefix=".salvage-", dir=into.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=into.parent) as folder:
             done = make_sound(source, Path(folder))
             files.give_name(done.copy, into)
     except OSError as error:

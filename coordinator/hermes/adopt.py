@@ -213,7 +213,9 @@ def _build(
     _remove_building(paths)  # of a killed attempt; Hermes may have gone on since
     with make_below(paths.folder, building.folder) as folder:
         folder.made_folder("whole", private=True).close()
-    done = import_board(paths.board, building, trust_closed=trust_closed, copy_files=False, progress=progress)
+    done = import_board(
+        paths.board, building, trust_closed=trust_closed, copy_files=False, scratch=building.folder, progress=progress
+    )
     if limits:
         with locks.holding(building, COMMAND) as lock, Coordinator(building, lock) as coordinator:
             coordinator.write([("", Settings(**limits))])

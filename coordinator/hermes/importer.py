@@ -76,6 +76,7 @@ def import_board(
     copy_files: bool = True,
     folders: Sequence[Path] = (),
     make_board: Callable[[], object] | None = None,
+    scratch: Path | None = None,
     progress: ProgressCallback = lambda done, total: None,
 ) -> Imported:
     """Bring the board in the file ``source``, which Hermes wrote, to the board ``paths``.
@@ -84,34 +85,37 @@ def import_board(
     original open, take the caller's word that nobody does. ``copy_files``: bring attachments' bytes, too, of
     files in Hermes's folder for them and in ``folders``.
     ``make_board`` is called once the original is read, and makes the board if it is missing; without it, a named board
-    must be there. ``progress(done, total)`` is told of tasks. Raises StillOpen, CannotTell, NotLegacy,
+    must be there. ``scratch``: the folder for the copy that is read; without it, the system's for temporary files.
+    ``progress(done, total)`` is told of tasks. Raises StillOpen, CannotTell, NotLegacy,
     WrittenMeanwhile, CoordinatorRunning, and the StorageErrors of files that cannot be used.
     """
     still_open = processes_of(file_holders(source))
     if not dry_run:
         check_closed(source, trust_closed)
-    with read_original(source, may_change=dry_run) as (saved, legacy):
-        if dry_run:
-            with _ground_of(paths, source) as target:
-                planned = plan(legacy, str(source), target, int(time.time()))
-            done = _report(source, paths, saved, legacy, planned, still_open)
-            done.dry_run = True
-            return done
-        (make_board or paths.require_folder)()
-        with locks.holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
-            coordinator.make_passes()
-            planned = plan(legacy, str(source), coordinator.board, int(time.time()))
-            done = _report(source, paths, saved, legacy, planned, [])
-            with_files = partial(_with_files, paths, KeptFiles(source, folders), done)
-            write_plan(coordinator, planned, with_files if copy_files else None, progress)
+    saved, legacy = _read_original(source, dry_run, scratch)
+    if dry_run:
+        with _ground_of(paths, source) as target:
+            planned = plan(legacy, str(source), target, int(time.time()))
+        done = _report(source, paths, saved, legacy, planned, still_open)
+        done.dry_run = True
+        return done
+    (make_board or paths.require_folder)()
+    with locks.holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
+        coordinator.make_passes()
+        planned = plan(legacy, str(source), coordinator.board, int(time.time()))
+        done = _report(source, paths, saved, legacy, planned, [])
+        with_files = partial(_with_files, paths, KeptFiles(source, folders), done)
+        write_plan(coordinator, planned, with_files if copy_files else None, progress)
     return done
 
 
-@contextmanager
-def read_original(source: Path, may_change: bool) -> Iterator[tuple[Salvage, Legacy]]:
-    """A sound copy of the original, gone at the end, and its rows. Raises NotLegacy, and WrittenMeanwhile unless it
-    ``may_change`` while it is read."""
-    with tempfile.TemporaryDirectory(prefix="kanban-import-") as folder:
+def _read_original(source: Path, may_change: bool, scratch: Path | None) -> tuple[Salvage, Legacy]:
+    """How the original could be read, and its rows. Raises NotLegacy, and WrittenMeanwhile unless it ``may_change``
+    while it is read.
+
+    They are read from a sound copy, which is this user's alone, and is gone before anything is written: an import that
+    is killed later leaves none of it behind."""
+    with tempfile.TemporaryDirectory(prefix="kanban-import-", dir=scratch) as folder:
         before = stamp(source)
         saved = _sound_copy(source, Path(folder), may_change)
         with closing(copies.open_foreign(saved.copy)) as connection, connections.explained(saved.copy):
@@ -120,7 +124,7 @@ def read_original(source: Path, may_change: bool) -> Iterator[tuple[Salvage, Leg
             legacy = read(connection)
         if stamp(source) != before and not may_change:
             raise WrittenMeanwhile(path=source)
-        yield saved, legacy
+    return saved, legacy
 
 
 def _sound_copy(source: Path, folder: Path, may_change: bool) -> Salvage:

@@ -5,8 +5,6 @@ One server serves a whole session, with a database for each test; a test that st
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -15,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.far.server import Server, owned_by_its_user, programs_for_its_user
+from tests.places import folder_for_all
 
 MISSING = "These tests need a PostgreSQL server and psycopg: run `.venv/bin/pip install -e '.[test]'`."
 NewServer = Callable[[], Server]
@@ -88,9 +87,6 @@ def serve(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: str) -> str
 
 @contextmanager
 def folder_for_sockets() -> Iterator[Path]:
-    """A folder whose path has room for a socket's name, removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="kanban-pg-", dir="/tmp"))
-    try:
+    """A folder whose path has room for a socket's name, of the user that a server runs as; removed at the end."""
+    with folder_for_all() as folder:
         yield owned_by_its_user(folder)
-    finally:
-        shutil.rmtree(folder)

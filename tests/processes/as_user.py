@@ -13,6 +13,7 @@ from tests.forks import load_everything
 
 if __name__ == "__main__":
     user, group, umask = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3], 8)
+    os.environ.pop("TMPDIR", None)
     load_everything()
     os.chdir("/")
     os.umask(umask)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from kanban_shards.paths import BoardPaths
 from tests import forks
+from tests.places import folder_for_all
 from tests.processes.conftest import merging
 from tests.tree import ROOT
 
@@ -89,10 +89,9 @@ Run = Callable[..., str]
 @pytest.fixture
 def home() -> Iterator[str]:
     """A home in a place that every user can reach."""
-    with tempfile.TemporaryDirectory() as place:
-        os.chmod(place, 0o755)
-        (Path(place) / "home").mkdir()
-        os.chown(Path(place) / "home", OPERATOR, GROUP)
+    with folder_for_all() as place:
+        (place / "home").mkdir()
+        os.chown(place / "home", OPERATOR, GROUP)
         yield f"{place}/home"
 
 

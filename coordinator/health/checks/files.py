@@ -14,9 +14,10 @@ from pathlib import Path
 from kanban_shards import wording
 from kanban_shards.attachments import lost
 from kanban_shards.board import Board
+from kanban_shards.coordinator.health.checks import workbench
 from kanban_shards.coordinator.health.checks.machine import libraries_in
-from kanban_shards.coordinator.health.checks.workbench import PREFIX
 from kanban_shards.coordinator.health.read import read_sizes
+from kanban_shards.coordinator.hermes.salvage import stages
 from kanban_shards.coordinator.merge.coordinator_lock import holder
 from kanban_shards.coordinator.processes import FileHolder, can_tell, holders_of
 from kanban_shards.coordinator.recovery.verify import verify
@@ -28,6 +29,8 @@ from kanban_shards.storage import connections, files, sqlite
 MIB = 2**20
 # A doctor that works takes seconds; what is older was left by one that was killed.
 LEFT_BEHIND_S = 600
+# Who makes a folder beside the board whose name begins so, and removes it at the end.
+_BY_WHOM = {workbench.PREFIX: "doctor", stages.PREFIX: "salvage"}
 # How long a process that was seen writing has to end its pass before it counts as a stranger.
 SECOND_LOOK_S = 0.5
 
@@ -100,8 +103,9 @@ def leftovers(paths: BoardPaths) -> Iterator[Finding]:
     for name in sorted(os.listdir(paths.folder)):
         if name.endswith(".db.repair"):
             left.append(f"{name} was left by a repair that was killed, unless one runs now; the next repair removes it")
-        elif name.startswith(PREFIX) and time.time() - _modified(paths.folder / name) > LEFT_BEHIND_S:
-            left.append(f"{name} was left by a doctor that was killed; it may be deleted")
+        for beginning, whose in _BY_WHOM.items():
+            if name.startswith(beginning) and time.time() - _modified(paths.folder / name) > LEFT_BEHIND_S:
+                left.append(f"{name} was left by a {whose} that was killed; it may be deleted")
     yield from (Finding("leftovers", NOTE, f"{sentence}.") for sentence in left)
     if sizes.aside_files:
         said = (

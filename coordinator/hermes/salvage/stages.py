@@ -38,6 +38,8 @@ FINDINGS_KEPT = 20
 SOUND = ["ok"]
 # The bytes of the original, beside which nobody else works; and what a stage makes of them.
 PRIVATE, COPY = "salvage-private.db", "kanban.db"
+# How a folder begins in which a copy is made beside where it is to lie.
+PREFIX = ".kanban-salvage-"
 # A file with more pages than this has had tasks once: the schema itself takes some thirty.
 FEW_PAGES = 64
 HERMES_PAGE_BYTES = 4096

@@ -13,6 +13,7 @@ import pytest
 from kanban_shards import Gateway
 from kanban_shards.coordinator.health import doctor
 from kanban_shards.coordinator.health.checks import files, machine, workbench
+from kanban_shards.coordinator.hermes.salvage import stages
 from kanban_shards.errors import CannotOpen
 from kanban_shards.health import FAULT, NOTE, OK, WARNING, Finding
 from kanban_shards.paths import BoardPaths
@@ -246,13 +247,17 @@ def test_a_journal_that_another_program_set(used: BoardPaths) -> None:
 def test_what_was_set_aside_or_left_half_done(used: BoardPaths) -> None:
     shutil.copyfile(used.shard("amy"), used.folder / "kanban.amy.db.damaged-20260101-000000-000000001")
     used.folder.joinpath("kanban-ledger.db.repair").touch()
-    old = used.folder / f"{workbench.PREFIX}killed"
-    old.mkdir()
-    os.utime(old, (0, 0))
+    old, older, running = (used.folder / f"{name}x" for name in (workbench.PREFIX, stages.PREFIX, f"{stages.PREFIX}is"))
+    for folder in (old, older, running):
+        folder.mkdir()
+    for folder in (old, older):
+        os.utime(folder, (0, 0))
     said = " ".join(each.sentence for each in files.leftovers(used))
     assert "1 damaged file set aside" in said
     assert "kanban-ledger.db.repair was left by a repair" in said
     assert f"{old.name} was left by a doctor" in said
+    assert f"{older.name} was left by a salvage" in said
+    assert running.name not in said
     assert bad(list(files.leftovers(used))) == []
 
 

@@ -7,8 +7,10 @@ import json
 import os
 import random
 import sqlite3
+import stat
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -17,8 +19,10 @@ import pytest
 from kanban_shards import Board, Gateway
 from kanban_shards.changes.kinds import LEASE_S
 from kanban_shards.coordinator.errors import CannotTell, NotABoard, StillOpen, WrittenMeanwhile
+from kanban_shards.coordinator.hermes import importer
 from kanban_shards.coordinator.hermes.export import export
 from kanban_shards.coordinator.hermes.importer import Imported, import_board
+from kanban_shards.coordinator.hermes.legacy import Legacy, read
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.processes import can_tell
 from kanban_shards.errors import FileMissing, KanbanError
@@ -170,6 +174,25 @@ def test_an_import_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.M
     }
 
 
+def test_no_copy_of_the_original_is_left_by_an_import_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a kill leaves is what lies there at that moment: while it writes, nothing. While it reads, the copy is its
+    user's alone."""
+    source, copies, modes, left = sound(tmp_path / "old.db"), tmp_path / "copies", [], []
+    copies.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
+
+    def read_here(connection: sqlite3.Connection) -> Legacy:
+        modes.extend(stat.S_IMODE(each.stat().st_mode) for each in copies.iterdir())
+        return read(connection)
+
+    monkeypatch.setattr(importer, "read", read_here)
+    import_board(source, BoardPaths(tmp_path / "here"), progress=lambda *_: left.append(os.listdir(copies)))
+    assert modes == [0o700]
+    assert left and not any(left)
+
+
 def _killed_at(call: int):
     append, left = FileLedger.append, call
 
@@ -229,14 +252,12 @@ def test_where_the_system_cannot_tell_somebody_must_say_so(tmp_path: Path, monke
 
 def test_a_write_in_the_middle_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, paths = sound(tmp_path / "old.db"), BoardPaths(tmp_path / "here")
-    from kanban_shards.coordinator.hermes import importer
 
     def read_and_write(connection):
         legacy = read(connection)
         os.utime(source)
         return legacy
 
-    read = importer.read
     monkeypatch.setattr(importer, "read", read_and_write)
     with pytest.raises(WrittenMeanwhile):
         import_board(source, paths)

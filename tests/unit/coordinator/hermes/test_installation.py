@@ -11,6 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -151,6 +152,9 @@ def test_killed_before_any_step_either_command_finishes(
     monkeypatch.setattr(installation, "_prove", lambda environment, with_start_files: None)
     monkeypatch.setattr(processes, "holders_of", lambda paths, where: [])
     environment, before = hermes_of(hermes.python), hermes.titles()
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
 
     def call(name: str) -> installation.Done:
         if name == "install":
@@ -187,6 +191,7 @@ def test_killed_before_any_step_either_command_finishes(
     else:
         raise AssertionError("it has more steps than were tried")
     assert step > 10
+    assert list(copies.iterdir()) == [], "no copy of the board lies where no later command removes it"
 
 
 def killed_before(step: int, call: Callable[[], object]) -> int:
