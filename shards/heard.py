@@ -35,7 +35,7 @@ _MOST_HOSTS = 1_000
 class HostHeard(msgspec.Struct, frozen=True):
     """How far a host is, as it says itself. ``program``: the version of this program that it runs. ``position``: up to
     where its board shows the ledger. ``ago_ms``: how long before ``Heard.at_ms`` it said so, by the service's clock.
-    ``differs``: whether it decided something otherwise than this host."""
+    ``differs``: whether it decided something otherwise than this host. ``seen_ms``: when it said so, by that clock."""
 
     host: str
     program: str
@@ -43,6 +43,7 @@ class HostHeard(msgspec.Struct, frozen=True):
     position: int
     ago_ms: int
     differs: bool = False
+    seen_ms: int = 0
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -152,4 +153,4 @@ def forget_heard(paths: BoardPaths) -> None:
 
 
 def _numbers(host: HostHeard) -> tuple[int, ...]:
-    return host.rules, host.position, host.ago_ms
+    return host.rules, host.position, host.ago_ms, host.seen_ms

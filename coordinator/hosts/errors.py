@@ -32,6 +32,16 @@ class HostTaken(KanbanError):
     ago: str
 
 
+class HomeIsACopy(KanbanError):
+    template = (
+        "Another home shares this board as {host}, and said so {ago}, later than this one did: one of them is a copy "
+        "of the other. Stop that one and repeat this in a minute; or move the files of the board here away and join "
+        "with an empty one, under another name (--host). Nothing was changed. (If no other home does: in a minute.)"
+    )
+    host: str
+    ago: str
+
+
 class LivesNowhere(KanbanError):
     template = "No profile {profile} wrote anything on {board} yet; it lives on the host on which it does so first."
     profile: str

@@ -20,6 +20,7 @@ from kanban_shards.coordinator.errors import Overtaken
 from kanban_shards.coordinator.hosts.errors import (
     BeginsLate,
     HistoryOfItsOwn,
+    HomeIsACopy,
     HostTaken,
     NotFilledYet,
     SharedElsewhere,
@@ -32,7 +33,7 @@ from kanban_shards.coordinator.shared.errors import AnotherLedger, NoSharedLedge
 from kanban_shards.coordinator.shared.far import Address, Far, Page, Standing
 from kanban_shards.coordinator.shared.ledger import portions
 from kanban_shards.coordinator.shared.standings import as_heard
-from kanban_shards.heard import note_heard
+from kanban_shards.heard import note_heard, read_heard
 from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import Sharing, read_sharing, write_sharing
 from kanban_shards.storage import files
@@ -95,7 +96,7 @@ def share(
 def plan(paths: BoardPaths, address: Address, far: Far) -> Plan:
     """What ``share`` would do. Changes nothing, here or there.
 
-    Raises SharedElsewhere, HostTaken, HistoryOfItsOwn, NotFilledYet, BeginsLate, FarError.
+    Raises SharedElsewhere, HostTaken, HomeIsACopy, HistoryOfItsOwn, NotFilledYet, BeginsLate, FarError.
     """
     known = _known(paths)
     if known is not None and (known.service, known.host) != (address.service, address.host):
@@ -113,6 +114,7 @@ def plan(paths: BoardPaths, address: Address, far: Far) -> Plan:
         others = [each for each in hosts if each.host != address.host]
         fetch = max(0, page.end.position - head.position)
         if known is not None:  # what is missing on either side goes its way with each pass
+            _check_is_no_copy(paths, address.host, hosts, page.clock_ms)
             return Plan(KNOWN, 0, fetch, page.end, others, page.ledger_id, far.server)
         how = _compared(ledger, head, base, page)
         if how is None:
@@ -148,10 +150,31 @@ def _compared(ledger: FileLedger | None, head: Point, base: Point, page: Page) -
 
 
 def _check_name_is_free(host: str, hosts: list[Standing], now_ms: int) -> None:
+    if (seen_ms := _lives(host, hosts, now_ms)) is not None:
+        raise HostTaken(host=host, ago=_ago(now_ms - seen_ms))
+
+
+def _check_is_no_copy(paths: BoardPaths, host: str, hosts: list[Standing], now_ms: int) -> None:
+    """For a home that was the host before: each home notes what the service answered when it last said how far it is,
+    so what the service heard later was said by another one."""
+    if (seen_ms := _lives(host, hosts, now_ms)) is not None:
+        heard = read_heard(paths)
+        said_ms = [each.seen_ms for each in heard.hosts if each.host == host] if heard else []
+        if seen_ms > max(said_ms, default=0):
+            raise HomeIsACopy(host=host, ago=_ago(now_ms - seen_ms))
+
+
+def _lives(host: str, hosts: list[Standing], now_ms: int) -> int | None:
+    """When the host last said how far it is, if that was a moment ago."""
     for each in hosts:
         # One that lives says so every few seconds: a time that is long to come was said while the clock was ahead.
         if each.host == host and abs(now_ms - each.seen_ms) < LIVES_MS:
-            raise HostTaken(host=host, ago=f"{wording.age(max(0, now_ms - each.seen_ms) / 1_000)} ago")
+            return each.seen_ms
+    return None
+
+
+def _ago(passed_ms: int) -> str:
+    return f"{wording.age(max(0, passed_ms) / 1_000)} ago"
 
 
 def _check_is_filled(server: str, end: Point, others: list[Standing]) -> None:
@@ -170,7 +193,8 @@ def begin_and_fill(paths: BoardPaths, far: Far, sharing: Sharing, progress: Prog
         end = far.read(0).end
         if end.position < base.position:
             raise BeginsLate(path=far.server, base=base.position)
-        far.meet(_standing(sharing.host, head))  # from here on, nobody joins a ledger that is not filled
+        met = far.meet(_standing(sharing.host, head))  # from here on, nobody joins a ledger that is not filled
+        note_heard(paths, end.position, as_heard(met, sharing.host))
         done, total = 0, head.position - end.position
         left = ledger.after(end.position) if ledger and total > 0 else iter(())
         for portion in portions(left, lambda entry: entry.change.body):

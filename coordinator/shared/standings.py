@@ -20,6 +20,7 @@ def as_heard(standings: Sequence[Standing], here: str, differing: Collection[str
             each.position,
             abs(now_ms - each.seen_ms),  # a clock was ahead when it was said, so it was not said now
             each.host in differing,
+            each.seen_ms,
         )
         for each in standings
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +17,7 @@ from kanban_shards.coordinator.backup.compact import compact
 from kanban_shards.coordinator.hosts.errors import (
     BeginsLate,
     HistoryOfItsOwn,
+    HomeIsACopy,
     HostTaken,
     NotFilledYet,
     NotShared,
@@ -40,8 +42,8 @@ from tests.far.fake import FakeFar, Service
 class Home:
     """A home, as the host ``name`` of ``service``."""
 
-    def __init__(self, folder: Path, name: str, service: Service) -> None:
-        folder.mkdir()
+    def __init__(self, folder: Path, name: str, service: Service, exist_ok: bool = False) -> None:
+        folder.mkdir(exist_ok=exist_ok)
         self.name, self.paths, self._service = name, BoardPaths(folder), service
         self.address = Address("fake", "default", name, rules.VERSION)
 
@@ -149,6 +151,29 @@ def test_a_name_that_lives_is_taken_and_one_that_is_gone_is_not(homes: tuple[Hom
     later_ms = service.now_ms() + 3_600_000
     service.now_ms = lambda: later_ms
     assert two.share().did == JOINED
+
+
+@pytest.mark.parametrize("without", [(), ("shared.json",), ("shared.json", "kanban-heard.json")])
+def test_a_copy_of_a_home_is_refused_while_the_original_lives(
+    homes: tuple[Home, Home], service: Service, tmp_path: Path, without: tuple[str, ...]
+) -> None:
+    one, two = homes
+    one.write("ann", "before")
+    one.share()
+    two.share()
+    shutil.copytree(one.paths.folder, tmp_path / "copy")
+    copy = Home(tmp_path / "copy", "one", service, exist_ok=True)
+    for name in without:
+        (copy.paths.folder / name).unlink()
+    one.share()  # as it does every few seconds
+    for refused in (copy.plan, copy.share):
+        with pytest.raises(HomeIsACopy, match="as one, and said so 0 s ago"):
+            refused()
+    one.paths.shared.unlink()
+    assert one.share().did == KNOWN, "the original, in the very same moment"
+    later_ms = service.now_ms() + 3_600_000
+    service.now_ms = lambda: later_ms
+    assert copy.share().did == KNOWN, "the original stopped: its home was moved"
 
 
 def test_a_name_is_free_again_that_was_said_in_the_future(homes: tuple[Home, Home], service: Service) -> None:
