@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 from kanban_shards.errors import BoardInUse, BoardMissing, BoardRenamed, CoordinatorRunning, UnknownBoard
 from kanban_shards.hermes import identity
 from kanban_shards.hermes.connection import BoardConnection, Statements
+from kanban_shards.hermes.lending import borrow_made
 from kanban_shards.hermes.tick import current_tick
 from kanban_shards.hermes.upstream import Hermes
 from kanban_shards.paths import DEFAULT_BOARD, BoardPaths
@@ -26,9 +26,6 @@ _HELD = (
     "AND NOT EXISTS (SELECT 1 FROM task_links l JOIN tasks p ON p.id = l.parent_id WHERE l.child_id = t.id "
     "AND p.status NOT IN ('done', 'archived'))"
 )
-# A board that another process is making is there within a moment.
-MADE_WITHIN_S = 10.0
-LOOK_EVERY_S = 0.02
 
 
 def connected(hermes: Hermes, db_path: Path | None = None, *, board: str | None = None) -> BoardConnection:
@@ -96,18 +93,4 @@ def _opened(paths: BoardPaths) -> BoardConnection:
         if paths.slug != DEFAULT_BOARD and not paths.folder.is_dir():
             raise BoardRenamed(path=paths.folder, slug=paths.slug) from None
         paths.make_folder()
-    from kanban_shards import inline_merge
-
-    until_s = time.monotonic() + MADE_WITHIN_S
-    while True:
-        try:
-            inline_merge.make_files(paths)
-        except CoordinatorRunning:
-            if time.monotonic() > until_s:
-                raise
-            time.sleep(LOOK_EVERY_S)
-        try:
-            return BoardConnection(paths, _statements_of)
-        except BoardMissing:
-            if time.monotonic() > until_s:
-                raise
+    return BoardConnection(paths, _statements_of, borrow_made)

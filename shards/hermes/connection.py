@@ -18,7 +18,7 @@ from weakref import ref
 from kanban_shards.errors import KanbanError
 from kanban_shards.hermes.errors import WriteRefused, as_hermes_knows
 from kanban_shards.hermes.identity import settle
-from kanban_shards.hermes.lending import Lent, borrow, give_back
+from kanban_shards.hermes.lending import Lent, borrow, borrow_made, discard, give_back
 from kanban_shards.paths import BoardPaths
 from kanban_shards.storage import connections
 
@@ -74,6 +74,7 @@ class BoardCursor(sqlite3.Cursor):
         self._changed = None
         if _only_reads(sql):
             settle(self._board.paths)
+            self._follow()
             try:
                 return super().execute(sql, parameters)
             except sqlite3.DatabaseError as error:
@@ -114,6 +115,14 @@ class BoardCursor(sqlite3.Cursor):
         except sqlite3.DatabaseError as error:
             raise self._explained(error) from error
 
+    def _follow(self) -> None:
+        """Read the board that lies there now, if that is not the one by which this was made."""
+        current = self._board.current()
+        if current is not super().connection:
+            row_factory = self.row_factory
+            super().__init__(current)
+            self.row_factory = row_factory
+
     def _explained(self, error: sqlite3.DatabaseError) -> Exception:
         """The error as this project says it, where it is about the file."""
         if _primary_code(error) not in _OF_THE_FILE:
@@ -133,18 +142,24 @@ class BoardCursor(sqlite3.Cursor):
 
 class BoardConnection(sqlite3.Connection):
     """The board at ``paths``, as Hermes reads and writes it. ``taker`` makes its ``statements``, when the first of
-    them comes. Raises BoardMissing, StorageError.
+    them comes; ``lend``: borrows the first connection. Raises what that raises.
 
-    It has no file of its own, but borrows a connection until it is closed (shards/hermes/lending.py): that it is a
-    ``sqlite3.Connection`` is for those who ask.
+    It has no file of its own, but borrows a connection until it is closed (shards/hermes/lending.py), and another one
+    when the board was put back or made again meanwhile: that it is a ``sqlite3.Connection`` is for those who ask.
     """
 
     _lent: Lent | None = None
 
-    def __init__(self, paths: BoardPaths, taker: Callable[[BoardConnection], Statements]) -> None:
+    def __init__(
+        self,
+        paths: BoardPaths,
+        taker: Callable[[BoardConnection], Statements],
+        lend: Callable[[BoardPaths], Lent] = borrow,
+    ) -> None:
         self.paths = paths
         self._taker = taker
-        self._lent = borrow(paths)
+        self._lent = lend(paths)
+        self._former: list[Lent] = []
         self._cursors: list[ref[BoardCursor]] = []
 
     @cached_property
@@ -167,8 +182,26 @@ class BoardConnection(sqlite3.Connection):
 
     def glance(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Row | None:
         """The first row of a read, of the board as it is: what this process wrote just now may not be merged yet."""
-        found: sqlite3.Row | None = self._open().execute(sql, parameters).fetchone()
+        found: sqlite3.Row | None = self.current().execute(sql, parameters).fetchone()
         return found
+
+    def current(self) -> sqlite3.Connection:
+        """What reads the board that lies there now, unless somebody changed how it reads. Raises BoardUnavailable and
+        BoardDamaged where none can be read."""
+        lent = self._taken()
+        if lent.is_current or not lent.is_plain:
+            return lent.connection
+        try:
+            again = borrow_made(self.paths)
+        except KanbanError as error:
+            raise as_hermes_knows(error) from error
+        again.connection.row_factory = lent.connection.row_factory
+        if self._lent is lent:
+            self._former.append(lent)  # a cursor may read on in it
+            self._lent = again
+        else:  # another thread was first, or closed it
+            give_back(again)
+        return self._open()
 
     def executemany(self, sql: str, parameters: Iterable[Any]) -> sqlite3.Cursor:
         """As BoardCursor.executemany."""
@@ -195,6 +228,8 @@ class BoardConnection(sqlite3.Connection):
             if (cursor := each()) is not None:
                 cursor.close()
         give_back(lent)
+        for former in self._former:
+            discard(former)
 
     def __enter__(self) -> Self:
         self._open()
@@ -204,15 +239,18 @@ class BoardConnection(sqlite3.Connection):
         return False
 
     def _open(self) -> sqlite3.Connection:
-        if self._lent is None:
+        return self._taken().connection
+
+    def _taken(self) -> Lent:
+        lent = self._lent
+        if lent is None:
             raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
-        return self._lent.connection
+        return lent
 
     def _alone(self) -> sqlite3.Connection:
         """For what may leave the connection other than it was: nobody borrows it after that."""
-        connection = self._open()
-        self._lent = cast(Lent, self._lent)._replace(files=None)
-        return connection
+        self._lent = lent = self._taken()._replace(is_plain=False)
+        return lent.connection
 
 
 def _of_the_lent(name: str, reach: Callable[[BoardConnection], sqlite3.Connection]) -> property:

@@ -15,6 +15,7 @@ from kanban_shards import Gateway, inline_merge
 from kanban_shards.errors import BoardMissing
 from kanban_shards.hermes import lending
 from kanban_shards.hermes.connection import BoardConnection
+from kanban_shards.hermes.errors import BoardUnavailable
 from kanban_shards.hermes.statements import BoardStatements
 from kanban_shards.paths import BoardPaths
 
@@ -180,4 +181,56 @@ def test_a_fork_borrows_its_own(connect: Connect) -> None:
     assert os.waitpid(pid, 0)[1] == 0
     conn = connect()
     assert lent(conn) is kept
+    conn.close()
+
+
+def test_who_keeps_one_reads_the_board_that_is_made_again(connect: Connect, gateway: Gateway) -> None:
+    """Its cursors do, too; and what reads on, reads on in the former one."""
+    gateway.make("before")
+    gateway.close()
+    conn = connect()
+    conn.row_factory = None
+    old = lent(conn)
+    cursor = conn.cursor()
+    unread = conn.execute("SELECT title FROM tasks UNION SELECT 'z'")
+    gateway.paths.board.rename(gateway.paths.board.with_name("away.db"))
+    for suffix in ("-wal", "-shm"):
+        gateway.paths.board.with_name(f"kanban.db{suffix}").unlink(missing_ok=True)
+    with Gateway("bob", home=gateway.paths.folder) as other:
+        other.make("after")
+    titles = [("after",), ("before",)]
+    assert conn.glance("SELECT count(*) FROM tasks", ()) == (2,)
+    assert cursor.execute("SELECT title FROM tasks ORDER BY title").fetchall() == titles
+    assert conn.execute("SELECT title FROM tasks ORDER BY title").fetchall() == titles
+    assert unread.fetchall() == [("before",), ("z",)]
+    conn.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        old.execute("SELECT 1")
+
+
+def test_who_keeps_one_has_a_lost_board_made_again(connect: Connect, gateway: Gateway) -> None:
+    gateway.make("before")
+    gateway.close()
+    conn = connect()
+    for suffix in ("", "-wal", "-shm"):
+        gateway.paths.board.with_name(f"kanban.db{suffix}").unlink(missing_ok=True)
+    assert [row["title"] for row in conn.execute("SELECT title FROM tasks")] == ["before"]
+    assert gateway.paths.board.exists()
+    conn.close()
+
+
+def test_who_keeps_one_is_told_that_the_board_is_gone(connect: Connect, paths: BoardPaths) -> None:
+    conn = connect()
+    shutil.move(paths.folder, paths.folder.with_name("away"))
+    with pytest.raises(BoardUnavailable):
+        conn.execute("SELECT title FROM tasks")
+    conn.close()
+
+
+def test_what_was_changed_stays_as_it_is(connect: Connect, gateway: Gateway) -> None:
+    """Whoever gave it a function of its own needs that one."""
+    conn = connect()
+    conn.create_function("twice", 1, lambda text: text * 2)
+    gateway.paths.board.rename(gateway.paths.board.with_name("away.db"))
+    assert conn.execute("SELECT twice('a')").fetchone()[0] == "aa"
     conn.close()
