@@ -279,19 +279,20 @@ class Coordinator:
 
     def catch_up(self) -> int:
         """Apply what the ledger holds and the board lacks; returns how many entries that were."""
-        caught_up = catch_up(self._board, self._ledger)
-        if caught_up:
-            self._left.note()
-        return caught_up
+        return catch_up(self._board, self._ledger, progress=self._left.caught_up)
 
     def _catch_up_at_first(self, progress: ProgressCallback) -> int:
+        def told(done: int, total: int) -> None:
+            self._left.caught_up(done, total)
+            progress(done, total)
+
         try:
-            return catch_up(self._board, self._ledger, progress=progress)
+            return catch_up(self._board, self._ledger, progress=told)
         except LedgerBehind:
             if self._hosts is None:
                 raise
             self._hosts.pull(progress)  # the file is an older copy
-            return catch_up(self._board, self._ledger, progress=progress)
+            return catch_up(self._board, self._ledger, progress=told)
 
     def foreign_commit(self) -> bool:
         """Whether somebody else committed to the board since the last call (law 5)."""

@@ -3,7 +3,9 @@ that another program put in its place, beside a WAL that is of the one before.
 
 SQLite takes the pages of a WAL for those of the file that it lies beside, and cannot tell. With a WAL, the file itself
 changes in a checkpoint alone. So whoever holds the lock notes file and checkpoint: before one, only which file it is;
-after it, size and time, too, which hold until the next one, however the process ends.
+after it, size and time, too, which hold until the next one, however the process ends. A checkpoint of the board is made
+here alone and in no commit: a coordinator that was killed behind one would have left what looks like another's file. Of
+a ledger that costs the next one a reading, no more, and SQLite may keep its WAL short by itself.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ Noted = tuple[int, int | None, int | None]
 BOARD, LEDGER = LEFT
 # A WAL that became so long is brought into its file, as near as can be told from what was written.
 CHECKPOINT_BYTES = 4 * 1024 * 1024
+# A board's WAL whose file is longer than that was left so by coordinators that each wrote little, or by a large pass.
+LONG_WAL_BYTES = 16 * 1024 * 1024
 # What a commit, and each entry besides its texts, writes to a WAL, about.
 COMMIT_BYTES = 24 * 1024
 ENTRY_BYTES = 8 * 1024
@@ -40,10 +44,11 @@ class LeftFiles:
         self._board = board
         self._ledger = ledger
         self._paths = _paths_of(paths)
+        self._wal = files.beside(paths.board, "-wal")
         self._identities = {name: files.identity(path) for name, path in self._paths.items()}
         self._noted: dict[str, Noted] = {}
         self._written_bytes = 0
-        connections.checkpoint_late(board)
+        self._longest_bytes = LONG_WAL_BYTES
         ledger.checkpoint_late()
         self.note()
 
@@ -53,14 +58,21 @@ class LeftFiles:
 
     def wrote(self, entries: int, text_bytes: int) -> None:
         """So many ``entries`` with texts of so many bytes were committed to both files; checkpoint them if that became
-        much."""
+        much, or the board's WAL is long."""
         self._written_bytes += COMMIT_BYTES + entries * ENTRY_BYTES + text_bytes
-        if self._written_bytes > CHECKPOINT_BYTES:
+        is_long = self._wal_bytes() > self._longest_bytes
+        if is_long or self._written_bytes > CHECKPOINT_BYTES:
             self._written_bytes = 0
             with self.being_checkpointed():
-                connections.checkpoint(self._board)
+                connections.checkpoint(self._board, shorten=is_long)
                 self._ledger.checkpoint()
+            # While somebody reads it, it is not tried again with each commit.
+            self._longest_bytes = max(LONG_WAL_BYTES, self._wal_bytes() + CHECKPOINT_BYTES)
         self.note()
+
+    def caught_up(self, done: int, total: int) -> None:
+        """The board shows one batch more of what the ledger holds: a ProgressCallback of ``replay.catch_up``."""
+        self.wrote(0, 0)  # how much that was, the length of the WAL tells
 
     @contextmanager
     def being_checkpointed(self) -> Iterator[None]:
@@ -71,6 +83,10 @@ class LeftFiles:
         is_same = {name for name, path in self._paths.items() if files.identity(path) == self._identities[name]}
         if is_same == self._paths.keys():  # else it is as the other program left it, beside what may be our WAL
             self.note()
+
+    def _wal_bytes(self) -> int:
+        found = files.stamp(self._wal)
+        return 0 if found is None else found[1]
 
     def _note(self, stamps: Mapping[str, Noted]) -> None:
         if stamps != self._noted and self._lock.held:

@@ -185,9 +185,24 @@ def checkpoint_late(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA wal_autocheckpoint={SAFETY_NET_PAGES}")
 
 
-def checkpoint(connection: sqlite3.Connection) -> None:
-    """Bring the WAL of an open file into it, as far as nobody reads what is before it; waits for nobody."""
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+def checkpoint_never(connection: sqlite3.Connection) -> None:
+    """Leave it to ``checkpoint`` alone, however long the WAL of an open file becomes: a commit does not change the file
+    then."""
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+
+
+def checkpoint(connection: sqlite3.Connection, shorten: bool = False) -> None:
+    """Bring the WAL of an open file into it, as far as nobody reads what is before it; waits for nobody. ``shorten``:
+    and cut it, unless somebody reads it now."""
+    if not shorten:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return
+    (wait_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute("PRAGMA busy_timeout=0").fetchone()
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={wait_ms}").fetchone()
 
 
 def integrity(connection: sqlite3.Connection, path: Path) -> str:

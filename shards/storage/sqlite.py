@@ -418,6 +418,8 @@ def _set_journal(connection: sqlite3.Connection, path: Path, role: Role) -> None
     connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     if role.journal == "wal":
         connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
+    if role is BOARD:  # whoever checkpoints it notes that first (coordinator/merge/left_files.py)
+        connections.checkpoint_never(connection)
     connection.execute("PRAGMA temp_store=MEMORY")  # savepoints keep what they may undo in memory
     if sys.platform == "darwin":
         connection.execute("PRAGMA fullfsync=ON")

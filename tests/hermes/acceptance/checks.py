@@ -22,6 +22,7 @@ def faults(fleet: Fleet, asked: dict[str, str], acknowledged: list[str], *, ours
     """All that does not hold. ``asked``: the tasks for workers, each with the profile whose chat is to be told."""
     found = list(_logs(fleet))
     found += [f"left running: {words}" for words in _left(fleet)]
+    found += _set_aside(fleet)
     try:
         with closing(sqlite3.connect(f"file:{fleet.root / 'kanban.db'}?mode=ro", uri=True)) as board:
             board.row_factory = sqlite3.Row
@@ -43,6 +44,13 @@ def _logs(fleet: Fleet) -> Iterator[str]:
         for word in DAMAGE:
             if lines := [line for line in text.splitlines() if word in line]:
                 yield f"{name}'s log: {len(lines)} lines like {lines[0].strip()!r}"
+
+
+def _set_aside(fleet: Fleet) -> Iterator[str]:
+    """No file was taken for a damaged one or another program's: nobody here harms one, or puts one in its place."""
+    for path in sorted(fleet.root.glob("*.damaged-*")):
+        if not path.name.endswith(("-wal", "-shm", "-journal")):
+            yield f"{path.name} was set aside"
 
 
 def _left(fleet: Fleet) -> Iterator[str]:

@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,9 +24,9 @@ from kanban_shards import Board, Gateway
 from kanban_shards.changes.kinds import Settings
 from kanban_shards.coordinator.errors import FileReplaced
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.coordinator import FOREIGN_LOCK_MS, Coordinator
 from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, holder, holding
-from kanban_shards.coordinator.merge.left_files import BOARD, LEDGER, left, note_left
+from kanban_shards.coordinator.merge.left_files import BOARD, LEDGER, LONG_WAL_BYTES, left, note_left
 from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.errors import Damaged
 from kanban_shards.paths import BoardPaths
@@ -258,6 +259,80 @@ def test_a_board_that_is_replaced_under_a_coordinator(paths: BoardPaths, written
     make_pass(paths)
     reader.close()
     check(paths, written)
+
+
+# Makes the WAL longer than SQLite itself lets one become, as many coordinators do that each write little.
+LONG_WAL = """
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as board:
+    board.execute("PRAGMA wal_autocheckpoint=0")
+    board.execute("CREATE TABLE much (some BLOB)")
+    board.executemany("INSERT INTO much VALUES (zeroblob(?))", [(1024**2,)] * 18)
+    board.execute("DROP TABLE much")
+print(1, flush=True)
+input()
+"""
+# Commits to board and ledger, and is killed before it can do anything else.
+KILLED_AT_COMMIT = """
+import os, sys
+from pathlib import Path
+from kanban_shards.changes.kinds import Settings
+from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.coordinator_lock import COMMAND, take
+from kanban_shards.coordinator.merge.left_files import LeftFiles
+from kanban_shards.paths import BoardPaths
+paths = BoardPaths(Path(sys.argv[1]))
+coordinator = Coordinator(paths, take(paths, COMMAND, 1))
+LeftFiles.wrote = lambda *said: os._exit(9)
+coordinator.write([("", Settings(failure_limit=3))])
+"""
+
+
+@pytest.fixture
+def long_wal(paths: BoardPaths) -> Iterator[Path]:
+    """The WAL of a board with one task, ``before``, that somebody has open and does not read; it is long."""
+    with Gateway("amy", home=paths.folder) as gateway:
+        gateway.create("before")
+    with subprocess.Popen(
+        [sys.executable, "-c", LONG_WAL, paths.board], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"1\n"
+        wal = files.beside(paths.board, "-wal")
+        assert wal.stat().st_size > LONG_WAL_BYTES
+        yield wal
+        other.kill()
+
+
+def test_a_coordinator_that_was_killed_at_a_commit_left_the_same_file(paths: BoardPaths, long_wal: Path) -> None:
+    """However long the WAL is: no commit brings it into the file behind the back of the note."""
+    before = files.stamp(paths.board)
+    assert subprocess.run([sys.executable, "-c", KILLED_AT_COMMIT, paths.folder]).returncode == 9
+    assert files.stamp(paths.board) == before
+    make_pass(paths)
+    assert aside(paths) == []
+    check(paths, ["before"])
+
+
+def test_a_long_wal_is_brought_into_its_file_with_the_next_change(paths: BoardPaths, long_wal: Path) -> None:
+    with holding(paths, COMMAND) as lock, Coordinator(paths, lock) as coordinator:
+        coordinator.write([("", Settings(failure_limit=3))])
+        assert files.is_empty(long_wal)
+        assert left(lock, BOARD) == files.stamp(paths.board)
+
+
+def test_a_long_wal_that_is_read_is_waited_for_by_nobody(paths: BoardPaths, long_wal: Path) -> None:
+    """And asked about again when it has become longer, or by the next coordinator."""
+    with Board(paths) as board, holding(paths, COMMAND) as lock:
+        with Coordinator(paths, lock) as coordinator, board.reading() as reading:
+            reading.execute("SELECT count(*) FROM tasks").fetchone()
+            began_s = time.monotonic()
+            coordinator.write([("", Settings(failure_limit=3))])
+            assert time.monotonic() - began_s < FOREIGN_LOCK_MS / 1000
+            assert not files.is_empty(long_wal)
+            assert left(lock, BOARD) == files.stamp(paths.board)
+        with Coordinator(paths, lock) as coordinator:
+            coordinator.write([("", Settings(failure_limit=4))])
+            assert files.is_empty(long_wal)
 
 
 def put_back(copy: Path, path: Path, way: str) -> None:
