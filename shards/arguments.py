@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, NotRequired, Required, TypedDict
 
-from kanban_shards.changes.kinds import Start, WorkspaceKind
+from kanban_shards.changes.kinds import CardCheck, Start, WorkspaceKind
 from kanban_shards.paths import BoardPaths
 
 
@@ -90,6 +90,21 @@ class EditFields(TypedDict, total=False):
     result: str | None
     summary: str | None
     metadata: dict[str, Any] | None
+
+
+class CompleteFields(TypedDict, total=False):
+    """What is said of a task that is done. ``result``: what came of it, for people; ``summary`` and ``metadata`` (what
+    a JSON object may be): what the tasks that waited for it are handed. ``created_cards``: ids of tasks that the worker
+    made; the completion is refused if one of them is not its own. ``card_check``: its own is what the run's profile or
+    its claimer ``made`` (also unless said), or also what is ``shown`` as made by the task's assignee, or waits for the
+    task, as Hermes has it. ``artifacts``: paths of files that came of it, which chats may be sent."""
+
+    result: str | None
+    summary: str | None
+    metadata: dict[str, Any] | None
+    created_cards: Sequence[str]
+    card_check: CardCheck
+    artifacts: Sequence[str]
 
 
 class SpecifyFields(TypedDict, total=False):

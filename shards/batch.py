@@ -16,13 +16,14 @@ from msgspec import structs
 from kanban_shards.changes.codec import encode_body
 from kanban_shards.changes.fields import Body
 from kanban_shards.changes.identities import new_task
-from kanban_shards.changes.kinds import AddComment, Create, Link, Subscribe
+from kanban_shards.changes.kinds import LEASE_S, AddComment, Claim, Create, Link, Subscribe
+from kanban_shards.changes.normalize import completion, named
 from kanban_shards.changes.vectors import View
 from kanban_shards.errors import Refused
-from kanban_shards.records import Verdict
+from kanban_shards.records import Run, Verdict
 
 if TYPE_CHECKING:
-    from kanban_shards.arguments import Chat, TaskFields
+    from kanban_shards.arguments import Chat, CompleteFields, TaskFields
     from kanban_shards.writer import Writer
 
 
@@ -34,6 +35,9 @@ class Batch:
     (nothing was written), Undecided (all is written, and decided later), and Refused for the first change that was
     refused, the others being decided as they are. A task whose idempotency key another one has is no refusal: it is
     that one (``made``), and what names it in the batch is said of that one.
+
+    ``verdicts``: those of all changes, in order; ``made``: by each id that ``create`` gave, the task that there is;
+    ``runs``: by task, the runs of the claims that were not refused.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -44,6 +48,7 @@ class Batch:
         self._known: set[str] = set()
         self.made: dict[str, str] = {}
         self.verdicts: list[Verdict] = []
+        self.runs: dict[str, Run] = {}
 
     def create(self, title: str, *, parents: Sequence[str] = (), **fields: Unpack[TaskFields]) -> str:
         """A new task; returns its id, which the other calls may name at once. ``parents``: tasks that it waits for,
@@ -67,6 +72,18 @@ class Batch:
         """``child_id`` waits for ``parent_id``; see ``Gateway.link``."""
         self._require(parent_id)
         self._add(child_id, Link(parent=parent_id))
+
+    def claim(
+        self, task_id: str, *, runs_as: str | None = None, lease_s: int = LEASE_S, claimer: str | None = None
+    ) -> None:
+        """Open a run on a ready task, of this batch too; it is in ``runs`` after the block. See ``Gateway.claim``; a
+        run that is supervised is claimed there, since its workers are looked for first."""
+        self._add(task_id, Claim(runs_as=runs_as, lease_s=lease_s, claimer=claimer))
+
+    def complete(self, work: Run | str, **done: Unpack[CompleteFields]) -> None:
+        """The task is done; see ``Gateway.complete``."""
+        task, run_id = named(work)
+        self._add(task if isinstance(task, str) else task.id, completion(run_id, done))
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +121,7 @@ class Batch:
             for number, verdict in zip(again, verdicts, strict=True):
                 self.verdicts[number] = verdict
             self._note_made()
+        self._note_runs()
         for (_, change, _), verdict in zip(self._changes, self.verdicts, strict=True):
             if verdict.verdict == "refused" and not _is_held(change, verdict):
                 raise Refused(reason=verdict.reason, sentence=verdict.sentence, answer=verdict.answer or {})
@@ -112,6 +130,13 @@ class Batch:
         for (task_id, change, _), verdict in zip(self._changes, self.verdicts, strict=True):
             if isinstance(change, Create) and (verdict.verdict == "applied" or _is_held(change, verdict)):
                 self.made[task_id] = verdict.answer["task_id"]
+
+    def _note_runs(self) -> None:
+        for (task_id, change, _), verdict in zip(self._changes, self.verdicts, strict=True):
+            if isinstance(change, Claim) and verdict.verdict == "applied":
+                run = self._writer.board.run(verdict.answer["run_id"])
+                if run is not None:  # else its task was deleted meanwhile
+                    self.runs[task_id] = run
 
     def _named_in_vain(self) -> list[int]:
         """Which changes were refused, and name a task of this batch whose key another one has; they name that one now.

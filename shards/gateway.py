@@ -27,10 +27,8 @@ from kanban_shards.changes.kinds import (
     Assign,
     Attach,
     Block,
-    CardCheck,
     Claim,
     ClaimNext,
-    Complete,
     Create,
     Decompose,
     Delete,
@@ -60,6 +58,7 @@ from kanban_shards.changes.kinds import (
     Unlink,
     Unsubscribe,
 )
+from kanban_shards.changes.normalize import completion, named
 from kanban_shards.errors import BoardMissing, InvalidChange, NoOpenRun, Refused, UnknownRun, WorkerAlive
 from kanban_shards.paths import BoardPaths
 from kanban_shards.records import DELIVERED_KINDS, DeadLetter, Run, Task, Verdict, Worker
@@ -67,7 +66,16 @@ from kanban_shards.shard import OwnChange
 from kanban_shards.writer import Writer
 
 if TYPE_CHECKING:
-    from kanban_shards.arguments import Chat, EditFields, Limits, Opening, PlannedTask, SpecifyFields, TaskFields
+    from kanban_shards.arguments import (
+        Chat,
+        CompleteFields,
+        EditFields,
+        Limits,
+        Opening,
+        PlannedTask,
+        SpecifyFields,
+        TaskFields,
+    )
     from kanban_shards.attachments import Stored
     from kanban_shards.batch import Batch
     from kanban_shards.deliveries import Delivery
@@ -408,37 +416,14 @@ class Gateway:
 
         return supervision.living(self.board, task_id)
 
-    def complete(
-        self,
-        work: Run | Task | str,
-        *,
-        result: str | None = None,
-        summary: str | None = None,
-        metadata: dict[str, Any] | None = None,
-        created_cards: Sequence[str] = (),
-        card_check: CardCheck = "made",
-        artifacts: Sequence[str] = (),
-    ) -> Verdict:
-        """The task is done. ``work``: the run that did it, or a task's id. Raises Refused, UnknownTask.
+    def complete(self, work: Run | Task | str, **done: Unpack[CompleteFields]) -> Verdict:
+        """The task is done. ``work``: the run that did it, or a task's id. ``done``: see CompleteFields. Raises
+        Refused, UnknownTask.
 
         With a run, it is applied only while that run is open; what comes later is refused, and kept on the task.
-        ``result``: what came of it, for people; ``summary`` and ``metadata`` (what a JSON object may be): what the
-        tasks that waited for it are handed. ``created_cards``: ids of tasks that the worker made; the completion is
-        refused if one of them is not its own. ``card_check``: its own is what the run's profile or its claimer
-        ``made``, or also what is ``shown`` as made by the task's assignee, or waits for the task, as Hermes has it.
-        ``artifacts``: paths of files that came of it, which chats may be sent.
         """
-        task, run_id = _named(work)
-        change = Complete(
-            run_id=run_id,
-            result=result,
-            summary=summary,
-            metadata=metadata,
-            created_cards=tuple(created_cards),
-            card_check=card_check,
-            artifacts=tuple(artifacts),
-        )
-        return self._ended(self._writer.ask(task, change), run_id)
+        task, run_id = named(work)
+        return self._ended(self._writer.ask(task, completion(run_id, done)), run_id)
 
     def block(
         self,
@@ -451,7 +436,7 @@ class Gateway:
         """The task cannot go on. ``work`` as in ``complete``. ``reason``: why, for a person; ``kind``: the same in a
         word. ``hold_s``: seconds that a ``dependency`` waits for a link to the task that it depends on; None makes it
         ready at once if none is there. Raises Refused, UnknownTask."""
-        task, run_id = _named(work)
+        task, run_id = named(work)
         change = Block(run_id=run_id, reason=reason, block=kind, hold_s=hold_s)
         return self._ended(self._writer.ask(task, change), run_id)
 
@@ -460,14 +445,14 @@ class Gateway:
     ) -> Verdict:
         """The work is finished, and somebody should look at it; claiming the task then opens the review. ``work``,
         ``summary`` and ``metadata`` as in ``complete``. Raises Refused, UnknownTask."""
-        task, run_id = _named(work)
+        task, run_id = named(work)
         change = Review(run_id=run_id, summary=summary, metadata=metadata)
         return self._ended(self._writer.ask(task, change), run_id)
 
     def schedule(self, work: Run | Task | str, reason: str | None = None, *, due_s: int | None = None) -> Verdict:
         """The task waits: until ``due_s`` (seconds since 1970), or until it is unblocked. ``work`` as in ``complete``.
         Raises Refused, UnknownTask."""
-        task, run_id = _named(work)
+        task, run_id = named(work)
         change = Schedule(run_id=run_id, reason=reason, due_s=due_s)
         return self._ended(self._writer.ask(task, change), run_id)
 
@@ -778,7 +763,3 @@ class Gateway:
             return self.board.has_ready(profile) or (self._writer.merge_now() and self.board.has_ready(profile))
         except BoardMissing:
             return False
-
-
-def _named(work: Run | Task | str) -> tuple[str | Task, int | None]:
-    return (work.task_id, work.id) if isinstance(work, Run) else (work, None)

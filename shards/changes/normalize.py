@@ -10,15 +10,29 @@ read as it is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from kanban_shards.changes.codec import KIND_OF
 from kanban_shards.changes.fields import Body
-from kanban_shards.changes.kinds import AddComment, Assign, Create, Decompose, Edit, PlannedChild, Specify, Subscribe
+from kanban_shards.changes.kinds import (
+    AddComment,
+    Assign,
+    Complete,
+    Create,
+    Decompose,
+    Edit,
+    PlannedChild,
+    Specify,
+    Subscribe,
+)
 from kanban_shards.errors import InvalidChange
 from kanban_shards.paths import lane_meant, profile_meant
+from kanban_shards.records import Run, Task
+
+if TYPE_CHECKING:
+    from kanban_shards.arguments import CompleteFields
 
 # Of the changes that a caller's words come in by. A profile's name; words that must say something, blanks around them
 # meaning nothing; what another program must find again letter by letter, and in one line.
@@ -61,3 +75,16 @@ def _respelled(kind: str, said: msgspec.Struct, meant: _Meant, where: str = "") 
     fields = {name: meant(texts[name]) for name in _PROFILES if name in texts}
     fields |= {name: texts[name].strip() for name in _WORDS if name in texts}
     return {name: value for name, value in fields.items() if value != texts[name]}
+
+
+def named(work: Run | Task | str) -> tuple[str | Task, int | None]:
+    """The task that is worked on, and the run that does it, if one is said."""
+    return (work.task_id, work.id) if isinstance(work, Run) else (work, None)
+
+
+def completion(run_id: int | None, done: CompleteFields) -> Complete:
+    """The change that says that the task is done."""
+    said: Any = {"card_check": "made", **done}
+    for several in ("created_cards", "artifacts"):
+        said[several] = tuple(said.get(several, ()))
+    return Complete(run_id=run_id, **said)

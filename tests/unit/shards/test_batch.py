@@ -11,6 +11,7 @@ import time
 import pytest
 
 from kanban_shards import Board, Gateway
+from kanban_shards.changes.kinds import LEASE_S
 from kanban_shards.errors import InvalidChange, Refused, ShardBehind, UnknownTask
 from kanban_shards.paths import BoardPaths
 from tests.unit.verbs import MISSING
@@ -75,6 +76,50 @@ def test_a_refusal_takes_nothing_from_the_others(gateway: Gateway) -> None:
     assert refused.value.reason == "cycle"
     assert [verdict.verdict for verdict in batch.verdicts] == ["applied", "refused", "applied"]
     assert {task.title for task in gateway.board.tasks(status="ready")} == {"first", "second"}
+
+
+def test_tasks_are_made_claimed_and_completed_together(gateway: Gateway) -> None:
+    there = gateway.create("there already")
+    with gateway.batch() as batch:
+        new = batch.create("new")
+        batch.subscribe(new, platform="telegram", chat_id="4")
+        batch.claim(new, lease_s=60)
+        batch.claim(there, runs_as="pixiel")
+    assert [(batch.runs[task].profile, batch.runs[task].lease_s) for task in (new, there)] == [
+        (gateway.profile, 60),
+        ("pixiel", LEASE_S),
+    ]
+    with gateway.batch() as ended:
+        ended.complete(batch.runs[new], summary="made it", created_cards=[there], artifacts=["page.html"])
+        ended.complete(there, result="done by hand")
+    assert {task.id: (task.status, task.result) for task in gateway.board.tasks()} == {
+        new: ("done", None),
+        there: ("done", "done by hand"),
+    }
+    assert [run.summary for run in gateway.board.runs(new)] == ["made it"]
+
+
+def test_a_claim_that_lost_leaves_the_others_their_runs(gateway: Gateway, home: str) -> None:
+    first, second = gateway.create("first"), gateway.create("second")
+    gateway.sync()
+    with Gateway("rival", home=home) as rival:
+        won = rival.claim(first)
+        with pytest.raises(Refused) as refused, gateway.batch() as batch:
+            batch.claim(first)
+            batch.claim(second)
+        assert refused.value.reason == "wrong_status"
+        assert list(batch.runs) == [second]
+        with pytest.raises(Refused) as late, gateway.batch() as again:
+            again.complete(batch.runs[second])
+            again.complete(batch.runs[second])
+        assert (late.value.reason, rival.board.run(won.id)) == ("late", won)
+
+
+def test_a_claim_by_a_key_that_is_taken_is_of_the_other_task(gateway: Gateway) -> None:
+    held = gateway.create("held", idempotency_key="k")
+    with gateway.batch() as batch:
+        batch.claim(batch.create("again", idempotency_key="k"))
+    assert list(batch.runs) == [held]
 
 
 def test_a_key_that_is_taken_is_the_other_task(gateway: Gateway) -> None:
