@@ -187,6 +187,8 @@ def run_peers(new_folder: NewFolder, work: str, profiles: tuple[int, ...], round
     if work == "board":
         targets.say_targets(found)
         targets.say_bridged(found)
+    if work.startswith("tasks"):
+        targets.say_batches(found)
     targets.say_faults(found)
     if any(one.ours and one.wrong.faults for one in found):
         raise FaultsFound("this project lost, doubled or damaged something, or a call of it failed; see above")

@@ -11,11 +11,14 @@ from pathlib import Path
 
 from benchmarks.common import percentile
 from benchmarks.figures import FIGURES, Spread
-from benchmarks.peers import COMMANDS, OURS, PEERS, find
+from benchmarks.peers import BOARD_VERBS, COMMANDS, OURS, PEERS, find
 from benchmarks.peers.work import Notes
 from benchmarks.together import Crew, Round, Wrong, run_round
 
 READERS = 3
+# Whole tasks: what this project says in two batches is four calls of hermes.
+_WHOLE_TASKS = ("shards", "shards, no daemon", "hermes", "hermes unchecked", "hermes unchecked, kept open")
+IN_FOURS = 4
 OF_A_QUEUE = "its board has no comments, nor can it be read"
 COLUMNS = (
     "profiles", "peer", "operations/s", "this ÷ peer", "write p50 ms", "write p99 ms", "claim p50 ms",
@@ -27,7 +30,8 @@ COLUMNS = (
 @dataclass(frozen=True)
 class Work:
     """One kind of work. ``shared``: so many tasks are there before, ``shared_a_second`` for each second that it lasts;
-    ``reading``: dashboards beside the writers; ``needs``: the verbs that a peer must have."""
+    ``reading``: dashboards beside the writers; ``needs``: the verbs that a peer must have; ``count``: as the work
+    takes it."""
 
     title: str
     does: str
@@ -35,17 +39,22 @@ class Work:
     shared: int = 0
     shared_a_second: int = 0
     reading: int = 0
+    count: int = 0
     peers: tuple[str, ...] = tuple(PEERS)
 
     def crews(self, profiles: int) -> list[Crew]:
         """Who works at it."""
         readers = [Crew("read", self.reading)] if self.reading else []
-        return [Crew(self.does, profiles), *readers]
+        return [Crew(self.does, profiles, self.count), *readers]
 
 
 WORKS = {
     "board": Work("Create, subscribe, claim and complete", "board", frozenset({"create", "claim", "complete"})),
     "one-shot": Work("The same, each call a process of its own", "board", frozenset({"claim"}), peers=tuple(COMMANDS)),
+    "tasks": Work("Whole tasks, each in two batches", "whole_tasks", BOARD_VERBS, count=1, peers=_WHOLE_TASKS),
+    "tasks-in-fours": Work(
+        "Whole tasks, four in two batches", "whole_tasks", BOARD_VERBS, count=IN_FOURS, peers=_WHOLE_TASKS
+    ),
     "race": Work("A race for shared tasks", "race", frozenset({"claim", "complete"}), shared_a_second=500),
     "comments": Work("A sweep of comments over 40 tasks", "comments", frozenset({"comment"}), shared=40),
     "creates": Work("A burst of creates", "creates", frozenset({"create"})),
@@ -61,6 +70,8 @@ WORKS = {
 AT_LENGTH = {
     "board": {"profiles": (1, 2, 4, 8, 16), "seconds": 3.0},
     "one-shot": {"profiles": (1, 2, 4, 8, 16), "seconds": 6.0},
+    "tasks": {"profiles": (8,), "seconds": 3.0},
+    "tasks-in-fours": {"profiles": (8,), "seconds": 3.0},
     "race": {"profiles": (2, 8), "seconds": 3.0},
     "comments": {"profiles": (8,), "seconds": 3.0},
     "creates": {"profiles": (8,), "seconds": 3.0},

@@ -6,7 +6,7 @@ is here needs nothing but the standard library until a peer is opened.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -110,6 +110,20 @@ class Peer:
     def complete(self, claim: object, summary: str) -> None:
         """Say that the claimed task is done."""
         raise NotImplementedError
+
+    def whole_tasks(self, titles: Sequence[str], body: str, chat_id: str, summary: str) -> dict[str, str]:
+        """So many tasks made, with a chat that is told, claimed and completed; returns their titles by id. In as few
+        calls as there are for it; where there are none for it, one for each verb."""
+        made = {}
+        for title in titles:
+            task_id = self.create(title, body)
+            self.subscribe(task_id, chat_id)
+            claimed = self.claim(task_id)
+            if claimed is None:
+                raise RuntimeError("a claim of the own new task was turned down")
+            self.complete(claimed[1], summary)
+            made[task_id] = title
+        return made
 
     def list(self) -> int:
         """Read all tasks; returns how many."""

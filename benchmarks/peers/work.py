@@ -83,6 +83,17 @@ class Worker:
         if self._timed("complete", self.peer.complete, claim, SUMMARY, or_else=0):
             self.notes.completed.append(task_id)
 
+    def whole_tasks(self, titles: list[str]) -> None:
+        """Tasks from beginning to end; the time is that of each of them."""
+        made = self._timed("whole_tasks", self.peer.whole_tasks, titles, BODY, CHAT, SUMMARY)
+        if made is None:
+            return
+        spent = self.notes.spent_s["whole_tasks"]
+        spent += [spent.pop() / len(titles)] * len(titles)
+        self.notes.created |= made
+        for ids in (self.notes.subscribed, self.notes.claimed, self.notes.completed):
+            ids += made
+
     def list(self) -> None:
         """Read all tasks."""
         self._timed("list", self.peer.list)
@@ -126,6 +137,14 @@ def board(worker: Worker, count: int, shared: list[str]) -> None:
         number += 1
 
 
+def whole_tasks(worker: Worker, count: int, shared: list[str]) -> None:
+    """Tasks from beginning to end, ``count`` together where that can be said."""
+    number = 0
+    while worker.running():
+        worker.whole_tasks([_title(worker, number + each) for each in range(count)])
+        number += count
+
+
 def creates(worker: Worker, count: int, shared: list[str]) -> None:
     """A burst: create without a pause."""
     number = 0
@@ -165,7 +184,7 @@ def amount(worker: Worker, count: int, shared: list[str]) -> None:
         _one_task(worker, number)
 
 
-WORK = {function.__name__: function for function in (fill, board, creates, comments, race, read, amount)}
+WORK = {function.__name__: function for function in (fill, board, whole_tasks, creates, comments, race, read, amount)}
 
 
 def _one_task(worker: Worker, number: int | str) -> None:
