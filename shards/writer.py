@@ -190,8 +190,13 @@ class Writer:
     def sync_own(self) -> None:
         """As ``sync``, for what was written by this writer; where its verdicts were seen already, nothing is asked.
         Raises Undecided."""
-        if not self._settling.is_decided:
+        if not self.is_decided:
             self.sync()
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether this writer saw a verdict on everything that it wrote."""
+        return self._settling.is_decided
 
     def sync_first(self) -> None:
         """``sync`` before anything is written. Raises EarlierUndecided: what has no verdict then is nothing of now."""

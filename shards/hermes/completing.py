@@ -17,7 +17,7 @@ from kanban_shards.errors import InvalidTaskId, Refused, UnknownTask
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import write_soon, writer_of
 from kanban_shards.hermes.upstream import Hermes
-from kanban_shards.hermes.verbs import applies, named_run
+from kanban_shards.hermes.verbs import applies, named_run, shown
 from kanban_shards.records import Verdict
 from kanban_shards.writer import Writer
 
@@ -42,9 +42,9 @@ def complete_task(
     """Whether the task is done by this. Raises HallucinatedCardsError for cards that the worker did not make, and
     ArtifactPreservationError for a file that cannot be kept."""
     verified = _verified(hermes, conn, task_id, created_cards, summary or result)
+    task = shown(conn.paths, lambda: hermes.now.get_task(conn, task_id))
     if keeps_files := hasattr(hermes.now, "_persist_scratch_completion_artifacts"):  # from 0.19 on
         metadata = hermes.now._merge_completion_prose_artifacts(conn, task_id, metadata, summary=summary, result=result)
-    task = hermes.now.get_task(conn, task_id)
     run_id = named_run(expected_run_id)
     if task is None or task.status not in _CAN_COMPLETE or run_id not in (None, task.current_run_id):
         return False

@@ -150,6 +150,19 @@ def settle(paths: BoardPaths) -> None:
                 del _unsettled[key]
 
 
+def settle_surely(paths: BoardPaths) -> bool:
+    """As ``settle``, for who is about to say that something is not there. Returns whether there was anything to be
+    merged, so that it may be there now. Raises EarlierUndecided."""
+    late = [each for key, each in list(_writers.items()) if _is_of(key, paths) and not each.is_decided]
+    for writer in late:
+        writer.sync_first()
+    return bool(late)
+
+
+def _is_of(key: _Key, paths: BoardPaths) -> bool:
+    return (key.pid, key.folder) == (os.getpid(), paths.folder)
+
+
 def close_kept(folder: Path | None = None) -> None:
     """Close what this process keeps open of the board in ``folder``, None for all: what it writes and reads by."""
     lending.close_kept(folder)

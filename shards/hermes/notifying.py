@@ -22,6 +22,7 @@ from kanban_shards.deliveries import Delivery, adopted, delivery_to
 from kanban_shards.hermes.connection import BoardConnection
 from kanban_shards.hermes.identity import can_name_a_profile, profile_now, settle_later, write_soon, writer_of
 from kanban_shards.hermes.upstream import Hermes, UpstreamEvent
+from kanban_shards.hermes.verbs import shown
 
 _SUBSCRIPTION = (
     "SELECT notifier_profile, last_event_id FROM kanban_notify_subs "
@@ -89,7 +90,7 @@ def claim_unseen_events_for_sub(
     """The cursor, where it will be, and the events in between, leased to this process; none if another has them. A dead
     letter that is to be sent once more is behind the cursor."""
     key = _key(task_id, platform, chat_id, thread_id)
-    row = conn.execute(_SUBSCRIPTION, key[:4]).fetchone()
+    row = _subscription(conn, key)
     if row is None:
         return 0, 0, []
     writer = writer_of(conn.paths, row["notifier_profile"] or None)
@@ -156,8 +157,7 @@ def remove_notify_sub(
     """Whether the chat was subscribed. A watcher removes one, too, that it could not reach three times: then what the
     chat missed is kept as a dead letter, and the subscription stays."""
     key = _key(task_id, platform, chat_id, thread_id)
-    row = conn.execute(_SUBSCRIPTION, key[:4]).fetchone()
-    if row is None:
+    if _subscription(conn, key) is None:
         return False
     undelivered = _held.pop((conn.paths.folder, key), None)
     if asked_by_gateway() and undelivered is not None:
@@ -181,10 +181,15 @@ def _key(task_id: str, platform: str, chat_id: str, thread_id: str | None) -> De
     return DeliveryKey(task_id, platform, chat_id, thread_id or "", letter_id=0)
 
 
+def _subscription(conn: BoardConnection, key: DeliveryKey) -> Any:
+    """The row of the chat's subscription, if there is one."""
+    return shown(conn.paths, lambda: conn.execute(_SUBSCRIPTION, key[:4]).fetchone())
+
+
 def _deliverer(conn: BoardConnection, key: DeliveryKey) -> str | None:
     """The profile that tells the chat: this one, from now on, if it was nobody; None if it is not subscribed, or
     another was faster."""
-    row = conn.execute(_SUBSCRIPTION, key[:4]).fetchone()
+    row = _subscription(conn, key)
     if row is None:
         return None
     if row["notifier_profile"]:

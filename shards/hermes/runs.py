@@ -12,8 +12,8 @@ from kanban_shards.hermes.identity import can_name_a_profile, made_just_now, wri
 from kanban_shards.hermes.supervising import GRACE_S, end_worker, is_free_of_workers
 from kanban_shards.hermes.tick import current_tick
 from kanban_shards.hermes.upstream import Hermes, UpstreamTask
-from kanban_shards.hermes.verbs import applies, named_run
-from kanban_shards.records import Run, Task
+from kanban_shards.hermes.verbs import applies, named_run, shown
+from kanban_shards.records import Run
 from kanban_shards.writer import Writer
 
 # A task that waits for others, of which none is linked yet, does so for a tick of Hermes's dispatcher.
@@ -202,7 +202,7 @@ def _claimed(
         writer, assignee = made
     else:
         writer = writer_of(conn.paths)
-        task: Task | None = writer.board.task(task_id)
+        task = shown(conn.paths, lambda: writer.board.task(task_id))
         if task is None or task.status != status:
             return None
         if dispatches and not is_free_of_workers(hermes, conn, task_id):

@@ -21,6 +21,7 @@ from kanban_shards.hermes.connection import BoardConnection, refusal
 from kanban_shards.hermes.creating import create
 from kanban_shards.hermes.identity import writer_of
 from kanban_shards.hermes.runs import HOLD_S
+from kanban_shards.hermes.verbs import shown
 from kanban_shards.paths import is_task_id
 
 _EDITED = re.compile(
@@ -146,7 +147,7 @@ class BoardStatements:
 
     def _move(self, status: str, task_id: str) -> int:
         writer = writer_of(self._connection.paths)
-        found = writer.board.task(task_id)
+        found = shown(writer.paths, lambda: writer.board.task(task_id))
         if found is None or (status not in _MOVES_TO and found.status != status):
             return 0
         if found.status != status:
@@ -161,7 +162,7 @@ class BoardStatements:
 
     def _assign(self, assignee: str, task_id: str) -> int:
         writer = writer_of(self._connection.paths)
-        found = writer.board.task(task_id)
+        found = shown(writer.paths, lambda: writer.board.task(task_id))
         if found is None or found.assignee:
             return 0
         try:

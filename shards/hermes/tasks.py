@@ -10,16 +10,16 @@ from kanban_shards.changes.kinds import Archive, Assign, Delete, Edit, Gc, Link,
 from kanban_shards.clocks import latest_s
 from kanban_shards.errors import InvalidTaskId, Refused, UnknownTask
 from kanban_shards.hermes.connection import BoardConnection
-from kanban_shards.hermes.identity import writer_of
+from kanban_shards.hermes.identity import settle_surely, writer_of
 from kanban_shards.hermes.tick import current_tick
 from kanban_shards.hermes.upstream import Hermes
-from kanban_shards.hermes.verbs import applies
+from kanban_shards.hermes.verbs import applies, shown
 
 
 def assign_task(hermes: Hermes, conn: BoardConnection, task_id: str, profile: str | None) -> bool:
     """Raises RuntimeError for a task that is running."""
     assignee = hermes.now._canonical_assignee(profile)
-    task = hermes.now.get_task(conn, task_id)
+    task = shown(conn.paths, lambda: hermes.now.get_task(conn, task_id))
     if task is None:
         return False
     if task.status == "running" and task.claim_lock is not None:
@@ -39,7 +39,7 @@ def link_tasks(hermes: Hermes, conn: BoardConnection, parent_id: str, child_id: 
     """Raises ValueError for an unknown task and for a circle."""
     if parent_id == child_id:
         raise ValueError("a task cannot depend on itself")
-    missing = [task_id for task_id in (parent_id, child_id) if hermes.now.get_task(conn, task_id) is None]
+    missing = [each for each in (parent_id, child_id) if not _is_there(hermes, conn, each)]
     if missing:
         raise ValueError(f"unknown task(s): {', '.join(missing)}")
     try:
@@ -52,7 +52,7 @@ def link_tasks(hermes: Hermes, conn: BoardConnection, parent_id: str, child_id: 
 
 def unlink_tasks(hermes: Hermes, conn: BoardConnection, parent_id: str, child_id: str) -> bool:
     """Whether they were linked."""
-    if hermes.now.get_task(conn, parent_id) is None:
+    if not _is_there(hermes, conn, parent_id):
         return False
     verdict = applies(writer_of(conn.paths), child_id, Unlink(parent=parent_id))
     return verdict is not None and bool(verdict.answer["unlinked"])
@@ -69,7 +69,13 @@ def promote_task(
     dry_run: bool = False,
 ) -> tuple[bool, str | None]:
     """Hermes's own checks and sentences, and then the verb."""
-    able, why = hermes.released.promote_task(conn, task_id, actor=actor, reason=reason, force=force, dry_run=True)
+
+    def checked() -> tuple[bool, str | None]:
+        return hermes.released.promote_task(conn, task_id, actor=actor, reason=reason, force=force, dry_run=True)
+
+    able, why = checked()
+    if not able and settle_surely(conn.paths):
+        able, why = checked()
     if dry_run or not able:
         return able, why
     try:
@@ -141,10 +147,14 @@ def _set(conn: BoardConnection, task_id: str, name: str, value: str) -> None:
         tick.places.setdefault(task_id, {})[name] = value
         return
     writer = writer_of(conn.paths)
-    task = writer.board.task(task_id)
+    task = shown(conn.paths, lambda: writer.board.task(task_id))
     if task is not None and getattr(task, name) != value:
         fields: dict[str, Any] = {name: value}
         writer.ask(task_id, Edit(**fields))
+
+
+def _is_there(hermes: Hermes, conn: BoardConnection, task_id: str) -> bool:
+    return shown(conn.paths, lambda: hermes.now.get_task(conn, task_id)) is not None
 
 
 def _running(task_id: str) -> RuntimeError:
