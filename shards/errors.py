@@ -659,6 +659,18 @@ class SharingGone(SharingStrange):
         super().__init__(path=path, problem="it is gone", words=words)
 
 
+class SharingForgotten(SharingStrange):
+    template = (
+        "{path} is gone, and so is a sound ledger that knows where this board is shared; one that is made here would "
+        "go another way, so nothing is merged. `kanban-merge share SERVICE --host {host}` fetches it again; where the "
+        "board is shared no more, `kanban-merge repair --ledger --from-board` makes it one of this host alone."
+    )
+    host: str
+
+    def __init__(self, *, path: object, host: str) -> None:
+        super().__init__(path=path, problem="it is gone", host=host)
+
+
 class ReaderGone(StorageError):
     template = "The process that reads the board ended over this page; it is started again, so load the page once more."
 

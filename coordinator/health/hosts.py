@@ -84,9 +84,7 @@ def read_shared(paths: BoardPaths, board: Board) -> SharedHealth | None:
     trouble: SharingStrange | None = None
     try:
         sharing = read_sharing(paths)
-        if sharing is None and (marked := _marked(paths)) is not None:
-            trouble = sharing_mark.gone(paths, marked)
-        elif sharing is None:
+        if sharing is None and (trouble := _lost(paths)) is None:
             return None
     except SharingStrange as error:
         sharing, trouble = None, error
@@ -100,8 +98,8 @@ def read_shared(paths: BoardPaths, board: Board) -> SharedHealth | None:
     return SharedHealth(sharing, trouble, outage, read_heard(paths), homes)
 
 
-def _marked(paths: BoardPaths) -> Sharing | None:
+def _lost(paths: BoardPaths) -> SharingStrange | None:
     try:
-        return sharing_mark.look(paths)
+        return sharing_mark.lost(paths)
     except StorageError:  # said where the ledger is judged
         return None

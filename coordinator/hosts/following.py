@@ -24,12 +24,11 @@ Progress = Callable[[str, int, int], None]
 
 
 def shared(paths: BoardPaths) -> Sharing:
-    """Where the board is shared. Raises NotShared, SharingStrange; SharingGone if its ledger alone knows."""
+    """Where the board is shared. Raises NotShared, SharingStrange; SharingGone if its ledger alone knows, and
+    SharingForgotten if that is lost, too."""
     found = read_sharing(paths)
-    if found is None and (marked := sharing_mark.look(paths)) is not None:
-        raise sharing_mark.gone(paths, marked)
     if found is None:
-        raise NotShared(board=paths)
+        raise sharing_mark.lost(paths) or NotShared(board=paths)
     return found
 
 

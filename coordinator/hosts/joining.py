@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import version
 from typing import NamedTuple
 
 from kanban_shards import wording
 from kanban_shards.coordinator import rules
-from kanban_shards.coordinator.errors import Overtaken
+from kanban_shards.coordinator.errors import LedgerBehind, Overtaken
 from kanban_shards.coordinator.hosts.errors import (
     BeginsLate,
     HistoryOfItsOwn,
@@ -29,14 +29,16 @@ from kanban_shards.coordinator.hosts.following import OpenFar, Progress, follow,
 from kanban_shards.coordinator.ledger import GENESIS, FileLedger, Point
 from kanban_shards.coordinator.merge import sharing_mark
 from kanban_shards.coordinator.merge.coordinator import Coordinator
+from kanban_shards.coordinator.merge.snapshots import read_start
 from kanban_shards.coordinator.shared.errors import AnotherLedger, NoSharedLedger
 from kanban_shards.coordinator.shared.far import Address, Far, Page, Standing
 from kanban_shards.coordinator.shared.ledger import portions
 from kanban_shards.coordinator.shared.standings import as_heard
+from kanban_shards.errors import Damaged, SharingForgotten
 from kanban_shards.heard import note_heard, read_heard
 from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import Sharing, read_sharing, write_sharing
-from kanban_shards.storage import files
+from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 
 # What became of it: the ledger was begun here, or filled further, or joined; or this board shares it already.
@@ -72,8 +74,10 @@ def share(
     ``lock``: the coordinator's, held. ``ephemeral``: as in Sharing. Raises what ``plan`` raises, FarError, and the
     StorageErrors of files.
     """
+    _set_lost_ledger_aside(paths, lock)
     if _known(paths) is None:
-        Coordinator(paths, lock).close()  # the files are there and sound, before anybody is told of them
+        with suppress(SharingForgotten):  # the ledger is fetched again
+            Coordinator(paths, lock).close()  # the files are there and sound, before anybody is told of them
     with closing(open_far(address)) as far:
         what = plan(paths, address, far)
         sharing = Sharing(
@@ -105,22 +109,28 @@ def plan(paths: BoardPaths, address: Address, far: Far) -> Plan:
         try:
             page = far.read(head.position)
         except NoSharedLedger:
+            if known is None and ledger is None and head.position:
+                raise sharing_mark.forgotten(paths) or LedgerBehind(
+                    path=paths.ledger, shown=head.position, held=0
+                ) from None
             if base.position:
                 raise BeginsLate(path=far.server, base=base.position) from None
             return Plan(BEGUN, head.position, 0, Point(0, GENESIS), [], known.ledger_id if known else "", far.server)
         if known is not None and known.ledger_id != page.ledger_id:
             raise AnotherLedger(path=far.server, board=address.board, found=page.ledger_id, expected=known.ledger_id)
         hosts = far.meet(None)
+        ago = _other_of_that_name(paths, address.host, hosts, page.clock_ms)
         others = [each for each in hosts if each.host != address.host]
-        fetch = max(0, page.end.position - head.position)
+        fetch = max(0, page.end.position - (head.position if ledger else 0))
         if known is not None:  # what is missing on either side goes its way with each pass
-            _check_is_no_copy(paths, address.host, hosts, page.clock_ms)
+            if ago is not None:
+                raise HomeIsACopy(host=address.host, ago=ago)
             return Plan(KNOWN, 0, fetch, page.end, others, page.ledger_id, far.server)
         how = _compared(ledger, head, base, page)
         if how is None:
             raise HistoryOfItsOwn(path=far.server, held=page.end.position, mine=head.position)
-        if how == JOINED:  # who fills it may be the one that has that name, and was killed
-            _check_name_is_free(address.host, hosts, page.clock_ms)
+        if how == JOINED and ago is not None:  # who fills it may be the one that has that name, and was killed
+            raise HostTaken(host=address.host, ago=ago)
         _check_is_filled(far.server, page.end, others)
         return Plan(
             how,
@@ -131,6 +141,16 @@ def plan(paths: BoardPaths, address: Address, far: Far) -> Plan:
             page.ledger_id,
             far.server,
         )
+
+
+def _set_lost_ledger_aside(paths: BoardPaths, lock: FileLock) -> None:
+    """A damaged ledger that nothing can be made of but another history, so that it can be fetched again."""
+    try:
+        _known(paths)
+    except Damaged as error:
+        if error.path != paths.ledger or sharing_mark.forgotten(paths) is None:
+            raise
+        files.set_aside(paths.ledger, lock)
 
 
 def _known(paths: BoardPaths) -> Sharing | None:
@@ -149,32 +169,17 @@ def _compared(ledger: FileLedger | None, head: Point, base: Point, page: Page) -
     return FILLED if ledger.digest_at(end.position) == end.digest else None
 
 
-def _check_name_is_free(host: str, hosts: list[Standing], now_ms: int) -> None:
-    if (seen_ms := _lives(host, hosts, now_ms)) is not None:
-        raise HostTaken(host=host, ago=_ago(now_ms - seen_ms))
-
-
-def _check_is_no_copy(paths: BoardPaths, host: str, hosts: list[Standing], now_ms: int) -> None:
-    """For a home that was the host before: each home notes what the service answered when it last said how far it is,
-    so what the service heard later was said by another one."""
-    if (seen_ms := _lives(host, hosts, now_ms)) is not None:
-        heard = read_heard(paths)
-        said_ms = [each.seen_ms for each in heard.hosts if each.host == host] if heard else []
-        if seen_ms > max(said_ms, default=0):
-            raise HomeIsACopy(host=host, ago=_ago(now_ms - seen_ms))
-
-
-def _lives(host: str, hosts: list[Standing], now_ms: int) -> int | None:
-    """When the host last said how far it is, if that was a moment ago."""
+def _other_of_that_name(paths: BoardPaths, host: str, hosts: list[Standing], now_ms: int) -> str | None:
+    """How long ago another home said that it is ``host``, if that was a moment ago. Each home notes what the service
+    answered when it last said how far it is, so what the service heard later was said by another one."""
     for each in hosts:
         # One that lives says so every few seconds: a time that is long to come was said while the clock was ahead.
         if each.host == host and abs(now_ms - each.seen_ms) < LIVES_MS:
-            return each.seen_ms
+            heard = read_heard(paths)
+            noted = (mine.seen_ms for mine in heard.hosts if mine.host == host) if heard else ()
+            if each.seen_ms > max(noted, default=0):
+                return f"{wording.age(max(0, now_ms - each.seen_ms) / 1_000)} ago"
     return None
-
-
-def _ago(passed_ms: int) -> str:
-    return f"{wording.age(max(0, passed_ms) / 1_000)} ago"
 
 
 def _check_is_filled(server: str, end: Point, others: list[Standing]) -> None:
@@ -209,12 +214,22 @@ def begin_and_fill(paths: BoardPaths, far: Far, sharing: Sharing, progress: Prog
 
 @contextmanager
 def _own_ledger(paths: BoardPaths) -> Iterator[tuple[FileLedger | None, Point, Point]]:
-    """The board's ledger, open for reading, where it ends and where it begins; None if there is none."""
-    if files.is_empty(paths.ledger):
-        yield None, Point(0, GENESIS), Point(0, GENESIS)
-        return
-    with closing(FileLedger(paths.ledger)) as ledger:
-        yield ledger, ledger.head(), ledger.base()
+    """The board's ledger, open for reading, where it ends and where it begins. Of one that is lost None, and where it
+    ended, by the board."""
+    if not files.is_empty(paths.ledger):
+        with closing(FileLedger(paths.ledger)) as ledger:
+            if ledger.head().position:
+                yield ledger, ledger.head(), ledger.base()
+                return
+    yield None, _shown(paths), Point(0, GENESIS)
+
+
+def _shown(paths: BoardPaths) -> Point:
+    if files.is_empty(paths.board):
+        return Point(0, GENESIS)
+    with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board, connections.explained(paths.board):
+        start = read_start(board)
+    return Point(start.position, start.digest)
 
 
 def _standing(host: str, point: Point) -> Standing:

@@ -121,7 +121,7 @@ class Coordinator:
                 opened.callback(self._connection.close)
                 self._board = BoardState(self._connection)
                 if self._board.position()[0] and not paths.ledger.exists():
-                    raise LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
+                    raise _forgotten(paths) or LedgerBehind(path=paths.ledger, shown=self._board.position()[0], held=0)
                 self._ledger = FileLedger(paths.ledger, lock, FOREIGN_LOCK_MS)
                 opened.callback(self._ledger.close)
                 if self._hosts is not None:
@@ -288,9 +288,9 @@ class Coordinator:
 
         try:
             return catch_up(self._board, self._ledger, progress=told)
-        except LedgerBehind:
+        except LedgerBehind as error:
             if self._hosts is None:
-                raise
+                raise (_forgotten(self.paths) or error) from None
             self._hosts.pull(progress)  # the file is an older copy
             return catch_up(self._board, self._ledger, progress=told)
 
@@ -349,6 +349,12 @@ def _other_hosts(paths: BoardPaths, lock: FileLock, far: Far | None) -> OtherHos
     from kanban_shards.coordinator.merge.other_hosts import OtherHosts
 
     return OtherHosts.of(paths, lock, far)
+
+
+def _forgotten(paths: BoardPaths) -> StorageError | None:
+    from kanban_shards.coordinator.merge import sharing_mark  # of no use to a board that has its ledger
+
+    return sharing_mark.forgotten(paths)
 
 
 def _make_board_if_lost(paths: BoardPaths, lock: FileLock, progress: ProgressCallback) -> bool:

@@ -1,17 +1,19 @@
 """The mark in a host's ledger that it is a copy of a shared one: so a board whose ``shared.json`` is gone is not merged
 by this host alone, which would split the ledger.
 
-It is set once the service was followed, and taken off by whoever leaves it on purpose.
+It is set once the service was followed, and taken off by whoever leaves it on purpose. Where the ledger is lost as
+well, what is left beside the board tells that it was shared, but not where.
 """
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 
 import msgspec
 
+from kanban_shards.board import Board
 from kanban_shards.coordinator.ledger import FileLedger
-from kanban_shards.errors import SharingGone
+from kanban_shards.errors import BoardMissing, Damaged, SharingForgotten, SharingGone
 from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import Sharing
 from kanban_shards.storage import files
@@ -47,8 +49,36 @@ def check(paths: BoardPaths, ledger: FileLedger) -> None:
         raise gone(paths, sharing)
 
 
+def lost(paths: BoardPaths) -> SharingGone | SharingForgotten | None:
+    """What to say of a board without ``shared.json`` that is shared; None if it is not. Raises the StorageErrors of a
+    board, and those of a ledger that is not damaged."""
+    held = 0
+    with suppress(Damaged):
+        if not files.is_empty(paths.ledger):
+            with closing(FileLedger(paths.ledger)) as ledger:
+                if (sharing := marked(ledger)) is not None:
+                    return gone(paths, sharing)
+                held = ledger.head().position
+    return forgotten(paths, held)
+
+
 def gone(paths: BoardPaths, sharing: Sharing) -> SharingGone:
     """What to say of a board whose ledger is a copy, and that does not say of which."""
     words = [sharing.service, "--host", sharing.host]
     words += ["--trust-network"] * sharing.trust_network + ["--ephemeral"] * sharing.ephemeral
     return SharingGone(path=paths.shared, words=" ".join(words))
+
+
+def forgotten(paths: BoardPaths, held: int = 0) -> SharingForgotten | None:
+    """What to say of a board that was shared, whose ``shared.json`` is gone, and whose ledger lacks what it shows; None
+    if it was not shared, or this host left. Then there is no note of what was heard, and who leaves makes the shards of
+    all profiles; before, those of other hosts are not here.
+
+    ``held``: where the ledger ends; 0 if it is lost. Raises the StorageErrors of a board that cannot be read."""
+    with suppress(BoardMissing), Board(paths) as board:
+        homes = board.homes()
+        here = {profile for profile, _ in paths.shards()}
+        if held < board.position() and (paths.heard.exists() or not homes.keys() <= here):
+            hosts = {home.host for profile, home in homes.items() if profile in here}
+            return SharingForgotten(path=paths.shared, host=hosts.pop() if len(hosts) == 1 else "NAME")
+    return None

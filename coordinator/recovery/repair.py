@@ -25,6 +25,7 @@ from kanban_shards.coordinator.errors import (
     ShardMissing,
 )
 from kanban_shards.coordinator.ledger import GENESIS, FileLedger
+from kanban_shards.coordinator.merge import sharing_mark
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.shard_reader import SHARD_LOCK_WAIT_S, opened_shard, read_all, shard_id_of
 from kanban_shards.coordinator.merge.snapshots import Start, read_start, sound_snapshot, start_of
@@ -38,6 +39,7 @@ from kanban_shards.coordinator.recovery.lineage import (
 )
 from kanban_shards.coordinator.rules import VERSION
 from kanban_shards.errors import BoardLost, Damaged, LivesElsewhere, NotAFile, StrangeJournal
+from kanban_shards.heard import forget_heard
 from kanban_shards.homes import other_home
 from kanban_shards.paths import BoardPaths
 from kanban_shards.shard_file import draw_id
@@ -73,16 +75,18 @@ class Repaired:
     also_aside: tuple[Path, ...] = ()
 
 
-def repair_ledger(paths: BoardPaths, lock: FileLock) -> Repaired:
+def repair_ledger(paths: BoardPaths, lock: FileLock, *, alone: bool = False) -> Repaired:
     """Make the ledger again from the board, which keeps the order, and the shards, which keep the changes; from where
     the snapshot stands, if there is one. On a board that several hosts share, it is fetched from where they agree.
+    ``alone``: also make it of a board that was shared, and of which nothing says where any more.
 
     ``lock``: the coordinator's, held. Raises NothingToRepair if the ledger is as the board needs it, LedgerBeyondRepair
     if a shard lacks a change that was merged, BeyondRepair if the board is as damaged as the ledger, NoneOfThree if
-    there is none, the StorageErrors of a board that cannot be read, and FarError where the hosts cannot be reached.
+    there is none, the StorageErrors of a board that cannot be read, FarError where the hosts cannot be reached, and
+    SharingForgotten unless ``alone``.
     """
     try:
-        return _ledger_fetched_again(paths, lock) if paths.is_shared else _ledger_made_again(paths, lock)
+        return _ledger_fetched_again(paths, lock) if paths.is_shared else _ledger_made_again(paths, lock, alone)
     except Damaged as error:
         if error.path != paths.board or files.is_empty(paths.ledger) or _is_whole(paths.ledger):
             raise
@@ -103,17 +107,21 @@ def begin_behind_board(paths: BoardPaths, lock: FileLock) -> Repaired:
     older copy of the same history.
 
     Nothing that the further one shows is lost. What cannot be compared any more is that it was what its entries gave.
-    Killed on the way, it is continued by ``repair_ledger``. ``lock``: the coordinator's, held. Raises what
-    ``repair_ledger`` raises but for LedgerBeyondRepair, and Damaged for a board that is not sound.
+    A board that was shared, and of which nothing says where any more, is one of this host alone then. Killed on the
+    way, it is continued by repeating it. ``lock``: the coordinator's, held. Raises what ``repair_ledger`` raises but
+    for LedgerBeyondRepair and SharingForgotten, and Damaged for a board that is not sound.
     """
     try:
-        return repair_ledger(paths, lock)
+        done = repair_ledger(paths, lock, alone=True)
     except LedgerBeyondRepair:
         former = tasks_in(paths.snapshot, sqlite.SNAPSHOT)
         aside = _board_of_snapshot(paths, lock) or _snapshot_of_board(paths, lock).set_aside
-        done = repair_ledger(paths, lock)
+        done = repair_ledger(paths, lock, alone=True)
         lost = {**done.lacking, **lacking(paths, former)}
-        return replace(done, lacking=lost, also_aside=(aside,) if aside else ())
+        done = replace(done, lacking=lost, also_aside=(aside,) if aside else ())
+    if not paths.is_shared:
+        forget_heard(paths)
+    return done
 
 
 def _board_of_snapshot(paths: BoardPaths, lock: FileLock) -> Path | None:
@@ -216,7 +224,7 @@ def make_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
 # --- the ledger ----------------------------------------------------------------------------------------------------
 
 
-def _ledger_made_again(paths: BoardPaths, lock: FileLock) -> Repaired:
+def _ledger_made_again(paths: BoardPaths, lock: FileLock, alone: bool) -> Repaired:
     board = sqlite.open_reader(paths.board, sqlite.BOARD)
     making = _making(paths.ledger)
     try:
@@ -224,6 +232,8 @@ def _ledger_made_again(paths: BoardPaths, lock: FileLock) -> Repaired:
             shown, digest = board.execute("SELECT position, digest FROM merge_state").fetchone()
             if _is_sound(paths.ledger, shown, digest):
                 raise NothingToRepair(path=paths.ledger)
+            if not alone and (forgotten := sharing_mark.forgotten(paths)):
+                raise forgotten
             start = _start(paths)
             if _write_ledger(making, lock, start, _entries(paths, board, start)) != (shown, digest):
                 problem = f"{paths.board} and the shards do not lead to the digest that the board shows"
@@ -239,7 +249,6 @@ def _ledger_made_again(paths: BoardPaths, lock: FileLock) -> Repaired:
 def _ledger_fetched_again(paths: BoardPaths, lock: FileLock) -> Repaired:
     from kanban_shards.coordinator.shared.copies import fetch_copy
     from kanban_shards.coordinator.shared.opening import open_far
-    from kanban_shards.sharing import read_sharing
 
     if not files.is_empty(paths.board):
         with closing(sqlite.open_reader(paths.board, sqlite.BOARD)) as board, connections.explained(paths.board):
@@ -247,7 +256,7 @@ def _ledger_fetched_again(paths: BoardPaths, lock: FileLock) -> Repaired:
                 raise NothingToRepair(path=paths.ledger)
     sharing = read_sharing(paths)
     if sharing is None:  # until a moment ago
-        return _ledger_made_again(paths, lock)
+        return _ledger_made_again(paths, lock, alone=False)
     with closing(open_far(sharing, VERSION)) as far:
         aside = fetch_copy(paths, lock, far, sharing, VERSION)
     with closing(FileLedger(paths.ledger)) as ledger:

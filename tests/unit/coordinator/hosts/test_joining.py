@@ -30,6 +30,7 @@ from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.shared.errors import AnotherLedger, NoSharedLedger, Unreachable
 from kanban_shards.coordinator.shared.far import Address, Far
+from kanban_shards.errors import SharingForgotten
 from kanban_shards.heard import read_heard
 from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import read_sharing
@@ -187,6 +188,26 @@ def test_a_name_is_free_again_that_was_said_in_the_future(homes: tuple[Home, Hom
         two.share()
     service.now_ms = lambda: now_ms - 365 * 86_400_000
     assert two.share().did == JOINED
+
+
+def test_a_lost_ledger_is_fetched_from_where_the_board_came(homes: tuple[Home, Home], service: Service) -> None:
+    one, two = homes
+    one.write("ann", "one")
+    one.share()
+    two.share()
+    two.write("bob", "two")
+    two.share()
+    for path in (one.paths.shared, *one.paths.folder.glob("kanban-ledger.db*")):
+        path.unlink()
+    another = Home(one.paths.folder.parent / "another", "another", Service(service.now_ms))
+    another.write("cleo", "another")
+    another.share()
+    with pytest.raises(HistoryOfItsOwn):
+        one.share(another.far)
+    with pytest.raises(SharingForgotten, match="--host one"):
+        one.share(Home(one.paths.folder.parent / "empty", "empty", Service(service.now_ms)).far)
+    assert read_sharing(one.paths) is None and not one.paths.ledger.exists()
+    assert (one.share().did, one.tasks()) == (JOINED, {"one", "two"})
 
 
 def test_a_board_is_shared_once(homes: tuple[Home, Home]) -> None:
