@@ -68,6 +68,8 @@ class BoardCursor(sqlite3.Cursor):
 
     _board: BoardConnection
     _changed: int | None = None
+    # There may be rows that nobody took yet: until they are taken, SQLite shows one state to the whole connection.
+    reads_on = False
 
     def execute(self, sql: str, parameters: Any = ()) -> Self:
         """As SQLite, or as the verb that ``sql`` stands for. Raises WriteRefused."""
@@ -76,11 +78,13 @@ class BoardCursor(sqlite3.Cursor):
             settle(self._board.paths)
             self._follow()
             try:
-                return super().execute(sql, parameters)
+                super().execute(sql, parameters)
             except sqlite3.DatabaseError as error:
                 if _primary_code(error) == sqlite3.SQLITE_READONLY:
                     raise refusal(sql) from error
                 raise self._explained(error) from error
+            self._board.note_reading(self)
+            return self
         try:
             self._changed = self._board.statements.execute(" ".join(sql.split()), tuple(parameters))
         except KanbanError as error:
@@ -98,25 +102,33 @@ class BoardCursor(sqlite3.Cursor):
     def fetchone(self) -> Any:
         """As SQLite; what is wrong with a damaged board is said with what to do."""
         try:
-            return super().fetchone()
+            row = super().fetchone()
+            self.reads_on = row is not None
+            return row
         except sqlite3.DatabaseError as error:
             raise self._explained(error) from error
 
     def fetchall(self) -> list[Any]:
         """As ``fetchone``."""
         try:
-            return super().fetchall()
+            rows = super().fetchall()
+            self.reads_on = False
+            return rows
         except sqlite3.DatabaseError as error:
             raise self._explained(error) from error
 
     def __next__(self) -> Any:
         try:
             return super().__next__()
+        except StopIteration:
+            self.reads_on = False
+            raise
         except sqlite3.DatabaseError as error:
             raise self._explained(error) from error
 
     def _follow(self) -> None:
-        """Read the board that lies there now, if that is not the one by which this was made."""
+        """Read the board as it is now, if the connection by which this was made does not."""
+        self.reads_on = False
         current = self._board.current()
         if current is not super().connection:
             row_factory = self.row_factory
@@ -145,7 +157,8 @@ class BoardConnection(sqlite3.Connection):
     them comes; ``lend``: borrows the first connection. Raises what that raises.
 
     It has no file of its own, but borrows a connection until it is closed (shards/hermes/lending.py), and another one
-    when the board was put back or made again meanwhile: that it is a ``sqlite3.Connection`` is for those who ask.
+    when the board was put back or made again meanwhile, or while a read of it goes on: that it is a
+    ``sqlite3.Connection`` is for those who ask.
     """
 
     _lent: Lent | None = None
@@ -161,6 +174,7 @@ class BoardConnection(sqlite3.Connection):
         self._lent = lend(paths)
         self._former: list[Lent] = []
         self._cursors: list[ref[BoardCursor]] = []
+        self._reading: list[ref[BoardCursor]] = []
 
     @cached_property
     def statements(self) -> Statements:
@@ -186,10 +200,10 @@ class BoardConnection(sqlite3.Connection):
         return found
 
     def current(self) -> sqlite3.Connection:
-        """What reads the board that lies there now, unless somebody changed how it reads. Raises BoardUnavailable and
-        BoardDamaged where none can be read."""
+        """What reads the board that lies there, as it is now, unless somebody changed how it reads. Raises
+        BoardUnavailable and BoardDamaged where none can be read."""
         lent = self._taken()
-        if lent.is_current or not lent.is_plain:
+        if not lent.is_plain or (lent.is_current and not self._is_read_on()):
             return lent.connection
         try:
             again = borrow_made(self.paths)
@@ -197,11 +211,22 @@ class BoardConnection(sqlite3.Connection):
             raise as_hermes_knows(error) from error
         again.connection.row_factory = lent.connection.row_factory
         if self._lent is lent:
-            self._former.append(lent)  # a cursor may read on in it
+            self._former.append(lent)
             self._lent = again
+            self._reading = []
         else:  # another thread was first, or closed it
             give_back(again)
         return self._open()
+
+    def note_reading(self, cursor: BoardCursor) -> None:
+        """The cursor has executed a read."""
+        cursor.reads_on = True
+        self._reading.append(ref(cursor))
+
+    def _is_read_on(self) -> bool:
+        """Whether rows are left of a read by the connection that is lent now."""
+        self._reading = [each for each in self._reading if (cursor := each()) is not None and cursor.reads_on]
+        return bool(self._reading)
 
     def executemany(self, sql: str, parameters: Iterable[Any]) -> sqlite3.Cursor:
         """As BoardCursor.executemany."""
@@ -229,7 +254,7 @@ class BoardConnection(sqlite3.Connection):
                 cursor.close()
         give_back(lent)
         for former in self._former:
-            discard(former)
+            (give_back if former.is_current else discard)(former)
 
     def __enter__(self) -> Self:
         self._open()

@@ -234,3 +234,25 @@ def test_what_was_changed_stays_as_it_is(connect: Connect, gateway: Gateway) -> 
     gateway.paths.board.rename(gateway.paths.board.with_name("away.db"))
     assert conn.execute("SELECT twice('a')").fetchone()[0] == "aa"
     conn.close()
+
+
+@pytest.mark.parametrize("begin", [lambda rows: rows.fetchone(), next, lambda rows: rows.fetchmany(1)[0]])
+def test_a_read_that_goes_on_holds_up_no_other(
+    connect: Connect, gateway: Gateway, begin: Callable[[sqlite3.Cursor], sqlite3.Row]
+) -> None:
+    """SQLite shows one state to all reads of a connection that overlap, and what a verb wrote would not be in it."""
+    for title in "abcd":
+        gateway.make(title)
+    conn = connect()
+    rows = conn.execute("SELECT title FROM tasks ORDER BY title")
+    assert begin(rows)["title"] == "a"
+    for number, row in enumerate(rows):
+        gateway.make(f"e{number}")
+        assert conn.glance("SELECT count(*) FROM tasks", ())[0] == 5 + number
+        assert conn.execute("SELECT count(*) FROM tasks").fetchone()[0] == 5 + number
+        assert row["title"] == "bcd"[number]
+    before = lent(conn)
+    assert conn.execute("SELECT count(*) FROM tasks").fetchall()[0][0] == 7
+    assert lent(conn) is before, "nothing is left of it"
+    conn.close()
+    assert len(lending._kept) == 2
