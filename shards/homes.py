@@ -10,16 +10,9 @@ from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import Sharing, read_sharing
 
 
-def other_home(paths: BoardPaths, profile: str) -> str | None:
-    """The other host that the profile lives on, as far as this host's board shows; None if it lives here, or no host
-    has said so yet, or the board is not shared. Raises SharingStrange, and the StorageErrors of a board that cannot be
-    read."""
-    sharing = read_sharing(paths)
-    return None if sharing is None else home_beside(paths, sharing, profile)
-
-
 def home_beside(paths: BoardPaths, sharing: Sharing, profile: str) -> str | None:
-    """The same of a board that is shared as ``sharing`` says."""
+    """The other host that the profile lives on, of a board that is shared as ``sharing`` says and as far as this host's
+    shows; None if it lives here, or no host has said so yet. Raises the StorageErrors of a board that cannot be read."""
     with suppress(BoardMissing), Board(paths) as board:
         home = board.home_of(profile)
         return None if home is None or home.host == sharing.host else home.host
@@ -31,5 +24,10 @@ def homes_elsewhere(board: Board) -> dict[str, str]:
     StorageErrors of a board that cannot be read."""
     with suppress(SharingStrange):
         if (sharing := read_sharing(board.paths)) is not None:
-            return {name: home.host for name, home in board.homes().items() if home.host != sharing.host}
+            return homes_beside(board, sharing)
     return {}
+
+
+def homes_beside(board: Board, sharing: Sharing) -> dict[str, str]:
+    """The same of a board that is shared as ``sharing`` says."""
+    return {name: home.host for name, home in board.homes().items() if home.host != sharing.host}

@@ -37,7 +37,7 @@ from kanban_shards.coordinator.shared.standings import as_heard
 from kanban_shards.errors import Damaged, SharingForgotten
 from kanban_shards.heard import note_heard, read_heard
 from kanban_shards.paths import BoardPaths
-from kanban_shards.sharing import Sharing, read_sharing, write_sharing
+from kanban_shards.sharing import Sharing, write_sharing
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 
@@ -75,7 +75,7 @@ def share(
     StorageErrors of files.
     """
     _set_lost_ledger_aside(paths, lock)
-    if _known(paths) is None:
+    if sharing_mark.known(paths) is None:
         with suppress(SharingForgotten):  # the ledger is fetched again
             Coordinator(paths, lock).close()  # the files are there and sound, before anybody is told of them
     with closing(open_far(address)) as far:
@@ -102,7 +102,7 @@ def plan(paths: BoardPaths, address: Address, far: Far) -> Plan:
 
     Raises SharedElsewhere, HostTaken, HomeIsACopy, HistoryOfItsOwn, NotFilledYet, BeginsLate, FarError.
     """
-    known = _known(paths)
+    known = sharing_mark.known(paths)
     if known is not None and (known.service, known.host) != (address.service, address.host):
         raise SharedElsewhere(board=paths, service=known.service, host=known.host)
     with _own_ledger(paths) as (ledger, head, base):
@@ -146,16 +146,11 @@ def plan(paths: BoardPaths, address: Address, far: Far) -> Plan:
 def _set_lost_ledger_aside(paths: BoardPaths, lock: FileLock) -> None:
     """A damaged ledger that nothing can be made of but another history, so that it can be fetched again."""
     try:
-        _known(paths)
+        sharing_mark.known(paths)
     except Damaged as error:
         if error.path != paths.ledger or sharing_mark.forgotten(paths) is None:
             raise
         files.set_aside(paths.ledger, lock)
-
-
-def _known(paths: BoardPaths) -> Sharing | None:
-    """Where the board is shared, by what lies there, or if that is gone, by its ledger; None if it is not."""
-    return read_sharing(paths) or sharing_mark.look(paths)
 
 
 def _compared(ledger: FileLedger | None, head: Point, base: Point, page: Page) -> str | None:

@@ -15,7 +15,7 @@ from kanban_shards.board import Board
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.errors import BoardMissing, Damaged, SharingForgotten, SharingGone
 from kanban_shards.paths import BoardPaths
-from kanban_shards.sharing import Sharing
+from kanban_shards.sharing import Sharing, read_sharing
 from kanban_shards.storage import files
 
 
@@ -41,6 +41,12 @@ def look(paths: BoardPaths) -> Sharing | None:
         return None
     with closing(FileLedger(paths.ledger)) as ledger:
         return marked(ledger)
+
+
+def known(paths: BoardPaths) -> Sharing | None:
+    """Where the board is shared, by what lies there, or if that is gone, by its ledger; None if it is not. Raises
+    SharingStrange, and the StorageErrors of a ledger."""
+    return read_sharing(paths) or look(paths)
 
 
 def check(paths: BoardPaths, ledger: FileLedger) -> None:

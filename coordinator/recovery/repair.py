@@ -40,7 +40,7 @@ from kanban_shards.coordinator.recovery.lineage import (
 from kanban_shards.coordinator.rules import VERSION
 from kanban_shards.errors import BoardLost, Damaged, LivesElsewhere, NotAFile, StrangeJournal
 from kanban_shards.heard import forget_heard
-from kanban_shards.homes import other_home
+from kanban_shards.homes import home_beside
 from kanban_shards.paths import BoardPaths
 from kanban_shards.shard_file import draw_id
 from kanban_shards.sharing import read_sharing
@@ -177,7 +177,8 @@ def repair_shard(paths: BoardPaths, lock: FileLock, profile: str) -> Repaired:
 
     Raises LivesElsewhere, and what ``make_shard`` raises.
     """
-    if host := other_home(paths, profile):
+    sharing = sharing_mark.known(paths)
+    if sharing is not None and (host := home_beside(paths, sharing, profile)):
         raise LivesElsewhere(path=paths.shard(profile), profile=profile, host=host)
     return make_shard(paths, lock, profile)
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
+from kanban_shards.board import Board
 from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.merge import sharing_mark
 from kanban_shards.coordinator.merge.collector import QUARANTINED, look
 from kanban_shards.coordinator.merge.replay import ProgressCallback, catch_up
 from kanban_shards.coordinator.merge.snapshots import read_start, start_of
 from kanban_shards.coordinator.recovery.former import tables
-from kanban_shards.coordinator.recovery.lineage import differing_change
+from kanban_shards.coordinator.recovery.lineage import differing_change, stop_at_damage
 from kanban_shards.coordinator.state import indexes
 from kanban_shards.coordinator.state.board_state import BoardState
 from kanban_shards.errors import DiskFull, FileBusy, KanbanError
-from kanban_shards.homes import other_home
+from kanban_shards.homes import homes_beside
 from kanban_shards.paths import BoardPaths
+from kanban_shards.sharing import read_sharing
 from kanban_shards.storage import connections, sqlite
 
 # Enough differences of one table to see what is wrong.
@@ -76,7 +80,7 @@ def verify(paths: BoardPaths, progress: ProgressCallback = lambda done, total: N
                 _check_file(found, paths.board, connections.integrity(board, paths.board))
                 _check_file(found, paths.ledger, ledger.integrity())
                 _check_replay(found, board, ledger, paths, progress)
-            _check_shards(found, board, paths)
+            _check_shards(found, board, paths, _elsewhere(paths, ledger))
     finally:
         board.close()
         if ledger is not None:
@@ -150,7 +154,20 @@ def _compare(
         found.findings.append(Discrepancy(table, f"and {differences - DIFFERENCES_SHOWN} more rows differ"))
 
 
-def _check_shards(found: Verification, board: sqlite3.Connection, paths: BoardPaths) -> None:
+def _elsewhere(paths: BoardPaths, ledger: FileLedger) -> Collection[str]:
+    """The profiles whose shards are not to be here, because they live on other hosts. A copy of the board, as in a
+    backup, has no ``shared.json``, and a ledger that knows of which it is a copy."""
+    with stop_at_damage():
+        sharing = sharing_mark.marked(ledger) or read_sharing(paths)
+        if sharing is not None:
+            with Board(paths) as board:
+                return homes_beside(board, sharing)
+    return ()
+
+
+def _check_shards(
+    found: Verification, board: sqlite3.Connection, paths: BoardPaths, elsewhere: Collection[str]
+) -> None:
     def watermarks() -> dict[str, tuple[int, str]]:
         return read_start(board).watermarks
 
@@ -162,7 +179,7 @@ def _check_shards(found: Verification, board: sqlite3.Connection, paths: BoardPa
         if skipped.state == QUARANTINED:
             found.findings.append(Discrepancy(skipped.file, skipped.why))
     for profile, (seq, _) in watermarks().items():
-        if profile in quarantined or profile.startswith("@") or other_home(paths, profile):
+        if profile in quarantined or profile.startswith("@") or profile in elsewhere:
             continue
         problem: str | None = f"it is missing; its changes up to {seq} were merged"
         if profile in present:

@@ -24,6 +24,7 @@ def test_nothing_is_merged_until_it_is_back(pair: list[Machine]) -> None:
         said = laptop.merge(*words, ok=3).stderr
         assert "kanban-merge share kanban --host laptop" in said and len(said.splitlines()) == 1
     laptop.merge("rebuild")  # its files may be repaired all the same
+    laptop.merge("verify")
     assert "is gone, and the ledger" in str(laptop.json("status", ok=None)), laptop.json("status", ok=None)
     server.create("bob", "There")
     assert "is shared already" in laptop.merge("share", "kanban", "--host", "desk", ok=1).stderr

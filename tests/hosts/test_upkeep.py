@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kanban_shards.board import Board
 from kanban_shards.changes.kinds import AddComment, Create
 from kanban_shards.coordinator.backup.backup import make_backup
 from kanban_shards.coordinator.backup.compact import compact
@@ -16,11 +17,15 @@ from kanban_shards.coordinator.errors import NothingToRepair
 from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge import other_hosts
 from kanban_shards.coordinator.recovery.rebuild import rebuild
-from kanban_shards.coordinator.recovery.repair import repair_ledger
+from kanban_shards.coordinator.recovery.repair import repair_ledger, repair_shard
+from kanban_shards.coordinator.recovery.verify import verify
 from kanban_shards.coordinator.shared import opening
 from kanban_shards.coordinator.shared.errors import Unreachable
+from kanban_shards.errors import LivesElsewhere
+from kanban_shards.paths import BoardPaths
 from kanban_shards.sharing import Sharing
 from kanban_shards.storage import files
+from kanban_shards.storage.locks import FileLock
 from tests.far.fake import FakeFar, Service
 from tests.hosts.hosts import Host, assert_alike, hosts
 from tests.ids import new_task_id
@@ -108,6 +113,37 @@ def test_a_compacted_host_goes_on(world) -> None:
     files.set_aside(other.paths.ledger, locked(other))
     other.make_pass()
     assert_alike(one, other)
+
+
+def test_a_backup_is_sound_without_the_shards_of_other_hosts(world, tmp_path: Path) -> None:
+    """In the backup there is no ``shared.json``. What is in its ledger alone is no damage, and no repair puts a second
+    shard there."""
+    _, one, other = world
+    for host, profile in ((one, "ann"), (other, "bob")):
+        host.write(profile, new_task_id(), Create(title=profile))
+        host.make_pass()
+    other.follow()
+    backup = make_backup(other.paths, tmp_path / "backups")
+    assert backup.is_good, backup.problems
+    copy = BoardPaths(tmp_path / "drill")
+    copy.make_folder()
+    with closing(FileLock(copy.coordinator_lock)) as lock:
+        lock.acquire(5)
+        assert restore(copy, backup, lock).findings == []
+        with pytest.raises(LivesElsewhere, match="lives on one"):
+            repair_shard(copy, lock, "ann")
+
+
+def test_who_verifies_asks_for_no_other_home_by_itself(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, one, other = world
+    for profile in ("ann", "cleo", "dora", "eve"):
+        one.write(profile, new_task_id(), Create(title=profile))
+    one.make_pass()
+    other.follow()
+    asked = []
+    monkeypatch.setattr(Board, "home_of", lambda board, profile: asked.append(profile))
+    found = verify(other.paths)
+    assert found.clean and set(asked) <= {"bob"}
 
 
 def test_a_restored_host_goes_on(world, tmp_path: Path) -> None:
