@@ -651,7 +651,8 @@ class SharingStrange(StorageError):
 class SharingGone(SharingStrange):
     template = (
         "{path} is gone, and the ledger beside it is a copy of one that other hosts share, so nothing is merged. "
-        "`kanban-merge share {words}` puts it back, and `kanban-merge unshare` makes this a board of this host alone."
+        "`kanban-merge share {words}` puts it back, and `kanban-merge unshare` makes this a board of this host alone. "
+        "Do neither in a copy of that host's home, such as a drill: it is to be looked at."
     )
     words: str
 

@@ -11,8 +11,9 @@ from kanban_shards.sharing import Sharing, read_sharing
 
 
 def home_beside(paths: BoardPaths, sharing: Sharing, profile: str) -> str | None:
-    """The other host that the profile lives on, of a board that is shared as ``sharing`` says and as far as this host's
-    shows; None if it lives here, or no host has said so yet. Raises the StorageErrors of a board that cannot be read."""
+    """The other host that the profile lives on, of a board that is shared as ``sharing`` says, and as far as this
+    host's shows; None if it lives here, or no host has said so yet. Raises the StorageErrors of a board that cannot be
+    read."""
     with suppress(BoardMissing), Board(paths) as board:
         home = board.home_of(profile)
         return None if home is None or home.host == sharing.host else home.host

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from kanban_shards import wording
 from kanban_shards.board import Board
 from kanban_shards.changes.codec import LATEST_SEQ, Change
 from kanban_shards.coordinator.backup.backup import put_attachments_back, shard_findings
 from kanban_shards.coordinator.backup.manifest import Backup
 from kanban_shards.coordinator.errors import BackupUnsound, CompactedPast, NothingToRepair, OpenElsewhere
 from kanban_shards.coordinator.ledger import FileLedger
+from kanban_shards.coordinator.merge import sharing_mark
 from kanban_shards.coordinator.merge.coordinator import Coordinator
 from kanban_shards.coordinator.merge.replay import ProgressCallback
 from kanban_shards.coordinator.merge.shard_reader import (
@@ -91,6 +93,8 @@ def restore(
     _restore_snapshot(paths, copy, lock, done)
     done.attachments = put_attachments_back(copy, paths)
     _restore_board(paths, copy, lock, done)
+    if done.not_merged is not None and not backup.is_of(paths):
+        done.not_merged = _said_of_a_copy(paths, backup)
     done.findings = verify(paths, progress).findings
     return done
 
@@ -279,6 +283,20 @@ def _go_on(paths: BoardPaths, lock: FileLock, done: Restored) -> None:
         except NothingToRepair:  # its own gateway put it right meanwhile
             done.shards[profile] = STAYED
     _merge(paths, lock, done)
+
+
+def _said_of_a_copy(paths: BoardPaths, backup: Backup) -> str | None:
+    """What to do with a board that others share, and that was put back in another home than its own."""
+    sharing = sharing_mark.look(paths)
+    return (
+        None
+        if sharing is None
+        else wording.printable(
+            f"This is a copy of {backup.manifest.board}, which {sharing.host} shares with other hosts; it is to be looked "
+            "at, and nothing is merged here. Only where that home is gone for good, "
+            f"`kanban-merge share {sharing_mark.gone(paths, sharing).words}` has this one take its place."
+        )
+    )
 
 
 def _merge(paths: BoardPaths, lock: FileLock, done: Restored) -> None:

@@ -117,7 +117,7 @@ def test_a_compacted_host_goes_on(world) -> None:
 
 def test_a_backup_is_sound_without_the_shards_of_other_hosts(world, tmp_path: Path) -> None:
     """In the backup there is no ``shared.json``. What is in its ledger alone is no damage, and no repair puts a second
-    shard there."""
+    shard there. Put back elsewhere, it is a copy: whoever shares that takes the host's name from it."""
     _, one, other = world
     for host, profile in ((one, "ann"), (other, "bob")):
         host.write(profile, new_task_id(), Create(title=profile))
@@ -129,7 +129,9 @@ def test_a_backup_is_sound_without_the_shards_of_other_hosts(world, tmp_path: Pa
     copy.make_folder()
     with closing(FileLock(copy.coordinator_lock)) as lock:
         lock.acquire(5)
-        assert restore(copy, backup, lock).findings == []
+        done = restore(copy, backup, lock)
+        assert done.findings == []
+        assert "it is to be looked at" in done.not_merged and "Only where that home is gone" in done.not_merged
         with pytest.raises(LivesElsewhere, match="lives on one"):
             repair_shard(copy, lock, "ann")
 
@@ -144,6 +146,18 @@ def test_who_verifies_asks_for_no_other_home_by_itself(world, monkeypatch: pytes
     monkeypatch.setattr(Board, "home_of", lambda board, profile: asked.append(profile))
     found = verify(other.paths)
     assert found.clean and set(asked) <= {"bob"}
+
+
+def test_a_home_that_was_lost_is_told_how_to_share_again(world, tmp_path: Path) -> None:
+    _, _, other = world
+    backup = make_backup(other.paths, tmp_path / "backups")
+    other.stop()
+    for path in (other.paths.board, other.paths.ledger):
+        files.set_aside(path, locked(other))
+    other.paths.shared.unlink()
+    other.paths.heard.unlink(missing_ok=True)
+    said = restore(other.paths, backup, locked(other)).not_merged
+    assert said is not None and "` puts it back" in said
 
 
 def test_a_restored_host_goes_on(world, tmp_path: Path) -> None:
