@@ -288,14 +288,12 @@ def _go_on(paths: BoardPaths, lock: FileLock, done: Restored) -> None:
 def _said_of_a_copy(paths: BoardPaths, backup: Backup) -> str | None:
     """What to do with a board that others share, and that was put back in another home than its own."""
     sharing = sharing_mark.look(paths)
-    return (
-        None
-        if sharing is None
-        else wording.printable(
-            f"This is a copy of {backup.manifest.board}, which {sharing.host} shares with other hosts; it is to be looked "
-            "at, and nothing is merged here. Only where that home is gone for good, "
-            f"`kanban-merge share {sharing_mark.gone(paths, sharing).words}` has this one take its place."
-        )
+    if sharing is None:
+        return None
+    return wording.printable(
+        f"This is a copy of {backup.manifest.board}, which {sharing.host} shares with other hosts; it is to be looked "
+        "at, and nothing is merged here. Only where that home is gone for good, "
+        f"`kanban-merge share {sharing_mark.gone(paths, sharing).words}` has this one take its place."
     )
 
 

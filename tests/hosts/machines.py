@@ -153,6 +153,11 @@ class Machine:
         [(end,)] = self._server.sql("SELECT coalesce(max(position), 0) FROM kanban_entry", self.database)
         return int(end)
 
+    def a_minute_passes_in_silence(self) -> None:
+        """By the server's notes, of this host alone."""
+        silent = f"UPDATE kanban_host SET seen_ms = seen_ms - 60000 WHERE host = '{self.name}' RETURNING host"
+        assert self._server.sql(silent, self.database)
+
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Every table of its board."""
         return board_tables(self.paths)

@@ -134,6 +134,9 @@ def test_a_host_that_was_restored_goes_on(sharing: list[Machine]) -> None:
     assert not laptop.paths.shared.exists(), "the home was lost, with what said that it shares"
     assert [row["title"] for row in laptop.tables()["tasks"]] == ["in the backup"]
     assert laptop.merge("verify").returncode == 0
+    refused = laptop.share(ok=1).stderr  # it has no note of what it said last, as a copy of another home has none
+    assert "one of them is a copy of the other" in refused
+    laptop.a_minute_passes_in_silence()
     assert json.loads(laptop.share("--json").stdout)["did"] == "known"
     laptop.start()
     with laptop.gateway("ann") as ann:
