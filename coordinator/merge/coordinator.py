@@ -20,7 +20,7 @@ from kanban_shards.changes.codec import Change
 from kanban_shards.changes.fields import Body
 from kanban_shards.coordinator.errors import FileReplaced, LedgerBehind, Overtaken
 from kanban_shards.coordinator.filelocks import naming_holders
-from kanban_shards.coordinator.ledger import Entry, FileLedger
+from kanban_shards.coordinator.ledger import FileLedger
 from kanban_shards.coordinator.merge.budget import leave_what_costs_too_much, weight
 from kanban_shards.coordinator.merge.clock import Clock
 from kanban_shards.coordinator.merge.collector import Collected, Collector, Skipped
@@ -199,7 +199,7 @@ class Coordinator:
             decisions = self._append_and_decide(own, portion, at_ms, anew)
             if decisions:
                 report.decisions += decisions
-                self._ringer.ring_decided(self.paths.folder, {each.entry.change.profile for each in decisions})
+                self._tell(decisions, {each.entry.change.profile for each in decisions})
             own, anew = [], lambda now_ms: []
 
     def _append_and_decide(self, own: Own, changes: list[Change], at_ms: int, anew: OwnAt) -> list[Decision]:
@@ -210,9 +210,9 @@ class Coordinator:
             self._check_may_append()  # collecting takes a while, and a process may be stopped for any time
             behind = self._board.position()
             if hosts is None:
-                return self._replay(self._ledger.append(whole, at_ms, behind))
+                return replay(self._board, self._ledger.append(whole, at_ms, behind))
             try:
-                return self._replay(hosts.append(whole, at_ms, behind))
+                return replay(self._board, hosts.append(whole, at_ms, behind))
             except Overtaken:
                 self._show(hosts.take_turn())
                 at_ms = self._now_ms()
@@ -221,10 +221,11 @@ class Coordinator:
             self._show(hosts.give_up_turn())
         return []
 
-    def _replay(self, entries: list[Entry]) -> list[Decision]:
-        decisions = replay(self._board, entries)
-        self._left.wrote(len(entries), sum(len(entry.change.body) for entry in entries))
-        return decisions
+    def _tell(self, decisions: list[Decision], whose: set[str]) -> None:
+        """Ring those who wait for decisions on changes of ``whose`` profiles; a checkpoint may take longer than the
+        pass, so it comes after that."""
+        self._ringer.ring_decided(self.paths.folder, whose)
+        self._left.wrote(len(decisions), sum(len(each.entry.change.body) for each in decisions))
 
     def _follow_others(self) -> None:
         """Fetch, show and ring what other hosts appended, if there may be something."""
@@ -264,7 +265,7 @@ class Coordinator:
             self.catch_up()
             self._follow_others()
             decisions = self._append_and_decide(own, [], self._now_ms(), lambda now_ms: own)
-            self._ringer.ring_decided(self.paths.folder, ())
+            self._tell(decisions, set())
         return decisions
 
     @property

@@ -27,7 +27,7 @@ from kanban_shards.storage.locks import FileLock
 Noted = tuple[int, int | None, int | None]
 # By what the note calls each file.
 BOARD, LEDGER = LEFT
-# A WAL that became so long is brought into its file, as near as can be told from what was written.
+# A WAL that became so long is brought into its file, as near as can be told from what was written to both.
 CHECKPOINT_BYTES = 4 * 1024 * 1024
 # A board's WAL whose file is longer than that was left so by coordinators that each wrote little, or by a large pass.
 LONG_WAL_BYTES = 16 * 1024 * 1024
@@ -49,6 +49,7 @@ class LeftFiles:
         self._noted: dict[str, Noted] = {}
         self._written_bytes = 0
         self._longest_bytes = LONG_WAL_BYTES
+        self._is_ledgers_turn = False
         ledger.checkpoint_late()
         self.note()
 
@@ -57,15 +58,19 @@ class LeftFiles:
         self._note({name: stamp for name, path in self._paths.items() if (stamp := files.stamp(path)) is not None})
 
     def wrote(self, entries: int, text_bytes: int) -> None:
-        """So many ``entries`` with texts of so many bytes were committed to both files; checkpoint them if that became
-        much, or the board's WAL is long."""
+        """So many ``entries`` with texts of so many bytes were committed to both files; checkpoint one of them, by
+        turns, if that became much, or the board if its WAL is long: who waits for the next pass waits for that, too.
+        """
         self._written_bytes += COMMIT_BYTES + entries * ENTRY_BYTES + text_bytes
         is_long = self._wal_bytes() > self._longest_bytes
-        if is_long or self._written_bytes > CHECKPOINT_BYTES:
+        if is_long or self._written_bytes > CHECKPOINT_BYTES // 2:
             self._written_bytes = 0
+            self._is_ledgers_turn = not self._is_ledgers_turn and not is_long
             with self.being_checkpointed():
-                connections.checkpoint(self._board, shorten=is_long)
-                self._ledger.checkpoint()
+                if self._is_ledgers_turn:
+                    self._ledger.checkpoint()
+                else:
+                    connections.checkpoint(self._board, shorten=is_long)
             # While somebody reads it, it is not tried again with each commit.
             self._longest_bytes = max(LONG_WAL_BYTES, self._wal_bytes() + CHECKPOINT_BYTES)
         self.note()
