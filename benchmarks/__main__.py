@@ -199,7 +199,7 @@ def run_peers(new_folder: NewFolder, work: str, profiles: tuple[int, ...], round
 @click.option("--rounds", type=click.IntRange(1), default=3, help="Of the work that is done side by side.")
 @click.pass_context
 def run_all(ctx: click.Context, kept: Path, rounds: int) -> None:
-    """Everything, for the page of figures. It takes about an hour, and the machine should do nothing else."""
+    """Everything, for the page of figures. It takes about half an hour, and the machine should do nothing else."""
     faults = []
     for work, options in side_by_side.AT_LENGTH.items():
         try:

@@ -119,14 +119,16 @@ from one machine to another.
 What is compared: **shards** is this project, with a daemon and without one. **hermes** is hermes-agent as released,
 with one connection for each operation, as its commands and gateways open them; *unchecked* is the same without the
 check of the file after each commit that gives up SQLite's locks; *kept open* has one connection for the life of the
-process, too. **one file, flock** is one SQLite file with a lock around every write, **one writer, queue** one process
-that writes what others send it and takes all that waits into one commit. **huey** and **litequeue** are task queues,
-which give whatever is next and know neither comments nor subscriptions. All commit with `synchronous=FULL`, carry the
-same texts and have the same number of processes. For this project a create, a subscription and a comment are
-acknowledged when they are durable, and shown by the next pass; a claim and a completion are acknowledged with their
-verdict. *This ÷ peer* is what this project does in a second with a daemon, divided by what the peer does, so above 1
-this project is faster. *Shown after* is how long after the end everything was on the board. *CPU* is that of all
-processes together; unlike a time, it does not depend on what else the machine does.
+process, too; *bridged* is hermes-agent on this project's boards. **one file, flock** is one SQLite file with a lock
+around every write, **one writer, queue** one process that writes what others send it and takes all that waits into one
+commit. **huey** and **litequeue** are task queues, which give whatever is next and know neither comments nor
+subscriptions. All commit with `synchronous=FULL`, carry the same texts and have the same number of processes. For this
+project a create, a subscription and a comment are acknowledged when they are durable, and shown by the next pass; a
+claim and a completion are acknowledged with their verdict. *Whole tasks* are made, with a chat that is told, claimed
+and completed; this project says so in two batches, and hermes in four calls for each. *This ÷ peer* is what this
+project does in a second with a daemon, divided by what the peer does, so above 1 this project is faster. *Shown after*
+is how long after the end everything was on the board. *CPU* is that of all processes together; unlike a time, it does
+not depend on what else the machine does.
 
 What must not happen is counted on every row. *Lost*: acknowledged, and not there afterwards. *Doubled*: two winners of
 one claim, or two tasks of one. *Corrupt*: boards that fail their check. *Errors*: calls that raised. *Refused*: claims

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -50,7 +50,8 @@ WAITED_MS = 0
 PATIENCE_MS = 4
 # A busy shard is skipped for at most this long. Its writer rings when done, but by then another may hold the lock.
 MAX_SKIP_MS = 20
-# A shard that was busy each time for so long is held by somebody who is stopped, and is not waited for.
+# A shard that was busy each time for so long, and did not change, is held by somebody who is stopped: it is not waited
+# for. One that changes has a writer that gets the lock again before anybody else does.
 STUCK_MS = 1_000
 # A pass that reads shards for so long leaves the others for the next one.
 COLLECTING_S = 0.25
@@ -176,6 +177,33 @@ class _OpenShard:
             self._connection = None
 
 
+class _Busy(NamedTuple):
+    """A shard that was busy in each look since ``since_s``, as ``time.monotonic`` has it; and what the file was since
+    ``unchanged_since_s`` (files.stamp)."""
+
+    since_s: float
+    unchanged_since_s: float
+    stamp: files.Stamp | None
+
+    @classmethod
+    def again(cls, former: Self | None, stamp: files.Stamp | None) -> Self:
+        """Busy now, too."""
+        now_s = time.monotonic()
+        if former is None:
+            return cls(now_s, now_s, stamp)
+        return former if former.stamp == stamp else cls(former.since_s, now_s, stamp)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether whoever has the lock does nothing with it."""
+        return time.monotonic() - self.unchanged_since_s > STUCK_MS / 1000
+
+    @property
+    def was_left_for_long(self) -> bool:
+        """Whether it is time to wait for it."""
+        return time.monotonic() - self.since_s > MAX_SKIP_MS / 1000 and not self.is_stuck
+
+
 class _HalfWritten(Exception):
     """A killed writer's transaction lies in the journal of a shard that this user may not write."""
 
@@ -194,12 +222,13 @@ class Collector:
         self._stops_s = 0.0
         self._held: set[str] = set()
         self._kept_waiting: set[str] = set()
-        self._busy_since: dict[str, float] = {}
+        self._busy: dict[str, _Busy] = {}
 
     def collect(self, watermark: WatermarkOf, patient: bool = True, most: int | None = None) -> Collected:
         """Everything new. ``watermark(profile)``: how far that shard is merged, and its digest there. ``patient``:
-        whether shards that are busy are waited for although others hold something new. Those that were busy each time
-        for MAX_SKIP_MS, and not yet for STUCK_MS, always are. ``most``: how many changes are wanted (Share).
+        whether shards that are busy are waited for although others hold something new. One that was busy each time for
+        MAX_SKIP_MS always is, unless whoever holds it seems to be stopped. ``most``: how many changes are wanted
+        (Budget.of_each).
 
         Raises CannotOpen where the board's folder cannot be listed.
         """
@@ -223,9 +252,9 @@ class Collector:
             time.sleep(0.0002)
         skipped = {profile for profile, _ in waiting}
         self._kept_waiting, busy = skipped & collected.unfinished, skipped - collected.unfinished
-        self._busy_since = {profile: self._busy_since.get(profile, time.monotonic()) for profile in busy}
+        self._busy = {each: _Busy.again(self._busy.get(each), files.stamp(present[each])) for each in busy}
         collected.locked = busy
-        collected.skipped.extend(self._busy(profile, present[profile]) for profile in sorted(busy))
+        collected.skipped.extend(self._left_busy(profile, present[profile]) for profile in sorted(busy))
         collected.skipped.extend(self._quarantined.values())
         return collected
 
@@ -254,12 +283,12 @@ class Collector:
         while self._open:
             self._open.popitem()[1].close()
 
-    def _busy(self, profile: str, path: Path) -> Skipped:
+    def _left_busy(self, profile: str, path: Path) -> Skipped:
         """Who keeps it from being read, as far as the system tells."""
         if profile in self._held:
             said = HELD.format(who=who_keeps_readers_out(path) or "a process")
             return Skipped(profile, path, BUSY, said, stuck=True)
-        if time.monotonic() - self._busy_since[profile] > STUCK_MS / 1000:
+        if self._busy[profile].is_stuck:
             lock = self._paths.shard_lock(profile)
             said = STUCK.format(who=who_has_flock(lock) or "a process", lock=lock)
             return Skipped(profile, path, BUSY, said, stuck=True)
@@ -273,10 +302,8 @@ class Collector:
         self._open.move_to_end(profile)
         return self._open[profile]
 
-    def _was_left_for_long(self, busy: list[tuple[str, Path]]) -> bool:
-        now = time.monotonic()
-        left_s = [now - self._busy_since.get(profile, now) for profile, _ in busy]
-        return any(MAX_SKIP_MS < each * 1000 < STUCK_MS for each in left_s)
+    def _was_left_for_long(self, waiting: list[tuple[str, Path]]) -> bool:
+        return any(self._busy[profile].was_left_for_long for profile, _ in waiting if profile in self._busy)
 
     def _in_turn(self, shards: list[tuple[str, Path]], watermark: WatermarkOf, merged: bool) -> list[tuple[str, Path]]:
         """Those of ``shards`` of which something was merged, or those of which nothing was; who waits longest first."""

@@ -215,6 +215,41 @@ def test_a_shard_that_nobody_touched_is_not_opened(
     assert collected() == Collected()
 
 
+def test_a_writer_that_never_pauses_is_not_taken_for_one_that_is_stopped(
+    paths: BoardPaths, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among many writers it may be busy at each look for seconds; then its file changes, and it is waited for."""
+    for profile in ("amy", "bob"):
+        _append(paths, profile, 1)
+    amys, seconds, lets_go = FileLock(paths.shard_lock("amy")), 0.0, False
+
+    def nap(pause_s: float) -> None:
+        nonlocal seconds
+        seconds += collect.PATIENCE_MS / 1000
+        if lets_go:
+            amys.release()
+
+    def found(at_s: float, writes: bool) -> tuple[set[str], list[bool]]:
+        nonlocal seconds
+        seconds = at_s
+        amys.acquire(0)
+        if writes:
+            os.utime(paths.shard("amy"), (at_s, at_s))
+        collected = collector.collect(lambda profile: (0, ""), patient=False)
+        amys.release()
+        return set(collected.changes), [skipped.stuck for skipped in collected.skipped]
+
+    monkeypatch.setattr(collect.time, "monotonic", lambda: seconds)
+    monkeypatch.setattr(collect.time, "sleep", nap)
+    for at_s in (1.0, 1.6, 2.2):
+        assert found(at_s, writes=True) == ({"bob"}, [False])
+    lets_go = True
+    assert found(2.8, writes=True) == ({"amy", "bob"}, []), "it is waited for, however long it was busy"
+    assert found(3.0, writes=False) == ({"bob"}, [False])
+    assert found(4.1, writes=False) == ({"bob"}, [True]), "nobody waits for who is stopped"
+    amys.close()
+
+
 def test_what_is_new_is_not_held_up_by_a_busy_shard(
     paths: BoardPaths, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
