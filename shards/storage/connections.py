@@ -202,7 +202,7 @@ def checkpoint(connection: sqlite3.Connection, shorten: bool = False) -> None:
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     finally:
-        connection.execute(f"PRAGMA busy_timeout={wait_ms}").fetchone()
+        connection.execute(f"PRAGMA busy_timeout={int(wait_ms)}").fetchone()
 
 
 def integrity(connection: sqlite3.Connection, path: Path) -> str:

@@ -122,8 +122,8 @@ def _from_data(sql: ast.AST) -> bool:
 
 
 def _is_own(value: ast.AST) -> bool:
-    if isinstance(value, ast.Call) and getattr(value.func, "id", "") in ("len", "_quoted"):
-        return True  # a number of question marks; a name of another program's table, in quotation marks
+    if isinstance(value, ast.Call) and getattr(value.func, "id", "") in ("len", "int", "_quoted"):
+        return True  # a number, also of question marks; a name of another program's table, in quotation marks
     if isinstance(value, ast.Name):
         return value.id in OWN_WORDS or value.id.isupper()
     return all(map(_is_own, ast.iter_child_nodes(value)))
