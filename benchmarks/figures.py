@@ -133,6 +133,10 @@ not depend on what else the machine does.
 What must not happen is counted on every row. *Lost*: acknowledged, and not there afterwards. *Doubled*: two winners of
 one claim, or two tasks of one. *Corrupt*: boards that fail their check. *Errors*: calls that raised. *Refused*: claims
 that somebody else won, which is no fault; their times count, but not as operations.
+
+Where something is asked and *NOT met*, it is said which function takes how long: of an operation and of an entry in
+[A pass](design/passes.md#what-an-operation-costs), of a claim among hosts in
+[The service](design/service.md#what-a-claim-costs), of the bytes in [Files](design/files.md#what-a-change-takes).
 """
 
 
