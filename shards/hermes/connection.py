@@ -126,6 +126,11 @@ class BoardCursor(sqlite3.Cursor):
         except sqlite3.DatabaseError as error:
             raise self._explained(error) from error
 
+    def close(self) -> None:
+        """As SQLite: what rows are left, nobody gets."""
+        self.reads_on = False
+        super().close()
+
     def _follow(self) -> None:
         """Read the board as it is now, if the connection by which this was made does not."""
         self.reads_on = False
@@ -172,7 +177,7 @@ class BoardConnection(sqlite3.Connection):
         self.paths = paths
         self._taker = taker
         self._lent = lend(paths)
-        self._former: list[Lent] = []
+        self._former: list[tuple[Lent, list[ref[BoardCursor]]]] = []
         self._cursors: list[ref[BoardCursor]] = []
         self._reading: list[ref[BoardCursor]] = []
 
@@ -205,13 +210,14 @@ class BoardConnection(sqlite3.Connection):
         lent = self._taken()
         if not lent.is_plain or (lent.is_current and not self._is_read_on()):
             return lent.connection
+        self._give_back_former()
         try:
             again = borrow_made(self.paths)
         except KanbanError as error:
             raise as_hermes_knows(error) from error
         again.connection.row_factory = lent.connection.row_factory
         if self._lent is lent:
-            self._former.append(lent)
+            self._former.append((lent, self._reading))
             self._lent = again
             self._reading = []
         else:  # another thread was first, or closed it
@@ -225,8 +231,17 @@ class BoardConnection(sqlite3.Connection):
 
     def _is_read_on(self) -> bool:
         """Whether rows are left of a read by the connection that is lent now."""
-        self._reading = [each for each in self._reading if (cursor := each()) is not None and cursor.reads_on]
+        self._reading = _reading_on(self._reading)
         return bool(self._reading)
+
+    def _give_back_former(self) -> None:
+        """Those in which no read goes on any more: whoever keeps this for long borrows no more than it reads by."""
+        former, self._former = self._former, []
+        for lent, reading in former:
+            if still := _reading_on(reading):
+                self._former.append((lent, still))
+            else:
+                (give_back if lent.is_current else discard)(lent)
 
     def executemany(self, sql: str, parameters: Iterable[Any]) -> sqlite3.Cursor:
         """As BoardCursor.executemany."""
@@ -253,8 +268,7 @@ class BoardConnection(sqlite3.Connection):
             if (cursor := each()) is not None:
                 cursor.close()
         give_back(lent)
-        for former in self._former:
-            (give_back if former.is_current else discard)(former)
+        self._give_back_former()
 
     def __enter__(self) -> Self:
         self._open()
@@ -276,6 +290,11 @@ class BoardConnection(sqlite3.Connection):
         """For what may leave the connection other than it was: nobody borrows it after that."""
         self._lent = lent = self._taken()._replace(is_plain=False)
         return lent.connection
+
+
+def _reading_on(cursors: list[ref[BoardCursor]]) -> list[ref[BoardCursor]]:
+    """Those that may have rows left."""
+    return [each for each in cursors if (cursor := each()) is not None and cursor.reads_on]
 
 
 def _of_the_lent(name: str, reach: Callable[[BoardConnection], sqlite3.Connection]) -> property:

@@ -256,3 +256,19 @@ def test_a_read_that_goes_on_holds_up_no_other(
     assert lent(conn) is before, "nothing is left of it"
     conn.close()
     assert len(lending._kept) == 2
+
+
+def test_reads_that_are_left_unfinished_borrow_no_more_and_more(connect: Connect, gateway: Gateway) -> None:
+    """Who asks for one row and keeps the cursor until the next read has not read to the end, as far as one can tell."""
+    for title in "ab":
+        gateway.make(title)
+    conn, used = connect(), set()
+    for _ in range(20):
+        rows = conn.execute("SELECT title FROM tasks ORDER BY title")
+        assert rows.fetchone()["title"] == "a"
+        used.add(lent(conn))
+    assert len(used) == 2
+    assert conn.execute("SELECT count(*) FROM tasks").fetchone()[0] == 2
+    assert rows.fetchone()["title"] == "b"
+    conn.close()
+    assert {each.connection for each in lending._kept} == used
