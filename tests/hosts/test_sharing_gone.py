@@ -12,6 +12,15 @@ from tests.hosts.machines import Machine, assert_alike
 from tests.until import until
 
 
+def assert_goes_on_with(laptop: Machine, server: Machine) -> None:
+    """The laptop shares again, and has what was written on either host before, meanwhile and there."""
+    laptop.share()
+    laptop.merge("--once")
+    server.merge("--once")
+    assert {row["title"] for row in laptop.tables()["tasks"]} == {"Before", "Meanwhile", "There"}
+    assert_alike([laptop, server])
+
+
 def test_nothing_is_merged_until_it_is_back(pair: list[Machine]) -> None:
     laptop, server = pair
     for host in pair:
@@ -28,11 +37,7 @@ def test_nothing_is_merged_until_it_is_back(pair: list[Machine]) -> None:
     assert "is gone, and the ledger" in str(laptop.json("status", ok=None)), laptop.json("status", ok=None)
     server.create("bob", "There")
     assert "is shared already" in laptop.merge("share", "kanban", "--host", "desk", ok=1).stderr
-    laptop.share()
-    laptop.merge("--once")
-    server.merge("--once")
-    assert {row["title"] for row in laptop.tables()["tasks"]} == {"Before", "Meanwhile", "There"}
-    assert_alike(pair)
+    assert_goes_on_with(*pair)
 
 
 def test_who_leaves_without_it_leaves(pair: list[Machine]) -> None:
@@ -63,11 +68,7 @@ def test_without_a_ledger_that_knows_it_nothing_is_merged_either(pair: list[Mach
         assert cure in said and len(said.splitlines()) == 1, said
     assert cure in str(laptop.json("status", ok=None))
     server.create("bob", "There")
-    laptop.share()
-    laptop.merge("--once")
-    server.merge("--once")
-    assert {row["title"] for row in laptop.tables()["tasks"]} == {"Before", "Meanwhile", "There"}
-    assert_alike(pair)
+    assert_goes_on_with(*pair)
 
 
 def test_a_daemon_does_not_make_another_ledger(pair: list[Machine]) -> None:
