@@ -37,7 +37,7 @@ from kanban_shards.coordinator.shared.standings import as_heard
 from kanban_shards.errors import Damaged, SharingForgotten
 from kanban_shards.heard import note_heard, read_heard
 from kanban_shards.paths import BoardPaths
-from kanban_shards.sharing import Sharing, write_sharing
+from kanban_shards.sharing import Sharing, believed_in, write_sharing
 from kanban_shards.storage import connections, files, sqlite
 from kanban_shards.storage.locks import FileLock
 
@@ -170,7 +170,7 @@ def _other_of_that_name(paths: BoardPaths, host: str, hosts: list[Standing], now
     for each in hosts:
         # One that lives says so every few seconds: a time that is long to come was said while the clock was ahead.
         if each.host == host and abs(now_ms - each.seen_ms) < LIVES_MS:
-            heard = read_heard(paths)
+            heard = read_heard(paths, believed_in(paths))
             noted = (mine.seen_ms for mine in heard.hosts if mine.host == host) if heard else ()
             if each.seen_ms > max(noted, default=0):
                 return f"{wording.age(max(0, now_ms - each.seen_ms) / 1_000)} ago"

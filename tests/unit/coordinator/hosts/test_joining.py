@@ -154,6 +154,21 @@ def test_a_name_that_lives_is_taken_and_one_that_is_gone_is_not(homes: tuple[Hom
     assert two.share().did == JOINED
 
 
+def test_a_note_that_anybody_may_write_makes_no_copy_the_original(
+    homes: tuple[Home, Home], service: Service, tmp_path: Path
+) -> None:
+    one, _ = homes
+    one.share()
+    shutil.copytree(one.paths.folder, tmp_path / "copy")
+    copy = Home(tmp_path / "copy", "one", service, exist_ok=True)
+    one.share()
+    shutil.copy(one.paths.heard, copy.paths.heard)  # as if it had said so itself
+    assert copy.plan().did == KNOWN
+    copy.paths.heard.chmod(0o666)
+    with pytest.raises(HomeIsACopy):
+        copy.plan()
+
+
 @pytest.mark.parametrize("without", [(), ("shared.json",), ("shared.json", "kanban-heard.json")])
 def test_a_copy_of_a_home_is_refused_while_the_original_lives(
     homes: tuple[Home, Home], service: Service, tmp_path: Path, without: tuple[str, ...]
